@@ -1,0 +1,55 @@
+# On a machine with Python 3.10 or newer: `make demo` runs the main job, `make test` checks everything.
+PYTHON ?= python3
+BIN := .venv/bin
+# Wherever pip may find torch for the CPU alone, the pinned version is that one.
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+META := settings.ini setup.py pyproject.toml constraints.txt
+
+.PHONY: help demo test check notebooks docs wheel lab bench export readme clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
+
+.venv/installed: $(META)
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) -e .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(PIP) -e '.[dev]'
+	@touch $@
+
+demo: .venv/installed ## rank 30 real models from curves up to 12,800 examples
+	$(BIN)/lensllm select flan --budget 12800 --plot demo/flan.png --out demo/flan.csv
+
+test: check notebooks docs wheel ## everything: habits, notebooks, site, wheel, pytest
+	$(BIN)/python -m pytest
+
+check: .venv/installed-dev ## exported code matches the notebooks, README is fresh, habits hold
+	$(BIN)/python tools/fresh.py
+	$(BIN)/python tools/readme.py --check
+	$(BIN)/ruff check lensllm tests tools benchmarks setup.py
+	$(BIN)/lint-imports --no-cache
+
+notebooks: .venv/installed-dev ## run every notebook's tests; its saved text must still be what comes out
+	OMP_NUM_THREADS=1 $(BIN)/python tools/notebooks.py
+
+docs: .venv/installed-dev ## build the site into _docs
+	$(BIN)/python tools/site.py
+
+wheel: .venv/installed-dev ## build the wheel and run the command from a second, clean environment
+	$(BIN)/python tools/wheel.py
+
+lab: .venv/installed-dev ## open JupyterLab on the notebooks
+	$(BIN)/jupyter lab nbs
+
+bench: .venv/installed-dev ## ratios of speed, each against a peer in the same run
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/imports.py
+
+export: .venv/installed-dev ## notebooks to package: clean, export, README
+	$(BIN)/nbdev-clean
+	$(BIN)/nbdev-export
+	$(BIN)/python tools/readme.py
+
+clean: ## remove what the targets made, environments included
+	rm -rf .venv .venv-wheel _proc _docs build dist demo .cache *.egg-info
