@@ -14,6 +14,13 @@ WEB_FONT = re.compile(r"@import\s*(url\([\"']?https?:[^)]*\)|[\"']https?:[^\"']*
 OUTSIDE = re.compile(r"<(?:script|img|iframe)\b[^>]*\bsrc=\"((?:https?:)?//[^\"]+)|<link\b(?=[^>]*stylesheet)[^>]*\bhref=\"((?:https?:)?//[^\"]+)|<script\b[^>]*>\s*import [^;]*?'(https?:[^']+)")
 
 
+def metadata():
+    "The project's facts, from settings.ini."
+    ini = ConfigParser(delimiters=["="], interpolation=None)
+    ini.read(ROOT / "settings.ini", encoding="utf-8")
+    return ini["DEFAULT"]
+
+
 def process_notebooks():
     "Run nbdev's processors over `nbs` into `_proc`, and return nbdev's settings."
     from nbdev.config import get_config
@@ -24,6 +31,8 @@ def process_notebooks():
     for page in proc_nbs("nbs", n_workers=0, force=True).rglob("*.ipynb"):
         # nbdev runs the exported cells in `__main__`, and signatures would say so.
         text = re.sub(r"(:|->)__main__\.", r"\1", page.read_text(encoding="utf-8"))
+        # The repository stands in settings.ini, where nbdev does not look.
+        text = text.replace(f"](/blob/{cfg.branch}/", f"]({metadata()['repository']}/blob/{cfg.branch}/")
         # Pages link to each other in this site, not in the hosted one that `Documentation` may name.
         if cfg.doc_url: text = text.replace(f"]({cfg.doc_url.rstrip('/')}/", "](/")
         page.write_text(text, encoding="utf-8")
@@ -32,10 +41,9 @@ def process_notebooks():
 
 def write_config(cfg, quarto):
     "Put the top-level `_quarto.yml` beside the processed notebooks, with the facts that stand elsewhere in `site.yml`."
-    ini = ConfigParser(delimiters=["="], interpolation=None)
-    ini.read(ROOT / "settings.ini", encoding="utf-8")
+    meta = metadata()
     facts = {"project": {"output-dir": BUILT.name},
-             "website": {"title": ini["DEFAULT"]["name"], "description": ini["DEFAULT"]["description"], "repo-url": ini["DEFAULT"]["repository"], "repo-branch": cfg.branch}}
+             "website": {"title": meta["name"], "description": meta["description"], "repo-url": meta["repository"], "repo-branch": cfg.branch}}
     if quarto: facts |= {"execute": {"enabled": False}, "format": {"html": {"html-math-method": "katex"}}}  # smalldocs does just this, and would warn of the keys
     shutil.copy(ROOT / "_quarto.yml", ROOT / "_proc")
     (ROOT / "_proc" / "site.yml").write_text(yaml.safe_dump(facts, allow_unicode=True), encoding="utf-8")

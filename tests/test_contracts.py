@@ -1,0 +1,119 @@
+"What others may rely on: light imports, the published tables, and the command as a process."
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from lensllm.curves import benchmark_names, load_benchmark, load_published
+from lensllm.fit import fit_law
+
+LENSLLM = Path(sys.executable).with_name("lensllm")
+HEAVY = {"torch", "transformers", "matplotlib", "lmfit"}
+RANKING = ["model", "rank", "predicted_loss", "low", "high", "p_best"]
+COMPARISON = ["task", "method", "budget_ratio", "budget_train_size", "target_train_size", "pearson", "relative_accuracy", "spearman", "kendall", "regret"]
+METHODS = ["zeroshot", "modelsize", "subtuning", "vanillafit", "rectifiedfit", "ats", "lensllm"]
+
+
+def command(*args, cwd=None):
+    "Run the installed command as a user's shell would: exit code, standard output, standard error."
+    done = subprocess.run([LENSLLM, *map(str, args)], capture_output=True, text=True, cwd=cwd, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("module", ["curves", "laws", "select", "cli"])
+def test_imports_stay_light(module):
+    code = f"import sys, lensllm.{module}; print(*sys.modules)"
+    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    assert not loaded & HEAVY
+
+
+def test_help_stays_light():
+    code = "import sys; from lensllm.cli import main\ntry: main(['--help'])\nexcept SystemExit: print('LOADED', *sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    loaded = set(out.split("LOADED")[1].split())
+    assert not loaded & (HEAVY | {"pandas"}) and "select" in out
+
+
+@pytest.fixture(scope="module")
+def baselines():
+    "The baselines, replayed by the command."
+    code, out, err = command("compare", "flan", "gigaword", *(a for m in ("zeroshot", "modelsize", "subtuning", "ats") for a in ("--method", m)), "--json")
+    assert code == 0, err
+    return pd.DataFrame(json.loads(out)["rows"])
+
+
+def test_published_selection_is_reproduced(baselines):
+    assert list(baselines) == COMPARISON
+    published = load_published("selection").assign(method=lambda f: f.method.str.lower())
+    ours = baselines.melt(["task", "method", "budget_ratio"], ["pearson", "relative_accuracy"], "metric", "ours")
+    both = ours.merge(published, on=["task", "method", "budget_ratio", "metric"], validate="one_to_one")
+    assert len(both) == 2 * 4 * 7 * 2
+    # published with the sign of a score where lower is better; larger models are the ones chosen
+    sign = np.where((both.method == "modelsize") & (both.metric == "pearson"), -1, 1)
+    assert (both.ours - sign * both.value_percent).abs().max() <= .1
+
+
+@pytest.mark.parametrize("law", ["rectified", "vanilla"])
+def test_published_law_fits_are_matched(law):
+    published = load_published("law_fits").query("law == @law").set_index(["task", "model"]).rmsd_log_loss
+    ours = pd.Series({(t, m): fit_law(law, *load_benchmark(t).curve(m)).rmsd_log for t, m in published.index})
+    assert (ours.round(4) <= published).sum() >= 58
+    assert (ours.groupby(level=0).mean() < published.groupby(level=0).mean()).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_select_json_contract(method):
+    code, out, err = command("select", "gigaword", "--budget", 25600, "--method", method, "--json")
+    assert code == 0, err
+    d = json.loads(out)
+    assert list(d) == ["task", "method", "budget", "target", "ranking", "pearson", "relative_accuracy", "regret"]
+    assert (d["task"], d["method"], d["budget"], d["target"]) == ("gigaword", method, 25600, 1638400)
+    assert [list(r) for r in d["ranking"]] == [RANKING] * 30 and [r["rank"] for r in d["ranking"]] == list(range(1, 31))
+    assert all((r["predicted_loss"] is None) == (method in ("zeroshot", "modelsize", "subtuning")) for r in d["ranking"])
+
+
+def test_own_file_wide_and_tidy_rank_alike(tmp_path):
+    flan = load_benchmark("flan").up_to(12800)
+    flan.save(tmp_path / "tidy.csv")
+    flan.wide().reset_index().to_csv(tmp_path / "wide.csv", index=False)
+    tidy, wide = (json.loads(command("select", name, "--target", 1638400, "--json", cwd=tmp_path)[1])["ranking"] for name in ("tidy.csv", "wide.csv"))
+    assert [r["model"] for r in tidy] == [r["model"] for r in wide] and tidy[0]["predicted_loss"] == pytest.approx(wide[0]["predicted_loss"])
+
+
+def test_mistakes_cost_one_line_and_exit_code_2(tmp_path):
+    (tmp_path / "bad.csv").write_text("model,train_size,test_loss\na,200,nan\nb,200,2\n")
+    (tmp_path / "pickle.parquet").write_bytes(b"not parquet")
+    for args in [("select", "missing.csv"), ("select", "bad.csv"), ("select", "pickle.parquet"), ("select", "flan", "--method", "x"), ("select", "--wrong"), ("data", "flan", "--out", "x.txt"), ("fit", "bad.csv")]:
+        code, out, err = command(*args, cwd=tmp_path)
+        errors = [line for line in err.splitlines() if not line.startswith("target: ")]
+        assert code == 2 and not out and len(errors) == 1 and errors[0].startswith("lensllm: "), (args, err)
+    code, _, err = command("select", "missing.csv", "--debug", cwd=tmp_path)
+    assert code == 1 and "Traceback" in err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_unwritable_folder_is_a_mistake_of_the_call(tmp_path):
+    tmp_path.chmod(0o500)
+    assert command("select", "flan", "--plot", tmp_path / "f.png")[0] == 2
+
+
+def test_every_public_name_has_a_page():
+    "nbdev's index knows the page of each exported name, so each is documented where it is defined."
+    import importlib
+
+    from lensllm._modidx import d
+    for module, names in d["syms"].items():
+        public = [n for n in importlib.import_module(module).__all__ if n.islower() or n[0].isupper() and not n.isupper()]
+        known = {n.split(".")[-1] for n in names}
+        own = [n for n in public if getattr(getattr(importlib.import_module(module), n), "__module__", module) == module]
+        assert set(own) <= known | set(dir(importlib.import_module("lensllm"))), module
+
+
+def test_shipped_tasks_cite_their_source():
+    for name in benchmark_names():
+        cs = load_benchmark(name)
+        assert "arXiv" in cs.source and cs.tasks == [name] and len(cs.models) == 30
