@@ -70,7 +70,7 @@ def _minimise(law, D, measured, start, **kws):
     inward = {p: slope[law.params.index(p)]*(1 if start[p] == law.bounds[p][0] else -1) < 0 for p in held}
     return _solve(law, D, measured, params, [p for p in held if not inward[p]], **kws) if any(inward.values()) else (mini, res)
 
-# %% ../nbs/20_model/fit.ipynb #e5405f02
+# %% ../nbs/20_model/fit.ipynb #14c2eca8
 def _solve(law, D, measured, start, held, **kws):
     "lmfit's trust-region least squares on ln(loss), the parameters in `held` kept."
     import lmfit

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from fastcore.basics import patch
 
-# %% ../nbs/20_model/laws.ipynb #528b8b6b
+# %% ../nbs/20_model/laws.ipynb #9e7c95e8
 @dataclass(frozen=True)
 class Law:
     "A learning-curve law: `law(D, **params)` is the loss in nats per token."
@@ -148,14 +148,14 @@ _BETA = np.linspace(.02, 1.6, 28)             # exponents tried as starting poin
 _POS, _EXP = (0., np.inf), (1e-3, 3.)         # bounds of a quantity and of an exponent
 _AMPLITUDE = "nats·examples^beta"
 
-# %% ../nbs/20_model/laws.ipynb #34d34610
+# %% ../nbs/20_model/laws.ipynb #7acd04f2
 def _vanilla(D, B, beta, E, alpha): return (B*D**-beta + E)**alpha
 
 VANILLA = register(Law("vanilla", _vanilla, dict(B=_POS, beta=_EXP, E=_POS, alpha=(.05, 20.)),
     dict(B="nats^(1/alpha)·examples^beta", beta="1", E="nats^(1/alpha)", alpha="1"), r"L(D) = \left(B\,D^{-\beta} + E\right)^{\alpha}",
     separable(lambda D: dict(beta=_BETA, alpha=np.r_[.1, .25, .5, 1., 2., 4., 10.])), "Kaplan et al. 2020; Hoffmann et al. 2022"))
 
-# %% ../nbs/20_model/laws.ipynb #2ded70ef
+# %% ../nbs/20_model/laws.ipynb #22b18c6f
 def _rectified(D, B, D_l, beta, E): return B/(D_l + D**beta) + E
 
 def _bent(name):
@@ -165,13 +165,13 @@ def _bent(name):
 RECTIFIED = register(Law("rectified", _rectified, dict(B=_POS, D_l=_POS, beta=_EXP, E=_POS),
     dict(B=_AMPLITUDE, D_l="examples^beta", beta="1", E="nats"), r"L(D) = \frac{B}{D_l + D^{\beta}} + E", separable(**_bent("D_l")), "Lin et al. 2024"))
 
-# %% ../nbs/20_model/laws.ipynb #1d636b9e
+# %% ../nbs/20_model/laws.ipynb #cf62cb52
 def _lensllm(D, B, F, beta, E): return _rectified(D, B, F, beta, E)
 
 LENSLLM = register(Law("lensllm", _lensllm, dict(B=_POS, F=_POS, beta=_EXP, E=_POS),
     dict(B=_AMPLITUDE, F="examples^beta", beta="1", E="nats"), r"L(D) = \frac{B}{F(\Theta,t) + D^{\beta}} + E", separable(**_bent("F")), "Zeng et al. 2025"))
 
-# %% ../nbs/20_model/laws.ipynb #0e344acd
+# %% ../nbs/20_model/laws.ipynb #6bc66404
 def _pow4(D, B, D_0, beta, E): return B*(D + D_0)**-beta + E
 
 POW4 = register(Law("pow4", _pow4, dict(B=_POS, D_0=_POS, beta=_EXP, E=_POS),
@@ -184,7 +184,7 @@ MMF4 = register(Law("mmf4", _mmf4, dict(L_0=_POS, K=_POS, beta=_EXP, E=_POS),
     dict(L_0="nats", K="examples^beta", beta="1", E="nats"), r"L(D) = \frac{L_0 K + E\,D^{\beta}}{K + D^{\beta}}",
     separable(lambda D: dict(beta=_BETA, bend=_bends(D)), lambda beta, bend: dict(beta=beta, K=bend**beta + 1e-6), ("L_0", "E")), "Mohr et al. 2022 (LCDB)"))
 
-# %% ../nbs/20_model/laws.ipynb #363ef11d
+# %% ../nbs/20_model/laws.ipynb #f769ab2d
 def _bnsl(D, B, c_0, c_1, D_1, f_1, E): return E + B*D**-c_0*(1 + (D/D_1)**(1/f_1))**(-c_1*f_1)
 
 BNSL = register(Law("bnsl", _bnsl, dict(B=_POS, c_0=(0., 3.), c_1=(0., 3.), D_1=(1., np.inf), f_1=(.1, 5.), E=_POS),
@@ -192,7 +192,7 @@ BNSL = register(Law("bnsl", _bnsl, dict(B=_POS, c_0=(0., 3.), c_1=(0., 3.), D_1=
     separable(lambda D: dict(c_0=np.r_[0., .02, .05, .1, .2], c_1=np.r_[.05, .1, .2, .4, .8], D_1=_bends(D, 8)[1:], f_1=np.r_[.3, 1., 3.])),
     "Caballero et al. 2023"))
 
-# %% ../nbs/20_model/laws.ipynb #35e97f70
+# %% ../nbs/20_model/laws.ipynb #3e745bf7
 def _softplus(u):
     "ln(1 + e^u) for real or complex u, without overflow."
     up = np.real(u) > 0

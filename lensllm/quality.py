@@ -8,7 +8,7 @@ __all__ = ['COLUMNS', 'NEEDED', 'KEY', 'log_noise', 'quality_errors', 'quality_f
 # %% ../nbs/10_measure/quality.ipynb #cea786a2
 import numpy as np, pandas as pd
 
-# %% ../nbs/10_measure/quality.ipynb #c96bfc8d
+# %% ../nbs/10_measure/quality.ipynb #9fa9d814
 def log_noise(
     curves:list, # (D, loss) pairs; D > 0 in rising order, loss > 0 in nats
 )->float: # estimate of the standard deviation of ln(loss), pooled over the curves; 0 where no curve has 3 points

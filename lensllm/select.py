@@ -66,7 +66,7 @@ def _sorted(scored):
     f = f.sort_values("score", ascending=False, kind="stable").rename_axis("model").reset_index()
     return f.assign(rank=np.arange(1, len(f) + 1))[[*COLUMNS, "score"]]
 
-# %% ../nbs/40_choose/select.ipynb #82a39c2b
+# %% ../nbs/40_choose/select.ipynb #561518e1
 @dataclass(frozen=True)
 class ZeroShot(Selector):
     "Lowest loss without fine-tuning."
@@ -96,7 +96,7 @@ class SubTuning(Selector):
         notes = [f"{m}: judged at {w.loc[m].last_valid_index():,} examples, not at {largest:,}" for m in w.index[w[largest].isna()]]
         return (-last).to_frame("score"), notes
 
-# %% ../nbs/40_choose/select.ipynb #b0967501
+# %% ../nbs/40_choose/select.ipynb #2f8fc93f
 def accept_then_stop(
     D,             # examples, > 0, rising, shape (n,)
     loss,          # test loss, nats/token, shape (n,)
@@ -114,7 +114,7 @@ def accept_then_stop(
         if m >= len(x) - 1 or abs(y[m] - slope*x[m] - intercept) > delta*spread: return slope, intercept, m
         m += 1
 
-# %% ../nbs/40_choose/select.ipynb #c526abe1
+# %% ../nbs/40_choose/select.ipynb #823665b9
 @dataclass(frozen=True)
 class AtS(Selector):
     "Accept then Stop: extrapolate each curve's power phase as a line in log-log."
@@ -131,7 +131,7 @@ class AtS(Selector):
         predicted = pd.Series(predicted)
         return pd.DataFrame(dict(score=-predicted, predicted_loss=predicted)), notes
 
-# %% ../nbs/40_choose/select.ipynb #2f7a6069
+# %% ../nbs/40_choose/select.ipynb #dfcc823a
 @dataclass(frozen=True)
 class LawFit(Selector):
     "Fit a law to each curve and read it off at the target."
