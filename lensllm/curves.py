@@ -15,14 +15,18 @@ from fastcore.basics import patch
 from .files import atomic_path
 from .quality import COLUMNS, NEEDED, quality_errors, quality_flags
 
-# %% ../nbs/10_measure/curves.ipynb #ff1da59e
-def _typed(frame):
-    "A copy of `frame` with the columns of `COLUMNS` in order and typed; further columns are kept behind them."
+# %% ../nbs/10_measure/curves.ipynb #4b3703a3
+def _filled(frame):
+    "A copy with all columns of `COLUMNS` in order, text stripped; further columns are kept behind them."
     defaults = dict(task="task", family="", n_params=np.nan, seed=0, test_loss_se=np.nan)
     frame = frame.assign(**{c: v for c, v in defaults.items() if c not in frame})
-    frame = frame[[*COLUMNS, *(c for c in frame if c not in COLUMNS)]].reset_index(drop=True)
     for c, kind in COLUMNS.items():
-        frame[c] = frame[c].astype(object).fillna("").astype(str).str.strip() if kind == "str" else pd.to_numeric(frame[c]).astype(kind)
+        if kind == "str" and c in frame: frame[c] = frame[c].astype(object).fillna("").astype(str).str.strip()
+    return frame[[*(c for c in COLUMNS if c in frame), *(c for c in frame if c not in COLUMNS)]].reset_index(drop=True)
+
+def _typed(frame):
+    "A filled and checked frame with its types, models and tasks in the order of appearance, sizes rising."
+    frame = frame.assign(**{c: pd.to_numeric(frame[c]).astype(kind) for c, kind in COLUMNS.items() if kind != "str"})
     return frame.sort_values(["task", "model", "seed", "train_size"], key=_first_seen, kind="stable").reset_index(drop=True)
 
 # %% ../nbs/10_measure/curves.ipynb #a5a84dac
@@ -30,15 +34,38 @@ def _first_seen(column):
     "Sort key: text columns keep the order in which values first appear, numbers rise."
     return pd.Series(pd.factorize(column)[0], column.index) if not pd.api.types.is_numeric_dtype(column) else column
 
-# %% ../nbs/10_measure/curves.ipynb #bfa14c87
+# %% ../nbs/10_measure/curves.ipynb #17f69527
+def _size(header):
+    "The training-set size that a column's header names, or None."
+    text = str(header).strip().replace(",", "").replace("_", "")
+    if not re.fullmatch(r"[-+]?\d+(\.\d*)?", text): return None
+    if float(text) % 1 or float(text) < 0: raise ValueError(f"a column named like a training-set size must be a whole number >= 0, got {header!r}; rename it")
+    return int(float(text))
+
+def _tidy(frame):
+    "The tidy form of a table that may have one column per training-set size; an empty cell is a run that was not made."
+    if frame.index.name in COLUMNS: frame = frame.reset_index()
+    size = {c: d for c in frame if (d := _size(c)) is not None}
+    if not size or "test_loss" in frame: return frame
+    odd = [c for c in frame if c not in size and c not in COLUMNS and re.search(r"\d", str(c)) and pd.api.types.is_numeric_dtype(frame[c])]
+    if odd: raise ValueError(f"a column of a wide table must be a size or a known column ({', '.join(COLUMNS)}), got {odd[0]!r}; rename or remove it")
+    empty = frame[list(size)].isna().all(axis=1)
+    if empty.any(): raise ValueError(f"every row must hold a loss; row {int(np.flatnonzero(empty)[0]) + 1} has none; fill it in or delete it")
+    long = frame.melt([c for c in frame if c not in size], list(size), "train_size", "test_loss").dropna(subset="test_loss")
+    long = long.assign(train_size=long.train_size.map(size).astype(int))
+    long.attrs["wide"] = True
+    return long
+
+# %% ../nbs/10_measure/curves.ipynb #ee29eba7
 class CurveSet:
     "Learning curves of candidate models on one task or several: a checked tidy table. Treat it as immutable."
     def __init__(self,
-        frame,       # DataFrame with `model`, `train_size`, `test_loss` (nats/token); optional columns as in `COLUMNS`
+        frame,       # DataFrame with `model`, `train_size`, `test_loss` (nats/token), optional columns as in `COLUMNS`; or wide, one column a size
         source="",   # where the figures come from; shown and kept
     ):
-        frame = pd.DataFrame(frame)
+        frame = _tidy(pd.DataFrame(frame))
         if not len(frame): raise ValueError(f"the table must hold at least one run, got no rows{' in ' + source if source else ''}; check the file")
+        frame = _filled(frame)
         errors = quality_errors(frame)
         if len(errors):
             more = f" ({len(errors) - 1} more such rows: `lensllm data FILE` lists them)" if len(errors) > 1 else ""
@@ -86,14 +113,17 @@ def filter(self:CurveSet,
         keep &= self.frame[column].isin(wanted)
     return self._with(keep, "these conditions")
 
-# %% ../nbs/10_measure/curves.ipynb #7ede7bb8
+# %% ../nbs/10_measure/curves.ipynb #ac5a96f5
 @patch
 def up_to(self:CurveSet,
     budget:int, # largest training-set size that may be seen, examples
 )->CurveSet: # a new CurveSet with the runs of at most `budget` examples; zero-shot included
     "What has been seen once every model has been tuned on up to `budget` examples."
     if not budget >= 0: raise ValueError(f"`budget` must be a number of examples >= 0, got {budget}")
-    return self._with(self.frame.train_size <= budget, f"`budget` {budget:,}")
+    cut = self._with(self.frame.train_size <= budget, f"`budget` {budget:,}")
+    lost = sorted(set(self.models) - set(cut.models))
+    if lost: raise ValueError(f"`budget` {budget:,} leaves no run of {lost[0]}; raise it, or leave the model out with .filter(model=…)")
+    return cut
 
 # %% ../nbs/10_measure/curves.ipynb #7d2a6b0b
 @patch
@@ -127,7 +157,7 @@ def at(self:CurveSet,
     if train_size not in w: raise ValueError(f"`train_size` must be one of {', '.join(f'{d:,}' for d in self.sizes)}, got {train_size:,}")
     return w[train_size].dropna()
 
-# %% ../nbs/10_measure/curves.ipynb #9d3d6211
+# %% ../nbs/10_measure/curves.ipynb #135599ae
 @patch
 def curve(self:CurveSet,
     model:str, # its name
@@ -135,7 +165,7 @@ def curve(self:CurveSet,
     "One model's curve, zero-shot left out: laws are fitted to sizes above 0."
     self.one_task()
     f = self.frame[(self.frame.model == model) & (self.frame.train_size > 0)]
-    if not len(f): raise ValueError(f"`model` must have a run above size 0, got {model!r}; there are: {', '.join(self.models)}")
+    if not len(f): raise ValueError(f"`model` must have a run above size 0, got {model!r}; " + ("raise the budget" if model in self.models else f"there are: {', '.join(self.models)}"))
     g = f.groupby("train_size").test_loss.mean()
     return g.index.to_numpy(float), g.to_numpy()
 
@@ -170,16 +200,7 @@ def load_published(
     if name not in names: raise ValueError(f"`name` must be one of {', '.join(names)}, got {name!r}")
     return pd.read_csv(path)
 
-# %% ../nbs/10_measure/curves.ipynb #8103515e
-def _tidy(frame):
-    "The tidy form of a table that may have one column per training-set size."
-    size = {c: int(str(c).replace(",", "").replace("_", "")) for c in frame if re.fullmatch(r"\d[\d,_]*", str(c).strip())}
-    if not size or "test_loss" in frame: return frame
-    ids = [c for c in frame if c not in size]
-    long = frame.melt(ids, list(size), "train_size", "test_loss").dropna(subset="test_loss")
-    return long.assign(train_size=long.train_size.map(size))
-
-# %% ../nbs/10_measure/curves.ipynb #4a80d501
+# %% ../nbs/10_measure/curves.ipynb #e3ce9d3b
 def read_table(
     path, # CSV (.csv, .tsv, .txt) or Parquet (.parquet, .pq) file, tidy or wide
 )->pd.DataFrame: # the tidy table, values as they stand in the file
@@ -192,15 +213,17 @@ def read_table(
         return _tidy(pd.read_csv(path, sep=max(",;\t", key=header.count), encoding="utf-8-sig"))
     except pd.errors.EmptyDataError: raise ValueError(f"{path} is empty; it needs a header with {', '.join(NEEDED)}") from None
     except (UnicodeDecodeError, pd.errors.ParserError, OSError) as e:
-        raise ValueError(f"{path} must be a CSV or Parquet table, but could not be read: {e}") from None
+        raise ValueError(f"{path} must be a CSV (UTF-8) or Parquet table, but could not be read: {e}; save it as one") from None
 
-# %% ../nbs/10_measure/curves.ipynb #41f9ff9a
+# %% ../nbs/10_measure/curves.ipynb #07eb1a3f
 def load_curves(
-    source, # name of a shipped task (`benchmark_names()`), or path of a CSV or Parquet file
-)->CurveSet: # checked curves
-    "Curves from a shipped task or from a file."
+    source, # name of a shipped task (`benchmark_names()`), path of a CSV or Parquet file, or a DataFrame
+)->CurveSet: # checked curves; without a `task` column the task has the file's name
+    "Curves from a shipped task, a file or a frame."
+    if isinstance(source, pd.DataFrame): return CurveSet(source)
     if str(source) in benchmark_names(): return load_benchmark(str(source))
-    return CurveSet(read_table(source), source=str(source))
+    frame = read_table(source)
+    return CurveSet(frame if "task" in frame else frame.assign(task=Path(source).stem), source=str(source))
 
 @patch
 def save(self:CurveSet,
@@ -214,17 +237,18 @@ def save(self:CurveSet,
     with atomic_path(path) as tmp: writers[path.suffix](tmp)
     return path
 
-# %% ../nbs/10_measure/curves.ipynb #abb8b7a3
+# %% ../nbs/10_measure/curves.ipynb #7deaf8d2
 def _path_fields(path, pattern):
     "What the `{fields}` of `pattern` stand for in `path`, matched from the right."
     regex = re.sub(r"\\{(\w+)\\}", lambda m: f"(?P<{m[1]}>[^/]+?)" if m[1] != "train_size" else r"(?P<train_size>\d+)", re.escape(pattern))
-    m = re.search(f"(?:^|/){regex}$", Path(path).as_posix())
+    place = re.sub(r"/checkpoint-\d+(?=/[^/]*$)", "", Path(path).as_posix()) # a Trainer's own folder, unless the pattern names it
+    m = re.search(f"(?:^|/){regex}$", place if "checkpoint-" not in pattern else Path(path).as_posix())
     if m is None: raise ValueError(f"`pattern` must match every path, but {pattern!r} does not match {path}; write the folders as they are named")
     return m.groupdict()
 
-# %% ../nbs/10_measure/curves.ipynb #7a9c9e5f
+# %% ../nbs/10_measure/curves.ipynb #45d1360b
 def load_trainer_states(
-    paths,       # `trainer_state.json` files, one a fine-tuning run
+    paths,       # `trainer_state.json` files, one a fine-tuning run; or a folder, in which they are looked for
     pattern="{model}/{train_size}/trainer_state.json", # how a path names `model`, `train_size` and, if wanted, `task`, `seed`, `family`
     *,
     take="best", # "best": smallest evaluation loss of the run; "last": the final one
@@ -232,22 +256,24 @@ def load_trainer_states(
     "Curves from the Hugging Face Trainer's logs."
     if take not in ("best", "last"): raise ValueError(f"`take` must be 'best' or 'last', got {take!r}")
     rows = []
-    for path in paths:
-        log = json.loads(Path(path).read_text()).get("log_history", [])
+    paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    for path in [p for path in paths for p in (sorted(Path(path).rglob("trainer_state.json")) if Path(path).is_dir() else [path])]:
+        try: log = json.loads(Path(path).read_text())["log_history"]
+        except (json.JSONDecodeError, KeyError, TypeError) as e: raise ValueError(f"{path} must be a Trainer's state with a `log_history`, got {type(e).__name__}: {e}") from None
         losses = [entry["eval_loss"] for entry in log if "eval_loss" in entry]
         if not losses: raise ValueError(f"{path} must hold an `eval_loss`; train with eval_strategy set, or evaluate once at the end")
-        rows.append({**_path_fields(path, pattern), "test_loss": min(losses) if take == "best" else losses[-1]})
+        rows.append({**_path_fields(path, pattern), "test_loss": np.fmin.reduce(losses) if take == "best" else losses[-1]})
     return CurveSet(pd.DataFrame(rows).astype({"train_size": int} if rows else {}), source="trainer logs")
 
-# %% ../nbs/10_measure/curves.ipynb #ac76313c
+# %% ../nbs/10_measure/curves.ipynb #2a2ef682
 @patch
 def summary(self:CurveSet)->pd.DataFrame: # one row a (task, model): family, n_params, sizes, seeds, first_loss, last_loss (nats/token), flags
     "What is known of each candidate; `flags` counts the quality warnings."
     f = self.frame
     out = f.groupby(["task", "model"], sort=False).agg(family=("family", "first"), n_params=("n_params", "first"),
         sizes=("train_size", "nunique"), seeds=("seed", "nunique"))
-    tuned = f[f.train_size > 0].sort_values("train_size", kind="stable").groupby(["task", "model"], sort=False).test_loss
-    out["first_loss"], out["last_loss"] = tuned.first(), tuned.last()
+    means = f[f.train_size > 0].groupby(["task", "model", "train_size"]).test_loss.mean().groupby(level=["task", "model"]) # sizes rise, seeds are averaged
+    out["first_loss"], out["last_loss"] = means.first(), means.last()
     counts = self.flags.assign(task=self.flags.task.fillna("task")).groupby(["task", "model"]).size()
     return out.assign(flags=counts.reindex(out.index, fill_value=0).astype(int)).reset_index()
 
@@ -261,7 +287,7 @@ def __repr__(self:CurveSet):
 def _repr_html_(self:CurveSet):
     return f"<p>{html.escape(repr(self))}</p>" + self.summary().to_html(index=False, na_rep="", float_format="{:,.4g}".format, max_rows=12)
 
-# %% ../nbs/10_measure/curves.ipynb #28325018
+# %% ../nbs/10_measure/curves.ipynb #5039e512
 @patch
 def plot(self:CurveSet,
     highlight=3, # how many of the best at the largest size to colour (0 to 6), or a list of model names
@@ -269,7 +295,7 @@ def plot(self:CurveSet,
     ax=None,     # Axes to draw on; new ones when None
 ): # the Axes
     "Draw the curves of one task, zero-shot left out."
-    from lensllm.axes import GREY, label_ends, loss_axes, palette
+    from lensllm.axes import GREY, label_ends, loss_axes, palette, short_name
     w = self.wide().loc[:, lambda w: w.columns > 0]
     if not w.size: raise ValueError("a curve needs sizes above 0 to be drawn; this table holds zero-shot losses only")
     last = w.ffill(axis=1).iloc[:, -1]
@@ -279,5 +305,5 @@ def plot(self:CurveSet,
     for m, y in w.iterrows(): ax.plot(y.dropna(), color=colours.get(m, GREY), lw=1.8 if m in colours else .8, zorder=2 + (m in colours), marker="o" if m in colours else None, ms=3)
     ax.margins(y=.1)
     ax.set_title(f"{self.tasks[0]}: {len(w)} models" + (f", the best {len(best)} at {w.columns[-1]:,} in colour" if isinstance(highlight, int) and best else ""), loc="left")
-    label_ends(ax, w.columns[-1], last[best], [m.split("/")[-1] for m in best], colours.values())
+    label_ends(ax, w.columns[-1], last[best], [short_name(m) for m in best], colours.values())
     return ax

@@ -13,7 +13,7 @@ from scipy.special import stdtrit
 from fastcore.basics import patch
 from .laws import Law, as_law
 
-# %% ../nbs/20_model/fit.ipynb #3d89a4c8
+# %% ../nbs/20_model/fit.ipynb #4fdcd8b6
 @dataclass(frozen=True)
 class Fit:
     "A law fitted to one curve; estimates in `params`, their standard errors in `stderr`, doubts in `flags`."
@@ -26,8 +26,9 @@ class Fit:
     flags:tuple     # doubts in plain words, each with what to do
     result:object   # lmfit's MinimizerResult
     minimizer:object # lmfit's Minimizer, for further analysis
+    weights:np.ndarray # of the squared residuals, shape (n,): 1 for least squares, less for outliers of a robust fit
 
-# %% ../nbs/20_model/fit.ipynb #480fc7c1
+# %% ../nbs/20_model/fit.ipynb #af96d124
 @patch(as_prop=True)
 def residuals(self:Fit) -> np.ndarray: # shape (n,)
     "ln(fitted / measured) at each point."
@@ -46,18 +47,18 @@ def dof(self:Fit) -> int: # n - p, may be 0
 @patch(as_prop=True)
 def sigma(self:Fit) -> float: # 1; infinite without a degree of freedom
     "Residual standard deviation of ln(loss)."
-    return float(np.sqrt((self.residuals**2).sum()/self.dof)) if self.dof > 0 else float("inf")
+    return float(np.sqrt((self.weights*self.residuals**2).sum()/self.dof)) if self.dof > 0 else float("inf")
 
-# %% ../nbs/20_model/fit.ipynb #391fb161
+# %% ../nbs/20_model/fit.ipynb #8575096b
 @patch(as_prop=True)
 def aic(self:Fit) -> float: # lower is better; comparable between laws on the same points
     "Akaike's information criterion of the Gaussian residuals, n ln(mean r²) + 2p."
-    return float(2*len(self.D)*np.log(self.rmsd_log) + 2*len(self.law.params))
+    return float(2*len(self.D)*np.log(max(self.rmsd_log, 1e-300)) + 2*len(self.law.params))
 
 @patch(as_prop=True)
 def bic(self:Fit) -> float: # lower is better; comparable between laws on the same points
     "Bayesian information criterion, n ln(mean r²) + p ln n."
-    return float(2*len(self.D)*np.log(self.rmsd_log) + len(self.law.params)*np.log(len(self.D)))
+    return float(2*len(self.D)*np.log(max(self.rmsd_log, 1e-300)) + len(self.law.params)*np.log(len(self.D)))
 
 # %% ../nbs/20_model/fit.ipynb #475df757
 def _minimise(law, D, measured, start, **kws):
@@ -84,7 +85,7 @@ def _solve(law, D, measured, start, held, **kws):
     with np.errstate(invalid="ignore"): # lmfit takes roots of variances that a singular matrix makes negative; `_covariance` judges that
         return mini, mini.minimize(method="least_squares", jac=jac, x_scale="jac", **kws)
 
-# %% ../nbs/20_model/fit.ipynb #41f9a1c1
+# %% ../nbs/20_model/fit.ipynb #607f0297
 def _at_bound(law, params, D):
     "Parameters at a bound, or so close that moving them there changes no loss by more than 1e-6 of itself."
     now, held = law.fn(D, **params), []
@@ -94,28 +95,29 @@ def _at_bound(law, params, D):
             if np.isfinite(b) and np.abs(law.fn(D, **{**params, p: b})/now - 1).max() < 1e-6: held.append(p)
     return held
 
-def _covariance(law, D, params, held, sigma):
-    "s² (JᵀJ)⁻¹ over the parameters that are not held, 0 elsewhere; None where the data leave it open."
+def _covariance(fit, held):
+    "s² (JᵀWJ)⁻¹ over the parameters that are not held, 0 elsewhere; None where the data leave it open."
+    law, D, params, sigma = fit.law, fit.D, fit.params, fit.sigma
     free = [i for i, p in enumerate(law.params) if p not in held]
-    J = (law.grad(D, **params)/law.fn(D, **params)[:, None])[:, free]
+    J = (np.sqrt(fit.weights)[:, None]*law.grad(D, **params)/law.fn(D, **params)[:, None])[:, free]
     size = np.linalg.norm(J, axis=0)
     if not np.isfinite(sigma) or not (size > 0).all() or np.linalg.cond(J/size) > 1e7: return None
     cov = np.zeros((len(law.params),)*2)
     cov[np.ix_(free, free)] = sigma**2*np.linalg.inv((J/size).T@(J/size))/np.outer(size, size)
     return cov
 
-# %% ../nbs/20_model/fit.ipynb #42817dae
+# %% ../nbs/20_model/fit.ipynb #1abbf7a6
 def _doubts(fit, held):
     "What a reader should not believe of a fit, each with a remedy."
     law, n = fit.law, len(fit.D)
     if fit.dof == 0: yield f"{len(law.params)} parameters on {n} sizes pass through every point: no error can be told; add sizes"
-    if not fit.result.success: yield "the solver stopped before it converged; raise `n_starts` or look at the curve"
+    if not fit.result.success: yield "the solver stopped before it converged; look at the curve, or take a law with fewer parameters"
     for p in held: yield f"`{p}` ended at its bound {fit.params[p]:.3g} and is held there; its error is one-sided, more or larger sizes would free it"
     if fit.cov is None and fit.dof > 0: yield "the sizes seen leave a combination of parameters open: predictions beyond them are guesses; add larger sizes or take a law with fewer parameters"
     for p, se in fit.stderr.items():
         if se is not None and se > abs(fit.params[p]): yield f"`{p}` is not determined ({fit.params[p]:.3g} ± {se:.2g}); add larger sizes or take a law with fewer parameters"
 
-# %% ../nbs/20_model/fit.ipynb #3ac075ba
+# %% ../nbs/20_model/fit.ipynb #46ef911d
 def fit_law(
     law,          # a Law or the name of a registered one
     D,            # fine-tuning examples, shape (n,), all > 0
@@ -127,14 +129,17 @@ def fit_law(
     "Fit a law to one curve by least squares on ln(loss)."
     law, (D, loss) = as_law(law), _checked(D, loss)
     if len(D) < len(law.params): raise ValueError(f"`{law.name}` has {len(law.params)} parameters and needs as many sizes above 0, got {len(D)}; add sizes, or rank with method ats")
-    if robust not in (None, "soft_l1", "huber", "cauchy"): raise ValueError(f"`robust` must be None, soft_l1, huber or cauchy, got {robust!r}")
+    if robust not in (None, *_ROBUST): raise ValueError(f"`robust` must be None, soft_l1, huber or cauchy, got {robust!r}")
+    if not (isinstance(n_starts, int) and n_starts >= 1): raise ValueError(f"`n_starts` must be a whole number >= 1, got {n_starts!r}")
     best = min((_minimise(law, D, loss, s) for s in law.starts(D, loss, n_starts)), key=lambda r: r[1].chisqr)
-    if robust:
-        scale = max(1.4826*np.median(np.abs(best[1].residual)), 1e-6)
-        best = _minimise(law, D, loss, best[1].params.valuesdict(), loss=robust, f_scale=scale)
-    return _finish(law, D, loss, *best)
+    if robust is None: return _finish(law, D, loss, *best, np.ones(D.size))
+    scale = max(1.4826*np.median(np.abs(best[1].residual)), 1e-6)
+    mini, res = _minimise(law, D, loss, best[1].params.valuesdict(), loss=robust, f_scale=scale)
+    return _finish(law, D, loss, mini, res, _ROBUST[robust](np.log(law(D, **res.params.valuesdict())/loss)/scale))
 
-# %% ../nbs/20_model/fit.ipynb #28443a8c
+# %% ../nbs/20_model/fit.ipynb #f15f1444
+_ROBUST = dict(soft_l1=lambda z: 1/np.sqrt(1 + z**2), huber=lambda z: 1/np.maximum(np.abs(z), 1), cauchy=lambda z: 1/(1 + z**2)) # weight of a residual of z scales
+
 def _checked(D, loss):
     "D and loss as float vectors, or a ValueError that says what is wrong."
     D, loss = np.atleast_1d(np.asarray(D, float)), np.atleast_1d(np.asarray(loss, float))
@@ -145,13 +150,13 @@ def _checked(D, loss):
     if len(np.unique(D)) < len(D): raise ValueError("`D` must not repeat a size; average repeated seeds first")
     return D, loss
 
-def _finish(law, D, loss, mini, result):
+def _finish(law, D, loss, mini, result, weights):
     "Errors and doubts for the optimum that lmfit found."
     params = dict(result.params.valuesdict())
     held = _at_bound(law, params, D)
     params.update({p: min(law.bounds[p], key=lambda b: abs(b - params[p])) for p in held})
-    fit = Fit(law, D, loss, params, {}, None, (), result, mini)
-    cov = _covariance(law, D, params, held, fit.sigma)
+    fit = Fit(law, D, loss, params, {}, None, (), result, mini, weights)
+    cov = _covariance(fit, held)
     stderr = {p: None if cov is None or p in held else float(np.sqrt(cov[i, i])) for i, p in enumerate(law.params)}
     fit = replace(fit, cov=cov, stderr=stderr)
     return replace(fit, flags=tuple(_doubts(fit, held)))
@@ -210,7 +215,7 @@ def plot(self:Fit,
     ax.legend(frameon=False)
     return ax
 
-# %% ../nbs/20_model/fit.ipynb #879cff15
+# %% ../nbs/20_model/fit.ipynb #9f6547b6
 @patch
 def profile_interval(self:Fit,
     level:float=.95, # confidence level, in (0, 1)
@@ -218,6 +223,7 @@ def profile_interval(self:Fit,
     "Profile-likelihood intervals (F test), by lmfit."
     import lmfit
     if not 0 < level < 1: raise ValueError(f"`level` must lie in (0, 1), got {level}")
+    if (self.weights < 1).any(): raise ValueError("`profile_interval` needs a least-squares fit; a robust one has no likelihood: fit without `robust`")
     if self.cov is None or any(s is None for s in self.stderr.values()):
         raise ValueError(f"`profile_interval` needs an interior optimum with errors; this fit says: {'; '.join(self.flags)}")
     try: ci = lmfit.conf_interval(self.minimizer, self.result, sigmas=[level])

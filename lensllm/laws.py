@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from fastcore.basics import patch
 
-# %% ../nbs/20_model/laws.ipynb #9e7c95e8
+# %% ../nbs/20_model/laws.ipynb #0210cfb3
 @dataclass(frozen=True)
 class Law:
     "A learning-curve law: `law(D, **params)` is the loss in nats per token."
@@ -30,10 +30,12 @@ class Law:
     def __call__(self, D, **params):
         D = np.asarray(D, float)
         if set(params) != set(self.bounds): raise ValueError(f"`{self.name}` takes {', '.join(self.bounds)}; got {', '.join(params) or 'none'}")
-        if not (D >= 0).all(): raise ValueError(f"`D` must be a number of examples >= 0, got {D.min()}")
+        if not (D > 0).all(): raise ValueError(f"`D` must be a number of examples > 0, got {D.min()}; laws say nothing of zero-shot losses")
+        for p, (lo, hi) in self.bounds.items():
+            if not np.all((lo <= params[p]) & (params[p] <= hi)): raise ValueError(f"`{p}` of {self.name} must lie in [{lo:g}, {hi:g}], got {params[p]}")
         return self.fn(D, **params)
 
-# %% ../nbs/20_model/laws.ipynb #98582c7e
+# %% ../nbs/20_model/laws.ipynb #4e85045f
 @patch
 def grad(self:Law,
     D,        # examples, > 0, shape (n,)
@@ -43,6 +45,7 @@ def grad(self:Law,
     D, h = np.asarray(D, float), 1e-20
     return np.stack([self.fn(D, **{**params, p: params[p] + 1j*h}).imag/h for p in self.params], axis=-1)
 
+# %% ../nbs/20_model/laws.ipynb #8c4ab7f4
 @patch
 def bounded(self:Law,
     **bounds, # parameter -> (lowest, highest)
@@ -171,18 +174,18 @@ def _lensllm(D, B, F, beta, E): return _rectified(D, B, F, beta, E)
 LENSLLM = register(Law("lensllm", _lensllm, dict(B=_POS, F=_POS, beta=_EXP, E=_POS),
     dict(B=_AMPLITUDE, F="examples^beta", beta="1", E="nats"), r"L(D) = \frac{B}{F(\Theta,t) + D^{\beta}} + E", separable(**_bent("F")), "Zeng et al. 2025"))
 
-# %% ../nbs/20_model/laws.ipynb #6bc66404
+# %% ../nbs/20_model/laws.ipynb #d3b2a874
 def _pow4(D, B, D_0, beta, E): return B*(D + D_0)**-beta + E
 
 POW4 = register(Law("pow4", _pow4, dict(B=_POS, D_0=_POS, beta=_EXP, E=_POS),
     dict(B=_AMPLITUDE, D_0="examples", beta="1", E="nats"), r"L(D) = B\,(D + D_0)^{-\beta} + E",
     separable(lambda D: dict(beta=_BETA, D_0=_bends(D))), "Mohr et al. 2022 (LCDB)"))
 
-def _mmf4(D, L_0, K, beta, E): return (L_0*K + E*D**beta)/(K + D**beta)
+def _mmf4(D, L_0, D_h, beta, E): return (L_0*D_h + E*D**beta)/(D_h + D**beta)
 
-MMF4 = register(Law("mmf4", _mmf4, dict(L_0=_POS, K=_POS, beta=_EXP, E=_POS),
-    dict(L_0="nats", K="examples^beta", beta="1", E="nats"), r"L(D) = \frac{L_0 K + E\,D^{\beta}}{K + D^{\beta}}",
-    separable(lambda D: dict(beta=_BETA, bend=_bends(D)), lambda beta, bend: dict(beta=beta, K=bend**beta + 1e-6), ("L_0", "E")), "Mohr et al. 2022 (LCDB)"))
+MMF4 = register(Law("mmf4", _mmf4, dict(L_0=_POS, D_h=_POS, beta=_EXP, E=_POS),
+    dict(L_0="nats", D_h="examples^beta", beta="1", E="nats"), r"L(D) = \frac{L_0 D_h + E\,D^{\beta}}{D_h + D^{\beta}}",
+    separable(lambda D: dict(beta=_BETA, bend=_bends(D)), lambda beta, bend: dict(beta=beta, D_h=bend**beta + 1e-6), ("L_0", "E")), "Mohr et al. 2022 (LCDB)"))
 
 # %% ../nbs/20_model/laws.ipynb #f769ab2d
 def _bnsl(D, B, c_0, c_1, D_1, f_1, E): return E + B*D**-c_0*(1 + (D/D_1)**(1/f_1))**(-c_1*f_1)
@@ -192,7 +195,7 @@ BNSL = register(Law("bnsl", _bnsl, dict(B=_POS, c_0=(0., 3.), c_1=(0., 3.), D_1=
     separable(lambda D: dict(c_0=np.r_[0., .02, .05, .1, .2], c_1=np.r_[.05, .1, .2, .4, .8], D_1=_bends(D, 8)[1:], f_1=np.r_[.3, 1., 3.])),
     "Caballero et al. 2023"))
 
-# %% ../nbs/20_model/laws.ipynb #3e745bf7
+# %% ../nbs/20_model/laws.ipynb #8e80b9d0
 def _softplus(u):
     "ln(1 + e^u) for real or complex u, without overflow."
     up = np.real(u) > 0
@@ -200,13 +203,13 @@ def _softplus(u):
 
 def _m4(D, G, B, beta, E, alpha):
     z = np.log(B) - beta*np.log(D) - (1 - alpha)*np.log(G)
-    u, step = z, np.inf
-    while np.abs(step).max() > 1e-7: # convergence is quadratic: the step after a small one is beyond rounding, also in the imaginary part
+    u, small = z, False
+    for _ in range(60):
         p = np.exp(-_softplus(-u))
         step = (-_softplus(-u) + alpha*_softplus(u) - z)/(1 - p + alpha*p)
         u = u - step
-    p = np.exp(-_softplus(-u))
-    u = u - (-_softplus(-u) + alpha*_softplus(u) - z)/(1 - p + alpha*p)
+        if small: break # convergence is quadratic: the step after a small one is beyond rounding, also in the imaginary part
+        small = np.abs(step).max() < 1e-7
     return E + G*np.exp(-_softplus(-u))
 
 # %% ../nbs/20_model/laws.ipynb #6e54f8ba

@@ -9,12 +9,12 @@ __all__ = ['pearson', 'chosen', 'regret', 'relative_accuracy', 'spearman', 'kend
 # %% ../nbs/10_measure/metrics.ipynb #d526f3a6
 import numpy as np, pandas as pd
 
-# %% ../nbs/10_measure/metrics.ipynb #cb519492
+# %% ../nbs/10_measure/metrics.ipynb #bd508eb0
 def _pair(scores, losses):
     "Two aligned float arrays; Series are aligned by name."
     if isinstance(scores, pd.Series) and isinstance(losses, pd.Series):
-        lost = scores.index.difference(losses.index)
-        if len(lost): raise ValueError(f"`losses` must hold every scored model; {lost[0]!r} is missing")
+        lost = scores.index.symmetric_difference(losses.index)
+        if len(lost): raise ValueError(f"`scores` and `losses` must hold the same models; only one of them has {lost[0]!r}")
         losses = losses[scores.index]
     s, l = np.asarray(scores, float), np.asarray(losses, float)
     if s.shape != l.shape or s.ndim != 1: raise ValueError(f"`scores` and `losses` must be two vectors of one length, got shapes {s.shape} and {l.shape}")
@@ -55,7 +55,7 @@ def relative_accuracy(
     s, l = _pair(scores, losses)
     return float(100*(l.max() - l[chosen(s)])/np.ptp(l)) if np.ptp(l) else 100.
 
-# %% ../nbs/10_measure/metrics.ipynb #538a0e20
+# %% ../nbs/10_measure/metrics.ipynb #52d748d5
 def spearman(
     scores, # higher is better, shape (k,)
     losses, # true losses, nats/token, shape (k,)
@@ -64,6 +64,7 @@ def spearman(
     s, l = _pair(scores, losses)
     return pearson(pd.Series(s).rank(), pd.Series(l).rank())/100
 
+# %% ../nbs/10_measure/metrics.ipynb #a544089b
 def kendall(
     scores, # higher is better, shape (k,)
     losses, # true losses, nats/token, shape (k,)
@@ -75,6 +76,7 @@ def kendall(
     norm = np.sqrt((a != 0).sum()*(b != 0).sum())
     return float((a*b).sum()/norm) if norm else 0.
 
+# %% ../nbs/10_measure/metrics.ipynb #88ecb3ff
 def top_k_recall(
     scores,  # higher is better, shape (n,)
     losses,  # true losses, nats/token, shape (n,)
@@ -94,7 +96,7 @@ def agreement(
     return dict(pearson=pearson(scores, losses), relative_accuracy=relative_accuracy(scores, losses),
                 spearman=spearman(scores, losses), kendall=kendall(scores, losses), regret=regret(scores, losses))
 
-# %% ../nbs/10_measure/metrics.ipynb #ca14abce
+# %% ../nbs/10_measure/metrics.ipynb #82e09e7a
 def coverage(
     low,   # lower ends, shape (k,)
     high,  # upper ends, shape (k,)
@@ -102,6 +104,7 @@ def coverage(
 )->float: # 0 to 1
     "Share of truths inside their intervals, ends included."
     low, high, truth = (np.asarray(a, float) for a in (low, high, truth))
+    if not low.shape == high.shape == truth.shape or not low.size: raise ValueError(f"`low`, `high` and `truth` must be vectors of one length > 0, got shapes {low.shape}, {high.shape}, {truth.shape}")
     if not (low <= high).all(): raise ValueError(f"`low` must not exceed `high`; it does at position {int(np.flatnonzero(~(low <= high))[0])}")
     return float(((low <= truth) & (truth <= high)).mean())
 
@@ -139,12 +142,12 @@ def flops(
     if not (n > 0).all(): raise ValueError(f"`n_params` must be known and > 0, got {n_params}; fill in the column")
     return (6 if train else 2)*n*np.asarray(examples, float)*tokens*epochs
 
-# %% ../nbs/10_measure/metrics.ipynb #3765b2e1
+# %% ../nbs/10_measure/metrics.ipynb #ed9c01aa
 def cost_fraction(
     seen,       # tidy frame of the runs that were made: model, n_params, train_size
     target:int, # size on which every candidate would be tuned otherwise, examples
 )->float: # cost of the runs over the cost of tuning every candidate on `target`; > 1 is possible
     "What a search cost, as a fraction of full fine-tuning; each run starts from the pre-trained model."
-    n = seen.groupby("model").n_params.first()
+    n = seen.groupby("model").n_params.first() # the first that is known
     if n.isna().any(): raise ValueError(f"`n_params` must be known for every model; {n.index[n.isna()][0]} has none; fill in the column")
-    return float(flops(seen.n_params, seen.train_size).sum()/flops(n, target).sum())
+    return float(flops(seen.model.map(n), seen.train_size).sum()/flops(n, target).sum())

@@ -27,35 +27,39 @@ COLUMNS = dict(task="str", model="str", family="str", n_params="float", train_si
 NEEDED = ("model", "train_size", "test_loss")
 KEY = ["task", "model", "train_size", "seed"] # one run
 
-# %% ../nbs/10_measure/quality.ipynb #3cda9f8d
+# %% ../nbs/10_measure/quality.ipynb #77d00ab8
 _RULES = [ # column, flag, is the value wrong?, rule, remedy
     ("model", "no model", lambda v: v.isna() | (v.astype(str).str.strip() == ""), "must name a model", "fill in the name"),
     ("test_loss", "not finite", lambda v: ~np.isfinite(v), "must be a finite number of nats", "mend the value, or leave the run out"),
     ("test_loss", "not positive", lambda v: v <= 0, "must be > 0 nats", "check the unit: accuracy and reward are no losses"),
-    ("train_size", "not a count", lambda v: ~np.isfinite(v) | (v < 0) | (v % 1 != 0), "must be a whole number of examples >= 0",
+    ("train_size", "not a count", lambda v: ~np.isfinite(v) | (v < 0) | (v % 1 != 0) | (v > 1e15), "must be a whole number of examples >= 0",
      "give the number of fine-tuning examples, 0 for zero-shot"),
+    ("seed", "not a seed", lambda v: ~np.isfinite(v) | (v % 1 != 0) | (np.abs(v) > 1e15), "must be a whole number", "number the repeated runs 0, 1, 2, …"),
     ("n_params", "not a size", lambda v: v <= 0, "must be > 0 parameters", "leave the cell empty where the size is unknown"),
     ("test_loss_se", "not a spread", lambda v: (v < 0) | np.isinf(v), "must be >= 0 nats", "leave the cell empty where it is unknown"),
 ]
 
-# %% ../nbs/10_measure/quality.ipynb #d9e4826c
+# %% ../nbs/10_measure/quality.ipynb #cc21c499
 def _row(severity, flag, frame, i, column, rule, remedy):
     "One line of the flag table about row `i` (position) of `frame`."
     r, value = frame.iloc[i], frame.iloc[i][column]
     size = r.train_size if "train_size" in frame else None
-    where = f"row {i + 1} (model {r.model}" + (f", train_size {size:g})" if isinstance(size, (int, float, np.number)) else ")")
+    where = f"model {r.model}" + (f", train_size {size:g}" if isinstance(size, (int, float, np.number)) else "")
+    if not frame.attrs.get("wide"): where = f"row {i + 1} ({where})" # the rows of a wide table were the user's no longer
     return dict(severity=severity, flag=flag, task=r.get("task"), model=r.model, train_size=size,
                 detail=f"`{column}` {rule}; {where} has {value!s}", remedy=remedy)
 
-# %% ../nbs/10_measure/quality.ipynb #9d22fc52
+# %% ../nbs/10_measure/quality.ipynb #4cd002f6
 def _value_errors(frame):
     "Rows whose values break a rule of their column."
     for column, flag, wrong, rule, remedy in _RULES:
         if column not in frame: continue
         v = frame[column] if column == "model" else pd.to_numeric(frame[column], errors="coerce")
-        typed = frame[column].notna() & v.isna() # text where a number should stand
-        bad = (wrong(v) & ~(v.isna() & (column in ("n_params", "test_loss_se")))) | typed
-        for i in np.flatnonzero(bad): yield _row("error", flag, frame, i, column, rule, remedy)
+        text = frame[column].notna() & v.isna()
+        unknown = v.isna() & (column in ("n_params", "test_loss_se")) # may be left empty
+        for i in np.flatnonzero(wrong(v) & ~unknown & ~text): yield _row("error", flag, frame, i, column, rule, remedy)
+        if flag == "not positive": continue # the other rule about losses has named the text
+        for i in np.flatnonzero(text): yield _row("error", "not a number", frame, i, column, "must be a number", "write it with a decimal point, without a unit")
 
 # %% ../nbs/10_measure/quality.ipynb #16cb5877
 def _duplicate_errors(frame):
@@ -108,7 +112,7 @@ def _unit_flags(wide, ratio=4.):
         if len(v) and (np.abs(v).min() > np.log(ratio)) and (np.sign(v).nunique() == 1):
             yield model, np.exp(v.median())
 
-# %% ../nbs/10_measure/quality.ipynb #7383f90e
+# %% ../nbs/10_measure/quality.ipynb #2fbc3cdf
 def _task_warnings(task, frame, min_points=4):
     "Every warning about one task's curves."
     wide = frame.pivot_table(index="model", columns="train_size", values="test_loss", aggfunc="mean")
@@ -122,15 +126,19 @@ def _task_warnings(task, frame, min_points=4):
         for flag, size, detail, remedy in out: yield dict(flag=flag, task=task, model=m, train_size=size, detail=detail, remedy=remedy)
     for m, ratio in _unit_flags(wide.loc[:, wide.columns > 0]):
         yield dict(flag="mixed units", task=task, model=m, detail=f"losses are {ratio:.2g} times the other models'",
-                   remedy="bring all losses to nats per target token: not bits, perplexity or sums")
+                   remedy="bring all losses to nats per target token: not perplexity, percent or sums")
+    up = [m for m, (D, loss) in tuned.items() if len(D) > 1 and loss[-1] > loss[0]]
+    if len(up) > len(tuned)/2: yield dict(flag="rising task", task=task, model="", detail=f"{len(up)} of {len(tuned)} curves end higher than they start",
+                                          remedy="losses fall with more data; are these accuracies or rewards?")
     yield from _shared_values(task, wide)
 
-# %% ../nbs/10_measure/quality.ipynb #604710d5
+# %% ../nbs/10_measure/quality.ipynb #40378375
 def _shared_values(task, wide):
     "The same loss, digit for digit, for two models at one size."
     for size, v in wide.items():
-        for value, models in v.dropna().groupby(v):
-            if len(models) > 1 and f"{value:.6g}" != f"{value:.3g}": # short numbers coincide by rounding
+        v = v.dropna()
+        for value, models in v[v.duplicated(keep=False)].groupby(v):
+            if f"{value:.6g}" != f"{value:.3g}": # short numbers coincide by rounding
                 yield dict(flag="shared value", task=task, model=models.index[1], train_size=size,
                            detail=f"the same loss {value:.9g} as {models.index[0]}", remedy="check for a copied cell")
 

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['LABELS', 'plot_compare', 'plot_predictions']
 
-# %% ../nbs/60_use/viz.ipynb #e069ca9b
-from .axes import GREY, INK, label_ends, new_axes, palette
+# %% ../nbs/60_use/viz.ipynb #cc161ee1
+from .axes import GREY, INK, label_ends, new_axes, palette, short_name
 
 # %% ../nbs/60_use/viz.ipynb #1e806fe5
 LABELS = dict(pearson="Pearson correlation (%)", relative_accuracy="relative accuracy (%)", spearman="Spearman's rank correlation",
               kendall="Kendall's tau", regret="regret (nats/token)") # what a column of `compare` means on an axis
 
-# %% ../nbs/60_use/viz.ipynb #3008b002
+# %% ../nbs/60_use/viz.ipynb #aec9ad4d
 def plot_compare(
     table,              # from `lensllm.select.compare`; one task, or its means over tasks
     metric="pearson",   # column to draw: a key of `LABELS`
@@ -25,6 +25,8 @@ def plot_compare(
     lines = table.pivot_table(index="method", columns="budget_ratio", values=metric, aggfunc="mean", sort=False)
     order = lines.mean(axis=1).sort_values(ascending=metric == "regret", kind="stable").index
     highlight = list(order[:6]) if highlight is None else list(highlight)
+    unknown = [m for m in highlight if m not in lines.index]
+    if unknown: raise ValueError(f"`highlight` must name methods of the table ({', '.join(lines.index)}), got {unknown[0]!r}")
     colours = dict(zip(highlight, palette(len(highlight))))
     ax = new_axes() if ax is None else ax
     for i, (method, y) in enumerate(lines.iterrows()):
@@ -43,7 +45,7 @@ def _budget_axis(ax, ratios, metric, table):
     ax.set(xlabel="budget (share of the full training set, each candidate)", ylabel=LABELS[metric])
     ax.set_title(f"{' and '.join(table.task.unique())}: {LABELS[metric].split(' (')[0]} by method", loc="left")
 
-# %% ../nbs/60_use/viz.ipynb #1856dc40
+# %% ../nbs/60_use/viz.ipynb #cdcb0030
 def plot_predictions(
     ranking, # a Ranking whose method predicts losses
     truth,   # Series by model: loss at the target, nats/token
@@ -60,7 +62,7 @@ def plot_predictions(
     ends = [true.min(), true.max()]
     ax.plot(ends, ends, color=INK, lw=.8, ls=":")
     for name, m in dict(chosen=ranking.best, best=true.idxmin()).items():
-        ax.annotate(f"{name}: {m.split('/')[-1]}", (true[m], f.predicted_loss[m]), xytext=(8, -10 if name == "chosen" else 8), textcoords="offset points", fontsize=8, color=INK)
+        ax.annotate(f"{name}: {short_name(m)}", (true[m], f.predicted_loss[m]), xytext=(8, -10 if name == "chosen" else 8), textcoords="offset points", fontsize=8, color=INK, parse_math=False)
     ax.set(xlabel="true loss (nats/token)", ylabel="predicted loss (nats/token)")
-    ax.set_title(f"{ranking.seen.tasks[0]}, {ranking.method}, seen to {max(ranking.seen.sizes):,}", loc="left")
+    ax.set_title(f"{ranking.seen.tasks[0]}, {ranking.method}, seen to {max(ranking.seen.sizes):,}", loc="left", parse_math=False)
     return ax
