@@ -246,7 +246,7 @@ def _path_fields(path, pattern):
     if m is None: raise ValueError(f"`pattern` must match every path, but {pattern!r} does not match {path}; write the folders as they are named")
     return m.groupdict()
 
-# %% ../nbs/10_measure/curves.ipynb #45d1360b
+# %% ../nbs/10_measure/curves.ipynb #1e6fb47a
 def load_trainer_states(
     paths,       # `trainer_state.json` files, one a fine-tuning run; or a folder, in which they are looked for
     pattern="{model}/{train_size}/trainer_state.json", # how a path names `model`, `train_size` and, if wanted, `task`, `seed`, `family`
@@ -256,9 +256,9 @@ def load_trainer_states(
     "Curves from the Hugging Face Trainer's logs."
     if take not in ("best", "last"): raise ValueError(f"`take` must be 'best' or 'last', got {take!r}")
     rows = []
-    paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    for path in [p for path in paths for p in (sorted(Path(path).rglob("trainer_state.json")) if Path(path).is_dir() else [path])]:
-        try: log = json.loads(Path(path).read_text())["log_history"]
+    given = [Path(p) for p in ([paths] if isinstance(paths, (str, Path)) else paths)]
+    for path in [f for p in given for f in (sorted(p.rglob("trainer_state.json")) if p.is_dir() else [p])]:
+        try: log = json.loads(path.read_text())["log_history"]
         except (json.JSONDecodeError, KeyError, TypeError) as e: raise ValueError(f"{path} must be a Trainer's state with a `log_history`, got {type(e).__name__}: {e}") from None
         losses = [entry["eval_loss"] for entry in log if "eval_loss" in entry]
         if not losses: raise ValueError(f"{path} must hold an `eval_loss`; train with eval_strategy set, or evaluate once at the end")

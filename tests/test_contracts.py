@@ -1,5 +1,6 @@
 "What others may rely on: light imports, the published tables, and the command as a process."
 import importlib
+import inspect
 import json
 import os
 import pkgutil
@@ -119,7 +120,8 @@ def test_every_public_function_has_a_place_on_the_site():
     rooms = [m.name for m in pkgutil.iter_modules(lensllm.__path__) if not m.name.startswith("_")]
     for room in rooms:
         module = importlib.import_module(f"lensllm.{room}")
-        own = [n for n in module.__all__ if callable(getattr(module, n)) and getattr(getattr(module, n), "__module__", "") == module.__name__]
+        public = {n: getattr(module, n) for n in module.__all__}
+        own = [n for n, v in public.items() if (inspect.isfunction(v) or inspect.isclass(v)) and v.__module__ == module.__name__]
         assert not (lost := [n for n in own if n.lower() not in anchors]), (room, lost)
 
 
