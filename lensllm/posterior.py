@@ -115,7 +115,7 @@ def _filter(p, hyper, k, target=None, robust=True):
     for _ in range(steps): state = _step(state, h/steps, b, k, sg)
     return evidence, state
 
-# %% ../nbs/20_model/posterior.ipynb #6582bef6
+# %% ../nbs/20_model/posterior.ipynb #6710bea9
 def _log_posterior(p, k, robust):
     "Log posterior of standardised pooled parameters u (prior: standard normal), for many rows at once; and the way back to their scale."
     mean, sd = (np.array(v) for v in zip(*HYPER.values()))
@@ -123,6 +123,7 @@ def _log_posterior(p, k, robust):
     scale = lambda u: mean + np.atleast_2d(u)*sd
     return lambda u: _filter(p, scale(u), k, robust=robust)[0].sum(1) - .5*(np.atleast_2d(u)**2).sum(1), scale
 
+# %% ../nbs/20_model/posterior.ipynb #54c3a8cb
 def _mode(log_post, n, h=1e-3):
     "Mode of the standardised parameters, and the matrix whose columns spread by their posterior deviations (Laplace); log evidence."
     I = np.eye(n)

@@ -303,7 +303,7 @@ def _legend(ax, predicted, came):
     handles = [ax.plot([], [], m, color="#666666", mfc="#666666" if m == "D" else "none", ms=5, label=text)[0] for m, text in marks]
     if handles: ax.legend(handles=handles, frameon=False, loc="upper right", fontsize=8)
 
-# %% ../nbs/40_choose/select.ipynb #1c0840d8
+# %% ../nbs/40_choose/select.ipynb #fc2f518f
 RATIOS = (8, 16, 32, 64, 128, 256, 512) # target over budget, as in Lin et al.
 
 def compare(
@@ -323,6 +323,7 @@ def compare(
     cells = [(task, s, r) for task in tasks for s in selectors for r in ratios]
     return pd.DataFrame([_cell(*c, target) for c in progress(cells)])
 
+# %% ../nbs/40_choose/select.ipynb #f8f140bb
 def _cell(task, selector, ratio, target):
     "One row of `compare`."
     target = int(target or max(task.sizes))
