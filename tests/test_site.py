@@ -20,6 +20,7 @@ FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component
 PROSE = """() => { const b = document.body.cloneNode(true)
     b.querySelectorAll('script, style, pre, code, .katex').forEach(e => e.remove()); return b.textContent }"""
 LATEX = re.compile(r"\\[()\[\]]|\\[a-zA-Z]{2,}|\$\$|\$(?!\d)")  # a price may keep its sign
+RAW_LINK = re.compile(r"\]\([^)\s]+\.ipynb[^)]*\)")  # a name in backticks inside a link becomes a link of its own, and breaks it
 BAD_IMAGES = "() => [...document.images].filter(i => !i.naturalWidth).map(i => i.alt || i.src.slice(0, 80))"
 NO_FIGURE = "() => [...document.querySelectorAll('[id^=fig-]')].filter(e => !e.querySelector('img, svg')).map(e => e.id)"
 LINKS = "() => [...document.querySelectorAll('a[href]')].map(a => a.href)"
@@ -69,6 +70,7 @@ def look(browser, base, name):
     page.goto(base + name)
     page.evaluate("document.fonts.ready.then(() => 0)")  # KaTeX's fonts come after the page
     faults += [f"raw LaTeX: {t}" for t in LATEX.findall(page.evaluate(PROSE))[:3]]
+    faults += [f"raw Markdown link: {t}" for t in RAW_LINK.findall(page.evaluate(PROSE))[:3]]
     faults += [f"broken figure: {i}" for i in page.evaluate(BAD_IMAGES)]
     faults += [f"missing figure: {i}" for i in page.evaluate(NO_FIGURE)]
     if page.evaluate("document.documentElement.scrollWidth > innerWidth"): faults.append("wider than a phone")
@@ -149,6 +151,7 @@ BROKEN = {
     "raw LaTeX: $$": "<p>$$ x $$</p>",
     "raw LaTeX: $": "<table><td>$<td>x<td>$</table>",
     r"raw LaTeX: \beta": r"<p>The exponent \beta.</p>",
+    "raw Markdown link": "<p>[x](y.ipynb)</p>",
     "broken figure": "<img alt=curve src='data:image/png;base64,AAAA'>",
     "missing figure: fig-gone": "<div id=fig-gone><figcaption>A curve</figcaption></div>",
     "wider than a phone": "<pre>" + "x" * 400 + "</pre>",
