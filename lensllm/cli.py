@@ -227,14 +227,15 @@ def compare_command(curves:Annotated[list[str], typer.Argument(metavar="CURVES..
     for t, rows in table.groupby("task", sort=False): _show_task(t, rows)
     _show_means(table)
 
-# %% ../nbs/60_use/cli.ipynb #443bd3f4
+# %% ../nbs/60_use/cli.ipynb #4093ca21
 def _all_that_can(replay, methods):
     "What each method gives, those left out that cannot read these curves; which and why is said."
-    done = []
+    done, left_out = [], {}
     for m in methods:
         try: done.append(replay(m))
-        except ValueError as e: failed = e; print(f"left out {m}: {e}", file=sys.stderr)
-    if not done: raise failed
+        except ValueError as e: left_out[m] = e
+    if not done: raise left_out[methods[-1]] # then it is the call that is wrong, not the methods
+    for m, e in left_out.items(): print(f"left out {m}: {e}", file=sys.stderr)
     return done
 
 # %% ../nbs/60_use/cli.ipynb #c5a6ef2b
