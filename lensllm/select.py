@@ -22,7 +22,7 @@ from .posterior import posterior
 # %% ../nbs/40_choose/select.ipynb #6979d95c
 ROWS = ["model", "rank", "predicted_loss", "low", "high", "p_best"] # of a ranking, in its files too
 
-# %% ../nbs/40_choose/select.ipynb #eacb935f
+# %% ../nbs/40_choose/select.ipynb #71774870
 @dataclass(frozen=True)
 class Ranking:
     "Candidates in the order in which a method would pick them."
@@ -32,6 +32,7 @@ class Ranking:
     seen:CurveSet      # what the selector was given
     doubts:tuple = ()  # the method's own, in plain words, each about a model
     runs:object = None # the runs that the method read, rows of `seen.frame`
+    posterior:object = None # the Posterior behind it, for methods that have one: more targets, expected regret, phases
 
     @property
     def best(self) -> str: # a model's name
@@ -43,9 +44,9 @@ class Ranking:
         "Higher is better."
         return self.frame.set_index("model").score
 
-# %% ../nbs/40_choose/select.ipynb #3613e79b
+# %% ../nbs/40_choose/select.ipynb #65a9a7cc
 class Selector:
-    "Base of all selectors: subclasses give `name` and `score(seen, target) -> (frame indexed by model with `score`, doubts)`."
+    "Base of all selectors: subclasses give `name` and `score(seen, target) -> (frame indexed by model with `score`, doubts)`, and a Posterior third if they have one."
     name = ""
 
     def rank(self,
@@ -56,11 +57,11 @@ class Selector:
         if not target > 0: raise ValueError(f"`target` must be a number of examples > 0, got {target}")
         seen.one_task()
         if len(seen.models) < 2: raise ValueError(f"`seen` must hold at least 2 models to be ranked, got {seen.models[0]} alone; `lensllm fit` looks at one curve")
-        scored, doubts = self.score(seen, target)
+        scored, doubts, *posterior = self.score(seen, target)
         scored = scored.reindex(seen.models)
         bad = scored.index[~np.isfinite(scored.score.astype(float))]
         if len(bad): raise ValueError(f"`{self.name}` gives no score for {bad[0]}; leave that model out or add runs for it")
-        return Ranking(_sorted(scored), self.name, int(target), seen, tuple(doubts), self.uses(seen.frame))
+        return Ranking(_sorted(scored), self.name, int(target), seen, tuple(doubts), self.uses(seen.frame), *posterior)
 
     def uses(self, runs): # DataFrame of runs; those that the method reads
         "All fine-tuning runs; a method that needs fewer says so."
@@ -178,17 +179,18 @@ class LawFit(Selector):
         f.loc[~np.isfinite(f.high), ["low", "high"]] = np.nan # an interval without an end says nothing
         return f.assign(score=-f.predicted_loss), notes
 
-# %% ../nbs/40_choose/select.ipynb #e24476cd
+# %% ../nbs/40_choose/select.ipynb #95d4ea30
 @dataclass(frozen=True)
 class PosteriorSelector(Selector):
     "Posterior over all candidates at once; 90 % intervals and the probability of being the best."
-    robust:bool = True # Student-t innovations
-    pooled:bool = True # learn what the candidates share
+    prior:object = "transfer" # what other tasks say: see `posterior`
+    robust:bool = True        # Student-t innovations
+    pooled:bool = True        # learn what the candidates share
     name = "posterior"
     def score(self, seen, target):
-        post = posterior(seen, target, robust=self.robust, pooled=self.pooled)
-        return pd.DataFrame(dict(score=-post.mean(), predicted_loss=np.exp(post.mean()), low=post.quantile(.05), high=post.quantile(.95),
-                                 p_best=post.best()[0]), index=post.models), ()
+        post = posterior(seen, target, prior=self.prior, robust=self.robust, pooled=self.pooled)
+        frame = post.frame()[ROWS[2:]]
+        return frame.assign(score=-frame.predicted_loss), post.doubts(), post
 
 # %% ../nbs/40_choose/select.ipynb #f7444791
 SELECTORS = dict(zeroshot=ZeroShot, modelsize=ModelSize, subtuning=SubTuning, ats=AtS, vanillafit=partial(LawFit, "vanilla", "vanillafit"),
@@ -203,13 +205,16 @@ def as_selector(
     if selector not in SELECTORS: raise ValueError(f"`method` must be one of {', '.join(SELECTORS)}, got {selector!r}")
     return SELECTORS[selector]()
 
-# %% ../nbs/40_choose/select.ipynb #08c1cfb9
+# %% ../nbs/40_choose/select.ipynb #f793614b
 @patch
 def evaluate(self:Ranking,
     truth, # Series by model: loss at the target, nats/token
-)->dict: # pearson, relative_accuracy (percent), spearman, kendall (1), regret (nats/token)
+)->dict: # pearson, relative_accuracy (percent), spearman, kendall (1), regret (nats/token); rmse of ln(loss), share of truths inside the intervals, None where a method gives none
     "How good the ranking was, once the truth is known."
-    return agreement(self.scores, truth)
+    f = self.frame.set_index("model").assign(true=truth)
+    rmse = float(np.sqrt(np.mean(np.log(f.predicted_loss/f.true)**2))) if f.predicted_loss.gt(0).all() else None
+    inside = float(f.true.between(f.low, f.high).mean()) if f.high.notna().all() else None
+    return agreement(self.scores, truth) | dict(rmse_log=rmse, coverage=inside)
 
 @patch
 def cost_saved(self:Ranking)->float: # percent of the FLOPs of tuning every candidate on the target; None where n_params is unknown
@@ -219,7 +224,7 @@ def cost_saved(self:Ranking)->float: # percent of the FLOPs of tuning every cand
     everyone = self.seen.frame.drop_duplicates("model").assign(train_size=0) # so that models without a run count in the whole
     return 100*(1 - cost_fraction(pd.concat([self.runs, everyone]), self.target))
 
-# %% ../nbs/40_choose/select.ipynb #d4fa9320
+# %% ../nbs/40_choose/select.ipynb #a85091ce
 @patch
 def to_dict(self:Ranking,
     truth=None, # Series by model: loss at the target, where it is known
@@ -228,6 +233,7 @@ def to_dict(self:Ranking,
     rows = [{c: None if isinstance(v, float) and not np.isfinite(v) else v for c, v in r.items()} for r in self.frame[ROWS].to_dict("records")]
     out = dict(task=self.seen.one_task(), method=self.method, budget=max(self.seen.sizes), target=self.target, ranking=rows)
     if truth is not None: out |= {k: v for k, v in self.evaluate(truth).items() if k in ("pearson", "relative_accuracy", "regret")}
+    if self.posterior is not None: out["beliefs"] = self.posterior.frame().drop(columns=ROWS[2:]).reset_index().to_dict("records")
     return out
 
 @patch
@@ -241,7 +247,7 @@ def _repr_html_(self:Ranking):
     head, _ = repr(self).split("\n", 1)
     return f"<p>{html.escape(head)}</p>" + self.frame.dropna(axis=1, how="all").to_html(index=False, float_format="{:.3f}".format, max_rows=12)
 
-# %% ../nbs/40_choose/select.ipynb #ffe5cbbc
+# %% ../nbs/40_choose/select.ipynb #08428265
 @patch
 def plot(self:Ranking,
     truth=None, # CurveSet with the complete curves, where they are known
@@ -249,7 +255,7 @@ def plot(self:Ranking,
     top:int=4,  # candidates to colour, 1 to 6
     ax=None,    # Axes to draw on; new ones when None
 ): # the Axes
-    "What was seen (lines), what is predicted (diamonds, with intervals where given), and what came (rings)."
+    "What was seen (lines), what is predicted (diamonds, with intervals or 50 and 90 % bands where given), and what came (rings)."
     from lensllm.axes import GREY, loss_axes, palette
     ax, names = loss_axes(ax), list(self.frame.model[:top])
     colours, row = dict(zip(names, palette(len(names)))), self.frame.set_index("model")
@@ -257,7 +263,8 @@ def plot(self:Ranking,
         D, loss = self.seen.curve(m)
         colour, front = colours.get(m, GREY), m in colours
         ax.plot(D, loss, color=colour, lw=1.8 if front else .8, marker="o" if front else None, ms=3, zorder=3 if front else 1)
-        if front: _draw_prediction(ax, D[-1], loss[-1], self.target, row.loc[m], colour)
+        if front and self.posterior is None: _draw_prediction(ax, D[-1], loss[-1], self.target, row.loc[m], colour)
+    if self.posterior is not None: _draw_bands(ax, self, colours)
     sizes, far = [d for d in self.seen.sizes if d > 0], truth is not None or self.frame.predicted_loss.notna().any()
     losses = None if truth is None else truth.at(self.target)
     _set_limits(ax, self, losses, .8*sizes[0], 1.6*self.target if far else 1.25*sizes[-1])
@@ -275,13 +282,24 @@ def _set_limits(ax, ranking, losses, left, right):
     ax.set_xlim(left, right)
     ax.set_ylim(.93*y.min(), 1.07*y.max())
 
-# %% ../nbs/40_choose/select.ipynb #3a913d84
+# %% ../nbs/40_choose/select.ipynb #d1005fa3
 def _draw_prediction(ax, D, loss, target, row, colour):
     "A dashed way from the last seen point to the prediction, with its interval."
     if not np.isfinite(row.predicted_loss): return
     ax.plot([D, target], [loss, row.predicted_loss], color=colour, lw=1, ls="--", zorder=3)
     ax.plot(target, row.predicted_loss, "D", color=colour, ms=5, zorder=4)
     if np.isfinite(row.high): ax.plot([target]*2, [row.low, row.high], color=colour, lw=2, alpha=.5, zorder=3)
+
+def _draw_bands(ax, ranking, colours):
+    "Medians with 50 and 90 % bands from the last size seen to the target."
+    post = ranking.posterior
+    grid = np.geomspace(max(ranking.seen.sizes), ranking.target, 12).round().astype(int)
+    paths = {p: np.stack([post.at(D).quantile(p) for D in grid]) for p in (.05, .25, .5, .75, .95)}
+    for m, colour in colours.items():
+        i = post.models.index(m)
+        for low, high in ((.05, .95), (.25, .75)): ax.fill_between(grid, paths[low][:, i], paths[high][:, i], color=colour, alpha=.12, lw=0, zorder=2)
+        ax.plot(grid, paths[.5][:, i], color=colour, lw=1, ls="--", zorder=3)
+        ax.plot(ranking.target, paths[.5][-1, i], "D", color=colour, ms=5, zorder=4)
 
 def _name_top(ax, ranking, row, colours, losses):
     "Names of the coloured candidates at their ends; where the truth is known, rings at the true losses and the name of the best."
