@@ -56,10 +56,10 @@ def main():
         seen = FLAN.up_to(TARGET//ratio)
         rows.append((f"rank 30 candidates, budget 1/{ratio}: share of 0.3 s", seconds(lambda seen=seen: as_selector("posterior").rank(seen, TARGET))/.3, 1., "<="))
     ours = seconds(lambda: posterior(FLAN.up_to(102400), TARGET))/30
-    theirs = statistics.median(seconds(lambda m=m: multistart(m, 102400), 1) for m in FLAN.models[::6])
+    theirs = statistics.median(seconds(lambda m=m: multistart(m, 102400), 1) for m in FLAN.models[::6])  # one curve of five candidates each
     rows.append(("a curve: multi-start + conf_interval over posterior", theirs/ours, 50., ">="))
     small, large = many(1000), many(10_000)
-    thousand, ten_thousand = seconds(lambda: posterior(small, TARGET), 3), seconds(lambda: posterior(large, TARGET).best(), 1)
+    thousand, ten_thousand = seconds(lambda: posterior(small, TARGET).best(), 3), seconds(lambda: posterior(large, TARGET).best(), 1)
     rows += [("10,000 curves: share of 60 s", ten_thousand/60, 1., "<="), ("10,000 curves over ten times 1,000: time", ten_thousand/thousand/10, 1.5, "<="),
              ("10,000 curves: share of 2 GB", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/2e6, 1., "<=")]
     bad = [value > limit if sign == "<=" else value < limit for _, value, limit, sign in rows]

@@ -120,7 +120,7 @@ def _cut(cs, budget, target):
     if budget >= target: raise ValueError(f"`--target` must be larger than what is seen ({budget:,}), got {target:,}; lower --budget, or give a larger --target")
     return target, cs.up_to(budget)
 
-# %% ../nbs/60_use/cli.ipynb #40b6dfd2
+# %% ../nbs/60_use/cli.ipynb #db7692e8
 @app.command("select")
 def select_command(curves:_Curves="flan", budget:_Budget=None, target:_Target=None,
     method:Annotated[str, typer.Option("--method", "-m", metavar="NAME", help="posterior, ats, rectifiedfit, vanillafit, lensllm (rectifiedfit, until a kernel caps F), subtuning, modelsize or zeroshot.")]="posterior",
@@ -128,6 +128,7 @@ def select_command(curves:_Curves="flan", budget:_Budget=None, target:_Target=No
     task:_Task=None, json_:_AsJson=False, csv:_AsCsv=False, out:_Out=None, plot:_Plot=None):
     "Rank candidates for a large training set from their curves on small ones."
     _check_formats(json_, csv, out, plot)
+    if not within >= 0: raise ValueError(f"`--within` must be >= 0 nats/token, got {within:g}")
     from lensllm.select import ROWS
     cs = _load(curves, task)
     asked, (target, seen) = target, _cut(cs, budget, target)
@@ -142,7 +143,7 @@ def select_command(curves:_Curves="flan", budget:_Budget=None, target:_Target=No
     _verdict(ranking, data, cs.at(target) if known else None, within)
     if asked is None: print(f"the target {target:,} is the largest size in the table; --target looks further")
 
-# %% ../nbs/60_use/cli.ipynb #fd8cc4dc
+# %% ../nbs/60_use/cli.ipynb #8714a71a
 def _selector(method, prior):
     "The method by name; the prior goes where there is one to set."
     from lensllm.select import PosteriorSelector, as_selector
@@ -154,8 +155,8 @@ def _verdict(ranking, data, truth, within):
     "What the ranking comes to, in words."
     lines = [f"choose {ranking.best}"]
     if ranking.posterior is not None:
-        p, regret = (v[ranking.posterior.models.index(ranking.best)] for v in ranking.posterior.best())
-        lines.append(f"the best of all with probability {100*p:.0f} %, within {within:g} nats/token of it with {100*ranking.posterior.within(within):.0f} %; expected regret {regret:.3f} nats/token")
+        b = ranking.posterior.frame().loc[ranking.best]
+        lines.append(f"the best of all with probability {100*b.p_best:.0f} %, within {within:g} nats/token of it with {100*ranking.posterior.within(within, ranking.best):.0f} %; expected regret {b.expected_regret:.3f} nats/token")
     if truth is not None:
         lines.append(f"true best: {truth.idxmin()} ({truth.min():.3f} nats/token); regret of the choice {data['regret']:.3f} nats/token")
         lines.append(f"relative accuracy {data['relative_accuracy']:.1f} %, Pearson {data['pearson']:.1f} %")
@@ -217,7 +218,7 @@ def _flat(rows):
         return {k: v for k, v in r.items() if k not in ("params", "flags")} | pars
     return pd.DataFrame([flat(r) for r in rows])
 
-# %% ../nbs/60_use/cli.ipynb #61a1b6a7
+# %% ../nbs/60_use/cli.ipynb #ee50062e
 @app.command("compare")
 def compare_command(curves:Annotated[list[str], typer.Argument(metavar="CURVES...", help="Shipped tasks or files with complete curves. Default: flan and gigaword.")]=None,
     method:Annotated[list[str], typer.Option("--method", "-m", metavar="NAME", help="Methods to compare; may be repeated. Default: all.")]=None,
@@ -230,6 +231,7 @@ def compare_command(curves:Annotated[list[str], typer.Argument(metavar="CURVES..
     from lensllm.curves import load_curves
     from lensllm.select import SELECTORS, compare
     tasks = [cs.filter(task=t) for c in curves or ["flan", "gigaword"] for cs in [load_curves(c)] for t in cs.tasks]
+    if prior != "transfer" and method and "posterior" not in method: _selector(method[0], prior)
     numbers = _numbers(ratios)
     replay = lambda m: compare([_selector(m, prior if m == "posterior" else "transfer")], tasks, numbers, target=target, progress=lambda cells: _track(cells, m))
     table = pd.concat([replay(m) for m in method] if method else _all_that_can(replay, list(SELECTORS)))

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['STEADY', 'Posterior', 'posterior']
 
-# %% ../nbs/20_model/posterior.ipynb #5def240c
+# %% ../nbs/20_model/posterior.ipynb #1be8f7c4
 from dataclasses import dataclass, replace
 import numpy as np, pandas as pd
-from scipy.special import logsumexp, ndtr
+from scipy.special import log_ndtr, logsumexp, ndtr
 from fastcore.basics import patch
 from .curves import CurveSet
 from .kalman import PATHS, RHO, Panel, growth, look_ahead, panel, walk
@@ -28,18 +28,23 @@ class Posterior:
     ends:tuple          # a law each: (k, expected growth, its spread, State at each candidate's last size)
     surprise:np.ndarray # of each measured loss, in standard deviations, shape (candidates, sizes)
 
-# %% ../nbs/20_model/posterior.ipynb #a807fa81
+# %% ../nbs/20_model/posterior.ipynb #c13e6565
+def _count(name, n):
+    "A number of examples, or an error that names the argument."
+    if isinstance(n, bool) or not isinstance(n, (int, float, np.number)) or not 1 <= n < 1e18 or n % 1: raise ValueError(f"`{name}` must be a whole number of examples from 1 to 1e18, got {n!r}")
+    return int(n)
+
 @patch
 def at(self:Posterior,
     size:int, # examples, not below the largest size seen
 )->Posterior: # the same belief about another size
     "Look elsewhere, at the cost of a few steps."
-    x, p = np.log(size), self.panel
+    x, p = np.log(_count("size", size)), self.panel
     if x < p.x.max() - 1e-9: raise ValueError(f"`size` must not lie below the largest size seen ({np.exp(p.x.max()):,.0f}), got {size:,}; cut the curves there first")
     ahead = [look_ahead(state, x - p.x[:, -1], b, k, sg) for k, b, sg, state in self.ends]
     return replace(self, target=int(size), m=np.vstack([s.l for s in ahead]), v=np.vstack([s.ll for s in ahead]))
 
-# %% ../nbs/20_model/posterior.ipynb #26c35022
+# %% ../nbs/20_model/posterior.ipynb #df2fa6c3
 def posterior(
     seen:CurveSet,    # curves of one task, cut at the budget
     target:int,       # size to predict for, examples
@@ -47,9 +52,10 @@ def posterior(
     prior="transfer", # "transfer": what ships, "generic": nothing known, a Prior, or a file written by `lensllm learn`; never the task at hand
     laws=("rectified", "power"), # laws that are averaged, keys of `PATHS`
     robust:bool=True, # Student-t innovations; False: normal ones
-    pooled:bool=True, # learn what the candidates share; False: keep the prior's means
+    pooled:bool=True, # learn what the candidates share; False: take the prior's means for it
 )->Posterior: # predictive distribution; deterministic
     "Posterior over the losses of all candidates at `target`, laws weighed by their evidence."
+    target, laws = _count("target", target), (laws,) if isinstance(laws, str) else tuple(laws)
     unknown = [law for law in laws if law not in PATHS]
     if unknown or not laws: raise ValueError(f"`laws` must be some of {', '.join(PATHS)}, got {unknown[0] if unknown else 'none'!r}")
     prior = as_prior(prior, seen)
@@ -58,19 +64,23 @@ def posterior(
     w = np.exp(np.concatenate(weights) - logsumexp(np.concatenate(weights)))
     most = int(np.argmax([logsumexp(x) for x in weights]))
     empty = np.empty((0, len(p.models)))
-    return Posterior(p.models, int(target), w, empty, empty, sum(names, ()), p, ends, surprise[most]).at(target)
+    post = Posterior(p.models, target, w, empty, empty, sum(names, ()), p, ends, surprise[most]).at(target)
+    wild = ~(np.isfinite(post.m) & (post.v > 0) & (post.v < 100)).all(0)
+    if wild.any(): raise ValueError(f"`seen` must hold curves that can be continued; {p.models[int(wild.argmax())]}'s cannot; look at `lensllm data`, or leave the model out")
+    return post
 
-# %% ../nbs/20_model/posterior.ipynb #67159650
+# %% ../nbs/20_model/posterior.ipynb #948d56fa
 def _under(p, law, mean, sd, robust, pooled):
     "One law: log weights of its components, their state at the last sizes, their names, and the surprises at the mode."
     k, n = PATHS[law], len(mean)
     log_post, u, V, log_z = shared_mode(p, law, mean, sd, robust)
-    if not pooled: u, V, log_z = np.zeros(n), np.eye(n), float(log_post(np.zeros(n))[0])
     points = u + np.sqrt(n)*np.vstack([V.T, -V.T])
-    w = np.clip(log_post(points) - log_post(u) + .5*n, -3, 1) if pooled else np.zeros(2*n)
-    *_, (state, _, _) = walk(p, mean + points*sd, k, robust)
-    surprise = np.stack([z[0] for _, _, z in walk(p, mean + u*sd, k, robust)], axis=1)
-    return log_z + w - logsumexp(w), (k, *growth(p, mean + points*sd, k), state), (law,)*(2*n), surprise
+    if not pooled: u, points, log_z = np.zeros(n), np.zeros((1, n)), log_post(np.zeros(n))[0]
+    w = np.clip(log_post(points) - log_post(u) + .5*n, -3, 1)
+    with np.errstate(over="ignore", invalid="ignore"): # what overflows is refused by name
+        *_, (state, _, _) = walk(p, mean + points*sd, k, robust)
+        surprise = np.stack([z[0] for _, _, z in walk(p, mean + u*sd, k, robust)], axis=1)
+    return log_z + w - logsumexp(w), (k, *growth(p, mean + points*sd, k), state), (law,)*len(points), surprise
 
 # %% ../nbs/20_model/posterior.ipynb #29367712
 @patch
@@ -97,37 +107,43 @@ def quantile(self:Posterior,
         lo, hi = np.where(below, x, lo), np.where(below, hi, x)
     return np.exp((lo + hi)/2)
 
-# %% ../nbs/20_model/posterior.ipynb #2ea70ff7
+# %% ../nbs/20_model/posterior.ipynb #2a78f131
+def _nodes(m, s):
+    "Where the lowest of normals may lie: the range of those that may be it, finely where one of them is well known, with the widths of a trapezoid rule."
+    likely = np.argsort(m - 2*s)[:max(8, min(64, 20_000//len(m)))] # of very many candidates, those that reach lowest
+    t = np.unique(m[likely, None] + s[likely, None]*np.linspace(-6, 6, 49))
+    t = t[t <= (m + 6*s).min()]
+    return t, np.diff(t, prepend=t[0])/2 + np.diff(t, append=t[-1])/2
+
 @patch
-def best(self:Posterior,
-    n:int=129, # points of the quadrature in each component
-)->tuple: # (P(best), expected regret in nats/token), each of shape (candidates,)
-    "Probability of having the lowest loss, and the loss to be expected above the lowest; deterministic."
+def best(self:Posterior)->tuple: # (P(best), expected regret in nats/token), each of shape (candidates,); by quadrature, deterministic
+    "Probability of having the lowest loss, and the loss to be expected above the lowest."
     p, low = np.zeros(len(self.models)), 0.
     for w, m, s in zip(self.weight, self.m, np.sqrt(self.v)):
-        t = np.linspace((m - 7*s).min(), min((m + 7*s).min(), (m + 7*s).max()), n)[:, None] # the lowest is not above the least of the upper ends
-        z = (t - m)/s
-        log_above = np.log(np.maximum(ndtr(-z), 1e-300))
-        f = np.exp(-.5*z*z - log_above + log_above.sum(1, keepdims=True))/s # density of being the lowest, at t
-        p, low = p + w*f.sum(0)/f.sum(), low + w*(np.exp(t[:, 0])*f.sum(1)).sum()/f.sum()
+        t, width = _nodes(m, s)
+        z = (t[:, None] - m)/s
+        log_above = log_ndtr(-z)
+        f = np.exp(-.5*z*z - log_above + log_above.sum(1, keepdims=True))/s*width[:, None] # mass of being the lowest, around t
+        p, low = p + w*f.sum(0)/f.sum(), low + w*(np.exp(t)@f.sum(1))/f.sum()
     return p, np.maximum(self.weight@np.exp(self.m + self.v/2) - low, 0)
 
-# %% ../nbs/20_model/posterior.ipynb #a6efeda4
+# %% ../nbs/20_model/posterior.ipynb #bd3016bc
 @patch
 def within(self:Posterior,
     x:float,    # nats/token, >= 0
-    model=None, # a candidate; the one with the lowest expected ln(loss) when None
+    model=None, # a candidate; the one with the lowest median when None
     n:int=401,  # points of the quadrature in each component
 )->float: # probability; deterministic
     "Probability that a candidate's loss is at most `x` above the lowest of all."
     if not x >= 0: raise ValueError(f"`x` must be >= 0 nats/token, got {x}")
-    i = int(self.mean().argmin()) if model is None else self.models.index(model)
+    if model is not None and model not in self.models: raise ValueError(f"`model` must be a candidate, got {model!r}; there are: {', '.join(self.models)}")
+    i = int(self.quantile(.5).argmin()) if model is None else self.models.index(model)
     z, others, p = np.linspace(-6, 6, n), np.arange(len(self.models)) != i, 0.
     density = np.exp(-.5*z*z)/np.exp(-.5*z*z).sum()
     for w, m, s in zip(self.weight, self.m, np.sqrt(self.v)):
-        level = np.log(np.maximum(np.exp(m[i] + s[i]*z) - x, 1e-12))[:, None]
-        p += w*density@np.exp(np.log(np.maximum(ndtr((m[others] - level)/s[others]), 1e-300)).sum(1))
-    return float(p)
+        level = np.log(np.maximum(np.exp(m[i] + s[i]*z) - x, np.finfo(float).tiny))[:, None]
+        p += w*density@np.exp(log_ndtr((m[others] - level)/s[others]).sum(1))
+    return float(min(p, 1.))
 
 # %% ../nbs/20_model/posterior.ipynb #6f2e8fb8
 STEADY = np.log(1.1)/np.log(2) # growth of ln s per e-fold of D below which a slope is steady: 10 % a doubling
@@ -143,23 +159,28 @@ def phase(self:Posterior)->pd.DataFrame: # a row a candidate: slope at its last 
     p = 1 - self.weight@np.vstack(growing)
     return pd.DataFrame(dict(slope=self.weight@np.vstack(slope), p_power=p, phase=np.select([p > 2/3, p < 1/3], ["power", "pre-power"], "unclear")), index=self.models)
 
-# %% ../nbs/20_model/posterior.ipynb #5c02f988
+# %% ../nbs/20_model/posterior.ipynb #a40dc742
 @patch
 def doubts(self:Posterior)->list: # plain words, each about a model
     "Curves whose prediction deserves no trust, and why."
-    x, on, sd = self.panel.x, self.panel.on, self.sd()
-    wide = max(.15, 2*np.median(sd))
-    for i, m in enumerate(self.models):
-        n = int(on[i].sum())
-        if n < 3: yield f"{m}: rests on {n} size{'s'*(n > 1)}, so its slope is mostly the others'; add a larger one"
-        for j in np.flatnonzero(np.abs(self.surprise[i]) > 5):
-            yield f"{m}: at {np.exp(x[i, j]):,.0f} its loss is {abs(self.surprise[i, j]):.0f} standard deviations {'above' if self.surprise[i, j] > 0 else 'below'} what its curve and the others' led to expect; rerun that size"
-        if sd[i] > wide: yield f"{m}: predicted within a factor of {np.exp(1.645*sd[i]):.2f} only (90 %), others within {np.exp(1.645*np.median(sd)):.2f}; add a larger size"
+    return [f"{m}: {text}" for i, m in enumerate(self.models) for text in _doubts(self, i)]
 
-# %% ../nbs/20_model/posterior.ipynb #0ff859f8
+def _doubts(post, i):
+    "What speaks against the prediction of one candidate."
+    p, sd, z = post.panel, post.sd(), post.surprise[i]
+    x, y, typical = p.x[i][p.on[i]], p.y[i][p.on[i]], np.median(sd)
+    if len(x) < 3: yield f"rests on {len(x)} size{'s'*(len(x) > 1)}, so its slope is mostly the others'; add a larger one"
+    elif y[-1] >= y[0]: yield f"its loss does not fall from {np.exp(x[0]):,.0f} to {np.exp(x[-1]):,.0f} examples, which no law expects; check its recipe"
+    if x[0] > np.median(p.x[:, 0]) + np.log(4): yield f"its ladder starts at {np.exp(x[0]):,.0f}, the others' at {np.exp(np.median(p.x[:, 0])):,.0f}; what they share fits it less"
+    if abs(y[0] - np.median(p.y[:, 0])) > np.log(4): yield f"its first loss is {np.exp(y[0] - np.median(p.y[:, 0])):.2g} times the others'; is it in the same unit?"
+    for j in np.flatnonzero(np.abs(z) > 5):
+        yield f"at {np.exp(x[j]):,.0f} its loss is {abs(z[j]):.0f} standard deviations {'above' if z[j] > 0 else 'below'} what its curve and the others' led to expect; rerun that size"
+    if sd[i] > max(.15, 2*typical): yield f"predicted within a factor of {np.exp(1.645*sd[i]):.2f} only (90 %), others within {np.exp(1.645*typical):.2f}; add a larger size"
+
+# %% ../nbs/20_model/posterior.ipynb #cd7c884b
 @patch
-def frame(self:Posterior)->pd.DataFrame: # a row a candidate, lowest expected loss first
-    "What is believed of each candidate at the target: losses in nats/token, 90 % (low, high) and 50 % intervals, phase at its last size."
+def frame(self:Posterior)->pd.DataFrame: # a row a candidate, lowest median first
+    "What is believed of each candidate at the target: median loss in nats/token with 90 % (low, high) and 50 % intervals, phase at its last size."
     p_best, regret = self.best()
-    q = dict(predicted_loss=np.exp(self.mean()), low=self.quantile(.05), low_50=self.quantile(.25), high_50=self.quantile(.75), high=self.quantile(.95))
+    q = dict(predicted_loss=self.quantile(.5), low=self.quantile(.05), low_50=self.quantile(.25), high_50=self.quantile(.75), high=self.quantile(.95))
     return pd.DataFrame(q | dict(p_best=p_best, expected_regret=regret), index=pd.Index(self.models, name="model")).join(self.phase()).sort_values("predicted_loss", kind="stable")

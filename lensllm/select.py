@@ -224,7 +224,7 @@ def cost_saved(self:Ranking)->float: # percent of the FLOPs of tuning every cand
     everyone = self.seen.frame.drop_duplicates("model").assign(train_size=0) # so that models without a run count in the whole
     return 100*(1 - cost_fraction(pd.concat([self.runs, everyone]), self.target))
 
-# %% ../nbs/40_choose/select.ipynb #a85091ce
+# %% ../nbs/40_choose/select.ipynb #3a6da515
 @patch
 def to_dict(self:Ranking,
     truth=None, # Series by model: loss at the target, where it is known
@@ -233,7 +233,7 @@ def to_dict(self:Ranking,
     rows = [{c: None if isinstance(v, float) and not np.isfinite(v) else v for c, v in r.items()} for r in self.frame[ROWS].to_dict("records")]
     out = dict(task=self.seen.one_task(), method=self.method, budget=max(self.seen.sizes), target=self.target, ranking=rows)
     if truth is not None: out |= {k: v for k, v in self.evaluate(truth).items() if k in ("pearson", "relative_accuracy", "regret")}
-    if self.posterior is not None: out["beliefs"] = self.posterior.frame().drop(columns=ROWS[2:]).reset_index().to_dict("records")
+    if self.posterior is not None: out["beliefs"] = self.posterior.frame().drop(columns=ROWS[2:]).reset_index().to_dict("records") # finite: `posterior` refuses what is not
     return out
 
 @patch
@@ -247,7 +247,7 @@ def _repr_html_(self:Ranking):
     head, _ = repr(self).split("\n", 1)
     return f"<p>{html.escape(head)}</p>" + self.frame.dropna(axis=1, how="all").to_html(index=False, float_format="{:.3f}".format, max_rows=12)
 
-# %% ../nbs/40_choose/select.ipynb #08428265
+# %% ../nbs/40_choose/select.ipynb #384647aa
 @patch
 def plot(self:Ranking,
     truth=None, # CurveSet with the complete curves, where they are known
@@ -259,11 +259,7 @@ def plot(self:Ranking,
     from lensllm.axes import GREY, loss_axes, palette
     ax, names = loss_axes(ax), list(self.frame.model[:top])
     colours, row = dict(zip(names, palette(len(names)))), self.frame.set_index("model")
-    for m in [*[m for m in self.seen.models if m not in colours], *names[::-1]]:
-        D, loss = self.seen.curve(m)
-        colour, front = colours.get(m, GREY), m in colours
-        ax.plot(D, loss, color=colour, lw=1.8 if front else .8, marker="o" if front else None, ms=3, zorder=3 if front else 1)
-        if front and self.posterior is None: _draw_prediction(ax, D[-1], loss[-1], self.target, row.loc[m], colour)
+    _draw_curves(ax, self, row, colours)
     if self.posterior is not None: _draw_bands(ax, self, colours)
     sizes, far = [d for d in self.seen.sizes if d > 0], truth is not None or self.frame.predicted_loss.notna().any()
     losses = None if truth is None else truth.at(self.target)
@@ -282,7 +278,16 @@ def _set_limits(ax, ranking, losses, left, right):
     ax.set_xlim(left, right)
     ax.set_ylim(.93*y.min(), 1.07*y.max())
 
-# %% ../nbs/40_choose/select.ipynb #d1005fa3
+# %% ../nbs/40_choose/select.ipynb #8f62202c
+def _draw_curves(ax, ranking, row, colours):
+    "What was seen: coloured in front, the others grey behind."
+    from lensllm.axes import GREY
+    for m in [*[m for m in ranking.seen.models if m not in colours], *[*colours][::-1]]:
+        D, loss = ranking.seen.curve(m)
+        colour, front = colours.get(m, GREY), m in colours
+        ax.plot(D, loss, color=colour, lw=1.8 if front else .8, marker="o" if front else None, ms=3, zorder=3 if front else 1)
+        if front and ranking.posterior is None: _draw_prediction(ax, D[-1], loss[-1], ranking.target, row.loc[m], colour)
+
 def _draw_prediction(ax, D, loss, target, row, colour):
     "A dashed way from the last seen point to the prediction, with its interval."
     if not np.isfinite(row.predicted_loss): return
@@ -293,7 +298,7 @@ def _draw_prediction(ax, D, loss, target, row, colour):
 def _draw_bands(ax, ranking, colours):
     "Medians with 50 and 90 % bands from the last size seen to the target."
     post = ranking.posterior
-    grid = np.geomspace(max(ranking.seen.sizes), ranking.target, 12).round().astype(int)
+    grid = np.geomspace(np.exp(post.panel.x.max()), ranking.target, 12).round().astype(int)
     paths = {p: np.stack([post.at(D).quantile(p) for D in grid]) for p in (.05, .25, .5, .75, .95)}
     for m, colour in colours.items():
         i = post.models.index(m)
@@ -301,6 +306,7 @@ def _draw_bands(ax, ranking, colours):
         ax.plot(grid, paths[.5][:, i], color=colour, lw=1, ls="--", zorder=3)
         ax.plot(ranking.target, paths[.5][-1, i], "D", color=colour, ms=5, zorder=4)
 
+# %% ../nbs/40_choose/select.ipynb #8906573c
 def _name_top(ax, ranking, row, colours, losses):
     "Names of the coloured candidates at their ends; where the truth is known, rings at the true losses and the name of the best."
     from lensllm.axes import GREY, INK, label_ends, short_name

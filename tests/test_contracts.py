@@ -86,19 +86,25 @@ def test_posterior_is_the_default_and_predicts_as_measured():
     assert json.loads(command("select", "flan", "--budget", 3200, "--json")[1])["method"] == "posterior"
     rows = pd.DataFrame(json.loads(command("compare", "flan", "gigaword", "--method", "posterior", "--method", "ats", "--json")[1])["rows"])
     ours, ats = (rows[rows.method == m].set_index(["task", "budget_ratio"]) for m in ("posterior", "ats"))
-    assert len(ours) == 14 and ours.pearson.mean() > 83.25 and ours.pearson.mean() > ats.pearson.mean() + 5
+    assert len(ours) == 14 and ours.pearson.mean() >= 83.3 and ours.pearson.mean() > ats.pearson.mean() + 5
     assert (ours.groupby("task").pearson.mean() > ats.groupby("task").pearson.mean() - 1).all() and ours.relative_accuracy.min() > 85
     assert ours.rmse_log.mean() < .6 * ats.rmse_log.mean() and .82 <= ours.coverage.mean() <= .97
 
 
 def test_nothing_of_a_task_comes_back_through_the_prior(tmp_path):
-    "The held-out part of a task, and its name, are free to change: the prediction is the same, digit for digit."
-    flan = load_benchmark("flan")
-    flan.save(tmp_path / "flan.csv")
-    hidden = flan.frame.assign(task="mine", test_loss=flan.frame.test_loss.where(flan.frame.train_size <= 3200, 7.))
-    hidden.to_csv(tmp_path / "hidden.csv", index=False)
-    a, b = (json.loads(command("select", tmp_path / f, "--budget", 3200, "--target", 1638400, "--json")[1])["ranking"] for f in ("flan.csv", "hidden.csv"))
-    assert a == b
+    "A prior learned from the task itself, whole, poisoned beyond the budget or under another name, predicts as one that never met it."
+    flan, seen = load_benchmark("flan"), load_benchmark("flan").up_to(3200)
+    seen.save(tmp_path / "seen.csv")
+    flan.filter(task="flan").save(tmp_path / "whole.csv")
+    flan.frame.assign(test_loss=flan.frame.test_loss.where(flan.frame.train_size <= 3200, 7.)).to_csv(tmp_path / "poisoned.csv", index=False)
+    flan.frame.assign(task="other").to_csv(tmp_path / "renamed.csv", index=False)
+    answers = []
+    for name in (None, "whole.csv", "poisoned.csv", "renamed.csv"):
+        assert command("learn", "gigaword", *[name] * bool(name), "--out", "prior.json", cwd=tmp_path)[0] == 0
+        answers.append(json.loads(command("select", "seen.csv", "--target", 1638400, "--prior", "prior.json", "--json", cwd=tmp_path)[1])["ranking"])
+    assert all(a == answers[0] for a in answers)
+    shipped = json.loads(command("select", "seen.csv", "--target", 1638400, "--json", cwd=tmp_path)[1])["ranking"]
+    assert [r["predicted_loss"] for r in shipped] == pytest.approx([r["predicted_loss"] for r in answers[0]], rel=1e-4)
 
 
 def test_a_model_unseen_at_the_budget_is_not_forgotten(tmp_path):
