@@ -120,7 +120,7 @@ def _cut(cs, budget, target):
     if budget >= target: raise ValueError(f"`--target` must be larger than what is seen ({budget:,}), got {target:,}; lower --budget, or give a larger --target")
     return target, cs.up_to(budget)
 
-# %% ../nbs/60_use/cli.ipynb #db7692e8
+# %% ../nbs/60_use/cli.ipynb #61e8cc0b
 @app.command("select")
 def select_command(curves:_Curves="flan", budget:_Budget=None, target:_Target=None,
     method:Annotated[str, typer.Option("--method", "-m", metavar="NAME", help="posterior, ats, rectifiedfit, vanillafit, lensllm (rectifiedfit, until a kernel caps F), subtuning, modelsize or zeroshot.")]="posterior",
@@ -136,14 +136,14 @@ def select_command(curves:_Curves="flan", budget:_Budget=None, target:_Target=No
     known = target in cs.sizes and len(cs.at(target)) == len(cs.models)
     data = ranking.to_dict(cs.at(target) if known else None)
     if plot: _save_plot(lambda: ranking.plot(cs if known else None), plot)
-    if _emit(ranking.frame[ROWS], data, json_, csv, out): return print(*(f"doubt: {n}" for n in ranking.notes), sep="\n", end="\n"*bool(ranking.notes), file=sys.stderr)
+    if _emit(ranking.frame[ROWS], data, json_, csv, out): return
     shown = ranking.frame[["rank", *(c for c in ROWS if c != "rank")]].dropna(axis=1, how="all")
     if known: shown = shown.assign(true_loss=cs.at(target)[shown.model].to_numpy())
     _show(shown, f"{ranking.method} on {data['task']}: seen up to {data['budget']:,} examples, ranked for {target:,}" + ("; low to high: 90 % interval" if "low" in shown else ""), {c: ".3f" for c in shown if shown[c].dtype.kind == "f"})
     _verdict(ranking, data, cs.at(target) if known else None, within)
     if asked is None: print(f"the target {target:,} is the largest size in the table; --target looks further")
 
-# %% ../nbs/60_use/cli.ipynb #8714a71a
+# %% ../nbs/60_use/cli.ipynb #2ba4a17a
 def _selector(method, prior):
     "The method by name; the prior goes where there is one to set."
     from lensllm.select import PosteriorSelector, as_selector
@@ -156,7 +156,8 @@ def _verdict(ranking, data, truth, within):
     lines = [f"choose {ranking.best}"]
     if ranking.posterior is not None:
         b = ranking.posterior.frame().loc[ranking.best]
-        lines.append(f"the best of all with probability {100*b.p_best:.0f} %, within {within:g} nats/token of it with {100*ranking.posterior.within(within, ranking.best):.0f} %; expected regret {b.expected_regret:.3f} nats/token")
+        known = ", ".join(ranking.posterior.learned_from) or "no other task"
+        lines.append(f"the best of all with probability {100*b.p_best:.0f} %, within {within:g} nats/token of it with {100*ranking.posterior.within(within, ranking.best):.0f} %; expected regret {b.expected_regret:.3f} nats/token; prior learned from {known}")
     if truth is not None:
         lines.append(f"true best: {truth.idxmin()} ({truth.min():.3f} nats/token); regret of the choice {data['regret']:.3f} nats/token")
         lines.append(f"relative accuracy {data['relative_accuracy']:.1f} %, Pearson {data['pearson']:.1f} %")
@@ -164,7 +165,7 @@ def _verdict(ranking, data, truth, within):
     lines.append(f"cost saved: {saved:.1f} % of fine-tuning every candidate on {ranking.target:,}" if saved is not None
                  else "cost saved: unknown without n_params for every model")
     lines += [f"doubt: {n}" for n in ranking.notes[:3]]
-    if len(ranking.notes) > 3: lines.append(f"{len(ranking.notes) - 3} further doubts: --json lists them on standard error")
+    if len(ranking.notes) > 3: lines.append(f"{len(ranking.notes) - 3} further doubts: --json lists them")
     print("\n".join(lines))
 
 # %% ../nbs/60_use/cli.ipynb #0d7bf32a
@@ -273,7 +274,7 @@ def _show_means(table):
                   worst_relative_accuracy=("relative_accuracy", "min"), regret=("regret", "mean"), rmse_log=("rmse_log", "mean")).reset_index()
     _show(means, f"over {table.groupby(['task', 'budget_ratio']).ngroups} cells: mean and worst", {c: ".3f" if c in ("regret", "rmse_log") else ".1f" for c in means})
 
-# %% ../nbs/60_use/cli.ipynb #dd466202
+# %% ../nbs/60_use/cli.ipynb #4cf58372
 @app.command("learn")
 def learn_command(curves:Annotated[list[str], typer.Argument(metavar="CURVES...", help="Shipped tasks or files; every task in them is learned from, as far as its curves go.")],
     out:Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write the prior: .json.")]):
@@ -283,7 +284,9 @@ def learn_command(curves:Annotated[list[str], typer.Argument(metavar="CURVES..."
     from lensllm.prior import learn_prior
     tasks = [cs.filter(task=t) for c in curves for cs in [load_curves(c)] for t in cs.tasks]
     prior = learn_prior(list(_track(tasks, "learning")))
-    print(f"prior: {prior.save(out)}, from {', '.join(r['task'] for r in prior.records)}; use it with --prior {out}")
+    said = ", ".join(f"{r['task']} ({len(r['models'])} models, up to {max(r['shapes']['sizes']):,} examples)" for r in prior.records)
+    for t in tasks: print(*(f"doubt: {t.one_task()}: {f.detail}; {f.remedy}" for f in t.flags[t.flags.flag == "rising task"].itertuples()), sep="\n", end="")
+    print(f"prior: {prior.save(out)}, from {said}; use it with --prior {out}")
 
 # %% ../nbs/60_use/cli.ipynb #0d1c1183
 @app.command("data")

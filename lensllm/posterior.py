@@ -14,7 +14,7 @@ from .curves import CurveSet
 from .kalman import PATHS, RHO, Panel, growth, look_ahead, panel, walk
 from .prior import as_prior, shared_mode
 
-# %% ../nbs/20_model/posterior.ipynb #41bf2d42
+# %% ../nbs/20_model/posterior.ipynb #b771e2d7
 @dataclass(frozen=True)
 class Posterior:
     "Predictive distribution of ln(loss) at a target: a mixture of components, in each of which candidates are independent normals."
@@ -27,6 +27,7 @@ class Posterior:
     panel:Panel         # what was seen
     ends:tuple          # a law each: (k, expected growth, its spread, State at each candidate's last size)
     surprise:np.ndarray # of each measured loss, in standard deviations, shape (candidates, sizes)
+    learned_from:tuple  # tasks that the prior knew, the one at hand left out
 
 # %% ../nbs/20_model/posterior.ipynb #c13e6565
 def _count(name, n):
@@ -44,7 +45,7 @@ def at(self:Posterior,
     ahead = [look_ahead(state, x - p.x[:, -1], b, k, sg) for k, b, sg, state in self.ends]
     return replace(self, target=int(size), m=np.vstack([s.l for s in ahead]), v=np.vstack([s.ll for s in ahead]))
 
-# %% ../nbs/20_model/posterior.ipynb #df2fa6c3
+# %% ../nbs/20_model/posterior.ipynb #0f5fee95
 def posterior(
     seen:CurveSet,    # curves of one task, cut at the budget
     target:int,       # size to predict for, examples
@@ -64,7 +65,7 @@ def posterior(
     w = np.exp(np.concatenate(weights) - logsumexp(np.concatenate(weights)))
     most = int(np.argmax([logsumexp(x) for x in weights]))
     empty = np.empty((0, len(p.models)))
-    post = Posterior(p.models, target, w, empty, empty, sum(names, ()), p, ends, surprise[most]).at(target)
+    post = Posterior(p.models, target, w, empty, empty, sum(names, ()), p, ends, surprise[most], tuple(r["task"] for r in prior.records)).at(target)
     wild = ~(np.isfinite(post.m) & (post.v > 0) & (post.v < 100)).all(0)
     if wild.any(): raise ValueError(f"`seen` must hold curves that can be continued; {p.models[int(wild.argmax())]}'s cannot; look at `lensllm data`, or leave the model out")
     return post
@@ -159,7 +160,7 @@ def phase(self:Posterior)->pd.DataFrame: # a row a candidate: slope at its last 
     p = 1 - self.weight@np.vstack(growing)
     return pd.DataFrame(dict(slope=self.weight@np.vstack(slope), p_power=p, phase=np.select([p > 2/3, p < 1/3], ["power", "pre-power"], "unclear")), index=self.models)
 
-# %% ../nbs/20_model/posterior.ipynb #a40dc742
+# %% ../nbs/20_model/posterior.ipynb #89bf5a80
 @patch
 def doubts(self:Posterior)->list: # plain words, each about a model
     "Curves whose prediction deserves no trust, and why."
@@ -169,7 +170,7 @@ def _doubts(post, i):
     "What speaks against the prediction of one candidate."
     p, sd, z = post.panel, post.sd(), post.surprise[i]
     x, y, typical = p.x[i][p.on[i]], p.y[i][p.on[i]], np.median(sd)
-    if len(x) < 3: yield f"rests on {len(x)} size{'s'*(len(x) > 1)}, so its slope is mostly the others'; add a larger one"
+    if len(x) < 3: yield f"rests on {len(x)} size{'s'*(len(x) > 1)}, so its slope is what the prior and the other candidates say; add a larger one"
     elif y[-1] >= y[0]: yield f"its loss does not fall from {np.exp(x[0]):,.0f} to {np.exp(x[-1]):,.0f} examples, which no law expects; check its recipe"
     if x[0] > np.median(p.x[:, 0]) + np.log(4): yield f"its ladder starts at {np.exp(x[0]):,.0f}, the others' at {np.exp(np.median(p.x[:, 0])):,.0f}; what they share fits it less"
     if abs(y[0] - np.median(p.y[:, 0])) > np.log(4): yield f"its first loss is {np.exp(y[0] - np.median(p.y[:, 0])):.2g} times the others'; is it in the same unit?"

@@ -77,11 +77,11 @@ def _oddities(seen):
     flags = seen.flags[~seen.flags.flag.isin(["zero-shot off the curve", "too few points"])]
     return [f"{f.model or 'all'}: {f.flag}, {f.detail}; {f.remedy}" for f in flags.itertuples()]
 
-# %% ../nbs/40_choose/select.ipynb #5c2c6bb9
+# %% ../nbs/40_choose/select.ipynb #9acac916
 @patch(as_prop=True)
 def notes(self:Ranking) -> list: # plain words, those about the choice first
-    "Doubts of the method, ladders that end early, and what the quality checks say of the curves."
-    return sorted([*_uneven(self.seen), *_oddities(self.seen), *self.doubts], key=lambda n: not n.startswith(f"{self.best}: "))
+    "Doubts of the method, ladders that end early, and what the quality checks say: of the whole table, of the choice, of the others."
+    return sorted([*_uneven(self.seen), *_oddities(self.seen), *self.doubts], key=lambda n: (not n.startswith("all: "), not n.startswith(f"{self.best}: ")))
 
 # %% ../nbs/40_choose/select.ipynb #a8d464e8
 def _sorted(scored):
@@ -224,7 +224,7 @@ def cost_saved(self:Ranking)->float: # percent of the FLOPs of tuning every cand
     everyone = self.seen.frame.drop_duplicates("model").assign(train_size=0) # so that models without a run count in the whole
     return 100*(1 - cost_fraction(pd.concat([self.runs, everyone]), self.target))
 
-# %% ../nbs/40_choose/select.ipynb #3a6da515
+# %% ../nbs/40_choose/select.ipynb #7ecfccb4
 @patch
 def to_dict(self:Ranking,
     truth=None, # Series by model: loss at the target, where it is known
@@ -233,6 +233,7 @@ def to_dict(self:Ranking,
     rows = [{c: None if isinstance(v, float) and not np.isfinite(v) else v for c, v in r.items()} for r in self.frame[ROWS].to_dict("records")]
     out = dict(task=self.seen.one_task(), method=self.method, budget=max(self.seen.sizes), target=self.target, ranking=rows)
     if truth is not None: out |= {k: v for k, v in self.evaluate(truth).items() if k in ("pearson", "relative_accuracy", "regret")}
+    out["doubts"] = self.notes
     if self.posterior is not None: out["beliefs"] = self.posterior.frame().drop(columns=ROWS[2:]).reset_index().to_dict("records") # finite: `posterior` refuses what is not
     return out
 

@@ -75,7 +75,7 @@ def test_select_json_contract(method):
     code, out, err = command("select", "gigaword", "--budget", 25600, "--method", method, "--json")
     assert code == 0, err
     d = json.loads(out)
-    assert list(d) == ["task", "method", "budget", "target", "ranking", "pearson", "relative_accuracy", "regret"] + ["beliefs"] * (method == "posterior")
+    assert list(d) == ["task", "method", "budget", "target", "ranking", "pearson", "relative_accuracy", "regret", "doubts"] + ["beliefs"] * (method == "posterior")
     assert (d["task"], d["method"], d["budget"], d["target"]) == ("gigaword", method, 25600, 1638400)
     assert [list(r) for r in d["ranking"]] == [RANKING] * 30 and [r["rank"] for r in d["ranking"]] == list(range(1, 31))
     assert all((r["predicted_loss"] is None) == (method in ("zeroshot", "modelsize", "subtuning")) for r in d["ranking"])
