@@ -46,6 +46,7 @@ lab: .venv/installed-dev ## open JupyterLab on the notebooks
 bench: .venv/installed-dev ## ratios of speed, each against a peer in the same run
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/imports.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/posterior.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/allocate.py
 
 export: .venv/installed-dev ## notebooks to package: clean, export, README
 	$(BIN)/nbdev-clean

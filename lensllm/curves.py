@@ -96,7 +96,7 @@ def sizes(self:CurveSet) -> list: # training-set sizes in rising order, 0 includ
 @patch
 def __len__(self:CurveSet): return len(self.frame)
 
-# %% ../nbs/10_measure/curves.ipynb #cd4c5d97
+# %% ../nbs/10_measure/curves.ipynb #c3de9c83
 @patch
 def filter(self:CurveSet,
     task=None,   # keep this task (name or list of names)
@@ -111,24 +111,27 @@ def filter(self:CurveSet,
         unknown = [w for w in wanted if w not in set(self.frame[column])]
         if unknown: raise ValueError(f"`{column}` must be in the table, got {unknown[0]!r}; there are: {', '.join(dict.fromkeys(self.frame[column]))}")
         keep &= self.frame[column].isin(wanted)
-    return self._with(keep, "these conditions")
+    return self.where(keep)
 
-# %% ../nbs/10_measure/curves.ipynb #ac5a96f5
+# %% ../nbs/10_measure/curves.ipynb #211063ac
 @patch
 def up_to(self:CurveSet,
     budget:int, # largest training-set size that may be seen, examples
 )->CurveSet: # a new CurveSet with the runs of at most `budget` examples; zero-shot included
     "What has been seen once every model has been tuned on up to `budget` examples."
     if not budget >= 0: raise ValueError(f"`budget` must be a number of examples >= 0, got {budget}")
-    cut = self._with(self.frame.train_size <= budget, f"`budget` {budget:,}")
+    cut = self.where(self.frame.train_size <= budget, f"`budget` {budget:,}")
     lost = sorted(set(self.models) - set(cut.models))
     if lost: raise ValueError(f"`budget` {budget:,} leaves no run of {lost[0]}; raise it, or leave the model out with .filter(model=…)")
     return cut
 
-# %% ../nbs/10_measure/curves.ipynb #7d2a6b0b
+# %% ../nbs/10_measure/curves.ipynb #62f30e32
 @patch
-def _with(self:CurveSet, keep, what):
-    "The rows in the mask `keep`, not checked a second time; `what` names the condition in the error."
+def where(self:CurveSet,
+    keep, # boolean mask over the rows of `frame`
+    what:str="these conditions", # names the condition in an error
+)->CurveSet: # those runs, not checked a second time
+    "Runs picked by a mask."
     if not keep.any(): raise ValueError(f"no run is left after {what}; the table has sizes {', '.join(f'{d:,}' for d in self.sizes)}")
     part = object.__new__(CurveSet)
     part.frame, part.source = self.frame[keep].reset_index(drop=True), self.source

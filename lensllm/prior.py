@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['GENERIC', 'BETWEEN', 'SAME', 'generic', 'shared_mode', 'Prior', 'learn_prior', 'load_prior', 'as_prior']
 
-# %% ../nbs/20_model/prior.ipynb #c46b698b
+# %% ../nbs/20_model/prior.ipynb #bac0d4c4
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 import numpy as np, pandas as pd
@@ -102,7 +103,7 @@ def learn_prior(
     if len(set(names)) < len(names): raise ValueError(f"`tasks` must have different names, got {', '.join(names)}; set the `task` column")
     return Prior(tuple(map(_record, tasks)))
 
-# %% ../nbs/20_model/prior.ipynb #eae95fe2
+# %% ../nbs/20_model/prior.ipynb #50d50801
 @patch
 def save(self:Prior,
     path, # where to write JSON
@@ -112,12 +113,18 @@ def save(self:Prior,
     with atomic_path(path) as tmp: tmp.write_text(json.dumps(dict(records=list(self.records)), separators=(",", ":")) + "\n")
     return path
 
+@lru_cache
+def _shipped(): return _read(files("lensllm")/"data"/"prior.json")
+
 def load_prior(
     path=None, # a file that `save` wrote; the one that ships, learned from the shipped tasks, when None
 )->Prior: # what was saved
     "Read a prior."
-    path = Path(path) if path is not None else files("lensllm")/"data"/"prior.json"
-    try: records = json.loads(path.read_text())["records"]; sound = all(map(_is_record, records))
+    return _shipped() if path is None else _read(path)
+
+def _read(path):
+    "A prior from a file, checked."
+    try: records = json.loads(Path(path).read_text())["records"]; sound = all(map(_is_record, records))
     except (OSError, ValueError, TypeError, KeyError, AttributeError): sound = False
     if not sound: raise ValueError(f"`prior` must be transfer, generic or a file written by `lensllm learn`, got {path}; write one with `lensllm learn CURVES… --out FILE`")
     return Prior(tuple(records))

@@ -107,6 +107,29 @@ def test_nothing_of_a_task_comes_back_through_the_prior(tmp_path):
     assert [r["predicted_loss"] for r in shipped] == pytest.approx([r["predicted_loss"] for r in answers[0]], rel=1e-4)
 
 
+def test_plan_follows_a_study_and_never_overspends(tmp_path):
+    "Plan, run, add, ask again: as a user would, with the shipped losses standing in for real runs."
+    gigaword = load_benchmark("gigaword").filter(model=load_benchmark("gigaword").models[::3])
+    have = gigaword.frame[gigaword.frame.train_size.isin([0, 200])]
+    for _ in range(30):
+        have.to_csv(tmp_path / "study.csv", index=False)
+        code, out, err = command("plan", "study.csv", "--budget", "2%", "--target", 1638400, "--json", cwd=tmp_path)
+        assert code == 0, err
+        plan = json.loads(out)
+        assert plan["spent_fraction"] + sum(r["cost_fraction"] for r in plan["runs"]) <= .02 * (1 + 1e-9)
+        if not plan["runs"]: break
+        asked = pd.DataFrame(plan["runs"])[["model", "train_size"]]
+        have = pd.concat([have, asked.merge(gigaword.frame, on=["model", "train_size"], validate="one_to_one")])
+    assert not plan["runs"] and plan["choice"] in gigaword.models and 0 < plan["p_best"] <= 1 and plan["spent_fraction"] > .005
+
+
+def test_simulate_json_contract():
+    d = json.loads(command("simulate", "gigaword", "--policy", "race", "--budget", "1%", "--json")[1])
+    assert {"choice", "relative_accuracy", "regret", "cost_fraction", "p_best", "trace"} <= set(d) and d["cost_fraction"] <= .01
+    assert d["relative_accuracy"] > 85 and d["trace"][-1]["cost_fraction"] == pytest.approx(d["cost_fraction"])
+    assert list(d["trace"][0]) == ["step", "model", "train_size", "test_loss", "why", "cost_fraction", "choice", "p_best"]
+
+
 def test_a_model_unseen_at_the_budget_is_not_forgotten(tmp_path):
     (tmp_path / "late.csv").write_text("model,200,400,800,3200\na,3,2.9,2.8,2.7\nb,3.1,2.9,2.7,2.6\nc,,,,1.0\n")
     code, out, err = command("select", "late.csv", "--budget", 800, cwd=tmp_path)
@@ -124,7 +147,7 @@ def test_own_file_wide_and_tidy_rank_alike(tmp_path):
 def test_mistakes_cost_one_line_and_exit_code_2(tmp_path):
     (tmp_path / "bad.csv").write_text("model,train_size,test_loss\na,200,nan\nb,200,2\n")
     (tmp_path / "pickle.parquet").write_bytes(b"not parquet")
-    for args in [("select", "missing.csv"), ("select", "bad.csv"), ("select", "pickle.parquet"), ("select", "flan", "--method", "x"), ("select", "--wrong"), ("select", "flan", "--json", "--csv", "--plot", "left.png"), ("data", "flan", "--out", "x.txt"), ("fit", "bad.csv")]:
+    for args in [("select", "missing.csv"), ("select", "bad.csv"), ("select", "pickle.parquet"), ("select", "flan", "--method", "x"), ("select", "--wrong"), ("select", "flan", "--json", "--csv", "--plot", "left.png"), ("plan", "flan", "--budget", "x"), ("simulate", "flan", "--policy", "x"), ("learn", "missing.csv", "--out", "p.json"), ("data", "flan", "--out", "x.txt"), ("fit", "bad.csv")]:
         code, out, err = command(*args, cwd=tmp_path)
         assert code == 2 and not out and err.count("\n") == 1 and err.startswith("lensllm: "), (args, err)
     assert not (tmp_path / "left.png").exists()

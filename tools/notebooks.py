@@ -32,7 +32,7 @@ def alike(a, b):
 
 def rerun(into):
     "Run and save all notebooks of a copy of the project; exit 1 if one fails."
-    shutil.copytree(ROOT / "nbs", into / "nbs")
+    for folder in ("nbs", "results"): shutil.copytree(ROOT / folder, into / folder)
     shutil.copy(ROOT / "pyproject.toml", into)
     (into / "lensllm").symlink_to(ROOT / "lensllm")  # where the last cell would export to; tools/fresh.py has checked it
     os.chdir(into)
