@@ -280,6 +280,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'lensllm.select.compare': ('40_choose/select.html#compare', 'lensllm/select.py')},
             'lensllm.simulate': { 'lensllm.simulate.Replay': ('40_choose/simulate.html#replay', 'lensllm/simulate.py'),
                                   'lensllm.simulate.Replay.__repr__': ('40_choose/simulate.html#replay.__repr__', 'lensllm/simulate.py'),
+                                  'lensllm.simulate.Replay.plot': ('40_choose/simulate.html#replay.plot', 'lensllm/simulate.py'),
                                   'lensllm.simulate.Replay.to_dict': ('40_choose/simulate.html#replay.to_dict', 'lensllm/simulate.py'),
                                   'lensllm.simulate._account': ('40_choose/simulate.html#_account', 'lensllm/simulate.py'),
                                   'lensllm.simulate._complete_to': ('40_choose/simulate.html#_complete_to', 'lensllm/simulate.py'),

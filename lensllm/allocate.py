@@ -6,10 +6,9 @@
 __all__ = ['SCORES', 'POLICIES', 'run_costs', 'Plan', 'Policy', 'last_loss', 'ats_loss', 'slope_loss', 'FullTuning',
            'SubTuningPolicy', 'UniformLadder', 'Halving', 'Hyperband', 'Race', 'as_policy']
 
-# %% ../nbs/40_choose/allocate.ipynb #16c58e3d
+# %% ../nbs/40_choose/allocate.ipynb #3ce32503
 from dataclasses import dataclass
 import numpy as np, pandas as pd
-from fastcore.basics import patch
 from .curves import CurveSet
 from .kalman import panel
 from .metrics import flops
@@ -158,7 +157,7 @@ class SubTuningPolicy(Policy):
         if _made(seen, costs).any(): return Plan(why="every candidate was run", choice=_best(seen, costs, "loss"))
         return _offer([(m, fits[-1]) for m in costs.index] if fits else [], f"every candidate on {max(fits, default=0):,} examples", None)
 
-# %% ../nbs/40_choose/allocate.ipynb #a6029f94
+# %% ../nbs/40_choose/allocate.ipynb #66cf2c89
 @dataclass(frozen=True)
 class UniformLadder(Policy):
     "All candidates up the ladder, a size at a time, while the budget covers it; then extrapolate."
@@ -180,20 +179,17 @@ class Halving(Policy):
     keep:float = .5    # share that goes on, in (0, 1)
     rank:str = "slope" # key of `SCORES`
     name:str = "halving"
+    def next(self, seen, costs, budget):
+        made, alive = _made(seen, costs), list(costs.index)
+        for j, d in enumerate(costs):
+            if d > self.start and j: alive = _kept(self, seen, costs, alive, costs.columns[j - 1])
+            if d > self.start and len(alive) == 1: break
+            runs = [(m, d) for m in alive if not made[costs.index.get_loc(m), j]]
+            if runs and d <= self.start: return _offer(_complete(runs, costs, budget), f"every candidate up to {self.start:,} examples", _best(seen, costs, self.rank))
+            if runs: return _offer(_affordable(runs, costs, budget), f"the best {len(alive)} on {d:,} examples", _best(seen, costs, self.rank, alive))
+        return Plan(why=f"{len(alive)} candidate{'s'*(len(alive) > 1)} left", choice=_best(seen, costs, self.rank, alive))
 
-# %% ../nbs/40_choose/allocate.ipynb #4f71e412
-@patch
-def next(self:Halving, seen, costs, budget): # as `Policy.next`
-    "All up to `start`, then a shrinking front, a size at a time."
-    made, alive = _made(seen, costs), list(costs.index)
-    for j, d in enumerate(costs):
-        if d > self.start and j: alive = _kept(self, seen, costs, alive, costs.columns[j - 1])
-        if d > self.start and len(alive) == 1: break
-        runs = [(m, d) for m in alive if not made[costs.index.get_loc(m), j]]
-        if runs and d <= self.start: return _offer(_complete(runs, costs, budget), f"every candidate up to {self.start:,} examples", _best(seen, costs, self.rank))
-        if runs: return _offer(_affordable(runs, costs, budget), f"the best {len(alive)} on {d:,} examples", _best(seen, costs, self.rank, alive))
-    return Plan(why=f"{len(alive)} candidate{'s'*(len(alive) > 1)} left", choice=_best(seen, costs, self.rank, alive))
-
+# %% ../nbs/40_choose/allocate.ipynb #ebd9da51
 def _kept(policy, seen, costs, alive, size):
     "The best of those alive, judged by what was seen up to `size`; a rung that could not be paid ends the race."
     f = seen.frame
@@ -218,7 +214,7 @@ class Hyperband(Policy):
             winners.append(plan.choice)
         return Plan(why="every bracket has a winner", choice=_best(seen, costs, self.rank, [m for m in winners if m]))
 
-# %% ../nbs/40_choose/allocate.ipynb #5faabb13
+# %% ../nbs/40_choose/allocate.ipynb #0650b57b
 @dataclass(frozen=True)
 class Race(Policy):
     "Rounds of growing money, shared by a shrinking front of candidates with the lowest expected loss."
@@ -232,6 +228,18 @@ class Race(Policy):
     workers:int = None  # runs proposed at once; a whole round when None
     prior:object = "transfer" # see `posterior`
     name:str = "race"
+
+    def next(self, seen, costs, budget):
+        made = _made(seen, costs)
+        free = _shares(self, list(costs.index), made, costs, 0.)
+        if free: return Plan(free[:self.workers], "runs that cost nothing", _best(seen, costs, "loss"))
+        runs = _affordable(_opening(self, made, costs), costs, budget)
+        if runs: return Plan(runs[:self.workers], "the opening: level and first slope of every candidate", _best(seen, costs, "loss"))
+        if not made.any(): return Plan(why="the budget does not cover one run")
+        belief = _belief(self, seen, costs)
+        stop = _stop(self, belief)
+        runs, why = ((), stop) if stop else _round(self, belief, made, costs, budget)
+        return belief.plan(list(runs)[:self.workers], why)
 
 # %% ../nbs/40_choose/allocate.ipynb #ce8b066e
 @dataclass(frozen=True)
@@ -254,21 +262,7 @@ def _belief(policy, seen, costs):
     rivals = int((np.delete(mean - 4*sd, i) < mean[i] + policy.caution*sd[i]).sum())
     return _Belief([post.models[j] for j in np.argsort(mean, kind="stable")], post.models[i], float(p[i]), float(regret[i]), rivals)
 
-# %% ../nbs/40_choose/allocate.ipynb #cd4ed0f0
-@patch
-def next(self:Race, seen, costs, budget): # as `Policy.next`
-    "Open with every candidate, then rounds until the money is gone or nothing can change."
-    made = _made(seen, costs)
-    free = _shares(self, list(costs.index), made, costs, 0.)
-    if free: return Plan(free[:self.workers], "runs that cost nothing", _best(seen, costs, "loss"))
-    runs = _affordable(_opening(self, made, costs), costs, budget)
-    if runs: return Plan(runs[:self.workers], "the opening: level and first slope of every candidate", _best(seen, costs, "loss"))
-    if not made.any(): return Plan(why="the budget does not cover one run")
-    belief = _belief(self, seen, costs)
-    stop = _stop(self, belief)
-    runs, why = ((), stop) if stop else _round(self, belief, made, costs, budget)
-    return belief.plan(list(runs)[:self.workers], why)
-
+# %% ../nbs/40_choose/allocate.ipynb #f5e29ea7
 def _opening(policy, made, costs):
     "Missing runs of the opening, smallest sizes first, cheapest candidates first; candidates seen beyond it need none."
     n = max(2, int((costs.columns <= policy.start).sum()))

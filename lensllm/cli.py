@@ -224,18 +224,19 @@ def _policy(name):
     from lensllm.allocate import as_policy
     return as_policy(name)
 
-# %% ../nbs/60_use/cli.ipynb #4e3ce604
+# %% ../nbs/60_use/cli.ipynb #2a117b1b
 @app.command("simulate")
 def simulate_command(curves:_Curves="flan", budget:_Money="2%", target:_Target=None, policy:_Policy="race", costs:_Costs=None,
-    task:_Task=None, json_:_AsJson=False, csv:_AsCsv=False, out:_Out=None):
+    task:_Task=None, json_:_AsJson=False, csv:_AsCsv=False, out:_Out=None, plot:_Plot=None):
     "Replay a policy on complete curves: what it would have run, what it would have chosen, and how good that was."
-    _check_formats(json_, csv, out)
+    _check_formats(json_, csv, out, plot)
     from lensllm.allocate import run_costs
     from lensllm.simulate import simulate
     cs = _load(curves, task)
     price = run_costs(cs, [d for d in cs.sizes if 0 < d <= (target or cs.sizes[-1])], column=costs)
     amount, whole = _share(budget), price.iloc[:, -1].sum()
     replay = simulate(_policy(policy), cs, amount if amount <= 1 or not whole else amount/whole, target=target, costs=price)
+    if plot: _save_plot(replay.plot, plot)
     if _emit(replay.trace, dict(task=cs.one_task()) | replay.to_dict(), json_, csv, out): return
     steps = replay.trace.groupby(["step", "why"], sort=False).agg(runs=("model", "size"), smallest=("train_size", "min"), largest=("train_size", "max"), spent=("cost_fraction", "last")).reset_index()
     _show(steps.assign(spent=[f"{100*v:.3f} %" for v in steps.spent]), f"{policy} on {cs.one_task()}, step by step", dict(smallest=",", largest=","))

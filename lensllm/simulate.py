@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['TRACE', 'Replay', 'simulate', 'pareto', 'pareto_summary']
 
-# %% ../nbs/40_choose/simulate.ipynb #94502965
+# %% ../nbs/40_choose/simulate.ipynb #0f23ad31
 from dataclasses import dataclass
 import numpy as np, pandas as pd
 from fastcore.basics import patch
-from .allocate import Plan, Policy, as_policy, run_costs
+from .allocate import Plan, as_policy, run_costs
 from .curves import CurveSet
 from .metrics import agreement
 
@@ -95,6 +95,28 @@ def __repr__(self:Replay):
     if self.choice is None: return f"{self.policy}: no choice; {self.why}"
     return (f"{self.policy}: {self.choice} after {len(self.trace)} runs and {100*self.cost_fraction:.2f} % of full tuning; "
             f"relative accuracy {self.relative_accuracy:.1f} %, regret {self.regret:.3f} nats/token; {self.why}")
+
+# %% ../nbs/40_choose/simulate.ipynb #bbcb5ae7
+@patch
+def plot(self:Replay,
+    *,
+    ax=None, # Axes to draw on; new ones when None
+): # the Axes
+    "Where the money went: a row a candidate, a point a run, coloured by step; those that ran furthest on top."
+    from lensllm.axes import INK, new_axes, palette, short_name
+    t = self.trace
+    order = list(t.groupby("model", sort=False).train_size.max().sort_values(kind="stable").index)
+    ax = new_axes(size=(5, max(2., .17*len(order)))) if ax is None else ax
+    colours = palette(6)
+    for i, (step, g) in enumerate(t.groupby("step")):
+        ax.plot(g.train_size, [order.index(m) for m in g.model], "o", color=colours[i % 6], ms=4, label=f"step {step}: to {100*g.cost_fraction.iloc[-1]:.2g} %")
+    ax.set_xscale("log")
+    ax.set_yticks(range(len(order)), [short_name(m) for m in order], fontsize=7)
+    for label, m in zip(ax.get_yticklabels(), order): label.set(color=INK, fontweight="bold" if m == self.choice else "normal")
+    ax.set(xlabel="fine-tuning examples", ylim=(-1, len(order)))
+    ax.set_title(f"{self.policy}: {100*self.cost_fraction:.2g} % of full tuning, chosen: {short_name(self.choice or 'none')}", loc="left", fontsize=10, parse_math=False)
+    ax.legend(frameon=False, fontsize=7, title="spent", title_fontsize=7, loc="lower right")
+    return ax
 
 # %% ../nbs/40_choose/simulate.ipynb #6723bc3c
 def pareto(

@@ -26,6 +26,9 @@ def code():
     return hashlib.sha256(b"".join((ROOT / "lensllm" / f"{r}.py").read_bytes() for r in rooms)).hexdigest()[:12]
 
 
+CODE = code()  # as it is read, whatever changes while the replays run
+
+
 def run(name, draws):
     "One policy on all tasks; nothing is done twice for the same configuration and code."
     path = OUT / f"{name.replace(' ', '_').replace(',', '')}.csv"
@@ -33,7 +36,7 @@ def run(name, draws):
     if path.exists() and json.loads(path.with_suffix(".json").read_text())["config"] == json.loads(json.dumps(cfg)): return print(f"{name}: kept")
     rows = pareto([POLICIES[name]], [load_benchmark(t) for t in cfg["tasks"]], BUDGETS, draws=draws, seed=SEED).assign(policy=name)
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True).stdout.strip()
-    meta = dict(config=cfg, commit=commit, code=code(), versions={p: version(p) for p in ("numpy", "scipy", "pandas")})
+    meta = dict(config=cfg, commit=commit, code=CODE, versions={p: version(p) for p in ("numpy", "scipy", "pandas")})
     with atomic_path(path) as tmp: rows.round(6).to_csv(tmp, index=False)
     with atomic_path(path.with_suffix(".json")) as tmp: tmp.write_text(json.dumps(meta, indent=1) + "\n")
     print(pd.DataFrame(rows).groupby(["task", "budget"]).relative_accuracy.mean().round(1).to_dict(), flush=True)
