@@ -105,7 +105,7 @@ def _offer(runs, why, choice):
     "A plan, or the reason why there is none."
     return Plan(runs, why if runs else "the budget does not cover what is due next", choice)
 
-# %% ../nbs/40_choose/allocate.ipynb #2a08c579
+# %% ../nbs/40_choose/allocate.ipynb #50cfb092
 def _curves(seen):
     "ln sizes and ln losses of each candidate, zero-shot left out, seeds averaged."
     on = seen.frame.train_size > 0
@@ -124,6 +124,7 @@ def ats_loss(seen, target):
 def slope_loss(seen, target):
     "Line in log-log through the last three sizes, slopes brought within the candidates' 10th and 90th percentile."
     curves = _curves(seen)
+    if not curves: return pd.Series(dtype=float)
     slope = np.array([np.polyfit(x[-3:], y[-3:], 1)[0] if len(x) > 1 else np.nan for x, y in curves.values()])
     slope = np.where(np.isnan(slope), np.nanmedian(slope) if np.isfinite(slope).any() else 0., slope)
     slope = np.clip(slope, *np.quantile(slope, [.1, .9]))
@@ -131,7 +132,7 @@ def slope_loss(seen, target):
 
 SCORES = dict(loss=last_loss, ats=ats_loss, slope=slope_loss)
 
-# %% ../nbs/40_choose/allocate.ipynb #bc60af8a
+# %% ../nbs/40_choose/allocate.ipynb #9c114f29
 def _best(seen, costs, score, among=None):
     "The candidate with the lowest score among those in the race; None where nothing was run."
     if seen is None: return None
@@ -153,11 +154,13 @@ class SubTuningPolicy(Policy):
     "Every candidate at one size, the largest that the budget covers for all; the lowest loss wins."
     name:str = "subtuning"
     def next(self, seen, costs, budget):
-        fits = [d for d in costs if costs[d].sum() <= budget]
-        if _made(seen, costs).any(): return Plan(why="every candidate was run", choice=_best(seen, costs, "loss"))
-        return _offer([(m, fits[-1]) for m in costs.index] if fits else [], f"every candidate on {max(fits, default=0):,} examples", None)
+        made, choice = _made(seen, costs), _best(seen, costs, "loss")
+        fits = [d for d in costs if costs[d].sum() <= (budget + costs.to_numpy()[made].sum())*(1 + 1e-12)] # what the whole budget covers, spent or not
+        runs = [(m, fits[-1]) for m, on in zip(costs.index, made[:, len(fits) - 1]) if not on] if fits else []
+        if fits and not runs: return Plan(why=f"every candidate was run on {fits[-1]:,} examples", choice=choice)
+        return _offer(_affordable(runs, costs, budget), f"every candidate on {max(fits, default=0):,} examples", choice)
 
-# %% ../nbs/40_choose/allocate.ipynb #66cf2c89
+# %% ../nbs/40_choose/allocate.ipynb #32b00c45
 @dataclass(frozen=True)
 class UniformLadder(Policy):
     "All candidates up the ladder, a size at a time, while the budget covers it; then extrapolate."
@@ -172,6 +175,7 @@ class UniformLadder(Policy):
             if runs: return _offer(_complete(runs, costs, budget), f"next size of the ladder, {d:,}", choice)
         return Plan(why="the ladder is climbed", choice=choice)
 
+# %% ../nbs/40_choose/allocate.ipynb #2549b918
 @dataclass(frozen=True)
 class Halving(Policy):
     "Successive halving: all candidates up to `start`, then the best part of them at each next size."
@@ -214,13 +218,13 @@ class Hyperband(Policy):
             winners.append(plan.choice)
         return Plan(why="every bracket has a winner", choice=_best(seen, costs, self.rank, [m for m in winners if m]))
 
-# %% ../nbs/40_choose/allocate.ipynb #0650b57b
+# %% ../nbs/40_choose/allocate.ipynb #114ec657
 @dataclass(frozen=True)
 class Race(Policy):
-    "Rounds of growing money, shared by a shrinking front of candidates with the lowest expected loss."
+    "Rounds of equal money, shared by a shrinking front of candidates with the lowest expected loss."
     start:int = 800     # all candidates are run up to this size (two sizes at least), examples
-    growth:float = 4.   # factor between what is spent before and after a round
-    finalists:int = 2   # candidates of the last round
+    growth:float = 4.   # a round for each such factor that the money left holds over the opening's cost, > 1
+    finalists:int = 2   # candidates of the last round, >= 1
     power:float = .25   # a candidate's share of a round goes with price**power: 0 equal money, 1 equal sizes
     caution:float = .5  # standard deviations added to the expected ln(loss) when choosing
     p_best:float = 1.   # stop when P(best) of the choice reaches this
@@ -230,24 +234,30 @@ class Race(Policy):
     name:str = "race"
 
     def next(self, seen, costs, budget):
-        made = _made(seen, costs)
+        _check_race(self)
+        made, budget = _made(seen, costs), max(budget, 0.)
         free = _shares(self, list(costs.index), made, costs, 0.)
         if free: return Plan(free[:self.workers], "runs that cost nothing", _best(seen, costs, "loss"))
         runs = _affordable(_opening(self, made, costs), costs, budget)
         if runs: return Plan(runs[:self.workers], "the opening: level and first slope of every candidate", _best(seen, costs, "loss"))
         if not made.any(): return Plan(why="the budget does not cover one run")
         belief = _belief(self, seen, costs)
-        stop = _stop(self, belief)
+        stop = _stop(self, belief, costs)
         runs, why = ((), stop) if stop else _round(self, belief, made, costs, budget)
-        return belief.plan(list(runs)[:self.workers], why)
+        return belief.plan(runs[:self.workers], why)
 
-# %% ../nbs/40_choose/allocate.ipynb #ce8b066e
+# %% ../nbs/40_choose/allocate.ipynb #7a432cca
+def _check_race(race):
+    "Settings that make no race."
+    for name, wrong, rule in (("growth", not race.growth > 1, "> 1"), ("finalists", race.finalists < 1, ">= 1"), ("workers", race.workers is not None and race.workers < 1, ">= 1, or None"), ("start", race.start < 1, ">= 1")):
+        if wrong: raise ValueError(f"`{name}` must be {rule}, got {getattr(race, name)}")
+
 @dataclass(frozen=True)
 class _Belief:
     "What the posterior says of the candidates in the race."
     order:list        # candidates, lowest expected loss first
     choice:str        # the cautious choice
-    p:float           # its P(best)
+    p:float           # its P(best); missing while a candidate was never run
     regret:float      # its expected regret, nats/token
     rivals:int        # candidates that may still turn out better
     def plan(self, runs, why): return Plan(runs, why, self.choice, self.p, self.regret)
@@ -260,9 +270,10 @@ def _belief(policy, seen, costs):
     mean, sd, (p, regret) = post.mean(), post.sd(), post.best()
     i = int(np.argmin(mean + policy.caution*sd))
     rivals = int((np.delete(mean - 4*sd, i) < mean[i] + policy.caution*sd[i]).sum())
-    return _Belief([post.models[j] for j in np.argsort(mean, kind="stable")], post.models[i], float(p[i]), float(regret[i]), rivals)
+    known = len(tried) == len(costs) # of those never run nothing is known
+    return _Belief([post.models[j] for j in np.argsort(mean, kind="stable")], post.models[i], float(p[i]) if known else np.nan, float(regret[i]) if known else np.nan, rivals if known else len(costs))
 
-# %% ../nbs/40_choose/allocate.ipynb #f5e29ea7
+# %% ../nbs/40_choose/allocate.ipynb #ffb66547
 def _opening(policy, made, costs):
     "Missing runs of the opening, smallest sizes first, cheapest candidates first; candidates seen beyond it need none."
     n = max(2, int((costs.columns <= policy.start).sum()))
@@ -270,9 +281,9 @@ def _opening(policy, made, costs):
     need = ~made[:, :n] & ~beyond[:, None]
     return [(costs.index[i], d) for j, d in enumerate(costs.columns[:n]) for i in np.argsort(costs.iloc[:, j].to_numpy(), kind="stable") if need[i, j]]
 
-def _stop(policy, belief):
+def _stop(policy, belief, costs):
     "Why to stop before the money is gone; empty to go on."
-    if len(belief.order) == 1: return f"{belief.choice} is the only candidate left"
+    if len(costs) == 1: return f"{belief.choice} is the only candidate left"
     if belief.p >= policy.p_best: return f"P(best) of {belief.choice} is {belief.p:.2f}"
     if belief.regret <= policy.regret: return f"the expected regret of {belief.choice} is {belief.regret:.4f} nats/token"
     return "" if belief.rivals else "no run can change the choice"

@@ -21,7 +21,7 @@ def _examples(text):
     if n < 1 or n % 1: raise typer.BadParameter(f"must be a whole number of examples >= 1, got {text!r}")
     return int(n)
 
-# %% ../nbs/60_use/cli.ipynb #6af33d6f
+# %% ../nbs/60_use/cli.ipynb #e23edd30
 _Curves = Annotated[str, typer.Argument(metavar="CURVES", help="A shipped task (see [bold]lensllm data[/]) or a CSV or Parquet file: one row a run (model, train_size, test_loss), or one row a model and one column a size.")]
 _Budget = Annotated[int, typer.Option("--budget", "-b", metavar="N", parser=_examples, help="Largest training-set size that may be seen. Default: all sizes below the target.")]
 _Target = Annotated[int, typer.Option("--target", "-t", metavar="N", parser=_examples, help="Training-set size for which the best model is wanted. Default: the largest in the table.")]
@@ -31,7 +31,7 @@ _AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 _Out = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Also write the table: .csv or .json.")]
 _Prior = Annotated[str, typer.Option("--prior", metavar="PRIOR", help="For posterior: transfer (from the shipped tasks, never the one at hand), generic (nothing from other tasks), or a file that [bold]lensllm learn[/] wrote.")]
 _Policy = Annotated[str, typer.Option("--policy", metavar="NAME", help="race (ours), halving, hyperband, uniform, subtuning or full.")]
-_Money = Annotated[str, typer.Option("--budget", "-b", metavar="SHARE", help="What may be spent in all: 2% or 0.02 of fine-tuning every candidate on the target, or a number above 1 in FLOP (in the unit of --costs).")]
+_Money = Annotated[str, typer.Option("--budget", "-b", metavar="SHARE", help="What may be spent in all: 2% or 0.02 of fine-tuning every candidate on the target; with --costs a plain number is in its unit, without it a number above 1 is FLOP at one token an example.")]
 _Costs = Annotated[str, typer.Option("--costs", metavar="COLUMN", help="Column with your own price of each run, such as hours. Default: FLOP from n_params.")]
 _Plot = Annotated[Path, typer.Option("--plot", "-p", metavar="FILE", help="Draw a figure: .png, .svg or .pdf.")]
 
@@ -172,22 +172,23 @@ def _verdict(ranking, data, truth, within):
     if len(ranking.notes) > 3: lines.append(f"{len(ranking.notes) - 3} further doubts: --json lists them")
     print("\n".join(lines))
 
-# %% ../nbs/60_use/cli.ipynb #0ce8ea66
+# %% ../nbs/60_use/cli.ipynb #a1d94afb
 @app.command("plan")
 def plan_command(curves:_Curves, budget:_Money, target:_Target=None,
     up_to:Annotated[int, typer.Option("--up-to", metavar="N", parser=_examples, help="Use only runs of the table up to this size. Default: all.")]=None,
+    failed:Annotated[list[str], typer.Option("--failed", metavar="MODEL", help="A candidate whose run diverged or does not load: what it cost counts, it is not asked for again. May be repeated.")]=None,
     policy:_Policy="race", costs:_Costs=None, task:_Task=None, json_:_AsJson=False, csv:_AsCsv=False, out:_Out=None):
-    "What to run next, and why. CURVES holds the runs that exist; run what is proposed, add the losses, ask again."
+    "What to run next, and why. CURVES holds the runs that exist, zero-shot losses alone to begin with; run what is proposed, add the losses, ask again."
     _check_formats(json_, csv, out)
     import pandas as pd
     cs = _load(curves, task)
     seen, target = cs.up_to(up_to) if up_to is not None else cs, target or cs.sizes[-1]
-    price, share, left = _purse(seen, budget, target, costs)
-    plan = _policy(policy).next(seen, price, left)
-    whole = price[target].sum()
+    price, share, spent = _purse(cs, seen, budget, target, costs)
+    whole, racing = price[target].sum(), _without(price, failed)
+    plan = _policy(policy).next(seen, racing, max(share*whole - spent, 0.))
     runs = pd.DataFrame([dict(model=m, train_size=int(d), cost=float(price.at[m, d]), cost_fraction=float(price.at[m, d]/whole) if whole else 0.) for m, d in plan], columns=["model", "train_size", "cost", "cost_fraction"])
     known = lambda v: float(v) if v == v else None
-    data = dict(task=seen.one_task(), policy=policy, target=target, budget_fraction=share, spent_fraction=share - left/whole if whole else 0., choice=plan.choice,
+    data = dict(task=seen.one_task(), policy=policy, target=target, budget_fraction=share, spent_fraction=float(spent/whole) if whole else 0., choice=plan.choice,
                 p_best=known(plan.p_best), expected_regret=known(plan.expected_regret), why=plan.why, runs=runs.to_dict("records"))
     if _emit(runs, data, json_, csv, out): return
     _show(runs.assign(share=[f"{100*v:.3f} %" for v in runs.cost_fraction])[["model", "train_size", "share"]], f"{policy} on {data['task']}, for {target:,} examples: {plan.why or 'nothing to run'}", dict(train_size=","))
@@ -200,31 +201,39 @@ def _say_plan(data):
     next_ = sum(r["cost_fraction"] for r in data["runs"])
     print(f"spent {100*data['spent_fraction']:.3f} % of full tuning, these runs {100*next_:.3f} %, budget {100*data['budget_fraction']:.3f} %")
 
-# %% ../nbs/60_use/cli.ipynb #ab216de9
-def _purse(seen, budget, target, column):
-    "Prices of all runs up to the target, the budget as a share of full tuning, and what is left of it."
+# %% ../nbs/60_use/cli.ipynb #6d5a160a
+def _purse(cs, seen, budget, target, column):
+    "Prices of all runs up to the target, the budget as a share of full tuning, and what the runs that exist cost."
     from lensllm.allocate import run_costs
-    sizes = [d for d in seen.sizes if 0 < d <= target]
-    while not sizes or sizes[-1] < target: sizes.append(min(2*sizes[-1] if sizes else 200, target)) # the ladder goes on by doubling
-    price = run_costs(seen, sizes, column=column)
-    whole, f = price[target].sum(), seen.frame[(seen.frame.train_size > 0) & (seen.frame.train_size <= target)]
-    amount = _share(budget)
-    share = amount if amount <= 1 or not whole else amount/whole
-    return price, share, share*whole - sum(price.at[m, d] for m, d in zip(f.model, f.train_size))
+    beyond = [d for d in seen.sizes if d > target]
+    if beyond: raise ValueError(f"`--target` must not lie below a size that was run ({beyond[-1]:,}), got {target:,}; --up-to leaves larger runs out")
+    ladder = [d for d in cs.sizes if 0 < d <= target] or [min(200, target)]
+    doubled = [ladder[0]*2**i for i in range(64) if ladder[0]*2**i < target] # the same rungs, whatever has been run
+    price = run_costs(cs, {*ladder, *doubled, target}, column=column)
+    f = seen.frame[seen.frame.train_size > 0]
+    return price, _share(budget, price[target].sum(), column), sum(price.at[m, d] for m, d in zip(f.model, f.train_size))
 
-def _share(text):
-    "2% as 0.02; a plain number as it is."
-    try: value = float(text.strip().removesuffix("%"))/(100 if text.strip().endswith("%") else 1)
+def _share(text, whole, column):
+    "A budget as a share of full tuning, which costs `whole`."
+    percent = text.strip().endswith("%")
+    try: value = float(text.strip().removesuffix("%"))/(100 if percent else 1)
     except ValueError: value = -1.
     if not 0 < value < float("inf"): raise ValueError(f"`--budget` must be a share such as 2% or 0.02, or an amount above 1, got {text!r}")
-    return value
+    return value if percent or not whole or (value <= 1 and column is None) else value/whole
+
+def _without(price, failed):
+    "Prices of the candidates that are still in the race."
+    unknown = [m for m in failed or () if m not in price.index]
+    if unknown: raise ValueError(f"`--failed` must name a candidate, got {unknown[0]!r}; there are: {', '.join(price.index)}")
+    if len(failed or ()) == len(price): raise ValueError("`--failed` must leave a candidate, got all of them; add candidates to the table")
+    return price.drop(index=list(failed or ()))
 
 def _policy(name):
     "The policy by name."
     from lensllm.allocate import as_policy
     return as_policy(name)
 
-# %% ../nbs/60_use/cli.ipynb #2a117b1b
+# %% ../nbs/60_use/cli.ipynb #6429ce50
 @app.command("simulate")
 def simulate_command(curves:_Curves="flan", budget:_Money="2%", target:_Target=None, policy:_Policy="race", costs:_Costs=None,
     task:_Task=None, json_:_AsJson=False, csv:_AsCsv=False, out:_Out=None, plot:_Plot=None):
@@ -234,8 +243,7 @@ def simulate_command(curves:_Curves="flan", budget:_Money="2%", target:_Target=N
     from lensllm.simulate import simulate
     cs = _load(curves, task)
     price = run_costs(cs, [d for d in cs.sizes if 0 < d <= (target or cs.sizes[-1])], column=costs)
-    amount, whole = _share(budget), price.iloc[:, -1].sum()
-    replay = simulate(_policy(policy), cs, amount if amount <= 1 or not whole else amount/whole, target=target, costs=price)
+    replay = simulate(_policy(policy), cs, _share(budget, price.iloc[:, -1].sum(), costs), target=target, costs=price)
     if plot: _save_plot(replay.plot, plot)
     if _emit(replay.trace, dict(task=cs.one_task()) | replay.to_dict(), json_, csv, out): return
     steps = replay.trace.groupby(["step", "why"], sort=False).agg(runs=("model", "size"), smallest=("train_size", "min"), largest=("train_size", "max"), spent=("cost_fraction", "last")).reset_index()

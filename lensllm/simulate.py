@@ -28,7 +28,7 @@ class Replay:
     why:str                 # why it stopped
     trace:pd.DataFrame      # a row a run, columns `TRACE`: choice and p_best before the step, cost_fraction after the run; a failed run has no test_loss
 
-# %% ../nbs/40_choose/simulate.ipynb #a5185cb8
+# %% ../nbs/40_choose/simulate.ipynb #55189f6b
 def simulate(
     policy,            # a Policy, or a name in `POLICIES`
     curves:CurveSet,   # one task, complete up to the target
@@ -48,6 +48,7 @@ def simulate(
     while True:
         plan = policy.next(_seen(curves, have, racing), racing, max(budget*whole - spent, 0.)) if len(racing) else Plan(why="every candidate has failed")
         if not plan: return _account(policy, plan, curves, rows, spent/whole if whole else 0.)
+        if have & set(plan) or len(set(plan)) < len(plan): raise ValueError(f"`policy` {policy.name} must propose runs that do not exist yet, got {next(r for r in plan if r in have or plan.count(r) > 1)}; mend its `next`")
         step = 1 + (rows[-1]["step"] if rows else 0)
         for m, d in plan:
             spent += racing.at[m, d] # what was proposed is paid, also beside a run that fails
@@ -56,15 +57,16 @@ def simulate(
         racing = racing.drop(index=list({m for m, d in plan if (m, d) in failed}))
         if spent > budget*whole*(1 + 1e-9): raise ValueError(f"`policy` {policy.name} must stay within its budget, got {spent/whole:.4f} of {budget}; mend its `next`")
 
-# %% ../nbs/40_choose/simulate.ipynb #550c3d0e
+# %% ../nbs/40_choose/simulate.ipynb #3098ccfe
 def _complete_to(curves, target):
     "The curves up to the target, which every model must have."
     curves.one_task()
     target = max(curves.sizes) if target is None else target
-    have = set(curves.at(target).index)
-    lost = [m for m in curves.models if m not in have]
-    if lost: raise ValueError(f"`curves` must be complete up to the target; {lost[0]} has no run at {target:,}; leave the model out")
-    return curves.up_to(target)
+    curves = curves.up_to(target)
+    have = set(zip(curves.frame.model, curves.frame.train_size))
+    hole = next((f"{m} has no run at {d:,}" for m in curves.models for d in curves.sizes if d > 0 and (m, d) not in have), None)
+    if hole: raise ValueError(f"`curves` must be complete up to the target; {hole}; leave the model or the size out")
+    return curves
 
 def _seen(curves, have, costs):
     "The runs that exist, of candidates still in the race; None where there is none."
@@ -118,7 +120,7 @@ def plot(self:Replay,
     ax.legend(frameon=False, fontsize=7, title="spent", title_fontsize=7, loc="lower right")
     return ax
 
-# %% ../nbs/40_choose/simulate.ipynb #6723bc3c
+# %% ../nbs/40_choose/simulate.ipynb #65007107
 def pareto(
     policies,        # Policies, or names in `POLICIES`
     tasks,           # CurveSets of one task each, complete up to the target
@@ -142,10 +144,11 @@ def pareto(
         return dict(task=task, policy=policy.name, budget=b, draw=draw, choice=s.choice, relative_accuracy=s.relative_accuracy, regret=s.regret, cost_fraction=s.cost_fraction)
     return pd.DataFrame([one(*c) for c in progress(cells)])
 
+# %% ../nbs/40_choose/simulate.ipynb #38788c2b
 def pareto_summary(
     results, # DataFrame from `pareto`
 )->pd.DataFrame: # a row a (policy, task, budget): mean, 10th percentile and standard error of relative accuracy (percent); mean regret with its 5 and 95 % quantiles over draws (nats/token); mean cost
     "Bands over the subsets."
     g = results.groupby(["policy", "task", "budget"], sort=False)
     return g.agg(relative_accuracy=("relative_accuracy", "mean"), p10=("relative_accuracy", lambda v: v.quantile(.1)), se=("relative_accuracy", lambda v: v.std()/np.sqrt(len(v))),
-                 regret=("regret", "mean"), regret_low=("regret", lambda v: v.quantile(.05)), regret_high=("regret", lambda v: v.quantile(.95)), cost_fraction=("cost_fraction", "mean"), draws=("draw", "size")).reset_index()
+                 regret=("regret", "mean"), regret_low=("regret", lambda v: v.quantile(.05)), regret_high=("regret", lambda v: v.quantile(.95)), cost_fraction=("cost_fraction", "mean"), no_choice=("choice", lambda v: v.isna().sum()), draws=("draw", "size")).reset_index()

@@ -33,7 +33,8 @@ def run(name, draws):
     "One policy on all tasks; nothing is done twice for the same configuration and code."
     path = OUT / f"{name.replace(' ', '_').replace(',', '')}.csv"
     cfg = dict(name=name, policy=type(POLICIES[name]).__name__, settings=asdict(POLICIES[name]), tasks=["flan", "gigaword"], budgets=BUDGETS, draws=draws, size=20, seed=SEED)
-    if path.exists() and json.loads(path.with_suffix(".json").read_text())["config"] == json.loads(json.dumps(cfg)): return print(f"{name}: kept")
+    old = json.loads(path.with_suffix(".json").read_text()) if path.exists() else {}
+    if (old.get("config"), old.get("code")) == (json.loads(json.dumps(cfg)), CODE): return print(f"{name}: kept")
     rows = pareto([POLICIES[name]], [load_benchmark(t) for t in cfg["tasks"]], BUDGETS, draws=draws, seed=SEED).assign(policy=name)
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True).stdout.strip()
     meta = dict(config=cfg, commit=commit, code=CODE, versions={p: version(p) for p in ("numpy", "scipy", "pandas")})
@@ -44,7 +45,7 @@ def run(name, draws):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", nargs="*", default=list(POLICIES), choices=[*POLICIES, []], help="policies; all when none is named")
+    parser.add_argument("name", nargs="*", default=list(POLICIES), help="policies; all when none is named")
     parser.add_argument("--draws", type=int, default=200)
     args = parser.parse_args()
     for name in args.name: run(name, args.draws)
