@@ -45,7 +45,7 @@ def at(self:Posterior,
     ahead = [look_ahead(state, x - p.x[:, -1], b, k, sg) for k, b, sg, state in self.ends]
     return replace(self, target=int(size), m=np.vstack([s.l for s in ahead]), v=np.vstack([s.ll for s in ahead]))
 
-# %% ../nbs/20_model/posterior.ipynb #0f5fee95
+# %% ../nbs/20_model/posterior.ipynb #f93469bc
 def posterior(
     seen:CurveSet,    # curves of one task, cut at the budget
     target:int,       # size to predict for, examples
@@ -61,7 +61,11 @@ def posterior(
     if unknown or not laws: raise ValueError(f"`laws` must be some of {', '.join(PATHS)}, got {unknown[0] if unknown else 'none'!r}")
     prior = as_prior(prior, seen)
     p = panel(seen, target, prior.lean(seen))
-    weights, ends, names, surprise = zip(*(_under(p, law, *prior.pooled(law), robust, pooled) for law in laws))
+    parts, start = [], None
+    for law in laws:
+        *part, start = _under(p, law, *prior.pooled(law), robust, pooled, start)
+        parts.append(part)
+    weights, ends, names, surprise = zip(*parts)
     w = np.exp(np.concatenate(weights) - logsumexp(np.concatenate(weights)))
     most = int(np.argmax([logsumexp(x) for x in weights]))
     empty = np.empty((0, len(p.models)))
@@ -70,18 +74,18 @@ def posterior(
     if wild.any(): raise ValueError(f"`seen` must hold curves that can be continued; {p.models[int(wild.argmax())]}'s cannot; look at `lensllm data`, or leave the model out")
     return post
 
-# %% ../nbs/20_model/posterior.ipynb #948d56fa
-def _under(p, law, mean, sd, robust, pooled):
-    "One law: log weights of its components, their state at the last sizes, their names, and the surprises at the mode."
+# %% ../nbs/20_model/posterior.ipynb #39e6b03c
+def _under(p, law, mean, sd, robust, pooled, start):
+    "One law: log weights of its components, their state at the last sizes, their names, the surprises at the mode, and the mode."
     k, n = PATHS[law], len(mean)
-    log_post, u, V, log_z = shared_mode(p, law, mean, sd, robust)
+    log_post, u, V, log_z = shared_mode(p, law, mean, sd, robust, start)
     points = u + np.sqrt(n)*np.vstack([V.T, -V.T])
     if not pooled: u, points, log_z = np.zeros(n), np.zeros((1, n)), log_post(np.zeros(n))[0]
     w = np.clip(log_post(points) - log_post(u) + .5*n, -3, 1)
     with np.errstate(over="ignore", invalid="ignore"): # what overflows is refused by name
         *_, (state, _, _) = walk(p, mean + points*sd, k, robust)
         surprise = np.stack([z[0] for _, _, z in walk(p, mean + u*sd, k, robust)], axis=1)
-    return log_z + w - logsumexp(w), (k, *growth(p, mean + points*sd, k), state), (law,)*len(points), surprise
+    return log_z + w - logsumexp(w), (k, *growth(p, mean + points*sd, k), state), (law,)*len(points), surprise, u
 
 # %% ../nbs/20_model/posterior.ipynb #29367712
 @patch

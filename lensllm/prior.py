@@ -29,27 +29,28 @@ def generic(
     mean, sd = (np.array(v) for v in zip(*(GENERIC[name] for name in POOLED)))
     return (mean, sd) if PATHS[law] else (np.r_[0, mean[1:]], np.r_[1e-9, sd[1:]])
 
-# %% ../nbs/20_model/prior.ipynb #e2762ccf
+# %% ../nbs/20_model/prior.ipynb #f51b037d
 def shared_mode(
     p,                # Panel
     law:str,          # key of `PATHS`
     mean, sd,         # prior of the shared parameters, each of shape (7,)
     robust:bool=True, # Student-t innovations
+    start=None,       # standardised parameters to start from, such as another law's mode; the prior's means when None
 )->tuple: # (log posterior of standardised parameters u, u at the mode, matrix whose columns spread by the posterior deviations, log evidence)
     "What the candidates of one table share, by empirical Bayes: quasi-Newton on central differences, deterministic."
     def log_post(u):
         u = np.atleast_2d(u)
         with np.errstate(all="ignore"): log_p = evidence(p, mean + u*sd, PATHS[law], robust)
         return np.nan_to_num(log_p, nan=-1e9, posinf=-1e9, neginf=-1e9) - .5*(u**2).sum(1) # where the state overflows, nothing is likely
-    return log_post, *_mode(log_post, len(mean))
+    return log_post, *_mode(log_post, len(mean), start)
 
-def _mode(log_post, n, h=1e-3):
+def _mode(log_post, n, start=None, h=1e-3):
     "Mode, spread and Laplace evidence of a log density that takes many rows at once."
     I = np.eye(n)
     def down(u):
         f = -log_post(np.vstack([u, u + h*I, u - h*I]))
         return f[0], (f[1:n+1] - f[n+1:])/(2*h)
-    u = minimize(down, np.zeros(n), jac=True, method="L-BFGS-B", bounds=[(-4, 4)]*n, options=dict(gtol=.02, ftol=1e-7, maxiter=40)).x
+    u = minimize(down, np.zeros(n) if start is None else start, jac=True, method="L-BFGS-B", bounds=[(-4, 4)]*n, options=dict(gtol=.05, ftol=1e-6, maxiter=40)).x
     w, Q = np.linalg.eigh(_hessian(log_post, u))
     w = np.clip(w, 1, None) # no direction can be wider than the prior
     return u, Q/np.sqrt(w), float(log_post(u)[0] - .5*np.log(w).sum())
