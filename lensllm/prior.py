@@ -29,7 +29,7 @@ def generic(
     mean, sd = (np.array(v) for v in zip(*(GENERIC[name] for name in POOLED)))
     return (mean, sd) if PATHS[law] else (np.r_[0, mean[1:]], np.r_[1e-9, sd[1:]])
 
-# %% ../nbs/20_model/prior.ipynb #f51b037d
+# %% ../nbs/20_model/prior.ipynb #f50b8f1c
 def shared_mode(
     p,                # Panel
     law:str,          # key of `PATHS`
@@ -50,7 +50,7 @@ def _mode(log_post, n, start=None, h=1e-3):
     def down(u):
         f = -log_post(np.vstack([u, u + h*I, u - h*I]))
         return f[0], (f[1:n+1] - f[n+1:])/(2*h)
-    u = minimize(down, np.zeros(n) if start is None else start, jac=True, method="L-BFGS-B", bounds=[(-4, 4)]*n, options=dict(gtol=.05, ftol=1e-6, maxiter=40)).x
+    u = minimize(down, np.zeros(n) if start is None else start, jac=True, method="L-BFGS-B", bounds=[(-4, 4)]*n, options=dict(gtol=.02, ftol=1e-7, maxiter=40)).x
     w, Q = np.linalg.eigh(_hessian(log_post, u))
     w = np.clip(w, 1, None) # no direction can be wider than the prior
     return u, Q/np.sqrt(w), float(log_post(u)[0] - .5*np.log(w).sum())
