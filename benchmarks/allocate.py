@@ -1,23 +1,12 @@
 "A step of the race, and what a thousand simulated studies take: `make bench`."
-import statistics
 import sys
-import time
 
 from lensllm.allocate import Race, run_costs
 from lensllm.curves import load_benchmark
 from lensllm.simulate import simulate
+from timing import seconds
 
 FLAN = load_benchmark("flan")
-
-
-def seconds(work, runs=5):
-    "Median wall time."
-    times = []
-    for _ in range(runs):
-        t0 = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - t0)
-    return statistics.median(times)
 
 
 def main():

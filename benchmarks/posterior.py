@@ -2,7 +2,6 @@
 import resource
 import statistics
 import sys
-import time
 
 import lmfit
 import numpy as np
@@ -11,19 +10,10 @@ from lensllm.curves import CurveSet, load_benchmark
 from lensllm.laws import RECTIFIED
 from lensllm.posterior import posterior
 from lensllm.select import as_selector
+from timing import seconds
 
-TARGET, RUNS = 1638400, 5
+TARGET = 1638400
 FLAN = load_benchmark("flan")
-
-
-def seconds(work, runs=RUNS):
-    "Median wall time."
-    times = []
-    for _ in range(runs):
-        t0 = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - t0)
-    return statistics.median(times)
 
 
 def multistart(model, budget, starts=8):

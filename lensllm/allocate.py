@@ -273,10 +273,14 @@ def _belief(policy, seen, costs):
     known = len(tried) == len(costs) # of those never run nothing is known
     return _Belief([post.models[j] for j in np.argsort(mean, kind="stable")], post.models[i], float(p[i]) if known else np.nan, float(regret[i]) if known else np.nan, rivals if known else len(costs))
 
-# %% ../nbs/40_choose/allocate.ipynb #ffb66547
+# %% ../nbs/40_choose/allocate.ipynb #8451a32a
+def _opening_rungs(policy, costs):
+    "How many of the smallest sizes the opening runs: those up to `start`, two at least, so that there is a slope."
+    return max(2, int((costs.columns <= policy.start).sum()))
+
 def _opening(policy, made, costs):
     "Missing runs of the opening, smallest sizes first, cheapest candidates first; candidates seen beyond it need none."
-    n = max(2, int((costs.columns <= policy.start).sum()))
+    n = _opening_rungs(policy, costs)
     beyond = made[:, n - 1:].any(1) & (made.sum(1) > 1)
     need = ~made[:, :n] & ~beyond[:, None]
     return [(costs.index[i], d) for j, d in enumerate(costs.columns[:n]) for i in np.argsort(costs.iloc[:, j].to_numpy(), kind="stable") if need[i, j]]
@@ -288,10 +292,10 @@ def _stop(policy, belief, costs):
     if belief.regret <= policy.regret: return f"the expected regret of {belief.choice} is {belief.regret:.4f} nats/token"
     return "" if belief.rivals else "no run can change the choice"
 
-# %% ../nbs/40_choose/allocate.ipynb #242d7ed6
+# %% ../nbs/40_choose/allocate.ipynb #9ce9a5c4
 def _round(policy, belief, made, costs, budget):
     "The runs of the round that the money spent so far says is due; of later ones where it has nothing to run."
-    price, n = costs.to_numpy(), max(2, int((costs.columns <= policy.start).sum()))
+    price, n = costs.to_numpy(), _opening_rungs(policy, costs)
     first = price[:, :n].sum()
     money = max(budget + price[made].sum() - first, budget) # for all rounds
     rounds = max(1, round(np.log(max(money/max(first, 1e-300), 1.))/np.log(policy.growth)))

@@ -147,7 +147,7 @@ def select_command(curves:_Curves="flan", budget:_Budget=None, target:_Target=No
     _verdict(ranking, data, cs.at(target) if known else None, within)
     if asked is None: print(f"the target {target:,} is the largest size in the table; --target looks further")
 
-# %% ../nbs/60_use/cli.ipynb #2ba4a17a
+# %% ../nbs/60_use/cli.ipynb #ffdb7ecf
 def _selector(method, prior):
     "The method by name; the prior goes where there is one to set."
     from lensllm.select import PosteriorSelector, as_selector
@@ -159,9 +159,9 @@ def _verdict(ranking, data, truth, within):
     "What the ranking comes to, in words."
     lines = [f"choose {ranking.best}"]
     if ranking.posterior is not None:
-        b = ranking.posterior.frame().loc[ranking.best]
+        regret = next(b["expected_regret"] for b in data["beliefs"] if b["model"] == ranking.best)
         known = ", ".join(ranking.posterior.learned_from) or "no other task"
-        lines.append(f"the best of all with probability {100*b.p_best:.0f} %, within {within:g} nats/token of it with {100*ranking.posterior.within(within, ranking.best):.0f} %; expected regret {b.expected_regret:.3f} nats/token; prior learned from {known}")
+        lines.append(f"the best of all with probability {100*ranking.frame.p_best[0]:.0f} %, within {within:g} nats/token of it with {100*ranking.posterior.within(within, ranking.best):.0f} %; expected regret {regret:.3f} nats/token; prior learned from {known}")
     if truth is not None:
         lines.append(f"true best: {truth.idxmin()} ({truth.min():.3f} nats/token); regret of the choice {data['regret']:.3f} nats/token")
         lines.append(f"relative accuracy {data['relative_accuracy']:.1f} %, Pearson {data['pearson']:.1f} %")
@@ -172,7 +172,7 @@ def _verdict(ranking, data, truth, within):
     if len(ranking.notes) > 3: lines.append(f"{len(ranking.notes) - 3} further doubts: --json lists them")
     print("\n".join(lines))
 
-# %% ../nbs/60_use/cli.ipynb #a1d94afb
+# %% ../nbs/60_use/cli.ipynb #63acfd77
 @app.command("plan")
 def plan_command(curves:_Curves, budget:_Money, target:_Target=None,
     up_to:Annotated[int, typer.Option("--up-to", metavar="N", parser=_examples, help="Use only runs of the table up to this size. Default: all.")]=None,
@@ -181,11 +181,12 @@ def plan_command(curves:_Curves, budget:_Money, target:_Target=None,
     "What to run next, and why. CURVES holds the runs that exist, zero-shot losses alone to begin with; run what is proposed, add the losses, ask again."
     _check_formats(json_, csv, out)
     import pandas as pd
+    from lensllm.allocate import as_policy
     cs = _load(curves, task)
     seen, target = cs.up_to(up_to) if up_to is not None else cs, target or cs.sizes[-1]
     price, share, spent = _purse(cs, seen, budget, target, costs)
     whole, racing = price[target].sum(), _without(price, failed)
-    plan = _policy(policy).next(seen, racing, max(share*whole - spent, 0.))
+    plan = as_policy(policy).next(seen, racing, max(share*whole - spent, 0.))
     runs = pd.DataFrame([dict(model=m, train_size=int(d), cost=float(price.at[m, d]), cost_fraction=float(price.at[m, d]/whole) if whole else 0.) for m, d in plan], columns=["model", "train_size", "cost", "cost_fraction"])
     known = lambda v: float(v) if v == v else None
     data = dict(task=seen.one_task(), policy=policy, target=target, budget_fraction=share, spent_fraction=float(spent/whole) if whole else 0., choice=plan.choice,
@@ -201,7 +202,7 @@ def _say_plan(data):
     next_ = sum(r["cost_fraction"] for r in data["runs"])
     print(f"spent {100*data['spent_fraction']:.3f} % of full tuning, these runs {100*next_:.3f} %, budget {100*data['budget_fraction']:.3f} %")
 
-# %% ../nbs/60_use/cli.ipynb #6d5a160a
+# %% ../nbs/60_use/cli.ipynb #303feb64
 def _purse(cs, seen, budget, target, column):
     "Prices of all runs up to the target, the budget as a share of full tuning, and what the runs that exist cost."
     from lensllm.allocate import run_costs
@@ -228,12 +229,7 @@ def _without(price, failed):
     if len(failed or ()) == len(price): raise ValueError("`--failed` must leave a candidate, got all of them; add candidates to the table")
     return price.drop(index=list(failed or ()))
 
-def _policy(name):
-    "The policy by name."
-    from lensllm.allocate import as_policy
-    return as_policy(name)
-
-# %% ../nbs/60_use/cli.ipynb #6429ce50
+# %% ../nbs/60_use/cli.ipynb #c269d1d9
 @app.command("simulate")
 def simulate_command(curves:_Curves="flan", budget:_Money="2%", target:_Target=None, policy:_Policy="race", costs:_Costs=None,
     task:_Task=None, json_:_AsJson=False, csv:_AsCsv=False, out:_Out=None, plot:_Plot=None):
@@ -243,7 +239,7 @@ def simulate_command(curves:_Curves="flan", budget:_Money="2%", target:_Target=N
     from lensllm.simulate import simulate
     cs = _load(curves, task)
     price = run_costs(cs, [d for d in cs.sizes if 0 < d <= (target or cs.sizes[-1])], column=costs)
-    replay = simulate(_policy(policy), cs, _share(budget, price.iloc[:, -1].sum(), costs), target=target, costs=price)
+    replay = simulate(policy, cs, _share(budget, price.iloc[:, -1].sum(), costs), target=target, costs=price)
     if plot: _save_plot(replay.plot, plot)
     if _emit(replay.trace, dict(task=cs.one_task()) | replay.to_dict(), json_, csv, out): return
     steps = replay.trace.groupby(["step", "why"], sort=False).agg(runs=("model", "size"), smallest=("train_size", "min"), largest=("train_size", "max"), spent=("cost_fraction", "last")).reset_index()

@@ -32,7 +32,7 @@ class State(NamedTuple):
     eg:np.ndarray
     gg:np.ndarray
 
-# %% ../nbs/20_model/kalman.ipynb #9ec6d361
+# %% ../nbs/20_model/kalman.ipynb #6340e906
 def _flow(rate, h):
     "Integral of exp(rate t) over 0..h."
     a = rate*h
@@ -51,11 +51,11 @@ def _step(state, h, b, k, sg):
     forget, keep = np.exp(-KAPPA*h), np.exp(-RHO*h)
     mean = np.where(KAPPA*h > 1e-9, (1 - forget)/np.maximum(KAPPA*h, 1e-12), 1.) # average of exp(-kappa t) over the step
     rate, s = b + (g - b)*mean, np.exp(e)
-    G = _flow(rate, h)
+    G, G1 = _flow(rate, h), _flow_rate(rate, h)
     z = k*s*G
     M1 = M + b*h - np.log1p(k*np.exp(M)*_flow(b, h))
     F = 1/(1 + z)
-    A, C, Fe, Eg = -s*G*F, -s*mean*_flow_rate(rate, h)*F, keep*F, keep*mean*(h - k*s*_flow_rate(rate, h)*F) # dl/de, dl/dg, de/de, de/dg
+    A, C, Fe, Eg = -s*G*F, -s*mean*G1*F, keep*F, keep*mean*(h - k*s*G1*F) # dl/de, dl/dg, de/de, de/dg
     u0, u1, u2 = ll + A*le + C*lg, le + A*ee + C*eg, lg + A*eg + C*gg
     v1, v2, q = Fe*ee + Eg*eg, Fe*eg + Eg*gg, sg**2*(1 - forget**2)
     curved = .5*s*G*F*F*ee # a convex path falls further, on average, the less its slope is known
@@ -140,13 +140,13 @@ def look_ahead(
     for _ in range(steps): state = _step(state, h/steps, b, k, sg)
     return state
 
-# %% ../nbs/20_model/kalman.ipynb #d5d2af68
+# %% ../nbs/20_model/kalman.ipynb #0591773f
 def walk(p, shared, k, robust=True): # as for `growth`; `robust`: Student-t innovations
     "Follow all candidates under each row of `shared`; at every size (state, log density, surprise in standard deviations)."
-    r2, mu, ss2 = (f(v)[:, None] for f, v in zip((lambda v: np.exp(2*v), np.array, lambda v: np.exp(2*v)), np.atleast_2d(shared).T[3:6]))
+    r, mu, ss = np.atleast_2d(shared).T[3:6, :, None]
     b, sg = growth(p, shared, k)
-    zero, R = np.zeros_like(b), r2[..., None]*p.rel + p.se2
-    state = State(p.y[:, 0] + zero, mu + zero, b, mu + zero, R[..., 0], zero, zero, ss2 + zero, zero, sg**2 + zero)
+    zero, R = np.zeros_like(b), np.exp(2*r)[..., None]*p.rel + p.se2
+    state = State(p.y[:, 0] + zero, mu + zero, b, mu + zero, R[..., 0], zero, zero, np.exp(2*ss) + zero, zero, sg**2 + zero)
     yield state, zero, zero
     for j in range(1, p.x.shape[1]):
         state = look_ahead(state, p.x[:, j] - p.x[:, j-1], b, k, sg)

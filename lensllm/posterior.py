@@ -164,23 +164,24 @@ def phase(self:Posterior)->pd.DataFrame: # a row a candidate: slope at its last 
     p = 1 - self.weight@np.vstack(growing)
     return pd.DataFrame(dict(slope=self.weight@np.vstack(slope), p_power=p, phase=np.select([p > 2/3, p < 1/3], ["power", "pre-power"], "unclear")), index=self.models)
 
-# %% ../nbs/20_model/posterior.ipynb #89bf5a80
+# %% ../nbs/20_model/posterior.ipynb #2111269f
 @patch
 def doubts(self:Posterior)->list: # plain words, each about a model
     "Curves whose prediction deserves no trust, and why."
-    return [f"{m}: {text}" for i, m in enumerate(self.models) for text in _doubts(self, i)]
+    p, sd = self.panel, self.sd()
+    typical = np.median(p.x[:, 0]), np.median(p.y[:, 0]), np.median(sd)
+    each = zip(self.models, p.x, p.y, p.on, self.surprise, sd)
+    return [f"{m}: {text}" for m, x, y, on, z, s in each for text in _doubts(x[on], y[on], z, s, *typical)]
 
-def _doubts(post, i):
-    "What speaks against the prediction of one candidate."
-    p, sd, z = post.panel, post.sd(), post.surprise[i]
-    x, y, typical = p.x[i][p.on[i]], p.y[i][p.on[i]], np.median(sd)
+def _doubts(x, y, z, sd, first_x, first_y, typical):
+    "What speaks against the prediction of one candidate: its points and surprises, its spread, and what is usual among the others."
     if len(x) < 3: yield f"rests on {len(x)} size{'s'*(len(x) > 1)}, so its slope is what the prior and the other candidates say; add a larger one"
     elif y[-1] >= y[0]: yield f"its loss does not fall from {np.exp(x[0]):,.0f} to {np.exp(x[-1]):,.0f} examples, which no law expects; check its recipe"
-    if x[0] > np.median(p.x[:, 0]) + np.log(4): yield f"its ladder starts at {np.exp(x[0]):,.0f}, the others' at {np.exp(np.median(p.x[:, 0])):,.0f}; what they share fits it less"
-    if abs(y[0] - np.median(p.y[:, 0])) > np.log(4): yield f"its first loss is {np.exp(y[0] - np.median(p.y[:, 0])):.2g} times the others'; is it in the same unit?"
+    if x[0] > first_x + np.log(4): yield f"its ladder starts at {np.exp(x[0]):,.0f}, the others' at {np.exp(first_x):,.0f}; what they share fits it less"
+    if abs(y[0] - first_y) > np.log(4): yield f"its first loss is {np.exp(y[0] - first_y):.2g} times the others'; is it in the same unit?"
     for j in np.flatnonzero(np.abs(z) > 5):
         yield f"at {np.exp(x[j]):,.0f} its loss is {abs(z[j]):.0f} standard deviations {'above' if z[j] > 0 else 'below'} what its curve and the others' led to expect; rerun that size"
-    if sd[i] > max(.15, 2*typical): yield f"predicted within a factor of {np.exp(1.645*sd[i]):.2f} only (90 %), others within {np.exp(1.645*typical):.2f}; add a larger size"
+    if sd > max(.15, 2*typical): yield f"predicted within a factor of {np.exp(1.645*sd):.2f} only (90 %), others within {np.exp(1.645*typical):.2f}; add a larger size"
 
 # %% ../nbs/20_model/posterior.ipynb #cd7c884b
 @patch

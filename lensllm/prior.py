@@ -77,7 +77,7 @@ def _shapes(cs):
     "ln(loss) of every run's curve above size 0, one row a model and seed, one column a size; missing where there is no run."
     return np.log(cs.frame[cs.frame.train_size > 0].pivot(index=["model", "seed"], columns="train_size", values="test_loss"))
 
-# %% ../nbs/20_model/prior.ipynb #bee0820d
+# %% ../nbs/20_model/prior.ipynb #d1910534
 def _record(cs):
     "What one task says, as plain data."
     p, pooled = panel(cs), {}
@@ -89,7 +89,8 @@ def _record(cs):
     own = np.mean([state.g[0] for state, _, _ in walk(p, m, 1.)][1:] or [np.zeros(len(p.models))], axis=0) - growth(p, m, 1.)[0][0]
     kind = cs.frame.groupby("model", sort=False)[["family", "n_params"]].first().loc[cs.models]
     models = [dict(model=i, family=r.family, n_params=None if np.isnan(r.n_params) else int(r.n_params), lean=round(float(v), 4)) for (i, r), v in zip(kind.iterrows(), own - own.mean())]
-    shapes = _shapes(cs).sub(_shapes(cs).mean(axis=1), axis=0).round(5)
+    shapes = _shapes(cs)
+    shapes = shapes.sub(shapes.mean(axis=1), axis=0).round(5)
     return dict(task=cs.one_task(), source=cs.source, pooled=pooled, models=models,
                 shapes=dict(sizes=[int(d) for d in shapes], ln_loss=[[None if np.isnan(v) else v for v in row] for row in shapes.to_numpy()]))
 

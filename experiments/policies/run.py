@@ -22,7 +22,7 @@ POLICIES = {"race": Race(), "race, generic prior": Race(prior="generic"), "race,
 
 def code():
     "What the answer depends on besides the configuration: the text of the rooms that decide."
-    rooms = ("kalman", "prior", "posterior", "allocate", "simulate", "curves")
+    rooms = ("curves", "metrics", "kalman", "prior", "posterior", "select", "allocate", "simulate")
     return hashlib.sha256(b"".join((ROOT / "lensllm" / f"{r}.py").read_bytes() for r in rooms)).hexdigest()[:12]
 
 
