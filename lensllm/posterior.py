@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['STEADY', 'Posterior', 'posterior']
 
-# %% ../nbs/20_model/posterior.ipynb #1be8f7c4
+# %% ../nbs/20_model/posterior.ipynb #ec11a2af
 from dataclasses import dataclass, replace
 import numpy as np, pandas as pd
 from scipy.special import log_ndtr, logsumexp, ndtr
 from fastcore.basics import patch
 from .curves import CurveSet
-from .kalman import PATHS, RHO, Panel, growth, look_ahead, panel, walk
+from .kalman import PATHS, RHO, Hint, Panel, growth, hinted, look_ahead, panel, walk
 from .prior import as_prior, shared_mode
 
 # %% ../nbs/20_model/posterior.ipynb #b771e2d7
@@ -45,7 +45,7 @@ def at(self:Posterior,
     ahead = [look_ahead(state, x - p.x[:, -1], b, k, sg) for k, b, sg, state in self.ends]
     return replace(self, target=int(size), m=np.vstack([s.l for s in ahead]), v=np.vstack([s.ll for s in ahead]))
 
-# %% ../nbs/20_model/posterior.ipynb #f93469bc
+# %% ../nbs/20_model/posterior.ipynb #7973e73e
 def posterior(
     seen:CurveSet,    # curves of one task, cut at the budget
     target:int,       # size to predict for, examples
@@ -54,16 +54,17 @@ def posterior(
     laws=("rectified", "power"), # laws that are averaged, keys of `PATHS`
     robust:bool=True, # Student-t innovations; False: normal ones
     pooled:bool=True, # learn what the candidates share; False: take the prior's means for it
+    hints=None,       # mapping model -> Hint, what is known of single candidates from elsewhere (see `lens`); candidates without one are left alone
 )->Posterior: # predictive distribution; deterministic
     "Posterior over the losses of all candidates at `target`, laws weighed by their evidence."
     target, laws = _count("target", target), (laws,) if isinstance(laws, str) else tuple(laws)
     unknown = [law for law in laws if law not in PATHS]
     if unknown or not laws: raise ValueError(f"`laws` must be some of {', '.join(PATHS)}, got {unknown[0] if unknown else 'none'!r}")
     prior = as_prior(prior, seen)
-    p = panel(seen, target, prior.lean(seen))
+    p, hints = panel(seen, target, prior.lean(seen)), _named(hints, seen.models)
     parts, start = [], None
     for law in laws:
-        *part, start = _under(p, law, *prior.pooled(law), robust, pooled, start)
+        *part, start = _under(p, law, *prior.pooled(law), robust, pooled, start, hints)
         parts.append(part)
     weights, ends, names, surprise = zip(*parts)
     w = np.exp(np.concatenate(weights) - logsumexp(np.concatenate(weights)))
@@ -74,8 +75,17 @@ def posterior(
     if wild.any(): raise ValueError(f"`seen` must hold curves that can be continued; {p.models[int(wild.argmax())]}'s cannot; look at `lensllm data`, or leave the model out")
     return post
 
-# %% ../nbs/20_model/posterior.ipynb #39e6b03c
-def _under(p, law, mean, sd, robust, pooled, start):
+# %% ../nbs/20_model/posterior.ipynb #04d661f1
+def _named(hints, models):
+    "Hints by model, checked; none where none are given."
+    if hints is None: return {}
+    wrong = [h for h in hints.values() if not isinstance(h, Hint)] if hasattr(hints, "values") else [hints]
+    if wrong: raise TypeError(f"`hints` must map models to Hints, got {wrong[0]!r}; make them with `Hint` or with the functions of `lensllm.lens`")
+    if hints and not set(hints) & set(models): raise ValueError(f"`hints` must name a candidate, got {next(iter(hints))!r}; there are: {', '.join(models)}")
+    return hints
+
+# %% ../nbs/20_model/posterior.ipynb #1975cfa1
+def _under(p, law, mean, sd, robust, pooled, start, hints):
     "One law: log weights of its components, their state at the last sizes, their names, the surprises at the mode, and the mode."
     k, n = PATHS[law], len(mean)
     log_post, u, V, log_z = shared_mode(p, law, mean, sd, robust, start)
@@ -85,7 +95,7 @@ def _under(p, law, mean, sd, robust, pooled, start):
     with np.errstate(over="ignore", invalid="ignore"): # what overflows is refused by name
         *_, (state, _, _) = walk(p, mean + points*sd, k, robust)
         surprise = np.stack([z[0] for _, _, z in walk(p, mean + u*sd, k, robust)], axis=1)
-    return log_z + w - logsumexp(w), (k, *growth(p, mean + points*sd, k), state), (law,)*len(points), surprise, u
+    return log_z + w - logsumexp(w), (k, *growth(p, mean + points*sd, k), hinted(state, p, hints, k)), (law,)*len(points), surprise, u
 
 # %% ../nbs/20_model/posterior.ipynb #29367712
 @patch

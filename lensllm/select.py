@@ -179,16 +179,17 @@ class LawFit(Selector):
         f.loc[~np.isfinite(f.high), ["low", "high"]] = np.nan # an interval without an end says nothing
         return f.assign(score=-f.predicted_loss), notes
 
-# %% ../nbs/40_choose/select.ipynb #95d4ea30
+# %% ../nbs/40_choose/select.ipynb #707811be
 @dataclass(frozen=True)
 class PosteriorSelector(Selector):
     "Posterior over all candidates at once; 90 % intervals and the probability of being the best."
     prior:object = "transfer" # what other tasks say: see `posterior`
     robust:bool = True        # Student-t innovations
     pooled:bool = True        # learn what the candidates share
+    hints:object = None       # what is known of single candidates from elsewhere: see `posterior`
     name = "posterior"
     def score(self, seen, target):
-        post = posterior(seen, target, prior=self.prior, robust=self.robust, pooled=self.pooled)
+        post = posterior(seen, target, prior=self.prior, robust=self.robust, pooled=self.pooled, hints=self.hints)
         frame = post.frame()[ROWS[2:]]
         return frame.assign(score=-frame.predicted_loss), post.doubts(), post
 
