@@ -47,6 +47,7 @@ bench: .venv/installed-dev ## ratios of speed, each against a peer in the same r
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/imports.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/posterior.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/allocate.py
+	$(BIN)/python benchmarks/ntk.py
 
 export: .venv/installed-dev ## notebooks to package: clean, export, README
 	$(BIN)/nbdev-clean

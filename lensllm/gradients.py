@@ -31,7 +31,7 @@ class Dense(NamedTuple):
     "Per-row gradients as they are; a vector is a matrix of one row."
     grad:torch.Tensor  # (n, R, C)
 
-# %% ../nbs/30_probe/gradients.ipynb #14538dcf
+# %% ../nbs/30_probe/gradients.ipynb #0d42b09c
 def piece(
     uses,   # forms of one parameter, each for the same n rows
     lo, hi, # rows of the parameter, seen as a matrix
@@ -186,7 +186,7 @@ def _add(tap, input, other):
 RULES = {F.linear: _linear, torch.addmm: _addmm, F.embedding: _embedding, F.layer_norm: _layer_norm, F.rms_norm: _rms_norm,
          torch.Tensor.mul: _mul, torch.mul: _mul, torch.Tensor.add: _add, torch.add: _add} # operation -> rule
 
-# %% ../nbs/30_probe/gradients.ipynb #5b23490d
+# %% ../nbs/30_probe/gradients.ipynb #c9f001bb
 def layerwise_rows(
     model, batch, f, params, # as for `naive_rows`; the model frozen, in eval mode
 )->tuple: # outputs (n, m); name -> forms of n·m rows, exact; names of the parameters that no rule covers
@@ -201,6 +201,7 @@ def layerwise_rows(
         for u in tap.uses:
             if found[u.edge] is not None: forms.setdefault(u.name, []).append(u.rule(_split(found[u.edge], n)))
         for name, form in forms.items(): rows.setdefault(name, []).append(form)
+    tap.uses.clear() # rules hold the tap and it holds them: inputs would stay until the garbage is collected
     return out.detach(), {k: _interleave(v) for k, v in rows.items() if k not in tap.unknown}, tap.unknown
 
 def _interleave(forms):

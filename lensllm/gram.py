@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['WORKSPACE', 'Walk', 'groups_within', 'row_blocks', 'add_products', 'sketches']
 
-# %% ../nbs/30_probe/gram.ipynb #8c6ff67a
+# %% ../nbs/30_probe/gram.ipynb #5c1602db
 from dataclasses import dataclass
 import torch
 from .gradients import Gather, Outer, as_matrix, functional_rows, layerwise_rows, naive_rows, piece, spare_rows
 from .probe import first_nonfinite, n_rows, take
 
-# %% ../nbs/30_probe/gram.ipynb #924c7174
+# %% ../nbs/30_probe/gram.ipynb #d6f63d63
 @dataclass(frozen=True)
 class Walk:
     "A model that holds still, and how its per-row gradients are taken."
@@ -49,8 +49,8 @@ class Walk:
                     for t, s in zip(big, small): t[at*m:at*m + len(s)] = s
         return kept
 
-# %% ../nbs/30_probe/gram.ipynb #cc6da5c0
-WORKSPACE = 32 << 20 # bytes in which slices of gradients are made: beyond the caches' size, larger gains nothing
+# %% ../nbs/30_probe/gram.ipynb #2b8c0015
+WORKSPACE = 16 << 20 # bytes in which slices of gradients are made: beyond the caches' size, larger gains nothing
 
 def groups_within(
     sizes,  # name -> bytes of its forms for all n rows, in the order of the forward pass
@@ -77,7 +77,7 @@ def row_blocks(
     if step < 1: raise ValueError(f"`memory` must hold two rows' gradients of the largest parameter ({2*size/1e6:.3g} MB) besides {WORKSPACE/1e6:.3g} MB of workspace, got {(limit + WORKSPACE)/1e6:.3g} MB; raise it, or leave that parameter out with `params`")
     return [slice(i, min(i + step, n)) for i in range(0, n, step)]
 
-# %% ../nbs/30_probe/gram.ipynb #34067816
+# %% ../nbs/30_probe/gram.ipynb #d88f9704
 def _compact(left, right):
     "Gathers of one embedding with the looked-up rows renumbered, and how many there are."
     uses = [*left, *right]
@@ -97,12 +97,12 @@ def _token_product(u, v, limit):
     step, left, right = max(1, limit//(T*m*S)), v.left.flatten(0, 1).T, v.right.flatten(0, 1).T
     return torch.cat([((u.left[i:i + step].flatten(0, 1) @ left)*(u.right[i:i + step].flatten(0, 1) @ right)).view(-1, T, m, S).sum((1, 3)) for i in range(0, n, step)])
 
-def _add_lower(K, G, blocks=4):
-    "Add G Gᵀ to the lower triangle of K, and no more of the upper than blocks make."
-    step = -(-len(K)//blocks)
+def _add_lower(K, G):
+    "Add G Gᵀ to the lower triangle of K, and of the upper only what blocks of rows make; products of fewer rows are slow."
+    step = min(64, max(16, -(-len(K)//4)))
     for i in range(0, len(K), step): K[i:i + step, :i + step] += G[i:i + step] @ G[:i + step].T
 
-# %% ../nbs/30_probe/gram.ipynb #84158cf7
+# %% ../nbs/30_probe/gram.ipynb #fa63861c
 def add_products(
     K,     # (n, m), added to in place; where `right` is `left`, only its lower triangle counts
     left,  # forms of one parameter for n rows

@@ -7,7 +7,7 @@ __all__ = ['Kernel', 'ntk_gram', 'load_kernel', 'NTKTracker', 'spectrum', 'decay
            'condition_number', 'target_alignment', 'centred_alignment', 'squared_flow', 'cross_entropy_flow',
            'kernel_learning_curve']
 
-# %% ../nbs/30_probe/ntk.ipynb #d3ce70d7
+# %% ../nbs/30_probe/ntk.ipynb #7b86d786
 import copy, json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -24,7 +24,7 @@ from .spectra import centred_alignment, condition_number, decay_exponent, effect
 # %% ../nbs/30_probe/ntk.ipynb #dadf8ed6
 _all_ = ["spectrum", "decay_exponent", "effective_dimension", "condition_number", "target_alignment", "centred_alignment", "squared_flow", "cross_entropy_flow", "kernel_learning_curve"] # one import for all that is done with kernels
 
-# %% ../nbs/30_probe/ntk.ipynb #8f1426ef
+# %% ../nbs/30_probe/ntk.ipynb #b525be42
 @dataclass(frozen=True)
 class Kernel:
     "Inner products of per-row gradients, and how they were made."
@@ -74,7 +74,7 @@ def _apart(rows, plain, cast):
     eps = torch.finfo(next(iter(plain.values())).dtype).eps # two ways may agree by luck
     return max(eps, float((G - H).norm()/H.norm())) if len(rows) and H.norm() > 0 else eps
 
-# %% ../nbs/30_probe/ntk.ipynb #3af6d738
+# %% ../nbs/30_probe/ntk.ipynb #cb5fee88
 def _fill(tables, walk, names, batch, batch2, r, size, limit, cast):
     "Add one group's products to the tables of its parameters; the number of rows walked."
     same, walked = batch2 is None, 0
@@ -95,7 +95,14 @@ def _replica(walk, device):
     here = dict(model.named_parameters())
     return replace(walk, model=model, params={k: here[k] for k in walk.params})
 
-# %% ../nbs/30_probe/ntk.ipynb #e48a9fff
+def _mirror(K, step=256):
+    "Copy the lower triangle to the upper, in blocks: a second table would double the memory."
+    for i in range(0, len(K), step):
+        rows = slice(i, i + step)
+        K[rows, rows] = K[rows, rows].tril() + K[rows, rows].tril(-1).T
+        K[:i, rows] = K[rows, :i].T
+
+# %% ../nbs/30_probe/ntk.ipynb #8239c0cc
 def _share(walk, batch, batch2, groups, devices, label, dtype, **plan):
     "Tables by label, summed over devices, and the number of rows walked; each device takes every so-manyth group."
     def work(d):
@@ -110,7 +117,8 @@ def _share(walk, batch, batch2, groups, devices, label, dtype, **plan):
     total = {}
     for _, tables in done:
         for k, t in tables.items(): total[k] = total[k] + t.cpu() if k in total else t.cpu()
-    if batch2 is None: total = {k: t.tril() + t.tril(-1).T for k, t in total.items()}
+    if batch2 is None:
+        for t in total.values(): _mirror(t)
     return {k: t.numpy() for k, t in total.items()}, sum(w for w, _ in done)
 
 # %% ../nbs/30_probe/ntk.ipynb #d8666478
@@ -153,7 +161,7 @@ def _sketched(walk, batch, batch2, s, seed):
 
 def _table_dtype(walk): return torch.float64 if any(p.dtype == torch.float64 for p in walk.params.values()) else torch.float32
 
-# %% ../nbs/30_probe/ntk.ipynb #626cbb27
+# %% ../nbs/30_probe/ntk.ipynb #aaeabaf1
 def ntk_gram(
     model,       # a Hugging Face language model, or any torch module whose rows do not touch each other
     batch,       # dictionary of tensors, rows first, as a collator returns it: input_ids, attention_mask, labels, ...
@@ -183,7 +191,7 @@ def ntk_gram(
         if output == "sampled" and "position" not in batch: (batch, residual), batch2 = sample_logits(model, batch, samples, seed=seed), batch2 and sample_logits(model, batch2, samples, seed=seed)[0]
         walk = Walk(model, as_output(output), chosen, "layerwise" if method == "auto" else method, micro_batch)
         tables, *how = _sketched(walk, batch, batch2, sketch, seed) if sketch is not None else _exact(walk, batch, batch2, memory, products, [torch.device(d) for d in devices or [like.device]], label, progress)
-    K, said = sum(tables.values()), [v if isinstance(v, str) else getattr(v, "__name__", "function") for v in (output, params)]
+    K, said = next(iter(tables.values())) if len(tables) == 1 else sum(tables.values()), [v if isinstance(v, str) else getattr(v, "__name__", "function") for v in (output, params)]
     if not np.isfinite(K).all(): raise ValueError("`model` must have finite gradients on `batch`, got NaN or infinity although its outputs are finite; look for roots or logarithms of 0")
     return Kernel(K, *said, sum(p.numel() for p in chosen.values()), *how, tables if params == "layers" else {}, residual if residual is None else residual.flatten().numpy())
 
@@ -206,6 +214,19 @@ def load_kernel(
             parts = {k.removeprefix("part:"): z[k] for k in z.files if k.startswith("part:")}
             return Kernel(K=z["K"], **json.loads(str(z["about"])), parts=parts, residual=z["residual"] if "residual" in z.files else None)
     except (OSError, ValueError, KeyError, TypeError) as e: raise ValueError(f"`path` must be a kernel that `Kernel.save` wrote, got {path} ({type(e).__name__}); write one with `lensllm ntk`") from None
+
+# %% ../nbs/30_probe/ntk.ipynb #c09631d3
+@patch
+def to_dict(self:Kernel)->dict: # plain data for JSON; null stands for what is not known
+    "What the kernel says of itself and what its spectrum says: everything but the table."
+    s, doubts, decay = spectrum(self), [], None
+    try: decay = decay_exponent(self)
+    except ValueError as e: doubts.append(f"no decay exponent: {e}")
+    trace = float(s.eigvals.sum())
+    condition, effective = (condition_number(s), float(effective_dimension(s, trace/len(self.K)))) if trace > 0 else (np.inf, 0.)
+    return dict(output=self.output, params=self.params, P=self.P, method=self.method, error=self.error, sweeps=self.sweeps, rows=len(self.K), trace=trace, rank=s.rank,
+                condition_number=condition if np.isfinite(condition) else None, effective_dimension=effective,
+                decay=decay and dict(exponent=decay.value, low=decay.low, high=decay.high), layers={k: float(np.trace(v)/trace) for k, v in self.parts.items() if trace > 0}, eigvals=s.eigvals.tolist(), doubts=doubts)
 
 # %% ../nbs/30_probe/ntk.ipynb #85676c6c
 @patch

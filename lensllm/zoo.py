@@ -8,13 +8,16 @@ __all__ = ['pick_device', 'load_model', 'character_tokenizer']
 # %% ../nbs/50_tune/zoo.ipynb #f8c87317
 from pathlib import Path
 
-# %% ../nbs/50_tune/zoo.ipynb #f109b563
+# %% ../nbs/50_tune/zoo.ipynb #f4b5891a
 def pick_device(
     device:str="auto", # "auto": a GPU where there is one; else as torch spells it
 )->str: # the device
     "Where to compute."
-    if device != "auto": return device
     import torch
+    if device != "auto":
+        try: torch.empty(1, device=device)
+        except (RuntimeError, AssertionError) as e: raise ValueError(f"`device` must be one that torch has here, got {device}: {str(e).splitlines()[0][:120]}") from None
+        return device
     return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
 def load_model(
@@ -25,14 +28,17 @@ def load_model(
     "A language model, causal or encoder-decoder, with its tokenizer; safetensors only, no code but transformers'."
     import transformers as tf
     where = Path(name).expanduser()
-    if where.exists() and not (where/"config.json").is_file(): raise ValueError(f"`MODEL` must be a folder that transformers saved, {name} holds no config.json")
+    device = pick_device(device)
+    local = where.exists() or where.is_absolute() or len(where.parts) > 2 or str(name).startswith(".")
+    if local and not where.is_dir(): raise ValueError(f"`MODEL` must be a folder or a name on the hub, got {name}, which is no folder; check the path")
+    if local and not (where/"config.json").is_file(): raise ValueError(f"`MODEL` must be a folder that transformers saved, {name} holds no config.json; give the folder that `save_pretrained` wrote")
     try:
         config = tf.AutoConfig.from_pretrained(name, trust_remote_code=False)
         cls = tf.AutoModelForSeq2SeqLM if config.is_encoder_decoder else tf.AutoModelForCausalLM
         model = cls.from_pretrained(name, use_safetensors=True, trust_remote_code=False)
         tokenizer = tf.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError) as e: raise ValueError(f"`MODEL` must be a folder or a hub's name of a language model in safetensors without code of its own, got {name}: {str(e).splitlines()[0][:200]}") from None
-    return model.eval().to(pick_device(device)), tokenizer
+    except (OSError, ValueError) as e: raise ValueError(f"`MODEL` must be a folder or a name on the hub, of a language model in safetensors without code of its own, got {name}: {str(e).splitlines()[0][:200]}") from None
+    return model.eval().to(device), tokenizer
 
 # %% ../nbs/50_tune/zoo.ipynb #6461a396
 def character_tokenizer(

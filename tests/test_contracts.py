@@ -29,7 +29,7 @@ def command(*args, cwd=None):
     return done.returncode, done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("module", ["curves", "laws", "select", "cli"])
+@pytest.mark.parametrize("module", ["curves", "laws", "select", "cli", "spectra", "flow", "lens"])
 def test_imports_stay_light(module):
     code = f"import sys, lensllm.{module}; print(*sys.modules)"
     loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
@@ -128,6 +128,36 @@ def test_simulate_json_contract():
     assert {"choice", "relative_accuracy", "regret", "cost_fraction", "p_best", "trace"} <= set(d) and d["cost_fraction"] <= .01
     assert d["relative_accuracy"] > 85 and d["trace"][-1]["cost_fraction"] == pytest.approx(d["cost_fraction"])
     assert list(d["trace"][0]) == ["step", "model", "train_size", "test_loss", "why", "cost_fraction", "choice", "p_best"]
+
+
+@pytest.fixture(scope="module")
+def small_model(tmp_path_factory):
+    "A model that transformers saved, with random weights, and lines of text beside it."
+    from lensllm.tiny import tiny_model
+    from lensllm.zoo import character_tokenizer
+    folder = tmp_path_factory.mktemp("ntk")
+    tiny_model("llama", seed=0, vocab=99).save_pretrained(folder / "lm")
+    character_tokenizer("".join(map(chr, range(32, 127)))).save_pretrained(folder / "lm")
+    (folder / "rows.csv").write_text("prompt,target\n" + "".join(f"what is {a} and {b}?,{a + b}\n" for a in range(5) for b in range(4)))
+    return folder
+
+
+def test_ntk_writes_a_kernel_and_its_picture(small_model):
+    from lensllm.ntk import load_kernel
+    code, out, err = command("ntk", "lm", "rows.csv", "--out", "K.npz", "--plot", "--rows", 16, "--dtype", "float64", "--json", cwd=small_model)
+    assert code == 0, err
+    told, kernel = json.loads(out), load_kernel(small_model / "K.npz")
+    assert kernel.K.shape == (16, 16) and kernel.K.dtype == np.float64 and told["error"] < 1e-12
+    assert np.allclose(told["eigvals"], np.linalg.eigvalsh(kernel.K)[::-1], atol=1e-9 * told["trace"]) and told["trace"] == pytest.approx(np.trace(kernel.K))
+    assert (small_model / "K.png").read_bytes().startswith(b"\x89PNG")
+    tight, naive = (json.loads(command("ntk", "lm", "rows.csv", "--rows", 16, "--memory", m, "--output", "sampled", "--json", cwd=small_model)[1]) for m in ("17.5MB", "4GB"))
+    assert tight["sweeps"] > naive["sweeps"] and tight["trace"] == pytest.approx(naive["trace"], rel=1e-4)
+
+
+def test_ntk_mistakes_cost_one_line_and_exit_code_2(small_model):
+    for args in [("lm", "none.csv"), ("none/of/this", "rows.csv"), ("lm", "rows.csv", "--plot"), ("lm", "rows.csv", "--params", "lora"), ("lm", "rows.csv", "--output", "x"), ("lm", "rows.csv", "--memory", "1kB"), ("lm", "rows.csv", "--max-tokens", "1000"), ("lm", "rows.csv", "--out", "K.csv"), ("lm", "rows.csv", "--rows", "0"), ("lm", "rows.csv", "--dtype", "int8")]:
+        code, out, err = command("ntk", *args, cwd=small_model)
+        assert code == 2 and not out and err.count("\n") == 1 and err.startswith("lensllm: "), (args, err)
 
 
 def test_a_model_unseen_at_the_budget_is_not_forgotten(tmp_path):
