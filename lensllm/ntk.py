@@ -228,7 +228,7 @@ def to_dict(self:Kernel)->dict: # plain data for JSON; null stands for what is n
                 condition_number=condition if np.isfinite(condition) else None, effective_dimension=effective,
                 decay=decay and dict(exponent=decay.value, low=decay.low, high=decay.high), layers={k: float(np.trace(v)/trace) for k, v in self.parts.items() if trace > 0}, eigvals=s.eigvals.tolist(), doubts=doubts)
 
-# %% ../nbs/30_probe/ntk.ipynb #85676c6c
+# %% ../nbs/30_probe/ntk.ipynb #73341aa9
 @patch
 def plot(self:Kernel,
     *,
@@ -238,8 +238,10 @@ def plot(self:Kernel,
     from lensllm.axes import new_axes
     if self.K.shape[0] != self.K.shape[1]: raise ValueError(f"`plot` shows kernels of one batch, got {self.K.shape[0]}×{self.K.shape[1]}; leave `batch2` out")
     ax, size = new_axes(size=(4.6, 3.8)) if ax is None else ax, np.sqrt(np.diag(self.K))
-    picture = ax.imshow(self.K/np.outer(size, size), cmap="vlag", vmin=-1, vmax=1, interpolation="nearest")
-    ax.figure.colorbar(picture, ax=ax, label="cosine of two rows' gradients", shrink=.8)
+    cosines = self.K/np.maximum(np.outer(size, size), np.finfo(self.K.dtype).tiny) # a row without a gradient meets nobody
+    most = np.quantile(np.abs(np.tril(cosines, -1)), .99) or 1. # a row with itself is 1 and would drown the rest
+    picture = ax.imshow(cosines, cmap="vlag", vmin=-most, vmax=most, interpolation="nearest")
+    ax.figure.colorbar(picture, ax=ax, label="cosine of two rows' gradients", shrink=.8, extend="both")
     ax.set(xlabel="row", ylabel="row")
     ax.set_title(f"kernel of {self.output}, {self.P:,} parameters", loc="left", parse_math=False)
     return ax
@@ -270,7 +272,7 @@ class NTKTracker(TrainerCallback):
         first = next(iter(self.kernels.values()))
         return pd.DataFrame([dict(step=s, drift=max(0., 1 - centred_alignment(first, k)), trace=float(np.trace(k.K)), effective_dimension=float(effective_dimension(k, np.trace(k.K)/len(k.K)))) for s, k in self.kernels.items()])
 
-# %% ../nbs/30_probe/ntk.ipynb #9f151848
+# %% ../nbs/30_probe/ntk.ipynb #45b62b45
 @patch
 def plot(self:NTKTracker,
     *,
@@ -280,6 +282,7 @@ def plot(self:NTKTracker,
     from lensllm.axes import INK, new_axes
     ax, f = new_axes() if ax is None else ax, self.frame()
     ax.plot(f.step, f.drift, color=INK, marker="o", ms=4)
-    ax.set(xlabel="optimiser step", ylabel="drift (1 − centred alignment)", ylim=(0, None), xscale="symlog")
+    ax.set(xlabel="optimiser step", ylabel="drift (1 − centred alignment)", xscale="symlog", ylim=(0, None))
+    ax.set_xlim(left=0)
     ax.set_title(f"the kernel of {len(next(iter(self.kernels.values())).K)} rows has drifted by {f.drift.iloc[-1]:.2f} after {f.step.iloc[-1]} steps", loc="left")
     return ax
