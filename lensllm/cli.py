@@ -406,7 +406,7 @@ def _describe(cs, save, json_, csv, out):
     _show(summary.dropna(axis=1, how="all"), repr(cs), dict(n_params=",.0f", first_loss=".3f", last_loss=".3f"))
     if len(flags): _show(flags, "worth a look", {"train_size": ",.0f"})
 
-# %% ../nbs/60_use/cli.ipynb #72879b55
+# %% ../nbs/60_use/cli.ipynb #7eb94635
 @app.command("ntk")
 def ntk_command(model:Annotated[str, typer.Argument(metavar="MODEL", help="A folder that transformers saved, or a name on the hub; safetensors only, none of its own code.")],
     data:Annotated[Path, typer.Argument(metavar="DATA", help="Texts: .txt (a line a row), or .csv, .tsv, .parquet, .jsonl with columns prompt and target, or text.")],
@@ -414,45 +414,30 @@ def ntk_command(model:Annotated[str, typer.Argument(metavar="MODEL", help="A fol
     plot:Annotated[bool, typer.Option("--plot", "-p", help="Draw kernel and spectrum beside --out, as .png.")]=False,
     rows:Annotated[int, typer.Option("--rows", "-n", metavar="N", min=1, help="How many rows; drawn at random where DATA holds more.")]=64,
     max_tokens:Annotated[int, typer.Option("--max-tokens", metavar="N", min=2, help="Longest row; the rest is cut. Default: 128, or what the model can read.")]=None,
-    output:Annotated[str, typer.Option("--output", metavar="NAME", help="Scalar of a row: loss, logits (their sum), or sampled (4 of them).")]="loss",
+    output:Annotated[str, typer.Option("--output", metavar="NAME", help="What of a row is differentiated: loss; logits, their sum (does not look at the labels); or sampled, 4 logits a row with their residuals, which [bold]lensllm.lens[/] needs.")]="loss",
     params:Annotated[str, typer.Option("--params", metavar="NAME", help="all, layers (all, and each layer's share), trainable, or lora.")]="all",
-    dtype:Annotated[str, typer.Option("--dtype", metavar="NAME", help="float32 or float64 to compute in. Default: the model's own.")]=None,
-    memory:Annotated[int, typer.Option("--memory", metavar="BYTES", parser=_bytes, help="Limit for gradients, such as 4GB; below what they need, rows are walked again. Default: half of what is free.")]=None,
-    seed:Annotated[int, typer.Option("--seed", metavar="N", help="Of the draw of rows and of logits.")]=0,
+    dtype:Annotated[str, typer.Option("--dtype", metavar="NAME", help="float32 or float64 to compute in. Default: the model's own, float32 where that is less.")]=None,
+    memory:Annotated[int, typer.Option("--memory", metavar="SIZE", parser=_bytes, help="Limit for gradients, such as 4GB; below what they need, rows are walked again. Default: half of what is free.")]=None,
+    seed:Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the random draw, of rows and of logits.")]=0,
     device:Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, ...")]="auto", json_:_AsJson=False):
-    "The neural tangent kernel of a model on your texts: which rows learn together, and how fast learning slows down."
+    "The neural tangent kernel of a model on your texts: which rows learn together, and how fast learning slows down (the steeper the eigenvalues fall, the sooner)."
     _check_kernel(out, plot, dtype)
-    kernel, cut = _kernel_of(model, data, rows, max_tokens, device, seed, output=output, params=params, dtype=dtype, memory=memory)
+    kernel, about = _kernel_of(model, data, rows, max_tokens, device, seed, output=output, params=params, dtype=dtype, memory=memory)
     if out: kernel.save(out)
-    if plot: _save_plot(lambda: _portrait(kernel), out.with_suffix(".png"))
-    told = dict(model=model, data=str(data), out=out and str(out), cut=cut) | kernel.to_dict()
+    told = dict(model=model, data=str(data), out=out and str(out)) | about | kernel.to_dict()
     if json_: print(json.dumps(told, indent=1, allow_nan=False))
     else: _say_kernel(kernel, told)
+    if plot: _save_plot(lambda: _portrait(kernel), out.with_suffix(".png"))
 
-# %% ../nbs/60_use/cli.ipynb #246a6575
+# %% ../nbs/60_use/cli.ipynb #cb62ff91
 def _check_kernel(out, plot, dtype):
     "Refuse what could not be written or computed before a model is loaded."
-    if plot and out is None: raise ValueError("`--plot` draws beside the kernel; say where with --out K.npz")
-    if out is not None and out.suffix != ".npz": raise ValueError(f"`--out` must end in .npz, got {out.name}")
-    if out is not None and not out.absolute().parent.is_dir(): raise ValueError(f"`--out` must lie in a folder that exists, got {out}")
+    import os
     if dtype not in (None, "float32", "float64"): raise ValueError(f"`--dtype` must be float32 or float64, got {dtype}")
-
-def _kernel_of(model, data, rows, max_tokens, device, seed, dtype, **options):
-    "The kernel, and how many of its rows fill the limit of tokens."
-    from lensllm.corpora import as_batch, load_rows
-    texts = load_rows(data)
-    _hush()
-    import random, torch
-    from lensllm.ntk import ntk_gram
-    from lensllm.zoo import load_model
-    if len(texts) > rows: texts = [texts[i] for i in sorted(random.Random(seed).sample(range(len(texts)), rows))]
-    lm, tokenizer = load_model(model, device=device)
-    room = getattr(lm.config, "max_position_embeddings", None) or 1 << 30
-    if max_tokens is not None and max_tokens > room: raise ValueError(f"`--max-tokens` must be <= {room}, what {model} can read, got {max_tokens}")
-    longest = max_tokens or min(128, room)
-    batch = as_batch(texts, tokenizer, max_tokens=longest, pairs=lm.config.is_encoder_decoder)
-    kernel = ntk_gram(lm, batch, dtype=dtype and getattr(torch, dtype), seed=seed, progress=lambda groups: _track(groups, "kernel"), **options)
-    return kernel, int((batch["attention_mask"].sum(1) == longest).sum())
+    if plot and out is None: raise ValueError("`--plot` draws beside the kernel; say where with --out K.npz")
+    if out is None: return
+    if out.suffix != ".npz": raise ValueError(f"`--out` must end in .npz, got {out.name}")
+    if out.is_dir() or not os.access(out.absolute().parent, os.W_OK): raise ValueError(f"`--out` must be a file in a folder that can be written, got {out}")
 
 def _hush():
     "No bars and no retries of other libraries where nobody watches."
@@ -463,7 +448,30 @@ def _hush():
     disable_progress_bars(); disable_progress_bar()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
-# %% ../nbs/60_use/cli.ipynb #f4625cc2
+# %% ../nbs/60_use/cli.ipynb #157ba663
+def _kernel_of(model, data, rows, max_tokens, device, seed, dtype, **options):
+    "The kernel, and which texts it is of: their numbers from 1, how many there were, how many were cut."
+    from lensllm.corpora import as_batch, count_cut, load_rows
+    texts = load_rows(data)
+    _hush()
+    import random, torch
+    from lensllm.ntk import ntk_gram
+    from lensllm.zoo import load_model
+    picked = sorted(random.Random(seed).sample(range(len(texts)), min(rows, len(texts))))
+    lm, tokenizer = load_model(model, device=device)
+    fit = dict(max_tokens=_room(lm, model, max_tokens), pairs=lm.config.is_encoder_decoder)
+    chosen = [texts[i] for i in picked]
+    dtype = getattr(torch, dtype) if dtype else torch.float32 if lm.dtype in (torch.bfloat16, torch.float16) else None
+    kernel = ntk_gram(lm, as_batch(chosen, tokenizer, **fit), dtype=dtype, seed=seed, progress=lambda groups: _track(groups, "kernel"), **options)
+    return kernel, dict(texts=len(texts), picked=[i + 1 for i in picked], cut=count_cut(chosen, tokenizer, **fit))
+
+def _room(lm, model, max_tokens):
+    "The longest row, within what the model can read."
+    room = getattr(lm.config, "max_position_embeddings", None) or 1 << 30
+    if max_tokens is not None and max_tokens > room: raise ValueError(f"`--max-tokens` must be <= {room}, what {model} can read, got {max_tokens}")
+    return max_tokens or min(128, room)
+
+# %% ../nbs/60_use/cli.ipynb #90f108d1
 def _portrait(kernel):
     "Kernel and spectrum side by side."
     from lensllm.axes import new_axes
@@ -475,12 +483,14 @@ def _portrait(kernel):
 def _say_kernel(kernel, told):
     "A kernel in words."
     print(kernel)
+    if len(told["picked"]) < told["texts"]: print(f"{len(told['picked'])} of {told['texts']} texts, drawn with --seed; --json names them, --rows takes more")
+    condition = f"{told['condition_number']:.3g}" if told["condition_number"] is not None else "infinite"
+    print(f"rank {told['rank']} of {told['rows']}, condition number {condition}, effective dimension {told['effective_dimension']:.1f} (directions above the mean eigenvalue)")
     decay = told["decay"]
-    print(f"rank {told['rank']} of {told['rows']}, condition number " + (f"{told['condition_number']:.3g}" if told["condition_number"] is not None else "infinite") + f", effective dimension {told['effective_dimension']:.1f} at the mean eigenvalue")
     if decay: print(f"eigenvalues fall like rank^-{decay['exponent']:.2f} (95 % interval {decay['low']:.2f} to {decay['high']:.2f})")
     for name, share in told["layers"].items(): print(f"  {100*share:5.1f} % of the trace: {name}")
     for doubt in told["doubts"]: print(f"doubt: {doubt}")
-    if told["cut"]: print(f"doubt: {told['cut']} of the texts fill the longest row and may be cut; --max-tokens raises it, as far as the model reads")
+    if told["cut"]: print(f"doubt: {told['cut']} of the texts are cut to the longest row; --max-tokens raises it, as far as the model reads")
     if told["out"]: print(f"kernel: {told['out']}", file=sys.stderr)
 
 # %% ../nbs/60_use/cli.ipynb #afc92892

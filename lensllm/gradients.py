@@ -6,7 +6,7 @@
 __all__ = ['RULES', 'Outer', 'Gather', 'Dense', 'piece', 'as_matrix', 'naive_rows', 'functional_rows', 'spare_rows',
            'layerwise_rows']
 
-# %% ../nbs/30_probe/gradients.ipynb #0a9cfd13
+# %% ../nbs/30_probe/gradients.ipynb #a4a9c437
 from contextlib import contextmanager
 from typing import NamedTuple
 import torch
@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch.autograd.graph import get_gradient_edge
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 from .probe import n_rows, take
 
 # %% ../nbs/30_probe/gradients.ipynb #64285271
@@ -59,32 +60,32 @@ def as_matrix(p)->tuple: # (R, C): a vector is a matrix of one row, a tensor of 
     "The shape in which a parameter's gradient is kept."
     return (p.shape[0], p[0].numel()) if p.ndim > 1 else (1, p.numel())
 
-# %% ../nbs/30_probe/gradients.ipynb #3b11668b
+# %% ../nbs/30_probe/gradients.ipynb #48b34066
 def naive_rows(
     model, batch, # on one device; see `probe`
     f,            # output: (model, batch) -> (n,) or (n, m)
     params,       # name -> parameter
 )->tuple: # outputs (n, m), name -> forms of n·m rows; exact
     "Per-row gradients, one backward pass each."
-    values, grads = [], []
+    values, grads, none = [], [], (None,)*len(params)
     for p in params.values(): p.requires_grad_(True)
     try:
         for i in range(n_rows(batch)):
-            out = f(model, take(batch, slice(i, i + 1))).view(1, -1)
+            out = f(model, take(batch, slice(i, i + 1))).reshape(1, -1)
             values.append(out.detach())
-            grads += [torch.autograd.grad(v, list(params.values()), retain_graph=True, allow_unused=True) for v in out[0]]
+            grads += [torch.autograd.grad(v, list(params.values()), retain_graph=True, allow_unused=True) if v.requires_grad else none for v in out[0]]
     finally:
         for p in params.values(): p.requires_grad_(False)
     stacked = zip(params.items(), zip(*grads))
     return torch.cat(values), {k: [Dense(torch.stack([torch.zeros_like(p) if g is None else g for g in gs]).view(len(gs), *as_matrix(p)))] for (k, p), gs in stacked}
 
-# %% ../nbs/30_probe/gradients.ipynb #c5b4aaae
+# %% ../nbs/30_probe/gradients.ipynb #0248ccfa
 class _Output(torch.nn.Module):
     "A model and its output as one module, so that parameters can be given anew wherever the output function finds them."
     def __init__(self, model, f):
         super().__init__()
         self.model, self.f = model, f
-    def forward(self, batch): return self.f(self.model, batch).view(-1)
+    def forward(self, batch): return self.f(self.model, batch).reshape(-1)
 
 @contextmanager
 def _patient_attention(model):
@@ -115,7 +116,7 @@ def spare_rows(model, batch, f, params)->tuple: # as for `naive_rows`
     try: return functional_rows(model, batch, f, params)
     except RuntimeError: return naive_rows(model, batch, f, params)
 
-# %% ../nbs/30_probe/gradients.ipynb #ad7e90ca
+# %% ../nbs/30_probe/gradients.ipynb #c46e3708
 class _Use(NamedTuple):
     "A parameter met in the forward pass."
     name:str    # of the parameter
@@ -124,16 +125,17 @@ class _Use(NamedTuple):
 
 class _Tap(TorchFunctionMode):
     "Watches every operation that reads one of the parameters."
-    def __init__(self, params, n):
+    def __init__(self, params, batch):
         super().__init__()
-        self.names, self.n, self.uses, self.unknown = {id(p): k for k, p in params.items()}, n, [], set()
+        self.names, self.n, self.uses, self.unknown = {id(p): k for k, p in params.items()}, n_rows(batch), [], set()
+        self.sizes = {1, self.n, *(self.n*v.shape[1] for v in batch.values() if v.ndim > 1)} # first dimensions that keep rows apart
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs, out = kwargs or {}, func(*args, **(kwargs or {}))
-        met = [self.names[id(a)] for a in (*args, *kwargs.values()) if id(a) in self.names]
-        if not met or not isinstance(out, torch.Tensor): return out
-        rules = RULES[func](self, *args, **kwargs) if func in RULES else None
-        if rules is None or out.shape[0] != 1 and out.shape[0] % self.n:
+        met = self.met((*args, *kwargs.values()))
+        if not met or not any(isinstance(o, torch.Tensor) for o in tree_leaves(out)): return out
+        rules = self.rules(func, args, kwargs, out)
+        if rules is None:
             self.unknown.update(met)
             return out
         if out.shape[0] == 1 < self.n: out = out.expand(self.n, *out.shape[1:])
@@ -142,8 +144,21 @@ class _Tap(TorchFunctionMode):
         self.uses += [_Use(self.names[id(p)], edge, rule) for p, rule in rules if id(p) in self.names]
         return out
 
-# %% ../nbs/30_probe/gradients.ipynb #6d4aedb5
-def _split(x, n): return x.detach().reshape(n, -1, x.shape[-1])
+    def met(self, values):
+        "Names of the parameters among the arguments, in lists too; this runs at every operation."
+        return [n for v in values for n in (self.met(v) if isinstance(v, (list, tuple)) else [self.names[id(v)]] if id(v) in self.names else [])]
+
+    def rules(self, func, args, kwargs, out):
+        "What a rule says of the operation; None where none applies."
+        if func not in RULES or not torch.is_grad_enabled() or out.ndim < 2 or out.shape[0] not in self.sizes: return None
+        try: return RULES[func](self, *args, **kwargs)
+        except TypeError: return None # an argument that the rule does not know
+
+# %% ../nbs/30_probe/gradients.ipynb #6d8cb37c
+def _split(x, n):
+    "Rows apart, tokens in one dimension; what is the same for all rows is repeated."
+    x = x.detach()
+    return (x.expand(n, *x.shape[1:]) if x.shape[0] == 1 else x).reshape(n, -1, x.shape[-1])
 
 def _smaller(left, right):
     "The smaller of two forms of a matrix's gradient."
@@ -154,7 +169,7 @@ def _shift(g): return Dense(g.sum(1, keepdim=True)) # of what is added to every 
 
 def _scale(g, x): return Dense((g*x).sum(1, keepdim=True)) # of what multiplies every token of x
 
-def _linear(tap, input, weight, bias=None): return [(weight, lambda g: _smaller(g, _split(input, tap.n))), (bias, _shift)]
+def _linear(tap, input, weight, bias=None): return None if weight.ndim != 2 else [(weight, lambda g: _smaller(g, _split(input, tap.n))), (bias, _shift)]
 
 def _addmm(tap, input, mat1, mat2): return [(mat2, lambda g: _smaller(_split(mat1, tap.n), g)), (input, _shift)] # weights stored in x out
 
@@ -164,9 +179,10 @@ def _layer_norm(tap, input, normalized_shape, weight=None, bias=None, eps=1e-5):
 def _rms_norm(tap, input, normalized_shape, weight=None, eps=None):
     return [(weight, lambda g: _scale(g, _split(F.rms_norm(input, normalized_shape, eps=eps), tap.n)))] if len(normalized_shape) == 1 else None
 
-# %% ../nbs/30_probe/gradients.ipynb #9dd61744
+# %% ../nbs/30_probe/gradients.ipynb #1f547e69
 def _embedding(tap, input, weight, padding_idx=None, max_norm=None, norm_type=2., scale_grad_by_freq=False, sparse=False):
     if max_norm is not None or scale_grad_by_freq or input.shape[0] not in (1, tap.n): return None
+    if padding_idx is not None: padding_idx %= len(weight) # it may count from the end
     ids = input.expand(tap.n, *input.shape[1:]).reshape(tap.n, -1)
     return [(weight, lambda g: Gather(ids, g if padding_idx is None else g*(ids != padding_idx)[..., None]))]
 
@@ -186,13 +202,13 @@ def _add(tap, input, other):
 RULES = {F.linear: _linear, torch.addmm: _addmm, F.embedding: _embedding, F.layer_norm: _layer_norm, F.rms_norm: _rms_norm,
          torch.Tensor.mul: _mul, torch.mul: _mul, torch.Tensor.add: _add, torch.add: _add} # operation -> rule
 
-# %% ../nbs/30_probe/gradients.ipynb #c9f001bb
+# %% ../nbs/30_probe/gradients.ipynb #21a6a29a
 def layerwise_rows(
     model, batch, f, params, # as for `naive_rows`; the model frozen, in eval mode
 )->tuple: # outputs (n, m); name -> forms of n·m rows, exact; names of the parameters that no rule covers
     "Per-row gradients from one batched forward and m backward passes."
     n = n_rows(batch)
-    with torch.enable_grad(), _Tap(params, n) as tap: out = f(model, batch).view(n, -1)
+    with torch.enable_grad(), _Tap(params, batch) as tap: out = f(model, batch).reshape(n, -1)
     edges, m = list(dict.fromkeys(u.edge for u in tap.uses)), out.shape[1]
     rows = {}
     for k in range(m if edges and out.requires_grad else 0):

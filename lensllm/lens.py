@@ -63,7 +63,7 @@ def _terms(self:LensLaw, t):
     if not (np.real(t) >= 0).all(): raise ValueError(f"`t` must be steps >= 0, got {t[~(np.real(t) >= 0)].ravel()[0]}; 0 is before fine-tuning")
     return np.exp(-2*self.eta*self.eigvals[live]*t[..., None])*self.weights[live]
 
-# %% ../nbs/30_probe/lens.ipynb #9add817a
+# %% ../nbs/30_probe/lens.ipynb #4bb8f889
 def lens_law(
     kernel,        # kernel (n, n), or anything with a `.K`, and perhaps with `.residual`
     residual=None, # r(0) = prediction less target, shape (n,) or (n, C); the kernel's own when None
@@ -79,7 +79,7 @@ def lens_law(
 def _residual(kernel, residual):
     "The residual that is given, or else the kernel's own."
     r = getattr(kernel, "residual", None) if residual is None else residual
-    if r is None: raise ValueError("`residual` must be given where the kernel brings none, got None; it is the prediction less the target before fine-tuning")
+    if r is None: raise ValueError("`residual` must be given where the kernel brings none, got None; it is the prediction less the target before fine-tuning, and a kernel of output='sampled' brings its own")
     return np.asarray(r, float)
 
 # %% ../nbs/30_probe/lens.ipynb #546d2710

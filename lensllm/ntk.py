@@ -7,24 +7,27 @@ __all__ = ['Kernel', 'ntk_gram', 'load_kernel', 'NTKTracker', 'spectrum', 'decay
            'condition_number', 'target_alignment', 'centred_alignment', 'squared_flow', 'cross_entropy_flow',
            'kernel_learning_curve']
 
-# %% ../nbs/30_probe/ntk.ipynb #7b86d786
-import copy, json
+# %% ../nbs/30_probe/ntk.ipynb #085c8bea
+import copy, inspect, json, zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
+from typing import NamedTuple
+from zipfile import BadZipFile
 import numpy as np, pandas as pd, psutil, torch
 from fastcore.basics import patch
 from transformers.trainer_callback import TrainerCallback
 from .files import atomic_path
 from .flow import cross_entropy_flow, kernel_learning_curve, squared_flow
 from .gradients import as_matrix, layerwise_rows, naive_rows, piece
-from .gram import WORKSPACE, Walk, add_products, groups_within, row_blocks, sketches
+from .gram import WORKSPACE, Unsteady, Walk, add_products, groups_within, row_blocks, sketches, use_of
 from .probe import as_output, check_batch, evaluating, layer_of, n_rows, pick_params, sample_logits, take
 from .spectra import centred_alignment, condition_number, decay_exponent, effective_dimension, spectrum, target_alignment
 
 # %% ../nbs/30_probe/ntk.ipynb #dadf8ed6
 _all_ = ["spectrum", "decay_exponent", "effective_dimension", "condition_number", "target_alignment", "centred_alignment", "squared_flow", "cross_entropy_flow", "kernel_learning_curve"] # one import for all that is done with kernels
 
-# %% ../nbs/30_probe/ntk.ipynb #b525be42
+# %% ../nbs/30_probe/ntk.ipynb #f4072396
 @dataclass(frozen=True)
 class Kernel:
     "Inner products of per-row gradients, and how they were made."
@@ -33,7 +36,7 @@ class Kernel:
     params:str       # which parameters
     P:int            # how many
     method:str       # how it was computed, and what was not exact
-    error:float      # relative error (Frobenius), an estimate: rounding measured on two rows, or what was given up for speed
+    error:float      # relative error (Frobenius), an estimate: how far two rows lie from a plain loop in the model's own precision, or what was given up for speed
     sweeps:float     # forward passes over the batch that it took, each with its way back
     parts:dict=field(default_factory=dict) # layer -> its share of K, for `params="layers"`
     residual:object=None # p - y of sampled logits, shape (n,)
@@ -41,38 +44,61 @@ class Kernel:
     def __array__(self, dtype=None, copy=None): return np.array(self.K, dtype, copy=copy)
     def __repr__(self):
         size = "×".join(map(str, self.K.shape))
-        return f"Kernel {size} of {self.output}, {self.P:,} parameters ({self.params}); {self.method}; {self.K.dtype}, relative error about {self.error:.0e}; {self.sweeps:.3g} sweeps"
+        times = "sweep" if self.sweeps == 1 else "sweeps"
+        return f"Kernel {size} of {self.output}, {self.P:,} parameters ({self.params}); {self.method}; {self.K.dtype}, relative error about {self.error:.0e}; {self.sweeps:.3g} {times}"
 
-# %% ../nbs/30_probe/ntk.ipynb #17ec437f
-def _survey(walk, batch, cast=None):
-    "The walk with parameters in order and the doubtful ones set apart; bytes of each one's forms for a row; outputs a row; relative error of the two rows' kernel."
-    two = take(batch, [0, n_rows(batch) - 1])
-    expected, plain = naive_rows(walk.model, two, walk.f, walk.params)
+# %% ../nbs/30_probe/ntk.ipynb #e1479125
+class _Verdict(NamedTuple):
+    "What two rows say of some parameters."
+    sizes:dict     # name -> bytes of its forms for a row, in the order of the forward pass
+    uses:dict      # name -> how rules keep it; who is missing here is left to torch.func
+    G:torch.Tensor # their kernel as it will be computed
+    H:torch.Tensor # and by the plain loop, products in double precision
+    r:int          # outputs a row
+
+def _verdict(walk, two, names, cast):
+    "Both ways for a group of parameters."
+    params = {k: walk.params[k] for k in names}
+    expected, plain = naive_rows(walk.model, two, walk.f, params)
     walk.check(expected, two)
     plain = {k: uses[0].grad.flatten(1) for k, uses in plain.items()}
-    sizes = {k: g.numel()*g.element_size()/2 for k, g in plain.items()}
-    if walk.way != "layerwise": return walk, sizes, expected.shape[1], _apart(plain, plain, cast)
-    out, forms, unknown = layerwise_rows(walk.model, two, walk.f, walk.params)
-    rows = {k: piece(uses, 0, as_matrix(walk.params[k])[0]) for k, uses in forms.items()}
-    slack = torch.finfo(expected.dtype).eps**.5
-    apart = not torch.allclose(out, expected, rtol=slack, atol=slack*expected.abs().max().item()) # a row's output depends on its neighbour
-    wrong = {k for k, off in _off(rows, plain).items() if apart or not off <= slack}
-    order = [*rows, *sorted(unknown - rows.keys())] # a parameter that is never met has no gradient
-    sizes |= {k: sum(t.numel()*t.element_size() for u in uses for t in u)/2 for k, uses in forms.items() if k not in wrong}
-    error = _apart({k: g for k, g in rows.items() if k not in wrong}, plain, cast)
-    return replace(walk, params={k: walk.params[k] for k in order}, spare=frozenset(unknown | wrong)), sizes, expected.shape[1], error
+    forms, rows = _trusted(walk, two, params, expected, plain) if walk.way == "layerwise" else ({}, {})
+    size = lambda tensors: sum(t.numel()*t.element_size() for t in tensors)/2
+    sizes = {k: size(t for u in uses for t in u) for k, uses in forms.items()} | {k: size([plain[k]]) for k in params if k not in forms}
+    G = sum(((g := rows.get(k, plain[k]).to(cast or torch.float64)) @ g.T).double() for k in params)
+    return _Verdict(sizes, use_of(forms), G, sum(p.double() @ p.double().T for p in plain.values()), expected.shape[1])
 
-def _off(rows, plain):
-    "How far gradients lie apart, relative to their own size and a little of the largest: some, like a key's bias, are rounding alone."
-    largest = max((g.norm() for g in plain.values()), default=0.)
-    return {k: (g - plain[k]).norm()/(plain[k].norm() + 1e-3*largest + 1e-300) for k, g in rows.items()}
+# %% ../nbs/30_probe/ntk.ipynb #ba7da04e
+def _trusted(walk, two, params, expected, plain):
+    "Forms that the rules give and their gradients, where these agree with the plain loop."
+    try: out, forms, _ = layerwise_rows(walk.model, two, walk.f, params)
+    except (RuntimeError, TypeError): return {}, {}
+    slack, largest = torch.finfo(expected.dtype).eps**.5, max(g.norm() for g in plain.values())
+    if not torch.allclose(out, expected, rtol=slack, atol=slack*expected.abs().max().item()): return {}, {} # a row's output depends on its neighbour
+    rows = {k: piece(uses, 0, as_matrix(params[k])[0]) for k, uses in forms.items()}
+    def off(k): return (rows[k] - plain[k]).norm()/(plain[k].norm() + 1e-3*largest + 1e-300) # some gradients, like a key's bias, are rounding alone
+    good = [k for k in forms if off(k) <= slack]
+    return {k: forms[k] for k in good}, {k: rows[k] for k in good}
 
-def _apart(rows, plain, cast):
-    "Relative error of the two rows' kernel, products in `cast` against products of the reference in double precision."
-    G = sum((g.to(cast or torch.float64) @ g.to(cast or torch.float64).T).double() for g in rows.values())
-    H = sum(plain[k].double() @ plain[k].double().T for k in rows)
-    eps = torch.finfo(next(iter(plain.values())).dtype).eps # two ways may agree by luck
-    return max(eps, float((G - H).norm()/H.norm())) if len(rows) and H.norm() > 0 else eps
+class _Survey(NamedTuple):
+    "What is known before the walk."
+    walk:Walk     # with parameters in order and the doubtful ones set apart
+    sizes:dict    # name -> bytes of its forms for a row
+    r:int         # outputs a row
+    error:float   # relative error of two rows' kernel
+
+def _survey(walk, batch, limit, cast=None):
+    "The verdicts of all parameters, a group at a time, which takes a few times a group's gradients for two rows."
+    two, r = take(batch, [0, n_rows(batch) - 1]), walk.f(walk.model, take(batch, [0])).numel()
+    if r == 0: raise ValueError("`output` must give a number, or m of them, for each row, got none for a batch of one row; look at what your function returns")
+    groups = groups_within({k: 2*r*p.numel()*p.element_size() for k, p in walk.params.items()}, limit/8)
+    found = [_verdict(walk, two, names, cast) for names in groups]
+    sizes, uses = ({k: v for one in found for k, v in getattr(one, part).items()} for part in ("sizes", "uses"))
+    G, H = sum(one.G for one in found), sum(one.H for one in found)
+    eps = torch.finfo(next(iter(walk.params.values())).dtype).eps # two ways may agree by luck
+    error = max(eps, float((G - H).norm()/H.norm())) if H.norm() > 0 else eps
+    spare = frozenset(k for k in sizes if k not in uses and walk.way == "layerwise")
+    return _Survey(replace(walk, params={k: walk.params[k] for k in sizes}, spare=spare, uses=uses), sizes, found[0].r, error)
 
 # %% ../nbs/30_probe/ntk.ipynb #cb5fee88
 def _fill(tables, walk, names, batch, batch2, r, size, limit, cast):
@@ -121,14 +147,15 @@ def _share(walk, batch, batch2, groups, devices, label, dtype, **plan):
         for t in total.values(): _mirror(t)
     return {k: t.numpy() for k, t in total.items()}, sum(w for w, _ in done)
 
-# %% ../nbs/30_probe/ntk.ipynb #d8666478
-def _check_options(method, dtype, products, micro_batch, memory):
+# %% ../nbs/30_probe/ntk.ipynb #dac2aa22
+def _check_options(method, dtype, products, micro_batch, memory, sketch, params, devices):
     "Refuse what cannot be meant."
     if method not in ("auto", "layerwise", "functional", "naive"): raise ValueError(f"`method` must be auto, layerwise, functional or naive, got {method!r}")
     if dtype not in (None, torch.float32, torch.float64): raise TypeError(f"`dtype` must be torch.float32 or torch.float64, got {dtype}; integers have no gradients, and half precision belongs to `products`")
     if products not in (None, torch.bfloat16, torch.float16): raise TypeError(f"`products` must be None, torch.bfloat16 or torch.float16, got {products}")
     if isinstance(micro_batch, bool) or not isinstance(micro_batch, int) or micro_batch < 1: raise ValueError(f"`micro_batch` must be a whole number >= 1, got {micro_batch!r}")
     if memory is not None and not memory > WORKSPACE: raise ValueError(f"`memory` must be more than the workspace of {WORKSPACE/1e6:.3g} MB, got {memory/1e6:.3g} MB; raise it")
+    if sketch is not None and (params == "layers" or products is not None or memory is not None or devices is not None): raise ValueError("`sketch` folds all parameters together on the model's device, so it excludes params='layers', `products`, `memory` and `devices`; leave one of the two out")
 
 def _ready(batch, like):
     "A batch where a parameter is, its floating entries in that parameter's precision."
@@ -139,29 +166,45 @@ def _limit(devices, memory):
     def free(d): return torch.cuda.mem_get_info(d)[0] if d.type == "cuda" else psutil.virtual_memory().available
     return (min(map(free, devices))/2 if memory is None else memory) - WORKSPACE
 
-# %% ../nbs/30_probe/ntk.ipynb #55a17aaf
-def _exact(walk, batch, batch2, memory, products, devices, label, progress):
-    "Tables by label, method, error and sweeps, from whole gradients."
-    walk, sizes, r, error = _survey(walk, batch, products)
-    rows, limit = n_rows(batch) + (0 if batch2 is None else n_rows(batch2)), _limit(devices, memory)
-    sizes = {k: sizes[k] for k in walk.params}
-    even = sum(sizes.values())*rows/len(devices)*1.1 # every device has something to do
-    groups = [(g, sum(sizes[k] for k in g)) for g in progress(groups_within({k: v*rows for k, v in sizes.items()}, min(limit, even)))]
-    tables, walked = _share(walk, batch, batch2, groups, devices, label, _table_dtype(walk), r=r, limit=limit, cast=products)
-    spare = f", {len(walk.spare)} parameters by torch.func" if walk.spare else ""
-    return tables, f"{walk.way}{spare}" + (f", products in {str(products)[6:]}" if products else ""), error, walked/rows
+# %% ../nbs/30_probe/ntk.ipynb #18e7fdd8
+class _Done(NamedTuple):
+    "What comes out of a walk."
+    tables:dict  # label -> kernel
+    method:str
+    error:float
+    sweeps:float
 
-def _sketched(walk, batch, batch2, s, seed):
-    "The same from count-sketches, with the error that their two halves show."
-    walk, *_ = _survey(walk, batch)
-    mine = sketches(walk, batch, s, seed=seed)
-    theirs = mine if batch2 is None else sketches(walk, batch2, s, seed=seed)
-    a, b = ((x @ y.T).to(_table_dtype(walk)).cpu() for x, y in zip(mine, theirs))
-    return {"": ((a + b)/2).numpy()}, f"{walk.way}, count-sketch of {s}", float((a - b).norm()/(a + b).norm()), 1.
+def _settled(walk, work):
+    "What `work` makes of the walk, once parameters are used in every micro-batch as they were in the survey; and that walk."
+    while True:
+        try: return work(walk), walk
+        except Unsteady as e: walk = replace(walk, spare=walk.spare | e.names)
+
+def _told(walk): return walk.way + (f", {len(walk.spare)} parameters by torch.func" if walk.spare else "")
 
 def _table_dtype(walk): return torch.float64 if any(p.dtype == torch.float64 for p in walk.params.values()) else torch.float32
 
-# %% ../nbs/30_probe/ntk.ipynb #aaeabaf1
+# %% ../nbs/30_probe/ntk.ipynb #3653dbe4
+def _exact(walk, batch, batch2, memory, products, devices, label, progress)->_Done:
+    "From whole gradients."
+    limit, rows = _limit(devices, memory), n_rows(batch) + (0 if batch2 is None else n_rows(batch2))
+    walk, sizes, r, error = _survey(walk, batch, limit, products)
+    def work(walk):
+        size = {k: r*p.numel()*p.element_size() if k in walk.spare else sizes[k] for k, p in walk.params.items()}
+        even = sum(size.values())*rows/len(devices)*1.1 # every device has something to do
+        groups = [(g, sum(size[k] for k in g)) for g in progress(groups_within({k: v*rows for k, v in size.items()}, min(limit, even)))]
+        return _share(walk, batch, batch2, groups, devices, label, _table_dtype(walk), r=r, limit=limit, cast=products)
+    (tables, walked), walk = _settled(walk, work)
+    return _Done(tables, _told(walk) + (f", products in {str(products)[6:]}" if products else ""), error, walked/rows)
+
+def _sketched(walk, batch, batch2, s, seed)->_Done:
+    "From count-sketches, with the error that their two halves show."
+    walk = _survey(walk, batch, _limit([next(iter(walk.params.values())).device], None)).walk
+    both, walk = _settled(walk, lambda walk: [sketches(walk, b, s, seed=seed) for b in (batch, batch2) if b is not None])
+    a, b = ((x @ y.T).to(_table_dtype(walk)).cpu() for x, y in zip(both[0], both[-1]))
+    return _Done({"": ((a + b)/2).numpy()}, f"{_told(walk)}, count-sketch of {s}", float((a - b).norm()/(a + b).norm()), 1.)
+
+# %% ../nbs/30_probe/ntk.ipynb #461eda41
 def ntk_gram(
     model,       # a Hugging Face language model, or any torch module whose rows do not touch each other
     batch,       # dictionary of tensors, rows first, as a collator returns it: input_ids, attention_mask, labels, ...
@@ -181,21 +224,37 @@ def ntk_gram(
     progress=iter,    # wraps the list of parameter groups, such as rich.progress.track
 )->Kernel: # exact up to rounding, or an estimate where `products` or `sketch` ask for one; its `error` says how good
     "The empirical neural tangent kernel of `model` on `batch`."
-    _check_options(method, dtype, products, micro_batch, memory)
-    for b in (batch, batch2): b is None or check_batch(model, b, output)
+    _check_options(method, dtype, products, micro_batch, memory, sketch, params, devices)
+    for b in (batch, batch2):
+        if b is not None: check_batch(model, b, output)
     if dtype is not None and any(p.dtype != dtype for p in model.parameters() if p.is_floating_point()): model = copy.deepcopy(model).to(dtype)
-    chosen, residual = pick_params(model, params), None
+    chosen = pick_params(model, params)
     like, label = next(iter(chosen.values())), layer_of if params == "layers" else lambda name: ""
-    with torch.enable_grad(), evaluating(model):
+    with torch.inference_mode(False), torch.enable_grad(), evaluating(model):
         batch, batch2 = (b if b is None else _ready(b, like) for b in (batch, batch2))
-        if output == "sampled" and "position" not in batch: (batch, residual), batch2 = sample_logits(model, batch, samples, seed=seed), batch2 and sample_logits(model, batch2, samples, seed=seed)[0]
+        batch, batch2, residual = _drawn(model, batch, batch2, samples, seed) if output == "sampled" else (batch, batch2, None)
         walk = Walk(model, as_output(output), chosen, "layerwise" if method == "auto" else method, micro_batch)
-        tables, *how = _sketched(walk, batch, batch2, sketch, seed) if sketch is not None else _exact(walk, batch, batch2, memory, products, [torch.device(d) for d in devices or [like.device]], label, progress)
-    K, said = next(iter(tables.values())) if len(tables) == 1 else sum(tables.values()), [v if isinstance(v, str) else getattr(v, "__name__", "function") for v in (output, params)]
-    if not np.isfinite(K).all(): raise ValueError("`model` must have finite gradients on `batch`, got NaN or infinity although its outputs are finite; look for roots or logarithms of 0")
-    return Kernel(K, *said, sum(p.numel() for p in chosen.values()), *how, tables if params == "layers" else {}, residual if residual is None else residual.flatten().numpy())
+        if sketch is not None: done = _sketched(walk, batch, batch2, sketch, seed)
+        else: done = _exact(walk, batch, batch2, memory, products, [torch.device(d) for d in devices or [like.device]], label, progress)
+    return _as_kernel(done, output, params, sum(p.numel() for p in chosen.values()), residual)
 
-# %% ../nbs/30_probe/ntk.ipynb #23264b34
+# %% ../nbs/30_probe/ntk.ipynb #57b72e6d
+def _drawn(model, batch, batch2, samples, seed):
+    "Batches with sampled logits, drawn where they are not given; residuals of the first, where drawn."
+    (batch, residual), (batch2, _) = ((b, None) if b is None or "position" in b else sample_logits(model, b, samples, seed=seed) for b in (batch, batch2))
+    widths = [b["position"].shape[1] for b in (batch, batch2) if b is not None]
+    if widths[0] != widths[-1]: raise ValueError(f"`batch` and `batch2` must have equally many sampled logits a row, got {widths[0]} and {widths[-1]}; draw both with one `m`")
+    return batch, batch2, residual
+
+def _as_kernel(done, output, params, P, residual):
+    "The result, once it is made of numbers."
+    tables = list(done.tables.values())
+    K = tables[0] if len(tables) == 1 else sum(tables)
+    if not np.isfinite(K).all(): raise ValueError("`model` must have finite gradients on `batch`, got NaN or infinity although its outputs are finite; look for roots or logarithms of 0")
+    said = [v if isinstance(v, str) else getattr(v, "__name__", "function") for v in (output, params)]
+    return Kernel(K, *said, P, done.method, done.error, done.sweeps, done.tables if params == "layers" else {}, residual if residual is None else residual.flatten().numpy())
+
+# %% ../nbs/30_probe/ntk.ipynb #6c1ba4d2
 @patch
 def save(self:Kernel,
     path, # an .npz file; written whole or not at all
@@ -212,8 +271,11 @@ def load_kernel(
     try:
         with np.load(path, allow_pickle=False) as z:
             parts = {k.removeprefix("part:"): z[k] for k in z.files if k.startswith("part:")}
-            return Kernel(K=z["K"], **json.loads(str(z["about"])), parts=parts, residual=z["residual"] if "residual" in z.files else None)
-    except (OSError, ValueError, KeyError, TypeError) as e: raise ValueError(f"`path` must be a kernel that `Kernel.save` wrote, got {path} ({type(e).__name__}); write one with `lensllm ntk`") from None
+            kernel = Kernel(K=z["K"], **json.loads(str(z["about"])), parts=parts, residual=z["residual"] if "residual" in z.files else None)
+    except FileNotFoundError: raise ValueError(f"`path` must be a file, got {path}; check the path") from None
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as e: raise ValueError(f"`path` must be a kernel that `Kernel.save` wrote, got {path} ({type(e).__name__}); write one with `lensllm ntk`") from None
+    if kernel.K.ndim != 2 or kernel.K.dtype.kind != "f": raise ValueError(f"`path` must hold a table of floating-point numbers, got shape {kernel.K.shape} of {kernel.K.dtype} in {path}; write one with `lensllm ntk`")
+    return kernel
 
 # %% ../nbs/30_probe/ntk.ipynb #c09631d3
 @patch
@@ -246,31 +308,54 @@ def plot(self:Kernel,
     ax.set_title(f"kernel of {self.output}, {self.P:,} parameters", loc="left", parse_math=False)
     return ax
 
-# %% ../nbs/30_probe/ntk.ipynb #80ca09da
+# %% ../nbs/30_probe/ntk.ipynb #ea6529cf
 class NTKTracker(TrainerCallback):
     "Kernels of fixed rows while a transformers Trainer trains; training itself is not touched."
     def __init__(self,
         batch, # the rows, a dictionary of tensors
         *,
-        steps=(0,), # optimiser steps after which a kernel is taken; 0: before the first
+        steps=(0,), # optimiser steps after which a kernel is taken, beside the last; 0: before the first
         every=None, # also after every so-manyth step
         **options,  # of `ntk_gram`
     ):
         if every is not None and every < 1: raise ValueError(f"`every` must be >= 1 step, got {every}")
-        self.batch, self.steps, self.every, self.options, self.kernels = batch, set(steps), every, options, {}
+        unknown = options.keys() - inspect.signature(ntk_gram).parameters.keys() # said now, not hours into a training
+        if unknown: raise TypeError(f"`NTKTracker` takes the options of `ntk_gram`, got {', '.join(sorted(unknown))}")
+        n_rows(batch)
+        self.batch, self.steps, self.every, self.options, self.kernels = batch, {steps} if isinstance(steps, int) else set(steps), every, options, {}
 
-    def on_train_begin(self, args, state, control, model=None, **kwargs): self._look(state, model)
+    def on_train_begin(self, args, state, control, model=None, **kwargs):
+        if state.global_step == 0: self.kernels = {} # another training
+        self._look(state, model)
     def on_step_end(self, args, state, control, model=None, **kwargs): self._look(state, model)
+    def on_train_end(self, args, state, control, model=None, **kwargs): self._look(state, model, last=True)
 
-    def _look(self, state, model):
-        step = state.global_step
-        if step not in self.kernels and (step in self.steps or self.every and step % self.every == 0): self.kernels[step] = ntk_gram(model, self.batch, **self.options)
+# %% ../nbs/30_probe/ntk.ipynb #793d2828
+@patch
+def _look(self:NTKTracker, state, model, last=False):
+    "A kernel, if this step is one of those asked for."
+    step = state.global_step
+    if step in self.kernels or not (last or step in self.steps or self.every and step % self.every == 0): return
+    with _as_written(model):
+        if self.options.get("output") == "sampled" and "position" not in self.batch: # the same logits at every step
+            with evaluating(model): self.batch, _ = sample_logits(model, take(self.batch, slice(None), model.device), self.options.get("samples", 4), seed=self.options.get("seed", 0))
+        self.kernels[step] = ntk_gram(model, self.batch, **self.options)
 
-    def frame(self)->pd.DataFrame: # a row a kernel: step; drift (1 - centred alignment with the first, 0 to 1), trace, condition number; exact
-        "What became of the kernel."
-        if not self.kernels: raise ValueError("`NTKTracker` holds no kernels yet; give it to a Trainer as a callback and train")
-        first = next(iter(self.kernels.values()))
-        return pd.DataFrame([dict(step=s, drift=max(0., 1 - centred_alignment(first, k)), trace=float(np.trace(k.K)), effective_dimension=float(effective_dimension(k, np.trace(k.K)/len(k.K)))) for s, k in self.kernels.items()])
+@contextmanager
+def _as_written(model):
+    "The model with its own forward pass: for mixed precision accelerate puts another around it."
+    wrapped = model.__dict__.get("forward")
+    if wrapped is not None and hasattr(model, "_original_forward"): model.forward = model._original_forward
+    try: yield
+    finally:
+        if wrapped is not None: model.forward = wrapped
+
+@patch
+def frame(self:NTKTracker)->pd.DataFrame: # a row a kernel: step; drift (1 - centred alignment with the first, 0 to 1), trace, effective_dimension (at the mean eigenvalue); exact
+    "What became of the kernel."
+    if not self.kernels: raise ValueError("`NTKTracker` holds no kernels yet; give it to a Trainer as a callback and train")
+    first = next(iter(self.kernels.values()))
+    return pd.DataFrame([dict(step=s, drift=max(0., 1 - centred_alignment(first, k)), trace=float(np.trace(k.K)), effective_dimension=float(effective_dimension(k, np.trace(k.K)/len(k.K)))) for s, k in self.kernels.items()])
 
 # %% ../nbs/30_probe/ntk.ipynb #45b62b45
 @patch

@@ -102,7 +102,7 @@ def as_output(
     if output not in OUTPUTS: raise ValueError(f"`output` must be one of {', '.join(OUTPUTS)} or a function of (model, batch), got {output!r}")
     return OUTPUTS[output]
 
-# %% ../nbs/30_probe/probe.ipynb #46a1e572
+# %% ../nbs/30_probe/probe.ipynb #3bf7710f
 def check_batch(
     model, batch, # as for `logits_and_labels`
     output, # as for `as_output`
@@ -113,6 +113,8 @@ def check_batch(
     if "labels" not in batch: raise ValueError(f"`batch` must hold `labels` for output {output!r}, got {', '.join(batch)}; use a collator that makes them, or give a function as `output`")
     labels = batch["labels"] if getattr(getattr(model, "config", None), "is_encoder_decoder", False) else batch["labels"][:, 1:]
     empty = (labels == IGNORED).all(1).nonzero().flatten().tolist() # a causal model predicts nothing in a row of one token
+    tokens = model.get_input_embeddings().num_embeddings if hasattr(model, "get_input_embeddings") else float("inf")
+    if "input_ids" in batch and (most := int(batch["input_ids"].max())) >= tokens: raise ValueError(f"`batch` must hold tokens that the model knows, got {most} where it has {tokens}; use the tokenizer that belongs to it")
     if empty: raise ValueError(f"`batch` must hold a label that is predicted in every row, got none in row {empty[0]} ({len(empty)} such rows); leave the row out, or unmask its target")
 
 # %% ../nbs/30_probe/probe.ipynb #7eda1609
@@ -138,14 +140,14 @@ def layer_of(
     numbered = re.match(r"(.*?\.\d+)(\.|$)", name)
     return numbered[1] if numbered else name.rpartition(".")[0] or name
 
-# %% ../nbs/30_probe/probe.ipynb #d8840649
+# %% ../nbs/30_probe/probe.ipynb #6507482a
 @contextmanager
 def evaluating(
     model, # a torch module
 ):
     "Eval mode and frozen parameters inside the block; both as before after it."
     before, modes = {p: p.requires_grad for p in model.parameters()}, {m: m.training for m in model.modules()}
-    active = [k for k, m in model.named_modules() if m.training and isinstance(m, torch.nn.modules.dropout._DropoutNd) and m.p > 0]
+    active = [k or "itself" for k, m in model.named_modules() if m.training and _changes_in_training(m)]
     if active: warnings.warn(f"`model` is in train mode with dropout ({active[0]}): eval mode for this call", stacklevel=3)
     try:
         model.eval()
@@ -154,6 +156,11 @@ def evaluating(
     finally:
         for m, on in modes.items(): m.training = on
         for p, on in before.items(): p.requires_grad_(on)
+
+def _changes_in_training(module):
+    "Dropout as a module, or as a rate that a module keeps for its own use; batch statistics."
+    if isinstance(module, (torch.nn.modules.dropout._DropoutNd, torch.nn.modules.batchnorm._BatchNorm)): return getattr(module, "p", 1) > 0
+    return any("dropout" in k and isinstance(v, float) and v > 0 for k, v in vars(module).items())
 
 # %% ../nbs/30_probe/probe.ipynb #aa8e809d
 @torch.no_grad()

@@ -168,7 +168,7 @@ def decay_exponent(
     half = stats.t.ppf((1 + interval)/2, len(left) - 1)*se[0]
     return Decay(*map(float, (value, value - half, value + half, interval, first, last, bend, se[1], np.exp(at)*_count(value)**-value)), centred)
 
-# %% ../nbs/30_probe/spectra.ipynb #2557ad40
+# %% ../nbs/30_probe/spectra.ipynb #923535e5
 @patch
 def plot(self:Spectrum,
     ax=None, # Axes to draw on; new ones when None
@@ -183,11 +183,11 @@ def plot(self:Spectrum,
     lam = np.linalg.eigvalsh(_centre(self.K))[::-1] if centred else self.eigvals
     lam = lam[lam > self.floor]
     ax.plot(np.arange(1, len(lam) + 1), lam, "o", ms=3, color=GREY, label="this kernel")
-    ax.set(xscale="log", yscale="log", xlabel="rank" + " (constant direction left out)"*centred, ylabel="eigenvalue (unit of the kernel)")
+    ax.set(xscale="log", yscale="log" if len(lam) else "linear", xlabel="rank" + " (constant direction left out)"*centred, ylabel="eigenvalue (unit of the kernel)")
     if decay is None: return ax.set_title(f"{len(lam)} eigenvalues: too few or too flat for an exponent", loc="left").axes
-    ax.plot(*decay.line(), color=INK, lw=1.5, label="its population, fitted")
+    ax.plot(*decay.line(), color=INK, lw=1.5, label="its population, fitted\n(a sample's own lie above)")
     ax.legend(frameon=False)
-    ax.set_title(rf"eigenvalue ∝ rank$^{{-{decay.value:.2f}}}$ ({100*decay.interval:.0f} % interval {decay.low:.2f} to {decay.high:.2f})", loc="left")
+    ax.set_title(rf"eigenvalue ∝ rank$^{{-{decay.value:.2f}}}$" + f"\n({100*decay.interval:.0f} % interval {decay.low:.2f} to {decay.high:.2f})", loc="left")
     return ax
 
 # %% ../nbs/30_probe/spectra.ipynb #d95c062a

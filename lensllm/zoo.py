@@ -8,7 +8,7 @@ __all__ = ['pick_device', 'load_model', 'character_tokenizer']
 # %% ../nbs/50_tune/zoo.ipynb #f8c87317
 from pathlib import Path
 
-# %% ../nbs/50_tune/zoo.ipynb #f4b5891a
+# %% ../nbs/50_tune/zoo.ipynb #8744aef4
 def pick_device(
     device:str="auto", # "auto": a GPU where there is one; else as torch spells it
 )->str: # the device
@@ -20,6 +20,7 @@ def pick_device(
         return device
     return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
+# %% ../nbs/50_tune/zoo.ipynb #c25169a2
 def load_model(
     name, # a folder, or a name on the hub
     *,
