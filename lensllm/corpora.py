@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 import pandas as pd
 
-# %% ../nbs/50_tune/corpora.ipynb #293a7229
+# %% ../nbs/50_tune/corpora.ipynb #4d0fdf89
 READERS = {".csv": pd.read_csv, ".tsv": lambda p, **k: pd.read_csv(p, sep="\t", **k), ".parquet": lambda p, **k: pd.read_parquet(p), ".jsonl": lambda p, **k: pd.DataFrame(map(json.loads, Path(p).read_text(encoding="utf-8").splitlines()))} # suffix -> reader of a table
 
 def load_rows(
@@ -24,6 +24,7 @@ def load_rows(
     if not rows: raise ValueError(f"`DATA` must hold at least one text, {path.name} holds none")
     return rows
 
+# %% ../nbs/50_tune/corpora.ipynb #cfb884dd
 def _lines(path):
     "Lines with something in them."
     try: text = path.read_text(encoding="utf-8-sig")

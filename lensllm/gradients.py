@@ -6,11 +6,12 @@
 __all__ = ['RULES', 'Outer', 'Gather', 'Dense', 'piece', 'as_matrix', 'naive_rows', 'functional_rows', 'spare_rows',
            'layerwise_rows']
 
-# %% ../nbs/30_probe/gradients.ipynb #a4a9c437
+# %% ../nbs/30_probe/gradients.ipynb #e1b4d08a
 from contextlib import contextmanager
 from typing import NamedTuple
 import torch
 import torch.nn.functional as F
+from fastcore.basics import patch
 from torch.autograd.graph import get_gradient_edge
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
@@ -116,7 +117,7 @@ def spare_rows(model, batch, f, params)->tuple: # as for `naive_rows`
     try: return functional_rows(model, batch, f, params)
     except RuntimeError: return naive_rows(model, batch, f, params)
 
-# %% ../nbs/30_probe/gradients.ipynb #c46e3708
+# %% ../nbs/30_probe/gradients.ipynb #06dc14f4
 class _Use(NamedTuple):
     "A parameter met in the forward pass."
     name:str    # of the parameter
@@ -144,15 +145,18 @@ class _Tap(TorchFunctionMode):
         self.uses += [_Use(self.names[id(p)], edge, rule) for p, rule in rules if id(p) in self.names]
         return out
 
-    def met(self, values):
-        "Names of the parameters among the arguments, in lists too; this runs at every operation."
-        return [n for v in values for n in (self.met(v) if isinstance(v, (list, tuple)) else [self.names[id(v)]] if id(v) in self.names else [])]
+# %% ../nbs/30_probe/gradients.ipynb #8933c109
+@patch
+def met(self:_Tap, values):
+    "Names of the parameters among the arguments, in lists too; this runs at every operation."
+    return [n for v in values for n in (self.met(v) if isinstance(v, (list, tuple)) else [self.names[id(v)]] if id(v) in self.names else [])]
 
-    def rules(self, func, args, kwargs, out):
-        "What a rule says of the operation; None where none applies."
-        if func not in RULES or not torch.is_grad_enabled() or out.ndim < 2 or out.shape[0] not in self.sizes: return None
-        try: return RULES[func](self, *args, **kwargs)
-        except TypeError: return None # an argument that the rule does not know
+@patch
+def rules(self:_Tap, func, args, kwargs, out):
+    "What a rule says of the operation; None where none applies."
+    if func not in RULES or not torch.is_grad_enabled() or out.ndim < 2 or out.shape[0] not in self.sizes: return None
+    try: return RULES[func](self, *args, **kwargs)
+    except TypeError: return None # an argument that the rule does not know
 
 # %% ../nbs/30_probe/gradients.ipynb #6d8cb37c
 def _split(x, n):

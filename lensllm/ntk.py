@@ -68,7 +68,7 @@ def _verdict(walk, two, names, cast):
     G = sum(((g := rows.get(k, plain[k]).to(cast or torch.float64)) @ g.T).double() for k in params)
     return _Verdict(sizes, use_of(forms), G, sum(p.double() @ p.double().T for p in plain.values()), expected.shape[1])
 
-# %% ../nbs/30_probe/ntk.ipynb #ba7da04e
+# %% ../nbs/30_probe/ntk.ipynb #1fef6e5c
 def _trusted(walk, two, params, expected, plain):
     "Forms that the rules give and their gradients, where these agree with the plain loop."
     try: out, forms, _ = layerwise_rows(walk.model, two, walk.f, params)
@@ -80,6 +80,7 @@ def _trusted(walk, two, params, expected, plain):
     good = [k for k in forms if off(k) <= slack]
     return {k: forms[k] for k in good}, {k: rows[k] for k in good}
 
+# %% ../nbs/30_probe/ntk.ipynb #25c21339
 class _Survey(NamedTuple):
     "What is known before the walk."
     walk:Walk     # with parameters in order and the doubtful ones set apart
@@ -238,9 +239,10 @@ def ntk_gram(
         else: done = _exact(walk, batch, batch2, memory, products, [torch.device(d) for d in devices or [like.device]], label, progress)
     return _as_kernel(done, output, params, sum(p.numel() for p in chosen.values()), residual)
 
-# %% ../nbs/30_probe/ntk.ipynb #57b72e6d
+# %% ../nbs/30_probe/ntk.ipynb #93d8e29b
 def _drawn(model, batch, batch2, samples, seed):
     "Batches with sampled logits, drawn where they are not given; residuals of the first, where drawn."
+    samples = next((b["position"].shape[1] for b in (batch, batch2) if b is not None and "position" in b), samples)
     (batch, residual), (batch2, _) = ((b, None) if b is None or "position" in b else sample_logits(model, b, samples, seed=seed) for b in (batch, batch2))
     widths = [b["position"].shape[1] for b in (batch, batch2) if b is not None]
     if widths[0] != widths[-1]: raise ValueError(f"`batch` and `batch2` must have equally many sampled logits a row, got {widths[0]} and {widths[-1]}; draw both with one `m`")
@@ -290,7 +292,7 @@ def to_dict(self:Kernel)->dict: # plain data for JSON; null stands for what is n
                 condition_number=condition if np.isfinite(condition) else None, effective_dimension=effective,
                 decay=decay and dict(exponent=decay.value, low=decay.low, high=decay.high), layers={k: float(np.trace(v)/trace) for k, v in self.parts.items() if trace > 0}, eigvals=s.eigvals.tolist(), doubts=doubts)
 
-# %% ../nbs/30_probe/ntk.ipynb #73341aa9
+# %% ../nbs/30_probe/ntk.ipynb #1fa0d334
 @patch
 def plot(self:Kernel,
     *,
@@ -304,7 +306,8 @@ def plot(self:Kernel,
     most = np.quantile(np.abs(np.tril(cosines, -1)), .99) or 1. # a row with itself is 1 and would drown the rest
     picture = ax.imshow(cosines, cmap="vlag", vmin=-most, vmax=most, interpolation="nearest")
     ax.figure.colorbar(picture, ax=ax, label="cosine of two rows' gradients", shrink=.8, extend="both")
-    ax.set(xlabel="row", ylabel="row")
+    what = "sampled logit, a row's side by side" if self.output == "sampled" else "row"
+    ax.set(xlabel=what, ylabel=what)
     ax.set_title(f"kernel of {self.output}, {self.P:,} parameters", loc="left", parse_math=False)
     return ax
 
