@@ -27,7 +27,7 @@ from .spectra import centred_alignment, condition_number, decay_exponent, effect
 # %% ../nbs/30_probe/ntk.ipynb #dadf8ed6
 _all_ = ["spectrum", "decay_exponent", "effective_dimension", "condition_number", "target_alignment", "centred_alignment", "squared_flow", "cross_entropy_flow", "kernel_learning_curve"] # one import for all that is done with kernels
 
-# %% ../nbs/30_probe/ntk.ipynb #f4072396
+# %% ../nbs/30_probe/ntk.ipynb #8329dbbe
 @dataclass(frozen=True)
 class Kernel:
     "Inner products of per-row gradients, and how they were made."
