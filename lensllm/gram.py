@@ -12,14 +12,14 @@ from fastcore.basics import patch
 from .gradients import Gather, Outer, as_matrix, functional_rows, layerwise_rows, naive_rows, piece, spare_rows
 from .probe import first_nonfinite, n_rows, take
 
-# %% ../nbs/30_probe/gram.ipynb #de62d7e7
+# %% ../nbs/30_probe/gram.ipynb #527fc634
 class Unsteady(Exception):
     "A micro-batch uses parameters otherwise than the survey saw: a model that looks at its data."
     def __init__(self, names): self.names = frozenset(names)
 
-def use_of(forms)->dict: # name -> a pair for each use
-    "Kinds and sizes of forms, which must be the same in every micro-batch."
-    return {k: [(type(u), u[-1].shape[1:]) for u in uses] for k, uses in forms.items()}
+def use_of(forms)->dict: # name -> a width for each use
+    "How parameters are used, which must be the same in every micro-batch; rows of another batch may be longer."
+    return {k: [u[-1].shape[-1] for u in uses] for k, uses in forms.items()}
 
 @dataclass(frozen=True)
 class Walk:
@@ -56,7 +56,7 @@ def _fast_rows(self:Walk, batch, params):
     if changed: raise Unsteady(changed)
     return out, forms
 
-# %% ../nbs/30_probe/gram.ipynb #33e34820
+# %% ../nbs/30_probe/gram.ipynb #49b432cb
 @patch
 def check(self:Walk, out, batch):
     "Outputs must be numbers; the layer that first makes something else is named."
@@ -72,6 +72,7 @@ def collect(self:Walk, batch, names)->dict: # name -> forms of all rows
         m = out.shape[1]
         for k, uses in forms.items():
             if k not in kept: kept[k] = [type(u)(*(t.new_empty(n*m, *t.shape[1:]) for t in u)) for u in uses]
+            if any(b.shape[1:] != t.shape[1:] for big, small in zip(kept[k], uses) for b, t in zip(big, small)): raise Unsteady([k])
             for big, small in zip(kept[k], uses, strict=True):
                 for t, s in zip(big, small): t[at*m:at*m + len(s)] = s
     return kept
