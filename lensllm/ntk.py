@@ -47,14 +47,13 @@ class Kernel:
         times = "sweep" if self.sweeps == 1 else "sweeps"
         return f"Kernel {size} of {self.output}, {self.P:,} parameters ({self.params}); {self.method}; {self.K.dtype}, relative error about {self.error:.0e}; {self.sweeps:.3g} {times}"
 
-# %% ../nbs/30_probe/ntk.ipynb #e1479125
+# %% ../nbs/30_probe/ntk.ipynb #f984cb50
 class _Verdict(NamedTuple):
     "What two rows say of some parameters."
     sizes:dict     # name -> bytes of its forms for a row, in the order of the forward pass
     uses:dict      # name -> how rules keep it; who is missing here is left to torch.func
     G:torch.Tensor # their kernel as it will be computed
     H:torch.Tensor # and by the plain loop, products in double precision
-    r:int          # outputs a row
 
 def _verdict(walk, two, names, cast):
     "Both ways for a group of parameters."
@@ -66,7 +65,7 @@ def _verdict(walk, two, names, cast):
     size = lambda tensors: sum(t.numel()*t.element_size() for t in tensors)/2
     sizes = {k: size(t for u in uses for t in u) for k, uses in forms.items()} | {k: size([plain[k]]) for k in params if k not in forms}
     G = sum(((g := rows.get(k, plain[k]).to(cast or torch.float64)) @ g.T).double() for k in params)
-    return _Verdict(sizes, use_of(forms), G, sum(p.double() @ p.double().T for p in plain.values()), expected.shape[1])
+    return _Verdict(sizes, use_of(forms), G, sum(p.double() @ p.double().T for p in plain.values()))
 
 # %% ../nbs/30_probe/ntk.ipynb #1fef6e5c
 def _trusted(walk, two, params, expected, plain):
@@ -80,7 +79,7 @@ def _trusted(walk, two, params, expected, plain):
     good = [k for k in forms if off(k) <= slack]
     return {k: forms[k] for k in good}, {k: rows[k] for k in good}
 
-# %% ../nbs/30_probe/ntk.ipynb #25c21339
+# %% ../nbs/30_probe/ntk.ipynb #84b3110a
 class _Survey(NamedTuple):
     "What is known before the walk."
     walk:Walk     # with parameters in order and the doubtful ones set apart
@@ -99,7 +98,7 @@ def _survey(walk, batch, limit, cast=None):
     eps = torch.finfo(next(iter(walk.params.values())).dtype).eps # two ways may agree by luck
     error = max(eps, float((G - H).norm()/H.norm())) if H.norm() > 0 else eps
     spare = frozenset(k for k in sizes if k not in uses and walk.way == "layerwise")
-    return _Survey(replace(walk, params={k: walk.params[k] for k in sizes}, spare=spare, uses=uses), sizes, found[0].r, error)
+    return _Survey(replace(walk, params={k: walk.params[k] for k in sizes}, spare=spare, uses=uses), sizes, r, error)
 
 # %% ../nbs/30_probe/ntk.ipynb #cb5fee88
 def _fill(tables, walk, names, batch, batch2, r, size, limit, cast):
@@ -129,14 +128,16 @@ def _mirror(K, step=256):
         K[rows, rows] = K[rows, rows].tril() + K[rows, rows].tril(-1).T
         K[:i, rows] = K[rows, :i].T
 
-# %% ../nbs/30_probe/ntk.ipynb #8239c0cc
+# %% ../nbs/30_probe/ntk.ipynb #2320e108
 def _share(walk, batch, batch2, groups, devices, label, dtype, **plan):
     "Tables by label, summed over devices, and the number of rows walked; each device takes every so-manyth group."
     def work(d):
         mine, tables = _replica(walk, devices[d]), {}
         here = [b if b is None else take(b, slice(None), devices[d]) for b in (batch, batch2)]
         shape = [plan["r"]*n_rows(b) for b in (here[0], here[0] if batch2 is None else here[1])]
-        def table(k): return tables.setdefault(label(k), torch.zeros(shape, dtype=dtype, device=devices[d])) if label(k) not in tables else tables[label(k)]
+        def table(k):
+            if label(k) not in tables: tables[label(k)] = torch.zeros(shape, dtype=dtype, device=devices[d])
+            return tables[label(k)]
         return sum(_fill(table, mine, names, *here, size=size, **plan) for names, size in groups[d::len(devices)]), tables
     if len(devices) == 1: done = [work(0)] # a thread of its own would allocate from fresh pages
     else:

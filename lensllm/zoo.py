@@ -20,7 +20,7 @@ def pick_device(
         return device
     return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
-# %% ../nbs/50_tune/zoo.ipynb #c25169a2
+# %% ../nbs/50_tune/zoo.ipynb #2f1c1d0a
 def load_model(
     name, # a folder, or a name on the hub
     *,
@@ -33,11 +33,12 @@ def load_model(
     local = where.exists() or where.is_absolute() or len(where.parts) > 2 or str(name).startswith(".")
     if local and not where.is_dir(): raise ValueError(f"`MODEL` must be a folder or a name on the hub, got {name}, which is no folder; check the path")
     if local and not (where/"config.json").is_file(): raise ValueError(f"`MODEL` must be a folder that transformers saved, {name} holds no config.json; give the folder that `save_pretrained` wrote")
+    source = str(where) if local else name # a home folder's sign is not transformers' to read
     try:
-        config = tf.AutoConfig.from_pretrained(name, trust_remote_code=False)
+        config = tf.AutoConfig.from_pretrained(source, trust_remote_code=False)
         cls = tf.AutoModelForSeq2SeqLM if config.is_encoder_decoder else tf.AutoModelForCausalLM
-        model = cls.from_pretrained(name, use_safetensors=True, trust_remote_code=False)
-        tokenizer = tf.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        model = cls.from_pretrained(source, use_safetensors=True, trust_remote_code=False)
+        tokenizer = tf.AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as e: raise ValueError(f"`MODEL` must be a folder or a name on the hub, of a language model in safetensors without code of its own, got {name}: {str(e).splitlines()[0][:200]}") from None
     return model.eval().to(device), tokenizer
 
