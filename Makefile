@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Wherever pip may find torch for the CPU alone, the pinned version is that one.
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+# Other people's curvature, to compare with. Without dependencies: one of them asks for torchvision, whose wheel breaks
+# transformers beside torch for the CPU, and uses none of it.
+ORACLES := curvlinops-for-pytorch PyHessian backpack-for-pytorch einconv einops linear_operator opt-einsum unfoldNd
 META := settings.ini setup.py pyproject.toml constraints.txt
 
 .PHONY: help demo test check notebooks docs wheel lab bench export readme clean
@@ -17,6 +20,7 @@ help: ## list the targets
 
 .venv/installed-dev: .venv/installed
 	$(PIP) -e '.[dev]'
+	$(PIP) --no-deps $(ORACLES)
 	@touch $@
 
 demo: .venv/installed ## rank 30 real models from curves up to 12,800 examples
@@ -48,6 +52,7 @@ bench: .venv/installed-dev ## ratios of speed, each against a peer in the same r
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/posterior.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/allocate.py
 	$(BIN)/python benchmarks/ntk.py
+	$(BIN)/python benchmarks/curvature.py
 
 export: .venv/installed-dev ## notebooks to package: clean, export, README
 	$(BIN)/nbdev-clean
