@@ -130,7 +130,7 @@ def plot(self:Terms,
     ax.set_title(f"a measure, not a certificate: {self.total:.2g} nats/token in all, {self.total_along:.2g} along the update", loc="left", fontsize=9)
     return ax
 
-# %% ../nbs/30_probe/bounds.ipynb #79258df9
+# %% ../nbs/30_probe/bounds.ipynb #fd8835ef
 @dataclass(frozen=True)
 class Split:
     "A measured quantity along a ladder as C·n^−beta + c·n^−3/4: a description, NOT a bound."
@@ -146,6 +146,7 @@ class Split:
         return (self.c/self.C)**(1/(.75 - self.beta)) if self.C > 0 and self.c > 0 and self.beta < .75 else math.nan
     def __repr__(self): return f"{self.C:.3g}·n^-{self.beta:.2f} (± {self.beta_stderr:.2g}) + {self.c:.3g}·n^-0.75, equal at n = {self.crossing:.3g}; one line: slope {self.slope:.2f} ± {self.slope_stderr:.2g} ({self.points} sizes)"
 
+# %% ../nbs/30_probe/bounds.ipynb #9919272d
 def lens_split(
     n,      # ladder sizes, (k,), k >= 4
     values, # what was measured there, nats/token, (k,), all > 0
@@ -163,7 +164,7 @@ def lens_split(
     p, s = fit.params, line.params["slope"]
     return Split(p["C"].value, error(p["C"]), p["beta"].value, error(p["beta"]), p["c"].value, error(p["c"]), s.value, error(s), float(np.sqrt(np.mean(fit.residual**2))), len(n))
 
-# %% ../nbs/30_probe/bounds.ipynb #f1e63e75
+# %% ../nbs/30_probe/bounds.ipynb #24cc6c86
 SMOOTHING = (1e-4, 1e-3, 3e-3, .01, .03, .1) # shares of the uniform distribution that are tried
 
 @dataclass(frozen=True)
@@ -182,6 +183,7 @@ class Scale:
         return np.clip((nats - low)/(high - low), 0, 1) # beyond by rounding alone
     def nats(self, risks): low, high = self.ranges.T; return low + risks*(high - low)
 
+# %% ../nbs/30_probe/bounds.ipynb #30c47ae3
 @torch.no_grad()
 def row_nats(
     model, batch, # one batch, with `target_bytes` (n,) for nats per byte
@@ -219,7 +221,7 @@ def _some_rows(batches, n, k, generator):
     batch = batches[int(torch.multinomial(share, 1, generator=generator))]
     return take(batch, torch.randint(0, n_rows(batch), (k,), generator=generator))
 
-# %% ../nbs/30_probe/bounds.ipynb #316108bc
+# %% ../nbs/30_probe/bounds.ipynb #f8fde07a
 @dataclass(frozen=True)
 class Noise:
     "The largest noise that the loss tolerates."
@@ -229,6 +231,7 @@ class Noise:
     tolerance:float # nats/token
     draws:int
 
+# %% ../nbs/30_probe/bounds.ipynb #555206f2
 def tolerated_noise(
     model0, model, # start and end
     batches,       # rows
@@ -260,7 +263,7 @@ def _rise(noisy, model, rows, scale, generator):
     rise = float((sequence_loss(noisy.draw(scale, generator), rows) - sequence_loss(model, rows)).mean())
     return rise if math.isfinite(rise) else math.inf
 
-# %% ../nbs/30_probe/bounds.ipynb #163757c4
+# %% ../nbs/30_probe/bounds.ipynb #b4597b11
 @dataclass(frozen=True)
 class Certificate:
     "A number below which the true risk lies with probability at least 1 − delta."
@@ -279,6 +282,7 @@ class Certificate:
     def vacuous(self): return self.bound >= self.guess
     def __repr__(self): return f"{self.name}: {self.bound:.3f} nats/{self.unit} for {self.of} (empirical {self.empirical:.3f}, guessing {self.guess:.3f}{', VACUOUS' if self.vacuous else ''})"
 
+# %% ../nbs/30_probe/bounds.ipynb #441b583f
 @dataclass(frozen=True)
 class Certificates:
     "Certificates side by side; all of them hold at once with probability at least 1 − delta."
@@ -361,7 +365,7 @@ def _compressed(model0, model, batches, n, delta, scale, guess, params):
         found.append(_certificate("compression", f"the update in steps of {coarse:g}", risks, emp, nats, n, delta, scale, guess))
     return min(found, key=lambda c: c.bound)
 
-# %% ../nbs/30_probe/bounds.ipynb #460b6679
+# %% ../nbs/30_probe/bounds.ipynb #45d476fa
 def certify(
     model0, model, # start and end, of one architecture; for LoRA the same model with its adapters as they were before training
     data,          # the rows that the model was fine-tuned on: a dictionary of tensors or a list of them, with `target_bytes` (n,) for unit="byte"
@@ -377,10 +381,7 @@ def certify(
     params="all",  # those that fine-tuning changed, as for `pick_params`
 )->Certificates: # they hold for the rows' distribution, if rows are independent draws from it
     "All certificates side by side."
-    check_delta(delta)
-    if unit not in ("token", "byte"): raise ValueError(f"`unit` must be token or byte, got {unit!r}")
-    if noise is not None and not noise > 0: raise ValueError(f"`noise` must be > 0, got {noise}")
-    if draws < 1: raise ValueError(f"`draws` must be >= 1, got {draws}")
+    _check_certify(delta, unit, noise, draws)
     (train, n), (fresh, m) = _as_list(model, data), _as_list(model, held_out) if held_out is not None else ([], 0)
     for b in [*train, *fresh] if unit == "byte" else []: _check_bytes(b)
     update_of(model0, model, params)
@@ -392,12 +393,19 @@ def certify(
         rows += _pac_bayes(model0, model, train, n, each, scale, guess, generator, draws, noise, params)
         return Certificates((*rows, _compressed(model0, model, train, n, each, scale, guess, params)), delta)
 
-# %% ../nbs/30_probe/bounds.ipynb #c02fe581
+# %% ../nbs/30_probe/bounds.ipynb #c7f9962e
 def _held_out(model, batches, n, delta, scale, guess, candidates):
     "The bound that has seen nothing of the training."
     emp = _mean_risks(model, batches, scale)
     risks = held_out_bound(emp, n, delta/len(SMOOTHING), candidates)
     return _certificate("held out", "the end", risks, emp, math.log(candidates), n, delta, scale, guess)
+
+def _check_certify(delta, unit, noise, draws):
+    "Refuse what cannot be meant."
+    check_delta(delta)
+    if unit not in ("token", "byte"): raise ValueError(f"`unit` must be token or byte, got {unit!r}")
+    if noise is not None and not noise > 0: raise ValueError(f"`noise` must be > 0, got {noise}")
+    if draws < 1: raise ValueError(f"`draws` must be >= 1, got {draws}")
 
 def _check_bytes(batch):
     "Rows must say how many bytes their targets have."

@@ -26,7 +26,7 @@ def check_delta(delta):
     "Refuse what is no probability of failure."
     if not 0 < delta < 1: raise ValueError(f"`delta` must lie in (0, 1), got {delta}")
 
-# %% ../nbs/30_probe/certificates.ipynb #4bffd60e
+# %% ../nbs/30_probe/certificates.ipynb #39fdbe79
 def binary_kl(
     q, p, # probabilities, numbers or arrays
 ): # kl(q ‖ p), nats, >= 0; infinite where p excludes what q allows
@@ -40,6 +40,7 @@ def _kl_terms(q, p):
         return np.where(a < 1e-290, 0., np.where(b <= 0, np.inf, value)) # below, the quotient would overflow
     return term(q, p, p - q), term(1 - q, 1 - p, q - p)
 
+# %% ../nbs/30_probe/certificates.ipynb #aa3c450f
 def kl_inverse(
     emp_risk, # q, in [0, 1]; numbers or arrays
     c,        # >= 0, nats
@@ -82,7 +83,7 @@ def thiemann_bound(emp_risk, kl, n, delta): # >= 0, may exceed 1
     lam = 2/(np.sqrt(2*emp_risk/c + 1) + 1)
     return emp_risk/(1 - lam/2) + c/(lam*(1 - lam/2))
 
-# %% ../nbs/30_probe/certificates.ipynb #6924dd3d
+# %% ../nbs/30_probe/certificates.ipynb #b4194b91
 CATONI = np.geomspace(.01, 20, 40) # the lambdas that are tried
 
 def catoni_bound(emp_risk, kl, n, delta): # >= 0, may exceed 1
@@ -91,6 +92,7 @@ def catoni_bound(emp_risk, kl, n, delta): # >= 0, may exceed 1
     price = (kl + np.log(len(CATONI)/delta))/n
     return np.min([-np.expm1(-lam*emp_risk - price)/-np.expm1(-lam) for lam in CATONI], axis=0)
 
+# %% ../nbs/30_probe/certificates.ipynb #cbf89d1d
 def held_out_bound(
     emp_risk,     # on examples that neither trained nor chose anything but among the candidates, in [0, 1]
     n, delta,
@@ -101,6 +103,7 @@ def held_out_bound(
     if not candidates >= 1: raise ValueError(f"`candidates` must be >= 1, got {candidates}")
     return kl_inverse(emp_risk, np.log(candidates/delta)/n)
 
+# %% ../nbs/30_probe/certificates.ipynb #01cad2e4
 def occam_bound(
     emp_risk,  # of one model on the examples that it was made from, in [0, 1]
     code,      # −ln of the prior probability of that model, nats, >= 0

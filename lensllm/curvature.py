@@ -91,7 +91,7 @@ def _spheres(A, k, generator):
 def _check_generator(generator):
     if not isinstance(generator, torch.Generator): raise TypeError(f"`generator` must be a torch.Generator, got {type(generator).__name__}; use torch.Generator().manual_seed(0)")
 
-# %% ../nbs/30_probe/curvature.ipynb #ba35581f
+# %% ../nbs/30_probe/curvature.ipynb #ef1975bb
 def _hutchinson(A, num_probes, generator, rel_stderr):
     "Draws until the standard error is small enough: ten at first, then a quarter more at a time."
     values, wanted = [], min(10, num_probes)
@@ -103,6 +103,7 @@ def _hutchinson(A, num_probes, generator, rel_stderr):
         wanted = min(num_probes, wanted + max(5, wanted//4))
     return got
 
+# %% ../nbs/30_probe/curvature.ipynb #ce4f8a65
 def _hutch_plus(A, num_probes, generator):
     "A third of the products finds steep directions, a third takes their trace, a third draws what is left."
     k = num_probes//3
@@ -204,7 +205,7 @@ def _ritz_errors(theta, S, beta):
     gap = np.array([np.min(np.abs(np.delete(theta, i) - t)) if len(theta) > 1 else 0. for i, t in enumerate(theta)]) - residual
     return np.where(gap > residual, residual**2/np.maximum(gap, 1e-300), residual)
 
-# %% ../nbs/30_probe/curvature.ipynb #f0e89e19
+# %% ../nbs/30_probe/curvature.ipynb #c90e30e6
 def top_eigenvalues(
     model, batches=None, # as for `as_products`
     k=5, # how many, >= 1
@@ -217,10 +218,9 @@ def top_eigenvalues(
     **options,     # of `Products`
 )->Eigenvalues: # up to rounding and the errors it states
     "The top eigenvalues of the Hessian of the mean loss, by Lanczos' method; memory is a vector a product."
-    if k < 1: raise ValueError(f"`k` must be >= 1, got {k}")
     if which not in ("largest", "magnitude"): raise ValueError(f"`which` must be largest or magnitude, got {which!r}")
     A = as_products(model, batches, params=params, **options)
-    if k > A.P: raise ValueError(f"`k` must be <= the number of parameters, {A.P}, got {k}")
+    if not 1 <= k <= A.P: raise ValueError(f"`k` must lie in 1 to the number of parameters, {A.P}, got {k}")
     start, limit = _signs(A, 1, generator)[:, 0], 20*k + 20 if max_products is None else max(max_products, k)
     for step in _lanczos(A, start, limit):
         alphas, betas, Q = step
@@ -232,7 +232,7 @@ def top_eigenvalues(
     if len(alphas) < k: raise ValueError(f"`k` must be <= the number of different eigenvalues, {len(alphas)}, got {k}")
     return Eigenvalues(theta[top], errors, torch.stack(Q[:len(S)], 1) @ torch.as_tensor(np.ascontiguousarray(S[:, top]), dtype=Q[0].dtype, device=Q[0].device), len(alphas), converged)
 
-# %% ../nbs/30_probe/curvature.ipynb #a09d77ed
+# %% ../nbs/30_probe/curvature.ipynb #4cc958e6
 @dataclass(frozen=True)
 class Along:
     "Curvature along a vector."
@@ -241,6 +241,7 @@ class Along:
     error:float    # range of `positive` over the last five steps: it wavers whenever a Ritz value crosses zero
     products:int
 
+# %% ../nbs/30_probe/curvature.ipynb #8bf50f84
 def curvature_along(
     model, batches=None, v=None, # v: (P,), in the order of the parameters
     *,
@@ -262,7 +263,7 @@ def curvature_along(
         if len(alphas) >= 8 and error <= rtol*abs(positives[-1]): break
     return Along(size*alphas[0], positives[-1], float(error) if len(alphas) < A.P else 0., len(alphas))
 
-# %% ../nbs/30_probe/curvature.ipynb #38f3c022
+# %% ../nbs/30_probe/curvature.ipynb #97b1d01e
 @dataclass(frozen=True)
 class Density:
     "Where the eigenvalues lie: for each random vector a few places and weights."
@@ -279,6 +280,7 @@ def mean_of(self:Density,
     "The mean of a function over the spectrum."
     return _mean((f(self.nodes)*self.weights).sum(1), self.products, "Lanczos quadrature", unit)
 
+# %% ../nbs/30_probe/curvature.ipynb #b34dfcaf
 def spectral_density(
     model, batches=None, # as for `as_products`
     *,
@@ -299,7 +301,7 @@ def spectral_density(
         products += len(alphas)
     return Density(nodes, weights, A.P, products)
 
-# %% ../nbs/30_probe/curvature.ipynb #7fe3c8ef
+# %% ../nbs/30_probe/curvature.ipynb #a5118ff6
 @patch
 def at(self:Density,
     x,     # places, (k,)
@@ -311,6 +313,7 @@ def at(self:Density,
     each = (bumps*self.weights).sum(2)
     return each.mean(1), each.std(1, ddof=1)/np.sqrt(len(self.nodes))
 
+# %% ../nbs/30_probe/curvature.ipynb #47debadc
 @patch
 def plot(self:Density,
     width=None, # of the Gaussian; a hundredth of the spectrum's range when None

@@ -42,7 +42,7 @@ class _SmoothBack(torch.autograd.Function):
         slope, bend, u = ctx.saved_tensors
         return bend*u*v, None, None, slope*v
 
-# %% ../nbs/30_probe/products.ipynb #c5e50bbb
+# %% ../nbs/30_probe/products.ipynb #829d9318
 class _Nats(torch.autograd.Function):
     "Cross-entropy at every position, 0 where the label is ignored."
     @staticmethod
@@ -55,6 +55,7 @@ class _Nats(torch.autograd.Function):
     @staticmethod
     def backward(ctx, u): return _NatsBack.apply(*ctx.saved_tensors, u), None
 
+# %% ../nbs/30_probe/products.ipynb #dbdaf680
 class _NatsBack(torch.autograd.Function):
     "Its way back, u·(p - e_y)."
     @staticmethod
@@ -137,7 +138,7 @@ def _draw(model, batch, generator):
     drawn = torch.multinomial(logits.double().softmax(-1).flatten(0, 1).cpu(), 1, generator=generator).view(labels.shape).to(labels.device)
     return {**batch, "drawn": torch.where(labels == IGNORED, labels, drawn)}
 
-# %% ../nbs/30_probe/products.ipynb #17c01f85
+# %% ../nbs/30_probe/products.ipynb #9c806709
 def _leaves(params): return {k: p.detach().requires_grad_() for k, p in params.items()}
 
 def _run(model, f, batch, values):
@@ -156,6 +157,7 @@ def _refuse_once(out):
         if hasattr(backward, "__wrapped__") and backward.__globals__["__name__"] == "torch.autograd.function": raise RuntimeError(f"{type(node)._forward_cls.__name__} is marked once_differentiable")
     return out
 
+# %% ../nbs/30_probe/products.ipynb #1e52ccf7
 def _hessian_graph(model, f, batch, params):
     "v -> H v for the mean of f over the batch, by double backward."
     leaves = list((values := _leaves(params)).values())
@@ -165,6 +167,7 @@ def _hessian_graph(model, f, batch, params):
     def product(v): return torch.autograd.grad([slopes[i] for i in bent], leaves, [v[i] for i in bent], retain_graph=True, materialize_grads=True) if bent else [torch.zeros_like(p) for p in leaves]
     return product
 
+# %% ../nbs/30_probe/products.ipynb #c1225acc
 def _outer_graph(model, f, batch, params, middle):
     "v -> Jᵀ A J v for the flat outputs of f, where `middle` multiplies with A; by double backward."
     leaves = list((values := _leaves(params)).values())
@@ -203,7 +206,7 @@ def _middle(kind, model, batch):
     def times(Jv): return ((pv := p*Jv.view(p.shape)) - p*pv.sum(-1, keepdim=True)).mul_(weight).flatten()
     return times
 
-# %% ../nbs/30_probe/products.ipynb #7c63f13a
+# %% ../nbs/30_probe/products.ipynb #3fe431ca
 class Products:
     "A curvature matrix of the mean over rows, which takes vectors and gives vectors; exact up to rounding."
     def __init__(self,
@@ -231,7 +234,9 @@ class Products:
         self.why = self._choose(("double", "forward") if method == "auto" else (method,))
         self._kept = self._plan(memory)
 
-    def __repr__(self): return f"Products with the {self.kind.replace('_', '–')} of {self.n} rows, {self.P:,} parameters; {self.why}"
+# %% ../nbs/30_probe/products.ipynb #8cc33222
+@patch
+def __repr__(self:Products): return f"Products with the {self.kind.replace('_', '–')} of {self.n} rows, {self.P:,} parameters; {self.why}"
 
 # %% ../nbs/30_probe/products.ipynb #2287d0a2
 def _check_options(kind, method, batch_size, dtype, output, generator):
@@ -328,15 +333,13 @@ def _bytes_per_row(self:Products):
     with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t): self._graph(two)
     return sum(s.nbytes() for s in held.values())/n_rows(two)
 
-# %% ../nbs/30_probe/products.ipynb #2239b48e
+# %% ../nbs/30_probe/products.ipynb #a07802ce
 @patch
 def __call__(self:Products,
     v, # (P,), or (P, k) for k products with each graph in turn
 )->torch.Tensor: # the matrix times v, of v's shape; exact up to rounding
     "The product, a mean over all rows."
-    if not isinstance(v, torch.Tensor) or v.ndim not in (1, 2) or len(v) != self.P: raise ValueError(f"`v` must be a tensor of shape ({self.P},) or ({self.P}, k), got {tuple(v.shape) if isinstance(v, torch.Tensor) else type(v).__name__}")
-    like = next(iter(self.params.values()))
-    columns = v.to(like.device, like.dtype).reshape(self.P, -1)
+    columns = self._columns(v)
     total = torch.zeros_like(columns)
     for i, batch in enumerate(self.batches):
         graph = self._kept[i] if callable(self._kept[i]) else self._graph(batch)
@@ -347,6 +350,14 @@ def __call__(self:Products,
     return total.view(v.shape)
 
 Products.__matmul__ = Products.__call__
+
+# %% ../nbs/30_probe/products.ipynb #79523c79
+@patch
+def _columns(self:Products, v):
+    "Vectors as columns, where the parameters are and in their precision."
+    if not isinstance(v, torch.Tensor) or v.ndim not in (1, 2) or len(v) != self.P: raise ValueError(f"`v` must be a tensor of shape ({self.P},) or ({self.P}, k), got {tuple(v.shape) if isinstance(v, torch.Tensor) else type(v).__name__}")
+    like = next(iter(self.params.values()))
+    return v.to(like.device, like.dtype).reshape(self.P, -1)
 
 @patch
 def _flat_product(self:Products, graph, v):
