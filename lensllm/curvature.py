@@ -103,10 +103,10 @@ def _hutchinson(A, num_probes, generator, rel_stderr):
         wanted = min(num_probes, wanted + max(5, wanted//4))
     return got
 
-# %% ../nbs/30_probe/curvature.ipynb #ce4f8a65
+# %% ../nbs/30_probe/curvature.ipynb #05fd3207
 def _hutch_plus(A, num_probes, generator):
     "A third of the products finds steep directions, a third takes their trace, a third draws what is left."
-    k = num_probes//3
+    k = min(num_probes//3, A.P) # a basis cannot have more directions than there are
     Q = torch.linalg.qr(A @ _spheres(A, k, generator))[0]
     V = _signs(A, num_probes - 2*k, generator)
     V -= Q @ (Q.T @ V)
@@ -115,17 +115,18 @@ def _hutch_plus(A, num_probes, generator):
 
 def _xtrace(A, num_probes, generator):
     "Half of the products draws, half takes traces; each draw is left out in turn."
-    V = _spheres(A, num_probes//2, generator) # of two equal vectors neither could be left out
+    V = _spheres(A, min(num_probes//2, A.P), generator) # of two equal vectors neither could be left out
     Q, R = torch.linalg.qr(A @ V)
+    H, W, kept = Q.T @ (A @ Q), Q.T @ V, R.diag().abs()
+    if len(R) == A.P or kept.min() <= 1e-12*kept.max(): return Estimate(float(H.trace()), 0., len(R), 2*len(R), "XTrace, exact: the basis holds all that A reaches")
     S = torch.linalg.inv(R).T
     S = S/S.norm(dim=0) # what leaving a column out takes from the basis
-    H, W = Q.T @ (A @ Q), Q.T @ V
     X = W - S*(S*W).sum(0) # part of each vector in the basis of the others
     found = H.trace() - (S*(H @ S)).sum(0)
     rest = (W*R).sum(0) - 2*(X*R).sum(0) + (X*(H @ X)).sum(0)
     return _mean(found + rest, 2*V.shape[1], "XTrace")
 
-# %% ../nbs/30_probe/curvature.ipynb #5785dcfe
+# %% ../nbs/30_probe/curvature.ipynb #e60514e2
 def hessian_trace(
     model, batches=None, # as for `as_products`
     *,
@@ -143,8 +144,7 @@ def hessian_trace(
     if rel_stderr is not None and not rel_stderr > 0: raise ValueError(f"`rel_stderr` must be > 0, or None, got {rel_stderr}")
     A = as_products(model, batches, params=params, **options)
     if method == "hutchinson": return _hutchinson(A, num_probes, generator, rel_stderr)
-    most = min(num_probes, (A.P//2)*(3 if method == "hutch++" else 2)) # a basis cannot have more directions than there are
-    return (_xtrace if method == "xtrace" else _hutch_plus)(A, max(least, most), generator)
+    return (_xtrace if method == "xtrace" else _hutch_plus)(A, num_probes, generator)
 
 # %% ../nbs/30_probe/curvature.ipynb #15301bbe
 def layer_traces(
@@ -167,15 +167,14 @@ def layer_traces(
         for k, i in places.items(): values[k].append(float(vAv[i].sum(dtype=torch.float64)))
     return {k: _mean(v, num_probes, "Hutchinson") for k, v in values.items()}
 
-# %% ../nbs/30_probe/curvature.ipynb #86ee7339
+# %% ../nbs/30_probe/curvature.ipynb #c8cbd0b9
 def _lanczos(A, v, steps):
     "Yield (alphas, betas, basis) after every step; full orthogonalisation, so no eigenvalue comes twice."
     Q, alphas, betas = [v/v.norm()], [], []
     for j in range(min(steps, A.P)):
         w = A @ Q[j]
         alphas.append(float(w @ Q[j]))
-        basis = torch.stack(Q)
-        for _ in range(2): w = w - basis.T @ (basis @ w)
+        for q in [*Q, *Q]: w = w - (q @ w)*q # twice is enough
         betas.append(float(w.norm()))
         yield alphas, betas, Q
         if betas[-1] <= 1e-2*torch.finfo(w.dtype).eps*max(map(abs, alphas)): return # all that v can reach has been found
@@ -186,12 +185,12 @@ def _ritz(alphas, betas):
     from scipy.linalg import eigh_tridiagonal
     return eigh_tridiagonal(np.array(alphas), np.array(betas[:len(alphas) - 1]))
 
-# %% ../nbs/30_probe/curvature.ipynb #4d7ec01f
+# %% ../nbs/30_probe/curvature.ipynb #81bd47d1
 @dataclass(frozen=True)
 class Eigenvalues:
-    "Extreme eigenvalues, the error of each, and what they cost."
+    "Extreme eigenvalues, each once however often it occurs, the error of each, and what they cost."
     values:np.ndarray   # (k,), descending; by absolute value for which="magnitude"
-    errors:np.ndarray   # (k,), bounds on their distance from an eigenvalue: residual, or residual²/gap where that is smaller; an estimate, as the gap is
+    errors:np.ndarray   # (k,), their distance from an eigenvalue: residual, or residual²/gap where that is smaller, and at least rounding; an estimate, as the gap is
     vectors:torch.Tensor # (P, k), orthonormal
     products:int
     converged:bool      # all errors within the tolerance
@@ -205,7 +204,7 @@ def _ritz_errors(theta, S, beta):
     gap = np.array([np.min(np.abs(np.delete(theta, i) - t)) if len(theta) > 1 else 0. for i, t in enumerate(theta)]) - residual
     return np.where(gap > residual, residual**2/np.maximum(gap, 1e-300), residual)
 
-# %% ../nbs/30_probe/curvature.ipynb #c90e30e6
+# %% ../nbs/30_probe/curvature.ipynb #142f4d65
 def top_eigenvalues(
     model, batches=None, # as for `as_products`
     k=5, # how many, >= 1
@@ -217,7 +216,7 @@ def top_eigenvalues(
     max_products=None, # stop there in any case; 20·k + 20 when None
     **options,     # of `Products`
 )->Eigenvalues: # up to rounding and the errors it states
-    "The top eigenvalues of the Hessian of the mean loss, by Lanczos' method; memory is a vector a product."
+    "The top distinct eigenvalues of the Hessian of the mean loss, by Lanczos' method; memory is a vector a product."
     if which not in ("largest", "magnitude"): raise ValueError(f"`which` must be largest or magnitude, got {which!r}")
     A = as_products(model, batches, params=params, **options)
     if not 1 <= k <= A.P: raise ValueError(f"`k` must lie in 1 to the number of parameters, {A.P}, got {k}")
@@ -227,7 +226,7 @@ def top_eigenvalues(
         if len(alphas) < k: continue
         theta, S = _ritz(alphas, betas)
         top = np.argsort(theta if which == "largest" else np.abs(theta))[::-1][:k]
-        errors = _ritz_errors(theta, S, betas[-1])[top]
+        errors = np.maximum(_ritz_errors(theta, S, betas[-1])[top], torch.finfo(start.dtype).eps*np.abs(theta).max())
         if converged := bool((errors <= rtol*np.abs(theta).max()).all()): break
     if len(alphas) < k: raise ValueError(f"`k` must be <= the number of different eigenvalues, {len(alphas)}, got {k}")
     return Eigenvalues(theta[top], errors, torch.stack(Q[:len(S)], 1) @ torch.as_tensor(np.ascontiguousarray(S[:, top]), dtype=Q[0].dtype, device=Q[0].device), len(alphas), converged)
@@ -241,7 +240,7 @@ class Along:
     error:float    # range of `positive` over the last five steps: it wavers whenever a Ritz value crosses zero
     products:int
 
-# %% ../nbs/30_probe/curvature.ipynb #8bf50f84
+# %% ../nbs/30_probe/curvature.ipynb #a6ce2971
 def curvature_along(
     model, batches=None, v=None, # v: (P,), in the order of the parameters
     *,
@@ -255,7 +254,8 @@ def curvature_along(
     A, positives = as_products(model, batches, params=params, **options), []
     if v is None or v.shape != (A.P,): raise ValueError(f"`v` must have shape ({A.P},), got {None if v is None else tuple(v.shape)}")
     if not v.any(): return Along(0., 0., 0., 0)
-    size = float((v @ v).double())
+    v = _like(A, v)
+    size = float(v.double() @ v.double())
     for alphas, betas, _ in _lanczos(A, v, steps):
         theta, S = _ritz(alphas, betas)
         positives.append(size*float(S[0]**2 @ np.maximum(theta, 0)))

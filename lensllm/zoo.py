@@ -42,7 +42,7 @@ def load_model(
     except (OSError, ValueError) as e: raise ValueError(f"`MODEL` must be a folder or a name on the hub, of a language model in safetensors without code of its own, got {name}: {str(e).splitlines()[0][:200]}") from None
     return model.eval().to(device), tokenizer
 
-# %% ../nbs/50_tune/zoo.ipynb #c5743f67
+# %% ../nbs/50_tune/zoo.ipynb #68e9a2e8
 def load_pair(
     start, # the model before: a folder, or a name on the hub
     end,   # after: the same, or a folder with adapters that peft saved
@@ -58,8 +58,11 @@ def load_pair(
 
 def _adapted(base, folder):
     "The base with adapters of zeros, and with those of the folder."
-    import copy, peft, torch
+    import copy, re, peft, torch
+    from safetensors import safe_open
     if not (folder/"adapter_model.safetensors").is_file(): raise ValueError(f"`END` must hold its adapters in safetensors, got {folder} without adapter_model.safetensors; save them again with a present peft")
+    with safe_open(folder/"adapter_model.safetensors", "pt") as f: odd = [k for k in f.keys() if not re.search(r"\.lora_(A|B|embedding_A|embedding_B)\b", k)]
+    if odd: raise ValueError(f"`END` must hold LoRA's matrices and nothing else, whose start would be unknown, got {odd[0]}; merge the adapter into the model, and give that as END")
     try: after = peft.PeftModel.from_pretrained(base, str(folder)).eval()
     except (RuntimeError, ValueError, KeyError) as e: raise ValueError(f"`END` must hold adapters that fit START, got {folder}: {str(e).splitlines()[0][:160]}") from None
     before = copy.deepcopy(after)
