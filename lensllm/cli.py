@@ -493,7 +493,7 @@ def _say_kernel(kernel, told):
     if told["cut"]: print(f"doubt: {told['cut']} of the texts are cut to the longest row; --max-tokens raises it, as far as the model reads")
     if told["out"]: print(f"kernel: {told['out']}", file=sys.stderr)
 
-# %% ../nbs/60_use/cli.ipynb #08b06956
+# %% ../nbs/60_use/cli.ipynb #d1d1ae42
 @app.command("bound")
 def bound_command(start:Annotated[str, typer.Argument(metavar="START", help="The model before fine-tuning: a folder that transformers saved, or a name on the hub.")],
     end:Annotated[str, typer.Argument(metavar="END", help="The model after it, of the same architecture; or a folder with LoRA adapters that peft saved.")],
@@ -501,44 +501,78 @@ def bound_command(start:Annotated[str, typer.Argument(metavar="START", help="The
     held_out:Annotated[Path, typer.Option("--held-out", metavar="FILE", help="Texts of the same kind that played no part in training: they certify most.")]=None,
     candidates:Annotated[int, typer.Option("--candidates", metavar="M", min=1, help="Among how many models the held-out texts choose.")]=1,
     delta:Annotated[float, typer.Option("--delta", metavar="P", help="Probability with which any of the certificates may fail.")]=.05,
+    way:Annotated[list[str], typer.Option("--way", metavar="NAME", help="held-out, pac-bayes or compression; may be repeated. Those asked for share delta. Default: all.")]=None,
     unit:Annotated[str, typer.Option("--unit", metavar="NAME", help="token or byte: nats per byte compare models with different tokenizers.")]="token",
-    terms:Annotated[bool, typer.Option("--terms/--no-terms", help="Also measure distance and curvature, layer by layer.")]=True,
+    tokens_per_byte:Annotated[float, typer.Option("--tokens-per-byte", metavar="N", help="For --unit byte: most tokens that the tokenizer can make of a byte of a target. The loss may be as much larger, and certificates are the looser.")]=3.,
+    terms:Annotated[bool, typer.Option("--terms/--no-terms", help="Also measure distance and curvature, layer by layer; printed, and in --json.")]=True,
     over:Annotated[str, typer.Option("--over", metavar="NAME", help="Curvature of the mean loss, or max: the largest over rows, as in the source of the bound; much slower.")]="mean",
-    rows:Annotated[int, typer.Option("--rows", "-n", metavar="N", min=1, help="How many texts the curvature is measured on.")]=32,
-    draws:Annotated[int, typer.Option("--draws", metavar="N", min=1, help="Draws of noise for the PAC-Bayesian certificates.")]=200,
+    rows:Annotated[int, typer.Option("--rows", "-n", metavar="N", min=1, help="How many texts the curvature of the terms is measured on.")]=32,
+    draws:Annotated[int, typer.Option("--draws", metavar="N", min=1, help="Draws of noise for the PAC-Bayesian certificates; more make them tighter.")]=200,
     max_tokens:Annotated[int, typer.Option("--max-tokens", metavar="N", min=2, help="Longest row; the rest is cut. Default: 128, or what the model can read.")]=None,
     seed:Annotated[int, typer.Option("--seed", metavar="N", help="Seed of noise, rows and random vectors.")]=0,
     device:Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, ...")]="auto", json_:_AsJson=False, csv:_AsCsv=False, out:_Out=None, plot:_Plot=None):
     "What the loss of a fine-tuned model on unseen texts can be bounded by: certificates that hold, and terms that only measure."
     _check_formats(json_, csv, out, plot)
-    found, measured, about = _bounds_of(start, end, data, held_out, terms, max_tokens, device, seed, rows, over, delta=delta, candidates=candidates, unit=unit, draws=draws)
-    told = about | found.to_dict() | dict(terms=measured and dict(total=measured.total, stderr=measured.stderr, total_along=measured.total_along, over=over, layers=_plain(measured.frame)))
+    ways = _check_bound(delta, unit, over, way, held_out)
+    found, measured, about = _bounds_of(start, end, data, held_out, terms, max_tokens, device, seed, rows, over, delta=delta, candidates=candidates, unit=unit, tokens_per_byte=tokens_per_byte, draws=draws, ways=ways)
+    told = about | found.to_dict() | dict(terms=measured and dict(total=measured.total, stderr=measured.stderr, total_along=measured.total_along, over=over, layers=_plain(measured.frame), doubts=measured.doubts))
     if plot: _save_plot(found.plot, plot)
     if _emit(found.frame, told, json_, csv, out): return
     _say_bounds(found, measured, told)
 
-# %% ../nbs/60_use/cli.ipynb #644f2ac9
+# %% ../nbs/60_use/cli.ipynb #44d51be0
+def _check_bound(delta, unit, over, way, held_out):
+    "Refuse what cannot be meant before a model is loaded; the ways to certificates, as they are called in Python."
+    from lensllm.certificates import check_delta
+    check_delta(delta)
+    for option, value, allowed in (("--unit", unit, ("token", "byte")), ("--over", over, ("max", "mean")), *(("--way", w, ("held-out", "pac-bayes", "compression")) for w in way or ())):
+        if value not in allowed: raise ValueError(f"`{option}` must be {' or '.join(allowed)}, got {value!r}")
+    if way and "held-out" in way and held_out is None: raise ValueError("`--way held-out` needs texts that were not trained on; give them by --held-out FILE")
+    names = {"held-out": "held out", "pac-bayes": "PAC-Bayes", "compression": "compression"}
+    return [names[w] for w in way or names]
+
+def _texts(path, argument):
+    "Texts of a file, whose argument is named if they cannot be had."
+    from lensllm.corpora import load_rows
+    try: return load_rows(path)
+    except ValueError as e: raise ValueError(str(e).replace("`DATA`", f"`{argument}`")) from None
+
+def _same_text(row): return " ".join(" ".join(row).split()) # spaces, and where the prompt ends, make no other text
+
+# %% ../nbs/60_use/cli.ipynb #b47227d3
 def _bounds_of(start, end, data, held_out, terms, max_tokens, device, seed, rows, over, unit, **options):
     "Certificates, terms, and what they are of."
-    from lensllm.certificates import check_delta
-    from lensllm.corpora import load_rows
-    check_delta(options["delta"])
-    if over not in ("max", "mean"): raise ValueError(f"`--over` must be max or mean, got {over!r}")
-    texts, fresh = load_rows(data), load_rows(held_out) if held_out else []
-    shared = len(set(texts) & set(fresh))
+    texts, fresh = _texts(data, "DATA"), _texts(held_out, "--held-out") if held_out else []
+    shared = len({*map(_same_text, texts)} & {*map(_same_text, fresh)})
     if shared: raise ValueError(f"`--held-out` must share no text with DATA, got {shared} that do; take them out of one of the two")
     _hush()
-    import math, torch
-    from lensllm.bounds import bound_terms, certify
+    import torch
+    from lensllm.bounds import certify
     from lensllm.zoo import load_pair
     model0, model, tokenizer = load_pair(start, end, device=device)
     params, generator = "lora" if hasattr(model, "peft_config") else "all", torch.Generator().manual_seed(seed)
     fit = dict(max_tokens=_room(model, end, max_tokens), pairs=model.config.is_encoder_decoder)
     batches, unseen, cut = *(_batches(t, tokenizer, unit, fit) for t in (texts, fresh)), _cut_rows(texts + fresh, tokenizer, unit, fit)
     found = certify(model0, model, batches, held_out=unseen or None, generator=generator, unit=unit, params=params, **options)
-    some = _batches(texts[:rows], tokenizer, "token", fit)
-    measured = bound_terms(model0, model, some, n=len(texts), loss_bound=math.log(model.config.vocab_size/.01), generator=generator, over=over, params=params, progress=lambda g: _track(g, "terms")) if terms else None
-    return found, measured, dict(start=start, end=end, data=str(data), rows=len(texts), held_out=len(fresh), repeated=len(texts) - len(set(texts)), cut=cut)
+    measured = _terms_of(model0, model, _batches(texts[:rows], tokenizer, "token", fit), len(texts), generator, over, params) if terms else None
+    losses = {when: {where: _mean_loss(m, bs) for where, bs in (("data", batches), ("held_out", unseen))} for when, m in (("start", model0), ("end", model))}
+    repeated = len(texts) - len({*map(_same_text, texts)}) + len(fresh) - len({*map(_same_text, fresh)})
+    return found, measured, dict(start=start, end=end, data=str(data), rows=len(texts), held_out=len(fresh), repeated=repeated, cut=cut, losses=losses)
+
+# %% ../nbs/60_use/cli.ipynb #8d50ed27
+def _terms_of(model0, model, batches, n, generator, over, params):
+    "Terms, for a loss that is smoothed by one per cent."
+    import math
+    from lensllm.bounds import bound_terms
+    return bound_terms(model0, model, batches, n=n, loss_bound=math.log(model.config.vocab_size/.01), generator=generator, over=over, params=params, progress=lambda g: _track(g, "terms"))
+
+def _mean_loss(model, batches):
+    "Mean over rows of their plain loss, nats per target token; None where there are none."
+    import torch
+    from lensllm.probe import sequence_loss
+    if not batches: return None
+    move = lambda b: {k: v.to(model.device) for k, v in b.items() if k != "target_bytes"}
+    with torch.no_grad(): return float(torch.cat([sequence_loss(model, move(b)) for b in batches]).mean())
 
 def _batches(texts, tokenizer, unit, fit, size=32):
     "Texts as batches, with the bytes of their targets where these are asked for."
@@ -554,23 +588,30 @@ def _cut_rows(texts, tokenizer, unit, fit):
     if cut and unit == "byte": raise ValueError(f"`--unit byte` needs whole texts, got {cut} that are longer than {fit['max_tokens']} tokens; raise --max-tokens, or leave them out")
     return cut
 
-# %% ../nbs/60_use/cli.ipynb #0912dc3a
-def _plain(frame): return json.loads(frame.to_json(orient="records")) # infinite noise becomes null
+# %% ../nbs/60_use/cli.ipynb #48f28a50
+def _plain(frame): return [{k: None if v in (float("inf"), float("-inf")) else v for k, v in row.items()} for row in frame.to_dict("records")]
 
 def _say_bounds(found, measured, told):
     "Certificates and terms as tables, and what they come to."
-    best = found.best
-    title = f"certificates for {told['end']}, nats/{best.unit}, from {told['rows']:,} texts" + (f" and {told['held_out']:,} held out" if told["held_out"] else "") + f"; guessing costs {best.guess:.3f}"
+    best, losses = found.best, told["losses"]
+    of = lambda when: f"{losses[when]['data']:.3f} on DATA" + (f", {losses[when]['held_out']:.3f} held out" if told["held_out"] else "")
+    print(f"loss, nats/target token (the end of each text counts as one): START {of('start')}; END {of('end')}")
     shown = found.frame[["name", "of", "bound", "empirical", "complexity", "vacuous"]].replace({"vacuous": {True: "yes", False: "no"}}).rename(columns=dict(name="certificate", complexity="complexity (nats)"))
-    _show(shown, title, {"bound": ".3f", "empirical": ".3f", "complexity (nats)": ",.0f"})
-    print(f"tightest: {best.name}, " + (f"{best.bound:.3f}, {best.guess - best.bound:.3f} below guessing" if not best.vacuous else "no better than guessing: all are vacuous"))
-    print(f"all hold together with probability {100*(1 - found.delta):g} %, if the texts are independent draws, for the cross-entropy smoothed by the shares that --json gives")
-    if measured is not None:
-        _show(measured.frame[["layer", "size", "distance", "trace", "trace_stderr", "term", "term_along"]], f"terms of the bound behind LensLLM, nats/token: a measure, not a certificate; {told['terms']['over']} over {'rows' if told['terms']['over'] == 'max' else 'the texts measured'}", dict(size=",", distance=".3g", trace=".3g", trace_stderr=".2g", term=".3g", term_along=".3g"))
-        print(f"sum {measured.total:.3g} ± {measured.stderr:.1g}, along the update {measured.total_along:.3g}")
-    if not told["held_out"]: print("--held-out FILE would certify far more")
+    _show(shown, f"certificates, nats/{best.unit}, from {told['rows']:,} texts" + (f" and {told['held_out']:,} held out" if told["held_out"] else "") + f"; guessing costs {best.guess:.3f}", {"bound": ".3f", "empirical": ".3f", "complexity (nats)": ",.0f"})
+    print(f"tightest: {best.name}, the true loss of {best.of} is below {best.bound:.3f}, {best.guess - best.bound:.3f} below guessing" if not best.vacuous else "nothing is certified: all bounds are vacuous, no better than guessing")
+    print(f"all hold together with probability {100*(1 - found.delta):g} %, if the texts are independent draws; they speak of a loss with some guessing mixed in (at most 10 %), since the plain one has no largest value")
+    if measured is not None: _say_terms(measured)
+    if not told["held_out"]: print("texts that were not trained on usually certify most: --held-out FILE")
     if told["repeated"]: print(f"doubt: {told['repeated']} of the texts are repetitions; certificates suppose independent draws")
     if told["cut"]: print(f"doubt: {told['cut']} of the texts are cut to the longest row, and the certificates speak of what is left; --max-tokens raises it")
+
+# %% ../nbs/60_use/cli.ipynb #c7068949
+def _say_terms(measured):
+    "Terms as a table."
+    over = "the largest over rows" if measured.over == "max" else "of their mean loss"
+    _show(measured.frame[["layer", "size", "distance", "trace", "trace_stderr", "term", "term_along"]], f"terms of the bound behind LensLLM, nats/token, curvature {over}: a measure, not a certificate", dict(size=",", distance=".3g", trace=".3g", trace_stderr=".2g", term=".3g", term_along=".3g"))
+    print(f"sum {measured.total:.3g} ± {measured.stderr:.1g}, along the update {measured.total_along:.3g}; to be compared between runs, if at all")
+    for doubt in measured.doubts: print(f"doubt: {doubt}")
 
 # %% ../nbs/60_use/cli.ipynb #afc92892
 def main(

@@ -12,7 +12,7 @@ import numpy as np, torch
 from fastcore.basics import patch
 from .products import Products
 
-# %% ../nbs/30_probe/curvature.ipynb #fc740c5a
+# %% ../nbs/30_probe/curvature.ipynb #d8f3fa97
 @dataclass(frozen=True)
 class Estimate:
     "A figure from random draws, and how far it may be off."
@@ -24,7 +24,7 @@ class Estimate:
     unit:str="nats/token per squared parameter"
 
     def __float__(self): return self.value
-    def __repr__(self): return f"{self.value:.4g} ± {self.stderr:.2g} {self.unit} ({self.method}, {self.draws} draws, {self.products} products)"
+    def __repr__(self): return " ".join(filter(None, [f"{self.value:.4g} ± {self.stderr:.2g}", self.unit, f"({self.method}, {self.draws} draws, {self.products} products)"]))
 
 @patch
 def interval(self:Estimate,
@@ -263,7 +263,7 @@ def curvature_along(
         if len(alphas) >= 8 and error <= rtol*abs(positives[-1]): break
     return Along(size*alphas[0], positives[-1], float(error) if len(alphas) < A.P else 0., len(alphas))
 
-# %% ../nbs/30_probe/curvature.ipynb #97b1d01e
+# %% ../nbs/30_probe/curvature.ipynb #48af3e46
 @dataclass(frozen=True)
 class Density:
     "Where the eigenvalues lie: for each random vector a few places and weights."
@@ -271,6 +271,8 @@ class Density:
     weights:np.ndarray # (draws, steps), >= 0; each row sums to 1
     P:int              # eigenvalues in all
     products:int
+
+    def __repr__(self): return f"density of {self.P:,} eigenvalues from {self.nodes.min():.3g} to {self.nodes.max():.3g} nats/token per squared parameter ({len(self.nodes)} draws, {self.products} products)"
 
 @patch
 def mean_of(self:Density,
