@@ -1,19 +1,14 @@
 "A Hessian-vector product against a gradient, PyHessian and curvlinops on 32 sequences of 64 tokens: `make bench`; `--save` keeps the ratios in results/curvature for the notebook."
-import json
 import statistics
-import subprocess
 import sys
-from importlib.metadata import version
-from pathlib import Path
 
 import torch
-from lensllm.files import atomic_path
 from lensllm.probe import n_rows, sequence_loss
 from lensllm.products import Products
 from lensllm.tiny import tiny_batch, tiny_model
-from timing import seconds
+from ntk import SHAPES  # A and B
+from timing import report, seconds
 
-SHAPES = dict(A=dict(layers=4, width=128, heads=4, vocab=2048), B=dict(layers=6, width=256, heads=8, vocab=8192))
 LIMITS = dict(gradient=("<=", 2.2), pyhessian=(">=", 1.), curvlinops=(">=", 1.6))  # ours over it, or it over ours
 
 
@@ -44,7 +39,7 @@ def curvlinops(model, batch, v):
 
 def works(shape):
     "What is compared, by name; each gives the product flat or as parts."
-    sizes = SHAPES[shape]
+    sizes, _ = SHAPES[shape]
     model, batch = tiny_model("gpt2", seed=0, tokens=64, **sizes), tiny_batch(n=32, tokens=64, seed=0, vocab=sizes["vocab"])
     params, eager = list(model.parameters()), tiny_model("gpt2", seed=0, tokens=64, attn_implementation="eager", **sizes)
     v = torch.randn(sum(p.numel() for p in params), generator=torch.Generator().manual_seed(0))
@@ -67,24 +62,4 @@ def speed(shape, runs=7):
     return rows + [(f"{shape}: {k} over ours, time (products differ by {off[k]:.0e})", t[k] / t["ours"], *LIMITS[k]) for k in off]
 
 
-def save(rows):
-    "The ratios with what they were measured on."
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent, check=True).stdout.strip()
-    table = [dict(what=what, measured=round(float(value), 3), wanted=f"{'≥' if sign == '>=' else '≤'} {limit:g}", met=bool(value >= limit if sign == ">=" else value <= limit)) for what, value, sign, limit in rows]
-    path = Path(__file__).resolve().parents[1] / "results" / "curvature" / f"ratios_{torch.get_num_threads()}_threads.json"
-    path.parent.mkdir(exist_ok=True)
-    about = dict(threads=torch.get_num_threads(), commit=commit, versions={p: version(p) for p in ("torch", "transformers", "curvlinops-for-pytorch", "PyHessian")})
-    with atomic_path(path) as tmp: tmp.write_text(json.dumps(about | dict(rows=table), indent=1, ensure_ascii=False) + "\n")
-
-
-def main(keep=False):
-    "Ratios, each beside its limit; exit code 1 where one is missed."
-    print(f"curvature, {torch.get_num_threads()} threads")
-    rows = [*speed("A"), *speed("B")]
-    missed = [value > limit if sign == "<=" else value < limit for _, value, sign, limit in rows]
-    for (what, value, sign, limit), bad in zip(rows, missed): print(f"  {what:64} {value:7.2f}  {sign} {limit:g}  {'MISSED' if bad else 'ok'}")
-    if keep: save(rows)
-    sys.exit(any(missed))
-
-
-if __name__ == "__main__": main(keep=sys.argv[1:] == ["--save"])
+if __name__ == "__main__": report("curvature", [*speed("A"), *speed("B")], ("curvature", ("torch", "transformers", "curvlinops-for-pytorch", "PyHessian")) if sys.argv[1:] == ["--save"] else None)

@@ -4,17 +4,15 @@ import statistics
 import subprocess
 import sys
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
-from lensllm.files import atomic_path
 from lensllm.gradients import _Output, _patient_attention
 from lensllm.ntk import ntk_gram
 from lensllm.probe import n_rows, pick_params, sequence_loss, take
 from lensllm.tiny import tiny_batch, tiny_model
-from timing import seconds
+from timing import report, seconds
 
 SHAPES = dict(A=(dict(layers=4, width=128, heads=4, vocab=2048), 256), B=(dict(layers=6, width=256, heads=8, vocab=8192), 64))  # model, rows
 CHUNKS = (16, 32, 64)  # rows at a time that were best on some machine
@@ -116,24 +114,11 @@ def growth():
             ("A, 2,048 rows over 1,024: growth of memory over 4 n²", (large["peak"] - small["peak"]) / (4 * (2048**2 - 1024**2)), "<=", 1.)]
 
 
-def save(rows):
-    "The ratios with what they were measured on."
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent, check=True).stdout.strip()
-    table = [dict(what=what, measured=round(float(value), 3), wanted=f"{'≥' if sign == '>=' else '≤'} {limit:g}", met=bool(value >= limit if sign == ">=" else value <= limit)) for what, value, sign, limit in rows]
-    path = Path(__file__).resolve().parents[1] / "results" / "kernels" / f"ratios_{torch.get_num_threads()}_threads.json"
-    path.parent.mkdir(exist_ok=True)
-    with atomic_path(path) as tmp: tmp.write_text(json.dumps(dict(threads=torch.get_num_threads(), commit=commit, versions={p: version(p) for p in ("torch", "transformers", "numpy")}, rows=table), indent=1, ensure_ascii=False) + "\n")
-
-
 def main(keep=False):
     "Ratios, each beside its limit; exit code 1 where one is missed."
-    print(f"kernels, {torch.get_num_threads()} threads")
     rows = [*speed("A", 1.5), *speed("B", 2.), *growth()]
     rows += [(f"A: {what}", value, "<=", limit) for what, value, limit in zip(("error in single precision over the loop's", "error in double precision over 1e-12"), rounding(), (2., 1.))]
-    missed = [value > limit if sign == "<=" else value < limit for _, value, sign, limit in rows]
-    for (what, value, sign, limit), bad in zip(rows, missed): print(f"  {what:56} {value:7.2f}  {sign} {limit:g}  {'MISSED' if bad else 'ok'}")
-    if keep: save(rows)
-    sys.exit(any(missed))
+    report("kernels", rows, ("kernels", ("torch", "transformers", "numpy")) if keep else None)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['SMOOTHING', 'NOISES', 'PAC_BAYES', 'COARSE', 'LARGEST', 'WAYS', 'update_of', 'Terms', 'bound_terms', 'Split',
-           'lens_split', 'Scale', 'row_nats', 'Noise', 'tolerated_noise', 'Certificate', 'Certificates', 'certify',
-           'kl_inverse']
+           'lens_split', 'Scale', 'row_nats', 'Noise', 'tolerated_noise', 'Certificate', 'Certificates', 'plain_losses',
+           'certify', 'kl_inverse']
 
-# %% ../nbs/30_probe/bounds.ipynb #e647c534
-import copy, math
+# %% ../nbs/30_probe/bounds.ipynb #3342076b
+import copy, math, warnings
 from dataclasses import dataclass
 import numpy as np, pandas as pd, torch
 import torch.nn.functional as F
@@ -16,12 +16,12 @@ from fastcore.basics import patch
 from .certificates import catoni_bound, check_delta, code_nats, gaussian_kl, held_out_bound, kl_bound, kl_inverse, mcallester_bound, occam_bound, quadratic_bound, sampled_risk, smoothed_range, thiemann_bound
 from .curvature import curvature_along, layer_traces
 from .probe import IGNORED, check_batch, evaluating, first_nonfinite, layer_of, logits_and_labels, n_rows, pick_params, sequence_loss, take
-from .products import in_precision
+from .products import check_generator, in_precision
 
 # %% ../nbs/30_probe/bounds.ipynb #af885346
 _all_ = ["kl_inverse"] # one import for all that is done with bounds
 
-# %% ../nbs/30_probe/bounds.ipynb #891da57b
+# %% ../nbs/30_probe/bounds.ipynb #5d0addbe
 def update_of(
     model0, # the start
     model,  # the end, of the same architecture
@@ -43,7 +43,7 @@ def _as_list(model, batches):
     "Batches on which the loss is defined, and how many rows they have."
     batches = [batches] if hasattr(batches, "items") or isinstance(batches, torch.Tensor) else list(batches)
     if not batches: raise ValueError("the data must hold at least one batch, got none; give a dictionary of tensors or a list of them")
-    for b in batches: check_batch(model, _inputs(b), "loss")
+    for b in batches: n_rows(b); check_batch(model, _inputs(b), "loss")
     device = next(model.parameters()).device
     return [take(b, slice(None), device) for b in batches], sum(map(n_rows, batches))
 
@@ -73,7 +73,7 @@ class Terms:
         return [f"{text}: {names}" for names, text in ((below, "the trace is below 0, so the model is not at a minimum, and the term counts as 0"), (weak, "the trace is less than two standard errors from 0")) if names]
     def __repr__(self): return f"terms of {len(self.frame)} layers, n = {self.n}: {self.total:.3g} ± {self.stderr:.1g} nats/token, along the update {self.total_along:.3g} ({self.over} over rows; a measure, not a certificate)"
 
-# %% ../nbs/30_probe/bounds.ipynb #5a96465e
+# %% ../nbs/30_probe/bounds.ipynb #ae57803c
 def bound_terms(
     model0, model, # start and end
     batches,       # rows on which curvature is measured: a dictionary of tensors or a list of them
@@ -81,7 +81,7 @@ def bound_terms(
     n,             # examples that the model was fine-tuned on, >= 1
     loss_bound,    # B, the largest loss that counts, nats/token, > 0, such as ln(V/0.01), which a loss smoothed by 1 % cannot exceed
     generator,     # torch.Generator of the random vectors
-    over="max",    # "max" over the rows, as in the source, each a product of its own; "mean": of the mean loss, quicker
+    over="max",    # "max" over the rows, as in the source, each with products of its own: over those given, not all there are, and upwards by the estimates' noise; "mean": of the mean loss, quicker
     b=.9,          # in (0, 1): how the empirical loss is weighed against the terms
     num_probes=20, # products a trace, >= 2
     steps=20,      # most products along the update, a layer
@@ -142,7 +142,7 @@ def plot(self:Terms,
     ax.set_title(f"a measure, not a certificate: {self.total:.2g} nats/token in all, {self.total_along:.2g} along the update", loc="left", fontsize=9)
     return ax
 
-# %% ../nbs/30_probe/bounds.ipynb #3a5207a5
+# %% ../nbs/30_probe/bounds.ipynb #a24ebacb
 @dataclass(frozen=True)
 class Split:
     "A measured quantity along a ladder as C·n^−beta + c·n^−3/4: a description, NOT a bound."
@@ -150,7 +150,7 @@ class Split:
     beta:float; beta_stderr:float # in [0, 3/4]
     c:float; c_stderr:float       # nats/token·examples^(3/4)
     slope:float; slope_stderr:float # of one straight line in log-log instead
-    rms:float # relative deviation from the split
+    rms:float; line_rms:float # relative deviation from the split, and from the line
     points:int
 
     @property
@@ -158,13 +158,18 @@ class Split:
         if min(self.C, self.c) <= 1e-6*max(self.C, self.c) or self.beta > .74: return math.nan
         return math.exp(min((math.log(self.c) - math.log(self.C))/(.75 - self.beta), 700.))
     @property
-    def told_apart(self): # whether the data say that there are two parts, and how the first falls
-        return self.crossing == self.crossing and self.beta_stderr < .2
+    def told_apart(self): # whether the data ask for two parts: the split is better than one line by AICc
+        return self.crossing == self.crossing and _aicc(self.rms, self.points, 3) < _aicc(self.line_rms, self.points, 2)
     def __repr__(self):
         two = f"{self.C:.3g}·n^-β + {self.c:.3g}·n^-0.75 with β = {self.beta:.2f} ± {self.beta_stderr:.2g}, equal at n = {self.crossing:.3g}" if self.told_apart else "no two parts that these sizes tell apart"
         return f"{two}; one line: slope {self.slope:.2f} ± {self.slope_stderr:.2g} ({self.points} sizes, split off by {100*self.rms:.2g} % rms)"
 
-# %% ../nbs/30_probe/bounds.ipynb #9919272d
+# %% ../nbs/30_probe/bounds.ipynb #95b703d3
+def _aicc(rms, n, k):
+    "Akaike's criterion for few points, of least squares with k parameters and the noise."
+    k += 1
+    return 2*n*math.log(rms) + 2*k*n/(n - k - 1) if n > k + 1 else math.inf
+
 def lens_split(
     n,      # ladder sizes, (k,), k >= 4
     values, # what was measured there, nats/token, (k,), all > 0
@@ -180,7 +185,8 @@ def lens_split(
     fit = lmfit.minimize(lambda p: (p["C"]*n**-p["beta"] + p["c"]*n**-.75)/values - 1, start)
     error = lambda p: p.stderr if p.stderr is not None else math.nan
     p, s = fit.params, line.params["slope"]
-    return Split(p["C"].value, error(p["C"]), p["beta"].value, error(p["beta"]), p["c"].value, error(p["c"]), s.value, error(s), float(np.sqrt(np.mean(fit.residual**2))), len(n))
+    rms = lambda off: max(float(np.sqrt(np.mean(off**2))), 1e-12)
+    return Split(p["C"].value, error(p["C"]), p["beta"].value, error(p["beta"]), p["c"].value, error(p["c"]), s.value, error(s), rms(fit.residual), rms(line.residual), len(n))
 
 # %% ../nbs/30_probe/bounds.ipynb #24cc6c86
 SMOOTHING = (1e-4, 1e-3, 3e-3, .01, .03, .1) # shares of the uniform distribution that are tried
@@ -217,7 +223,7 @@ def row_nats(
     if (asked.sum(1) > scale._stretch*over).any(): raise ValueError(f"`tokens_per_byte` must hold for every row, got a row with more than {scale.tokens_per_byte:g} tokens a byte; raise it to what the tokenizer can make")
     return np.stack([((-torch.log((1 - a)*p + a/scale.V)*asked).sum(1)/over).cpu().numpy() for a in SMOOTHING], 1)
 
-# %% ../nbs/30_probe/bounds.ipynb #f9691caf
+# %% ../nbs/30_probe/bounds.ipynb #04ce2411
 def _sizes(model0, names):
     "Root mean square of each tensor of the start; of all of them for a tensor that is 0."
     params = {k: p for k, p in model0.named_parameters() if k in names}
@@ -243,7 +249,7 @@ def _some_rows(batches, n, k, generator):
 
 def _seed(generator):
     "A seed from the generator, for draws that are made more than once."
-    if not isinstance(generator, torch.Generator): raise TypeError(f"`generator` must be a torch.Generator, got {type(generator).__name__}; use torch.Generator().manual_seed(0)")
+    check_generator(generator)
     return int(torch.randint(2**31, (1,), generator=generator, device=generator.device))
 
 # %% ../nbs/30_probe/bounds.ipynb #061351f2
@@ -327,7 +333,7 @@ class Certificates:
         below = f"{self.best.guess - self.best.bound:.3f} below guessing" if not self.best.vacuous else "no better than guessing: all are vacuous"
         return "\n".join([*map(repr, self.rows), f"tightest: {self.best.name}, {below}; all hold together with probability {100*(1 - self.delta):g} %"])
 
-# %% ../nbs/30_probe/bounds.ipynb #ee3bb4fa
+# %% ../nbs/30_probe/bounds.ipynb #3def921e
 def _certificate(name, of, risks, emp, complexity, n, delta, scale, guess):
     "The best of the smoothings, of which each has had its share of delta."
     bounds = scale.nats(np.minimum(risks, 1.)) # more than the largest loss there is, no formula needs to say
@@ -346,9 +352,16 @@ def _mean_risks(model, batches, scale):
     if not np.isfinite(nats).all(): raise ValueError(f"`model` must have a finite loss on the data, got NaN or infinity, first in {_where(model, batches)}; look at that layer's weights, or at the inputs")
     return scale.risks(nats).mean(0)
 
+@torch.no_grad()
+def plain_losses(
+    model, batches, # in eval mode; a dictionary of tensors or a list of them
+)->torch.Tensor: # nats per target token, without smoothing, (rows,); exact
+    "The losses that certificates do not speak of, since they have no largest value."
+    return torch.cat([sequence_loss(model, _inputs(take(b, slice(i, i + 64)))) for b in _as_list(model, batches)[0] for i in range(0, n_rows(b), 64)])
+
 def _where(model, batches): return next((k for b in batches if (k := first_nonfinite(sequence_loss, model, _inputs(b)))), "the loss itself")
 
-# %% ../nbs/30_probe/bounds.ipynb #aad7344f
+# %% ../nbs/30_probe/bounds.ipynb #6f395eb4
 NOISES = tuple(2.**(-j/2) for j in range(-4, 26)) # relative sizes of noise: the prior's mixture, and what the posterior is chosen from
 PAC_BAYES = dict(kl=kl_bound, Catoni=catoni_bound, Thiemann=thiemann_bound, quadratic=quadratic_bound, McAllester=mcallester_bound)
 
@@ -363,10 +376,11 @@ def _sampled(noisy, batches, n, noise, draws, scale, generator):
     risks = [scale.risks(row_nats(noisy.draw(noise, generator), _some_rows(batches, n, 32, generator), scale)).mean(0) for _ in range(draws)]
     return np.nan_to_num(np.mean(risks, 0), nan=1.)
 
-def _pac_bayes(model0, model, batches, n, delta, scale, generator, draws, noise, params):
+def _pac_bayes(model0, model, update, batches, n, delta, scale, generator, draws, noise):
     "All five formulas for one posterior."
-    update = update_of(model0, model, params)
-    sizes = _sizes(model0, update)
+    _mean_risks(model, batches, scale) # finite, or said at once
+    sizes, guess = _sizes(model0, update), _guess(model, batches, scale)
+    unit = " × the start's size" if any(p.any() for k, p in model0.named_parameters() if k in update) else "" # a start of zeros has none
     noisy, kls = _Noisy(model, sizes), {s: _divergence(update, sizes, s) for s in (NOISES if noise is None else [noise])}
     seed = _seed(generator) # the search draws apart from what certifies its result
     def rough(s): return mcallester_bound(_sampled(noisy, batches, n, s, 4, scale, torch.Generator().manual_seed(seed)), kls[s], n, delta).min() # the one that tells apart what is far above 1
@@ -374,9 +388,9 @@ def _pac_bayes(model0, model, batches, n, delta, scale, generator, draws, noise,
     each = delta/2/len(SMOOTHING)/len(PAC_BAYES) # half for the draws, half for the formula
     mean = _sampled(noisy, batches, n, noise, draws, scale, generator)
     emp = sampled_risk(mean, draws, delta/2/len(SMOOTHING))
-    return [_certificate(f"PAC-Bayes, {name}", f"the end with noise of {noise:.2g} × the start's size", f(emp, kls[noise], n, each), mean, kls[noise], n, delta, scale, _guess(model, batches, scale)) for name, f in PAC_BAYES.items()]
+    return [_certificate(f"PAC-Bayes, {name}", f"the end with noise of {noise:.2g}{unit}", f(emp, kls[noise], n, each), mean, kls[noise], n, delta, scale, guess) for name, f in PAC_BAYES.items()]
 
-# %% ../nbs/30_probe/bounds.ipynb #29b9b81e
+# %% ../nbs/30_probe/bounds.ipynb #f3fa9e2e
 COARSE, LARGEST = tuple(2.**j for j in range(-3, 3)), 31 # steps over the update's size that are tried; largest whole number
 
 def _rounded(update, coarse):
@@ -389,9 +403,9 @@ def _rounded(update, coarse):
     nats = len(update)*math.log(65) + math.log(LARGEST + 1) + (code_nats(counts) if most else 0.) # 65: exponents −40 to 23, or no step at all
     return {k: w*steps[k] for k, w in whole.items()}, nats
 
-def _compressed(model0, model, batches, n, delta, scale, params):
+def _compressed(model0, model, update, batches, n, delta, scale):
     "The best of the coarsenesses, each with its share of delta."
-    update, rounded, found = update_of(model0, model, params), copy.deepcopy(model), []
+    rounded, found, guess = copy.deepcopy(model), [], _guess(model, batches, scale)
     base, target = dict(model0.named_parameters()), dict(rounded.named_parameters())
     for coarse in COARSE:
         steps, nats = _rounded(update, coarse)
@@ -400,13 +414,13 @@ def _compressed(model0, model, batches, n, delta, scale, params):
             for k, s in steps.items(): target[k].copy_(base[k].to(s.device) + s)
         emp = _mean_risks(rounded, batches, scale)
         risks = occam_bound(emp, nats, n, delta/len(SMOOTHING)/len(COARSE))
-        found.append(_certificate("compression", f"the start and {100*kept:.3g} % of the update's numbers", risks, emp, nats, n, delta, scale, _guess(model, batches, scale)))
+        found.append(_certificate("compression", f"the start and {100*kept:.3g} % of the update's numbers", risks, emp, nats, n, delta, scale, guess))
     return min(found, key=lambda c: c.bound)
 
 # %% ../nbs/30_probe/bounds.ipynb #742185bd
 WAYS = ("held out", "PAC-Bayes", "compression") # of coming to a certificate
 
-# %% ../nbs/30_probe/bounds.ipynb #d2711801
+# %% ../nbs/30_probe/bounds.ipynb #7c164e44
 def certify(
     model0, model, # start and end, of one architecture; for LoRA the same model with its adapters as they were before training
     data,          # the rows that the model was fine-tuned on: a dictionary of tensors as a collator returns it, or a list of them, with `target_bytes` (n,) for unit="byte"
@@ -427,15 +441,14 @@ def certify(
     ways = _check_certify(delta, unit, noise, draws, ways, train, fresh)
     model0, model, each = in_precision(model0), in_precision(model), delta/len(ways)
     with evaluating(model0), evaluating(model):
-        _check_rest(model0, model, update_of(model0, model, params))
+        _check_rest(model0, model, update := update_of(model0, model, params))
         scale, rows = Scale(_vocabulary(model, train), unit, tokens_per_byte), []
-        _mean_risks(model, train, scale) # finite, or said at once
         if "held out" in ways: rows += [_held_out(model, fresh, m, each, scale, candidates)]
-        if "PAC-Bayes" in ways: rows += _pac_bayes(model0, model, train, n, each, scale, generator, draws, noise, params)
-        if "compression" in ways: rows += [_compressed(model0, model, train, n, each, scale, params)]
+        if "PAC-Bayes" in ways: rows += _pac_bayes(model0, model, update, train, n, each, scale, generator, draws, noise)
+        if "compression" in ways: rows += [_compressed(model0, model, update, train, n, each, scale)]
     return Certificates(tuple(rows), delta)
 
-# %% ../nbs/30_probe/bounds.ipynb #e3e4d5ec
+# %% ../nbs/30_probe/bounds.ipynb #67bb3df8
 def _held_out(model, batches, n, delta, scale, candidates):
     "The bound that has seen nothing of the training."
     emp = _mean_risks(model, batches, scale)
@@ -454,13 +467,17 @@ def _check_certify(delta, unit, noise, draws, ways, train, fresh):
     known = {r for b in train for r in _as_keys(b)}
     shared = sum(r in known for b in fresh for r in _as_keys(b))
     if fresh and shared > sum(map(n_rows, fresh))/2: raise ValueError(f"`held_out` must hold rows that were not trained on, got {shared} that are in `data`; draw them apart")
+    if shared: warnings.warn(f"{shared} rows of `held_out` are in `data` too: no harm where both were drawn from one distribution and met by chance, else the held-out bound does not hold", stacklevel=3)
     ways = [w for w in ways if fresh or w != "held out"]
     if not ways: raise ValueError("`held_out` must be given for the held-out bound, got None")
     return ways
 
 def _as_keys(batch):
-    "Rows as something to look up: inputs and labels."
-    return [(tuple(i[i != 0].tolist()), tuple(l[l != IGNORED].tolist())) for i, l in zip(batch["input_ids"].cpu(), batch["labels"].cpu())] if "input_ids" in batch else []
+    "Rows as something to look up: inputs and labels without padding."
+    if "input_ids" not in batch: return []
+    ids, labels = batch["input_ids"].cpu(), batch["labels"].cpu()
+    seen = batch["attention_mask"].cpu().bool() if "attention_mask" in batch else torch.ones_like(ids, dtype=torch.bool)
+    return [(tuple(i[m].tolist()), tuple(l[l != IGNORED].tolist())) for i, m, l in zip(ids, seen, labels)]
 
 def _check_rest(model0, model, update):
     "What is not in the update would come for free: it must not have changed."
@@ -479,7 +496,7 @@ def _vocabulary(model, batches):
     "Tokens among which the model chooses."
     return logits_and_labels(model, _inputs(take(batches[0], slice(0, 1))))[0].shape[-1]
 
-# %% ../nbs/30_probe/bounds.ipynb #7cab6993
+# %% ../nbs/30_probe/bounds.ipynb #653b1dcb
 @patch
 def plot(self:Certificates,
     *,
@@ -495,7 +512,7 @@ def plot(self:Certificates,
     ax.set_yticks(places, f.name, fontsize=8)
     ax.set(xlabel=f"certified loss (nats/{self.best.unit})", xlim=(0, most))
     ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(-.02, -.16), ncols=2)
-    word = "nothing is certified: all bounds are vacuous" if self.best.vacuous else f"{self.best.name}: the true loss is below {self.best.bound:.2f}"
+    word = "nothing is certified: all bounds are vacuous" if self.best.vacuous else f"{self.best.name}: smoothed loss of {self.best.of} below {self.best.bound:.2f}"
     ax.set_title(f"{word}, with probability {100*(1 - self.delta):g} %", loc="left", fontsize=9)
     return ax
 

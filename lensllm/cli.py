@@ -539,7 +539,7 @@ def _texts(path, argument):
 
 def _same_text(row): return " ".join(" ".join(row).split()) # spaces, and where the prompt ends, make no other text
 
-# %% ../nbs/60_use/cli.ipynb #b47227d3
+# %% ../nbs/60_use/cli.ipynb #4d815716
 def _bounds_of(start, end, data, held_out, terms, max_tokens, device, seed, rows, over, unit, **options):
     "Certificates, terms, and what they are of."
     texts, fresh = _texts(data, "DATA"), _texts(held_out, "--held-out") if held_out else []
@@ -554,25 +554,29 @@ def _bounds_of(start, end, data, held_out, terms, max_tokens, device, seed, rows
     fit = dict(max_tokens=_room(model, end, max_tokens), pairs=model.config.is_encoder_decoder)
     batches, unseen, cut = *(_batches(t, tokenizer, unit, fit) for t in (texts, fresh)), _cut_rows(texts + fresh, tokenizer, unit, fit)
     found = certify(model0, model, batches, held_out=unseen or None, generator=generator, unit=unit, params=params, **options)
-    measured = _terms_of(model0, model, _batches(texts[:rows], tokenizer, "token", fit), len(texts), generator, over, params) if terms else None
+    measured, failed = _terms_of(model0, model, _batches(texts[:rows], tokenizer, "token", fit), len(texts), generator, over, params) if terms else (None, None)
     losses = {when: {where: _mean_loss(m, bs) for where, bs in (("data", batches), ("held_out", unseen))} for when, m in (("start", model0), ("end", model))}
     repeated = len(texts) - len({*map(_same_text, texts)}) + len(fresh) - len({*map(_same_text, fresh)})
-    return found, measured, dict(start=start, end=end, data=str(data), rows=len(texts), held_out=len(fresh), repeated=repeated, cut=cut, losses=losses)
+    return found, measured, dict(start=start, end=end, data=str(data), rows=len(texts), held_out=len(fresh), repeated=repeated, cut=cut, losses=losses, doubts=_doubts(repeated, cut, failed, terms and params == "lora"))
 
-# %% ../nbs/60_use/cli.ipynb #8d50ed27
+# %% ../nbs/60_use/cli.ipynb #6f07d465
 def _terms_of(model0, model, batches, n, generator, over, params):
-    "Terms, for a loss that is smoothed by one per cent."
+    "Terms, for a loss that is smoothed by one per cent, and why there are none: what has been certified is not lost with them."
     import math
     from lensllm.bounds import bound_terms
-    return bound_terms(model0, model, batches, n=n, loss_bound=math.log(model.config.vocab_size/.01), generator=generator, over=over, params=params, progress=lambda g: _track(g, "terms"))
+    try: return bound_terms(model0, model, batches, n=n, loss_bound=math.log(model.config.vocab_size/.01), generator=generator, over=over, params=params, progress=lambda g: _track(g, "terms")), None
+    except ValueError as e: return None, str(e)
+
+def _doubts(repeated, cut, failed, adapters):
+    "What to keep in mind, in words."
+    told = {f"{repeated} of the texts are repetitions; certificates suppose independent draws": repeated, f"{cut} of the texts are cut to the longest row, and the certificates speak of what is left; --max-tokens raises it": cut,
+            f"the terms could not be measured: {failed}": failed, "distances and what is along the update count the adapters from zero, since their random start is not known": adapters}
+    return [text for text, so in told.items() if so]
 
 def _mean_loss(model, batches):
     "Mean over rows of their plain loss, nats per target token; None where there are none."
-    import torch
-    from lensllm.probe import sequence_loss
-    if not batches: return None
-    move = lambda b: {k: v.to(model.device) for k, v in b.items() if k != "target_bytes"}
-    with torch.no_grad(): return float(torch.cat([sequence_loss(model, move(b)) for b in batches]).mean())
+    from lensllm.bounds import plain_losses
+    return float(plain_losses(model, batches).mean()) if batches else None
 
 def _batches(texts, tokenizer, unit, fit, size=32):
     "Texts as batches, with the bytes of their targets where these are asked for."
@@ -588,7 +592,7 @@ def _cut_rows(texts, tokenizer, unit, fit):
     if cut and unit == "byte": raise ValueError(f"`--unit byte` needs whole texts, got {cut} that are longer than {fit['max_tokens']} tokens; raise --max-tokens, or leave them out")
     return cut
 
-# %% ../nbs/60_use/cli.ipynb #48f28a50
+# %% ../nbs/60_use/cli.ipynb #cb2176fc
 def _plain(frame): return [{k: None if v in (float("inf"), float("-inf")) else v for k, v in row.items()} for row in frame.to_dict("records")]
 
 def _say_bounds(found, measured, told):
@@ -598,12 +602,11 @@ def _say_bounds(found, measured, told):
     print(f"loss, nats/target token (the end of each text counts as one): START {of('start')}; END {of('end')}")
     shown = found.frame[["name", "of", "bound", "empirical", "complexity", "vacuous"]].replace({"vacuous": {True: "yes", False: "no"}}).rename(columns=dict(name="certificate", complexity="complexity (nats)"))
     _show(shown, f"certificates, nats/{best.unit}, from {told['rows']:,} texts" + (f" and {told['held_out']:,} held out" if told["held_out"] else "") + f"; guessing costs {best.guess:.3f}", {"bound": ".3f", "empirical": ".3f", "complexity (nats)": ",.0f"})
-    print(f"tightest: {best.name}, the true loss of {best.of} is below {best.bound:.3f}, {best.guess - best.bound:.3f} below guessing" if not best.vacuous else "nothing is certified: all bounds are vacuous, no better than guessing")
+    print(f"tightest: {best.name}, the true smoothed loss of {best.of} is below {best.bound:.3f}, {best.guess - best.bound:.3f} below guessing" if not best.vacuous else "nothing is certified: all bounds are vacuous, no better than guessing")
     print(f"all hold together with probability {100*(1 - found.delta):g} %, if the texts are independent draws; they speak of a loss with some guessing mixed in (at most 10 %), since the plain one has no largest value")
     if measured is not None: _say_terms(measured)
     if not told["held_out"]: print("texts that were not trained on usually certify most: --held-out FILE")
-    if told["repeated"]: print(f"doubt: {told['repeated']} of the texts are repetitions; certificates suppose independent draws")
-    if told["cut"]: print(f"doubt: {told['cut']} of the texts are cut to the longest row, and the certificates speak of what is left; --max-tokens raises it")
+    for doubt in told["doubts"]: print(f"doubt: {doubt}")
 
 # %% ../nbs/60_use/cli.ipynb #c7068949
 def _say_terms(measured):

@@ -6,11 +6,11 @@
 __all__ = ['Estimate', 'as_products', 'hvp', 'hessian_trace', 'layer_traces', 'Eigenvalues', 'top_eigenvalues', 'Along',
            'curvature_along', 'Density', 'spectral_density']
 
-# %% ../nbs/30_probe/curvature.ipynb #37d309d7
+# %% ../nbs/30_probe/curvature.ipynb #691687ba
 from dataclasses import dataclass
 import numpy as np, torch
 from fastcore.basics import patch
-from .products import Products
+from .products import Products, check_generator
 
 # %% ../nbs/30_probe/curvature.ipynb #d8f3fa97
 @dataclass(frozen=True)
@@ -42,13 +42,11 @@ def _mean(values, products, method, unit=Estimate.unit):
     values = torch.as_tensor(values, dtype=torch.float64)
     return Estimate(float(values.mean()), float(values.std()/len(values)**.5), len(values), products, method, unit)
 
-# %% ../nbs/30_probe/curvature.ipynb #e286d342
+# %% ../nbs/30_probe/curvature.ipynb #9a3953ce
 class _Matrix:
     "A symmetric matrix that is there, as something to multiply with."
-    def __init__(self, A): self.A, self.P, self.done, self.params = A, len(A), 0, {}
-    def __matmul__(self, v):
-        self.done += 1 if v.ndim == 1 else v.shape[1]
-        return self.A @ v
+    def __init__(self, A): self.A, self.P, self.like = A, len(A), A
+    def __matmul__(self, v): return self.A @ v
 
 def as_products(
     model,        # a model, `Products`, or a symmetric matrix (P, P)
@@ -71,25 +69,21 @@ def hvp(
     "The Hessian of the mean loss times a vector. For many products make `Products` once: they keep the graph."
     return as_products(model, batches, **options) @ v
 
-# %% ../nbs/30_probe/curvature.ipynb #324a22b0
+# %% ../nbs/30_probe/curvature.ipynb #24d814df
 def _like(A, v):
     "A vector where the matrix is, in its precision."
-    like = next(iter(A.params.values())) if A.params else A.A
-    return v.to(like.device, like.dtype)
+    return v.to(A.like.device, A.like.dtype)
 
 def _signs(A, k, generator):
     "k vectors of random signs, (P, k)."
-    _check_generator(generator)
+    check_generator(generator)
     return _like(A, torch.randint(0, 2, (A.P, k), generator=generator, device=generator.device)*2 - 1)
 
 def _spheres(A, k, generator):
     "k random vectors of the same length, (P, k): no two alike, as signs may be."
-    _check_generator(generator)
+    check_generator(generator)
     V = torch.randn(A.P, k, generator=generator, device=generator.device, dtype=torch.float64)
     return _like(A, V*A.P**.5/V.norm(dim=0))
-
-def _check_generator(generator):
-    if not isinstance(generator, torch.Generator): raise TypeError(f"`generator` must be a torch.Generator, got {type(generator).__name__}; use torch.Generator().manual_seed(0)")
 
 # %% ../nbs/30_probe/curvature.ipynb #ef1975bb
 def _hutchinson(A, num_probes, generator, rel_stderr):
@@ -146,7 +140,7 @@ def hessian_trace(
     if method == "hutchinson": return _hutchinson(A, num_probes, generator, rel_stderr)
     return (_xtrace if method == "xtrace" else _hutch_plus)(A, num_probes, generator)
 
-# %% ../nbs/30_probe/curvature.ipynb #15301bbe
+# %% ../nbs/30_probe/curvature.ipynb #7658b403
 def layer_traces(
     model, batches=None, # a model with its batches, or `Products`
     *,
@@ -159,7 +153,7 @@ def layer_traces(
     if num_probes < 2: raise ValueError(f"`num_probes` must be >= 2 for a standard error, got {num_probes}")
     A = as_products(model, batches, params=params, **options)
     if not isinstance(A, Products): raise ValueError("`model` must be a model or `Products`, got a matrix, which has no layers; take its blocks yourself")
-    places = {k: i.to(next(iter(A.params.values())).device) for k, i in A.layers().items()}
+    places = {k: i.to(A.like.device) for k, i in A.layers().items()}
     values = {k: [] for k in places}
     for _ in range(num_probes):
         v = _signs(A, 1, generator)[:, 0]

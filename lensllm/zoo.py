@@ -42,7 +42,7 @@ def load_model(
     except (OSError, ValueError) as e: raise ValueError(f"`MODEL` must be a folder or a name on the hub, of a language model in safetensors without code of its own, got {name}: {str(e).splitlines()[0][:200]}") from None
     return model.eval().to(device), tokenizer
 
-# %% ../nbs/50_tune/zoo.ipynb #82ec27d6
+# %% ../nbs/50_tune/zoo.ipynb #ba65fc8a
 def load_pair(
     start, # the model before: a folder, or a name on the hub
     end,   # after: the same, or a folder with adapters that peft saved
@@ -50,22 +50,24 @@ def load_pair(
     device:str="auto", # as for `pick_device`
 ): # (before, after, tokenizer); with adapters both have them, before with zeros
     "A model before and after fine-tuning, in single precision where they were saved in less."
+    from lensllm.products import in_precision
     model0, tokenizer = _named("START", load_model, start, device=device)
     if not (Path(end).expanduser()/"adapter_config.json").is_file(): model, tokenizer = _named("END", load_model, end, device=device)
     else: model0, model = _adapted(model0, Path(end).expanduser())
-    short = lambda m: m.float() if m.dtype.itemsize < 4 else m
-    return short(model0), short(model), tokenizer
+    return in_precision(model0), in_precision(model), tokenizer
 
 def _named(argument, load, name, **options):
     "What `load` gives; its errors name the argument."
     try: return load(name, **options)
     except ValueError as e: raise ValueError(str(e).replace("`MODEL`", f"`{argument}`")) from None
 
-# %% ../nbs/50_tune/zoo.ipynb #0b4d9f39
+# %% ../nbs/50_tune/zoo.ipynb #92206f7e
 def _adapted(base, folder):
     "The base with adapters of zeros, and with those of the folder."
-    import copy, re, warnings, peft, torch
+    import copy, json, re, warnings, peft, torch
     from safetensors import safe_open
+    init = json.loads((folder/"adapter_config.json").read_text()).get("init_lora_weights", True)
+    if init not in (True, False, "gaussian"): raise ValueError(f"`END` must hold adapters that leave START's own weights alone, got init_lora_weights={init!r}, which changes them; merge the adapter into the model, and give that as END")
     if not (folder/"adapter_model.safetensors").is_file(): raise ValueError(f"`END` must hold its adapters in safetensors, got {folder} without adapter_model.safetensors; save them again with a present peft")
     with safe_open(folder/"adapter_model.safetensors", "pt") as f: odd = [k for k in f.keys() if not re.search(r"\.lora_(A|B|embedding_A|embedding_B)\b", k)]
     if odd: raise ValueError(f"`END` must hold LoRA's matrices and nothing else, whose start would be unknown, got {odd[0]}; merge the adapter into the model, and give that as END")

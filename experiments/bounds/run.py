@@ -25,14 +25,15 @@ CANDIDATES = {  # architecture, sizes, steps of pre-training
     "gpt2-48": ("gpt2", dict(layers=2, width=48, heads=4), 800), "gpt2-48-brief": ("gpt2", dict(layers=2, width=48, heads=4), 100), "gpt2-24": ("gpt2", dict(layers=2, width=24, heads=4), 800),
     "llama-48": ("llama", dict(layers=2, width=48, heads=4), 800), "opt-32": ("opt", dict(layers=2, width=32, heads=4), 400), "neox-48": ("gpt_neox", dict(layers=1, width=48, heads=4), 800)}
 MODULES = ("argparse", "ast", "asyncio.events", "calendar", "cmd", "configparser", "csv", "datetime", "difflib")
+UNSEEN = ("dis", "doctest", "enum", "fractions", "ftplib", "imaplib", "inspect", "ipaddress")  # code that no row is drawn from
 RECIPE = dict(batch=16, pretraining_rate=3e-3, rate=1e-3, passes=8, least_steps=60, checks=8, validation_rows=400, test_rows=8000, measured_rows=64, single_rows=6, loss_bound=math.log(V / .01))
 
 
 def texts():
-    "Prose and code that come with Python, as tensors of ASCII codes."
+    "Prose, code, and code of other modules, all of which come with Python, as tensors of ASCII codes."
     prose = "".join(v for _, v in sorted(pydoc_data.topics.topics.items()))
-    code = "".join(inspect.getsource(import_module(m)) for m in MODULES)
-    return [torch.tensor(list(t.encode("ascii", "replace"))) for t in (prose, code)]
+    code = ["".join(inspect.getsource(import_module(m)) for m in names) for names in (MODULES, UNSEEN)]
+    return [torch.tensor(list(t.encode("ascii", "replace"))) for t in (prose, *code)]
 
 
 def windows(text, n, seed):
@@ -62,15 +63,20 @@ def train(model, rows, steps, rate, seed, valid=None):
     return model.eval(), best[1] if valid else steps
 
 
-def measure(start, end, rows, held_out, test, seed):
-    "All that the bounds say of one run, and the truth."
+def truth(model, **rows):
+    "Mean losses on rows of several kinds, with standard errors."
+    each = {k: losses(model, r) for k, r in rows.items()}
+    return {k: float(v.mean()) for k, v in each.items()} | {f"{k}_se": float(v.std() / len(v)**.5) for k, v in each.items()}
+
+
+def measure(start, end, rows, held_out, seed):
+    "All that the bounds say of one run."
     g, some, n = torch.Generator().manual_seed(seed), take(rows, slice(0, RECIPE["measured_rows"])), n_rows(rows)
     at = dict(n=n, loss_bound=RECIPE["loss_bound"], generator=g)
     terms = bound_terms(start, end, some, over="mean", num_probes=24, **at)
     single = bound_terms(start, end, take(rows, slice(0, RECIPE["single_rows"])), num_probes=10, steps=10, **at)
     certificates, noise = certify(start, end, rows, generator=g, held_out=held_out, draws=50), tolerated_noise(start, end, rows, generator=g, draws=16)
-    true, own = losses(end, test), losses(end, rows)
-    return dict(n=n, test=float(true.mean()), test_se=float(true.std() / len(true)**.5), train=float(own.mean()), train_se=float(own.std() / n**.5), noise=noise.scale, terms=terms.frame.to_dict("list"), single=single.frame.to_dict("list"), certificates=certificates.to_dict())
+    return dict(n=n, noise=noise.scale, terms=terms.frame.to_dict("list"), single=single.frame.to_dict("list"), certificates=certificates.to_dict())
 
 
 def code():
@@ -82,22 +88,23 @@ def code():
 CODE = code()  # as it is read, whatever changes meanwhile
 
 
-def run(name, seed, prose, python):
+def run(name, seed, prose, python, unseen):
     "One candidate's ladder with one seed; the start is the same for all seeds."
-    path, (arch, sizes, steps) = OUT / f"{name}_{seed}.json", CANDIDATES[name]
-    cfg = dict(name=name, arch=arch, sizes=sizes, pretraining_steps=steps, seed=seed, ladder=LADDER, recipe=RECIPE, modules=MODULES, texts=[hashlib.sha256(t.numpy().tobytes()).hexdigest()[:12] for t in (prose, python)])
+    path, (arch, sizes, pretraining) = OUT / f"{name}_{seed}.json", CANDIDATES[name]
+    cfg = dict(name=name, arch=arch, sizes=sizes, pretraining_steps=pretraining, seed=seed, ladder=LADDER, recipe=RECIPE, modules=MODULES, unseen=UNSEEN, texts=[hashlib.sha256(t.numpy().tobytes()).hexdigest()[:12] for t in (prose, python, unseen)])
     old = json.loads(path.read_text()) if path.exists() else {}
     if (old.get("config"), old.get("code")) == (json.loads(json.dumps(cfg)), CODE): return print(f"{name}, seed {seed}: kept")
-    start, _ = train(tiny_model(arch, seed=0, vocab=V, tokens=TOKENS, **sizes), windows(prose, 40_000, 1), steps, RECIPE["pretraining_rate"], 0)
-    test, valid, rows = windows(python, RECIPE["test_rows"], 2), windows(python, RECIPE["validation_rows"], 3), windows(python, LADDER[-1], 100 + seed)
-    zero, ladder = losses(start, test), []
+    start, _ = train(tiny_model(arch, seed=0, vocab=V, tokens=TOKENS, **sizes), windows(prose, 40_000, 1), pretraining, RECIPE["pretraining_rate"], 0)
+    tests = dict(test=windows(python, RECIPE["test_rows"], 2), unseen=windows(unseen, RECIPE["test_rows"], 2))
+    valid, rows, ladder = windows(python, RECIPE["validation_rows"], 3), windows(python, LADDER[-1], 100 + seed), []
     for n in LADDER:
         mine = take(rows, slice(0, n))
-        end, step = train(copy.deepcopy(start), mine, max(RECIPE["least_steps"], RECIPE["passes"] * n // RECIPE["batch"]), RECIPE["rate"], seed, valid)
-        ladder.append(dict(step=step, **measure(start, end, mine, windows(python, n, 200 + seed), test, seed)))
+        steps = max(RECIPE["least_steps"], RECIPE["passes"] * n // RECIPE["batch"])
+        end, step = train(copy.deepcopy(start), mine, steps, RECIPE["rate"], seed, valid)
+        ladder.append(dict(step=step, steps=steps, **truth(end, train=mine, **tests), **measure(start, end, mine, windows(python, n, 200 + seed), seed)))
         print(f"{name}, seed {seed}: n = {n}, test {ladder[-1]['test']:.3f}, step {step}", flush=True)
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True).stdout.strip()
-    record = dict(config=cfg, commit=commit, code=CODE, versions={p: version(p) for p in ("torch", "transformers", "numpy", "scipy")} | dict(python=platform.python_version()), P=sum(p.numel() for p in start.parameters()), zero_shot=float(zero.mean()), zero_shot_se=float(zero.std() / len(zero)**.5), ladder=ladder)
+    record = dict(config=cfg, commit=commit, code=CODE, versions={p: version(p) for p in ("torch", "transformers", "numpy", "scipy")} | dict(python=platform.python_version()), P=sum(p.numel() for p in start.parameters()), zero_shot=truth(start, **tests), ladder=ladder)
     OUT.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as tmp: tmp.write_text(json.dumps(record, indent=1) + "\n")
 
