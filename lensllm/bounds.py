@@ -448,7 +448,7 @@ def certify(
         if "compression" in ways: rows += [_compressed(model0, model, update, train, n, each, scale)]
     return Certificates(tuple(rows), delta)
 
-# %% ../nbs/30_probe/bounds.ipynb #67bb3df8
+# %% ../nbs/30_probe/bounds.ipynb #4bfede05
 def _held_out(model, batches, n, delta, scale, candidates):
     "The bound that has seen nothing of the training."
     emp = _mean_risks(model, batches, scale)
@@ -461,6 +461,7 @@ def _check_certify(delta, unit, noise, draws, ways, train, fresh):
     if unit not in ("token", "byte"): raise ValueError(f"`unit` must be token or byte, got {unit!r}")
     if noise is not None and not noise > 0: raise ValueError(f"`noise` must be > 0, got {noise}")
     if draws < 1: raise ValueError(f"`draws` must be >= 1, got {draws}")
+    if isinstance(ways, str): raise TypeError(f"`ways` must be a list of names, got {ways!r}; take [{ways!r}]")
     odd = [w for w in ways if w not in WAYS]
     if odd: raise ValueError(f"`ways` must be of {', '.join(WAYS)}, got {odd[0]!r}")
     for b in [*train, *fresh] if unit == "byte" else []: _check_bytes(b)
@@ -496,13 +497,14 @@ def _vocabulary(model, batches):
     "Tokens among which the model chooses."
     return logits_and_labels(model, _inputs(take(batches[0], slice(0, 1))))[0].shape[-1]
 
-# %% ../nbs/30_probe/bounds.ipynb #653b1dcb
+# %% ../nbs/30_probe/bounds.ipynb #5e76f789
 @patch
 def plot(self:Certificates,
     *,
     ax=None, # Axes to draw on; new ones when None
 ): # the Axes
     "Each bound as a bar, the loss that it is made from as a dot, and what guessing costs."
+    from matplotlib.transforms import ScaledTranslation
     from lensllm.axes import INK, new_axes, palette
     ax, f = new_axes(size=(6, .9 + .34*len(self.rows))) if ax is None else ax, self.frame.iloc[::-1]
     places, most = np.arange(len(f)), max(f.bound.max(), self.best.guess)*1.02
@@ -511,9 +513,9 @@ def plot(self:Certificates,
     ax.axvline(self.best.guess, color=INK, ls=":", lw=1, label="guessing")
     ax.set_yticks(places, f.name, fontsize=8)
     ax.set(xlabel=f"certified loss (nats/{self.best.unit})", xlim=(0, most))
-    ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(-.02, -.16), ncols=2)
-    word = "nothing is certified: all bounds are vacuous" if self.best.vacuous else f"{self.best.name}: smoothed loss of {self.best.of} below {self.best.bound:.2f}"
-    ax.set_title(f"{word}, with probability {100*(1 - self.delta):g} %", loc="left", fontsize=9)
+    below = ScaledTranslation(0, -.5, ax.figure.dpi_scale_trans) # inches, however few the bars
+    ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=ax.transAxes + below, borderaxespad=0, ncols=2)
+    ax.set_title("nothing is certified: all bounds are vacuous" if self.best.vacuous else f"{self.best.name}: smoothed loss of {self.best.of} below {self.best.bound:.2f}, with probability {100*(1 - self.delta):g} %", loc="left", fontsize=9)
     return ax
 
 @patch

@@ -10,7 +10,7 @@ __all__ = ['CATONI', 'check_delta', 'binary_kl', 'kl_inverse', 'kl_bound', 'mcal
 # %% ../nbs/30_probe/certificates.ipynb #5ecc14cc
 import numpy as np
 
-# %% ../nbs/30_probe/certificates.ipynb #66275b7b
+# %% ../nbs/30_probe/certificates.ipynb #7c11e81b
 def _checked(emp_risk, n, delta, kl=0.):
     "Arrays, once they are what a certificate can be made of."
     emp_risk, n, kl = (np.asarray(v, float) for v in (emp_risk, n, kl))
@@ -24,7 +24,7 @@ def _worst(values, good): return values[~good].flat[0]
 
 def check_delta(delta):
     "Refuse what is no probability of failure."
-    if not 0 < delta < 1: raise ValueError(f"`delta` must lie in (0, 1), got {delta}")
+    if not 0 < delta < 1: raise ValueError(f"`delta` must lie in (0, 1), got {delta}; .05 is usual")
 
 # %% ../nbs/30_probe/certificates.ipynb #39fdbe79
 def binary_kl(

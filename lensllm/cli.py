@@ -448,7 +448,7 @@ def _hush():
     disable_progress_bars(); disable_progress_bar()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
-# %% ../nbs/60_use/cli.ipynb #157ba663
+# %% ../nbs/60_use/cli.ipynb #783857b2
 def _kernel_of(model, data, rows, max_tokens, device, seed, dtype, **options):
     "The kernel, and which texts it is of: their numbers from 1, how many there were, how many were cut."
     from lensllm.corpora import as_batch, count_cut, load_rows
@@ -465,9 +465,11 @@ def _kernel_of(model, data, rows, max_tokens, device, seed, dtype, **options):
     kernel = ntk_gram(lm, as_batch(chosen, tokenizer, **fit), dtype=dtype, seed=seed, progress=lambda groups: _track(groups, "kernel"), **options)
     return kernel, dict(texts=len(texts), picked=[i + 1 for i in picked], cut=count_cut(chosen, tokenizer, **fit))
 
+def _most(lm): return getattr(lm.config, "max_position_embeddings", None) or 1 << 30 # tokens that the model can read
+
 def _room(lm, model, max_tokens):
     "The longest row, within what the model can read."
-    room = getattr(lm.config, "max_position_embeddings", None) or 1 << 30
+    room = _most(lm)
     if max_tokens is not None and max_tokens > room: raise ValueError(f"`--max-tokens` must be <= {room}, what {model} can read, got {max_tokens}")
     return max_tokens or min(128, room)
 
@@ -493,7 +495,7 @@ def _say_kernel(kernel, told):
     if told["cut"]: print(f"doubt: {told['cut']} of the texts are cut to the longest row; --max-tokens raises it, as far as the model reads")
     if told["out"]: print(f"kernel: {told['out']}", file=sys.stderr)
 
-# %% ../nbs/60_use/cli.ipynb #d1d1ae42
+# %% ../nbs/60_use/cli.ipynb #cf1b2c94
 @app.command("bound")
 def bound_command(start:Annotated[str, typer.Argument(metavar="START", help="The model before fine-tuning: a folder that transformers saved, or a name on the hub.")],
     end:Annotated[str, typer.Argument(metavar="END", help="The model after it, of the same architecture; or a folder with LoRA adapters that peft saved.")],
@@ -513,18 +515,19 @@ def bound_command(start:Annotated[str, typer.Argument(metavar="START", help="The
     device:Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, ...")]="auto", json_:_AsJson=False, csv:_AsCsv=False, out:_Out=None, plot:_Plot=None):
     "What the loss of a fine-tuned model on unseen texts can be bounded by: certificates that hold, and terms that only measure."
     _check_formats(json_, csv, out, plot)
-    ways = _check_bound(delta, unit, over, way, held_out)
+    ways = _check_bound(delta, tokens_per_byte, unit, over, way, held_out)
     found, measured, about = _bounds_of(start, end, data, held_out, terms, max_tokens, device, seed, rows, over, delta=delta, candidates=candidates, unit=unit, tokens_per_byte=tokens_per_byte, draws=draws, ways=ways)
     told = about | found.to_dict() | dict(terms=measured and dict(total=measured.total, stderr=measured.stderr, total_along=measured.total_along, over=over, layers=_plain(measured.frame), doubts=measured.doubts))
     if plot: _save_plot(found.plot, plot)
-    if _emit(found.frame, told, json_, csv, out): return
+    if _emit(found.frame.assign(unit=unit, delta=delta), told, json_, csv, out): return
     _say_bounds(found, measured, told)
 
-# %% ../nbs/60_use/cli.ipynb #44d51be0
-def _check_bound(delta, unit, over, way, held_out):
+# %% ../nbs/60_use/cli.ipynb #734662e5
+def _check_bound(delta, tokens_per_byte, unit, over, way, held_out):
     "Refuse what cannot be meant before a model is loaded; the ways to certificates, as they are called in Python."
     from lensllm.certificates import check_delta
     check_delta(delta)
+    if not tokens_per_byte > 0: raise ValueError(f"`--tokens-per-byte` must be > 0, got {tokens_per_byte}; 3 suits most tokenizers")
     for option, value, allowed in (("--unit", unit, ("token", "byte")), ("--over", over, ("max", "mean")), *(("--way", w, ("held-out", "pac-bayes", "compression")) for w in way or ())):
         if value not in allowed: raise ValueError(f"`{option}` must be {' or '.join(allowed)}, got {value!r}")
     if way and "held-out" in way and held_out is None: raise ValueError("`--way held-out` needs texts that were not trained on; give them by --held-out FILE")
@@ -539,27 +542,29 @@ def _texts(path, argument):
 
 def _same_text(row): return " ".join(" ".join(row).split()) # spaces, and where the prompt ends, make no other text
 
-# %% ../nbs/60_use/cli.ipynb #4d815716
+# %% ../nbs/60_use/cli.ipynb #db88a595
 def _bounds_of(start, end, data, held_out, terms, max_tokens, device, seed, rows, over, unit, **options):
     "Certificates, terms, and what they are of."
     texts, fresh = _texts(data, "DATA"), _texts(held_out, "--held-out") if held_out else []
     shared = len({*map(_same_text, texts)} & {*map(_same_text, fresh)})
-    if shared: raise ValueError(f"`--held-out` must share no text with DATA, got {shared} that do; take them out of one of the two")
+    if shared: raise ValueError(f"`--held-out` must share no text with DATA, on which END was trained, got {shared} that do; take them out of --held-out")
     _hush()
     import torch
-    from lensllm.bounds import certify
+    from lensllm.bounds import certify, update_of
     from lensllm.zoo import load_pair
     model0, model, tokenizer = load_pair(start, end, device=device)
     params, generator = "lora" if hasattr(model, "peft_config") else "all", torch.Generator().manual_seed(seed)
     fit = dict(max_tokens=_room(model, end, max_tokens), pairs=model.config.is_encoder_decoder)
     batches, unseen, cut = *(_batches(t, tokenizer, unit, fit) for t in (texts, fresh)), _cut_rows(texts + fresh, tokenizer, unit, fit)
+    update_of(model0, model, params) # which refuses what is no pair
+    losses = {when: {where: _mean_loss(m, bs, f"`{when.upper()}`") for where, bs in (("data", batches), ("held_out", unseen))} for when, m in (("start", model0), ("end", model))}
     found = certify(model0, model, batches, held_out=unseen or None, generator=generator, unit=unit, params=params, **options)
     measured, failed = _terms_of(model0, model, _batches(texts[:rows], tokenizer, "token", fit), len(texts), generator, over, params) if terms else (None, None)
-    losses = {when: {where: _mean_loss(m, bs) for where, bs in (("data", batches), ("held_out", unseen))} for when, m in (("start", model0), ("end", model))}
-    repeated = len(texts) - len({*map(_same_text, texts)}) + len(fresh) - len({*map(_same_text, fresh)})
-    return found, measured, dict(start=start, end=end, data=str(data), rows=len(texts), held_out=len(fresh), repeated=repeated, cut=cut, losses=losses, doubts=_doubts(repeated, cut, failed, terms and params == "lora"))
+    repeated = {name: len(t) - len({*map(_same_text, t)}) for name, t in (("DATA", texts), ("--held-out", fresh))}
+    doubts = [*_doubts_of_texts(repeated, cut, _unwritten(texts + fresh, tokenizer), fit["max_tokens"] < _most(model)), *_doubts_of_models(losses, failed, terms and params == "lora")]
+    return found, measured, dict(start=start, end=end, data=str(data), rows=len(texts), held_out=len(fresh), repeated=sum(repeated.values()), cut=cut, losses=losses, doubts=doubts)
 
-# %% ../nbs/60_use/cli.ipynb #6f07d465
+# %% ../nbs/60_use/cli.ipynb #10c47ec7
 def _terms_of(model0, model, batches, n, generator, over, params):
     "Terms, for a loss that is smoothed by one per cent, and why there are none: what has been certified is not lost with them."
     import math
@@ -567,16 +572,33 @@ def _terms_of(model0, model, batches, n, generator, over, params):
     try: return bound_terms(model0, model, batches, n=n, loss_bound=math.log(model.config.vocab_size/.01), generator=generator, over=over, params=params, progress=lambda g: _track(g, "terms")), None
     except ValueError as e: return None, str(e)
 
-def _doubts(repeated, cut, failed, adapters):
-    "What to keep in mind, in words."
-    told = {f"{repeated} of the texts are repetitions; certificates suppose independent draws": repeated, f"{cut} of the texts are cut to the longest row, and the certificates speak of what is left; --max-tokens raises it": cut,
+# %% ../nbs/60_use/cli.ipynb #8493a5af
+def _doubts_of_texts(repeated, cut, unwritten, more):
+    "What to keep in mind of the texts, in words; `more`: the model could read longer rows."
+    told = {f"{n} of {name}'s texts are repetitions: certificates suppose independent draws, and promise too much where texts were copied": n for name, n in repeated.items()}
+    told |= {f"cut to the longest row: {cut} of the texts; certificates speak of what is left; {'--max-tokens raises it' if more else 'the model reads no more, so that only shorter texts help'}": cut,
+             f"written with the sign for unknown characters: {unwritten} of the targets, which makes them look easy; nats per byte then do not compare tokenizers": unwritten}
+    return [text for text, so in told.items() if so]
+
+def _doubts_of_models(losses, failed, adapters):
+    "What to keep in mind of the models, in words."
+    start, end = losses["start"]["data"], losses["end"]["data"]
+    told = {"START and END answer alike: are they the same weights?": start == end, f"END's loss on DATA, {end:.3f}, is above START's, {start:.3f}: are they in the right order?": end > start,
             f"the terms could not be measured: {failed}": failed, "distances and what is along the update count the adapters from zero, since their random start is not known": adapters}
     return [text for text, so in told.items() if so]
 
-def _mean_loss(model, batches):
+def _unwritten(texts, tokenizer):
+    "How many targets hold what the tokenizer has no sign for."
+    unknown = tokenizer.unk_token_id
+    return 0 if unknown is None else sum(unknown in tokenizer(target, add_special_tokens=False)["input_ids"] for _, target in texts)
+
+# %% ../nbs/60_use/cli.ipynb #37c5554f
+def _mean_loss(model, batches, argument):
     "Mean over rows of their plain loss, nats per target token; None where there are none."
+    import math
     from lensllm.bounds import plain_losses
-    return float(plain_losses(model, batches).mean()) if batches else None
+    if batches and not math.isfinite(loss := float(plain_losses(model, batches).mean())): raise ValueError(f"{argument} must have a finite loss on the texts, got {loss}; look for NaN among its weights")
+    return loss if batches else None
 
 def _batches(texts, tokenizer, unit, fit, size=32):
     "Texts as batches, with the bytes of their targets where these are asked for."
@@ -589,10 +611,10 @@ def _cut_rows(texts, tokenizer, unit, fit):
     "How many texts are shortened; per byte there must be none, whose bytes would be unknown."
     from lensllm.corpora import count_cut
     cut = count_cut(texts, tokenizer, **fit)
-    if cut and unit == "byte": raise ValueError(f"`--unit byte` needs whole texts, got {cut} that are longer than {fit['max_tokens']} tokens; raise --max-tokens, or leave them out")
+    if cut and unit == "byte": raise ValueError(f"`--unit byte` needs whole texts, got {cut} that are longer than {fit['max_tokens']} tokens; raise --max-tokens where the model can read more, or leave them out")
     return cut
 
-# %% ../nbs/60_use/cli.ipynb #cb2176fc
+# %% ../nbs/60_use/cli.ipynb #186ef856
 def _plain(frame): return [{k: None if v in (float("inf"), float("-inf")) else v for k, v in row.items()} for row in frame.to_dict("records")]
 
 def _say_bounds(found, measured, told):
@@ -602,11 +624,12 @@ def _say_bounds(found, measured, told):
     print(f"loss, nats/target token (the end of each text counts as one): START {of('start')}; END {of('end')}")
     shown = found.frame[["name", "of", "bound", "empirical", "complexity", "vacuous"]].replace({"vacuous": {True: "yes", False: "no"}}).rename(columns=dict(name="certificate", complexity="complexity (nats)"))
     _show(shown, f"certificates, nats/{best.unit}, from {told['rows']:,} texts" + (f" and {told['held_out']:,} held out" if told["held_out"] else "") + f"; guessing costs {best.guess:.3f}", {"bound": ".3f", "empirical": ".3f", "complexity (nats)": ",.0f"})
+    if any(found.frame.duplicated("bound") & found.frame.vacuous): print("bounds that are alike, and vacuous, are the largest loss there is with guessing mixed in: they say nothing")
+    for doubt in told["doubts"]: print(f"doubt: {doubt}")
     print(f"tightest: {best.name}, the true smoothed loss of {best.of} is below {best.bound:.3f}, {best.guess - best.bound:.3f} below guessing" if not best.vacuous else "nothing is certified: all bounds are vacuous, no better than guessing")
     print(f"all hold together with probability {100*(1 - found.delta):g} %, if the texts are independent draws; they speak of a loss with some guessing mixed in (at most 10 %), since the plain one has no largest value")
     if measured is not None: _say_terms(measured)
     if not told["held_out"]: print("texts that were not trained on usually certify most: --held-out FILE")
-    for doubt in told["doubts"]: print(f"doubt: {doubt}")
 
 # %% ../nbs/60_use/cli.ipynb #c7068949
 def _say_terms(measured):

@@ -20,7 +20,7 @@ def pick_device(
         return device
     return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
-# %% ../nbs/50_tune/zoo.ipynb #2f1c1d0a
+# %% ../nbs/50_tune/zoo.ipynb #2d7012d4
 def load_model(
     name, # a folder, or a name on the hub
     *,
@@ -28,21 +28,29 @@ def load_model(
 ): # (model in eval mode, its tokenizer)
     "A language model, causal or encoder-decoder, with its tokenizer; safetensors only, no code but transformers'."
     import transformers as tf
-    where = Path(name).expanduser()
-    device = pick_device(device)
-    local = where.exists() or where.is_absolute() or len(where.parts) > 2 or str(name).startswith(".")
-    if local and not where.is_dir(): raise ValueError(f"`MODEL` must be a folder or a name on the hub, got {name}, which is no folder; check the path")
-    if local and not (where/"config.json").is_file(): raise ValueError(f"`MODEL` must be a folder that transformers saved, {name} holds no config.json; give the folder that `save_pretrained` wrote")
+    from safetensors import SafetensorError
+    where, device = Path(name).expanduser(), pick_device(device)
+    local = where.exists() or where.is_absolute() or len(where.parts) > 2 or str(name).startswith(".") or str(name).endswith(("/", "\\"))
+    if local: _check_folder(where, name)
     source = str(where) if local else name # a home folder's sign is not transformers' to read
     try:
         config = tf.AutoConfig.from_pretrained(source, trust_remote_code=False)
         cls = tf.AutoModelForSeq2SeqLM if config.is_encoder_decoder else tf.AutoModelForCausalLM
         model = cls.from_pretrained(source, use_safetensors=True, trust_remote_code=False)
         tokenizer = tf.AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError) as e: raise ValueError(f"`MODEL` must be a folder or a name on the hub, of a language model in safetensors without code of its own, got {name}: {str(e).splitlines()[0][:200]}") from None
+    except (OSError, ValueError, SafetensorError) as e: raise ValueError(f"`MODEL` must be a folder or a name on the hub, of a language model in safetensors without code of its own, got {name}{'' if local else ', which is no folder here'}: {str(e).splitlines()[0][:200]}") from None
     return model.eval().to(device), tokenizer
 
-# %% ../nbs/50_tune/zoo.ipynb #ba65fc8a
+# %% ../nbs/50_tune/zoo.ipynb #1177cec1
+def _check_folder(where, name):
+    "Refuse what is no checkpoint, and say what it is."
+    if not where.is_dir(): raise ValueError(f"`MODEL` must be a folder or a name on the hub, got {name}, which is no folder; check the path")
+    if (where/"adapter_config.json").is_file(): raise ValueError(f"`MODEL` must be a whole model, got {name}, which holds adapters; give the model that they were made for")
+    if not (where/"config.json").is_file(): raise ValueError(f"`MODEL` must be a folder that transformers saved, {name} holds no config.json; give the folder that `save_pretrained` wrote")
+    pickles = sorted(f.name for f in where.glob("*.bin"))
+    if pickles and not list(where.glob("*.safetensors")): raise ValueError(f"`MODEL` must hold its weights in safetensors, {name} has only {pickles[0]}, a pickle, which can run code and is not read; where you trust it, load it with transformers and save it again")
+
+# %% ../nbs/50_tune/zoo.ipynb #ee11eb94
 def load_pair(
     start, # the model before: a folder, or a name on the hub
     end,   # after: the same, or a folder with adapters that peft saved
@@ -52,7 +60,9 @@ def load_pair(
     "A model before and after fine-tuning, in single precision where they were saved in less."
     from lensllm.products import in_precision
     model0, tokenizer = _named("START", load_model, start, device=device)
-    if not (Path(end).expanduser()/"adapter_config.json").is_file(): model, tokenizer = _named("END", load_model, end, device=device)
+    if not (Path(end).expanduser()/"adapter_config.json").is_file():
+        model, own = _named("END", load_model, end, device=device)
+        if own.get_vocab() != tokenizer.get_vocab(): raise ValueError(f"`END` must have START's tokenizer, got one of {len(own)} tokens that is not START's, of {len(tokenizer)}; save START's beside END")
     else: model0, model = _adapted(model0, Path(end).expanduser())
     return in_precision(model0), in_precision(model), tokenizer
 
@@ -61,7 +71,7 @@ def _named(argument, load, name, **options):
     try: return load(name, **options)
     except ValueError as e: raise ValueError(str(e).replace("`MODEL`", f"`{argument}`")) from None
 
-# %% ../nbs/50_tune/zoo.ipynb #92206f7e
+# %% ../nbs/50_tune/zoo.ipynb #6adb0425
 def _adapted(base, folder):
     "The base with adapters of zeros, and with those of the folder."
     import copy, json, re, warnings, peft, torch
@@ -75,7 +85,7 @@ def _adapted(base, folder):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*is_gradient_checkpointing") # between peft and transformers
             after = peft.PeftModel.from_pretrained(base, str(folder)).eval()
-    except (RuntimeError, ValueError, KeyError) as e: raise ValueError(f"`END` must hold adapters that fit START, got {folder}: {str(e).splitlines()[0][:160]}") from None
+    except (RuntimeError, ValueError, KeyError) as e: raise ValueError(f"`END` must hold adapters that fit START, got {folder}: {str(e).splitlines()[-1].strip()[:200]}; give as START the model that they were made for") from None
     before = copy.deepcopy(after)
     with torch.no_grad():
         for k, p in before.named_parameters():
