@@ -39,7 +39,7 @@ BATCH, RATE, HELD_OUT = 4096, 3e-3, 100  # tokens a step, highest rate, rows tha
 
 
 def sources(folder):
-    "Texts by source, without what resembles a shipped test or validation row."
+    "Texts by source, without what resembles or quotes a test or validation row of the shipped tasks."
     held, clean = Held(), {}
     for name in ("headline", "translate", "define"):
         task = load_task(name)
@@ -47,8 +47,8 @@ def sources(folder):
     found = dict(manuals=manuals(folder, PACKAGES[4:6]), german=manuals(folder, PACKAGES[6:], "de"), bible=bible(folder), dictionary=dictionary(folder), examples=examples(folder))
     for name, texts in found.items():
         texts = list(dict.fromkeys(texts))
-        clean[name] = [t for t in texts if not held.resembles(t)]
-        print(f"{name}: {len(texts):,} texts, {len(texts) - len(clean[name])} left out that resemble a test", flush=True)
+        clean[name] = [t for t in texts if not (held.resembles(t) or held.quoted(t))]
+        print(f"{name}: {len(texts):,} texts, {len(texts) - len(clean[name])} left out that resemble or quote a test row", flush=True)
     return clean
 
 
@@ -115,7 +115,7 @@ A small {arch} model ({parameters:,} parameters, {kind}, context {context} token
 
 | | |
 |---|---|
-| texts | {sources}, from Debian packages; what resembles a test or validation row of the shipped tasks is left out |
+| texts | {sources}, from Debian packages; what resembles or quotes a test or validation row of the shipped tasks is left out |
 | tokens seen | {tokens:,} of tokenizer {tokenizer} |
 | recipe | AdamW, rate {rate:g} with cosine decay, {batch} rows of {context} tokens a step, seed {seed} |
 | loss on {held} rows that were held out | {loss:.3f} ± {loss_se:.3f} nats/token |
@@ -141,6 +141,7 @@ def make(name, texts):
 
 if __name__ == "__main__":
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", nargs="*", help="candidates; all when none is named")
     parser.add_argument("--folder", type=Path, default=ROOT / "_debian", help="where packages are kept")

@@ -53,10 +53,9 @@ class Held:
     def add(self, text):
         for s in (own := shingles(text)): self.where.setdefault(s, []).append(len(self.sizes))
         self.sizes.append(len(own))
-    def resembles(self, text):
-        own = shingles(text)
-        shared = Counter(i for s in own for i in self.where.get(s, ()))
-        return any(k / (len(own) + self.sizes[i] - k) >= TWINS for i, k in shared.items())
+    def shared(self, own): return Counter(i for s in own for i in self.where.get(s, ())).items()
+    def resembles(self, text): return any(k / (len(own) + self.sizes[i] - k) >= TWINS for own in (shingles(text),) for i, k in self.shared(own))
+    def quoted(self, text): return any(k >= max(5, TWINS * self.sizes[i]) for i, k in self.shared(shingles(text)))  # half of a text, and at least seven words
 
 
 def without_twins(rows):
