@@ -6,6 +6,8 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 # Other people's curvature, to compare with. Without dependencies: one of them asks for torchvision, whose wheel breaks
 # transformers beside torch for the CPU, and uses none of it.
 ORACLES := curvlinops-for-pytorch PyHessian backpack-for-pytorch einconv einops linear_operator opt-einsum unfoldNd
+# Candidates of the demo: small, with two tokenizers and three architectures.
+DEMO := $(addprefix --candidate ,gpt2-mini-manuals opt-dictionary opt-bible t5-dictionary bart-german bart-manuals)
 META := settings.ini setup.py pyproject.toml constraints.txt
 
 .PHONY: help demo test check notebooks docs wheel lab bench export readme clean
@@ -23,8 +25,9 @@ help: ## list the targets
 	$(PIP) --no-deps $(ORACLES)
 	@touch $@
 
-demo: .venv/installed ## rank 30 real models from curves up to 12,800 examples
+demo: .venv/installed ## rank 30 real models from curves; then fine-tune 6 small ones where it decides, offline
 	$(BIN)/lensllm select flan --budget 12800 --plot demo/flan.png --out demo/flan.csv
+	OMP_NUM_THREADS=1 $(BIN)/lensllm run --out demo/headline --resume --task headline $(DEMO) --target 6400 --budget 25% --workers 2
 
 test: check notebooks docs wheel ## everything: habits, notebooks, site, wheel, pytest
 	$(BIN)/python -m pytest

@@ -182,7 +182,7 @@ def _verdict(ranking, data, truth, within):
     if len(ranking.notes) > 3: lines.append(f"{len(ranking.notes) - 3} further doubts: --json lists them")
     print("\n".join(lines))
 
-# %% ../nbs/60_use/cli.ipynb #aaa593ef
+# %% ../nbs/60_use/cli.ipynb #3390f2cf
 @app.command("plan")
 def plan_command(curves:Annotated[str, typer.Argument(metavar="CURVES", help="A table as for [bold]select[/], or the folder of a study.")], budget:_Money=None, target:_Target=None,
     up_to:Annotated[int, typer.Option("--up-to", metavar="N", parser=_examples, help="Use only runs of the table up to this size. Default: all.")]=None,
@@ -209,6 +209,7 @@ def plan_command(curves:Annotated[str, typer.Argument(metavar="CURVES", help="A 
     _show(runs.assign(share=[f"{100*v:.3f} %" for v in runs.cost_fraction])[["model", "train_size", "share"]], f"{policy} on {data['task']}, for {target:,} examples: {plan.why or 'nothing to run'}", dict(train_size=","))
     _say_plan(data)
 
+# %% ../nbs/60_use/cli.ipynb #35cf3c1d
 def _say_plan(data):
     "Where a study stands, in words."
     p, r = data["p_best"], data["expected_regret"]
@@ -645,9 +646,10 @@ def _say_terms(measured):
     print(f"sum {measured.total:.3g} ± {measured.stderr:.1g}, along the update {measured.total_along:.3g}; to be compared between runs, if at all")
     for doubt in measured.doubts: print(f"doubt: {doubt}")
 
-# %% ../nbs/60_use/cli.ipynb #896725ac
+# %% ../nbs/60_use/cli.ipynb #ae189ca6
 _Dir = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a study, as [bold]lensllm run --out DIR[/] or [bold]lensllm plan DIR --candidate …[/] made it.")]
 
+# %% ../nbs/60_use/cli.ipynb #9bb52a65
 @app.command("run")
 def run_command(out:Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The study's folder: new, or with --resume an old one.")],
     task:Annotated[str, typer.Option("--task", metavar="TASK", help="headline, translate or define (shipped); a file .jsonl, .csv, .tsv, .parquet or .txt; a folder or name for [bold]datasets[/].")]=None,
@@ -656,16 +658,12 @@ def run_command(out:Annotated[Path, typer.Option("--out", "-o", metavar="DIR", h
     budget_size:Annotated[int, typer.Option("--budget-size", metavar="N", parser=_examples, help="Instead: every candidate on every size up to this.")]=None,
     target:Annotated[int, typer.Option("--target", "-t", metavar="N", parser=_examples, help="Training-set size for which the best model is wanted. Default: the largest that the task has rows for.")]=None,
     size:Annotated[list[int], typer.Option("--size", metavar="N", parser=_examples, help="A training-set size that may be run; may be repeated. Default: 100, 200, 400, …")]=None,
-    policy:_Policy="race", seed:Annotated[int, typer.Option("--seed", metavar="N", help="Seed of every run.")]=0,
-    test:Annotated[Path, typer.Option("--test", metavar="FILE", help="Rows to test on. Default: a tenth of the task's, at most 1,000, set apart by content.")]=None,
+    policy:_Policy="race", seed:Annotated[int, typer.Option("--seed", metavar="N", help="Seed of every run.")]=0, test:Annotated[Path, typer.Option("--test", metavar="FILE", help="Rows to test on. Default: a tenth of the task's, at most 1,000, set apart by content.")]=None,
     columns:Annotated[str, typer.Option("--columns", metavar="PROMPT,TARGET", help="Names of the task's columns. Default: prompt,target, or text.")]=None,
-    method:Annotated[str, typer.Option("--method", metavar="NAME", help="full, lora, or last-K: which weights are trained.")]="full",
-    rate:Annotated[float, typer.Option("--rate", metavar="X", help="Highest learning rate. Default: a short probe finds each candidate's.")]=None,
-    passes:Annotated[float, typer.Option("--passes", metavar="N", help="Passes over the training rows, at most.")]=4.,
-    max_tokens:Annotated[int, typer.Option("--max-tokens", metavar="N", min=2, help="Longest row; the rest is cut. Default: 256, or what the model can read.")]=None,
+    method:Annotated[str, typer.Option("--method", metavar="NAME", help="full, lora, or last-K: which weights are trained.")]="full", rate:Annotated[float, typer.Option("--rate", metavar="X", help="Highest learning rate. Default: a short probe finds each candidate's.")]=None,
+    passes:Annotated[float, typer.Option("--passes", metavar="N", help="Passes over the training rows, at most.")]=4., max_tokens:Annotated[int, typer.Option("--max-tokens", metavar="N", min=2, help="Longest row; the rest is cut. Default: 256, or what the model can read.")]=None,
     unit:Annotated[str, typer.Option("--unit", metavar="NAME", help="byte or token: what losses are ranked by. Only bytes compare different tokenizers.")]="byte",
-    workers:Annotated[int, typer.Option("--workers", "-w", metavar="N", min=1, help="Runs at once.")]=1,
-    executor:Annotated[str, typer.Option("--executor", metavar="NAME", help="local, or ray: on a Ray cluster (RAY_ADDRESS, or one that is started here).")]="local",
+    workers:Annotated[int, typer.Option("--workers", "-w", metavar="N", min=1, help="Runs at once.")]=1, executor:Annotated[str, typer.Option("--executor", metavar="NAME", help="local, or ray: on a Ray cluster (RAY_ADDRESS, or one that is started here).")]="local",
     device:Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, ...")]="auto",
     dry_run:Annotated[bool, typer.Option("--dry-run", help="Look at everything, print the plan and its cost, spend nothing.")]=False,
     resume:Annotated[bool, typer.Option("--resume", help="Go on with the study in DIR; begin it where there is none.")]=False, json_:_AsJson=False):
@@ -729,7 +727,7 @@ class _Watch:
         loss = f", test loss {r.test_loss:.4f}" if r.state == "done" else f", {r.reason}" if r.state == "failed" else ""
         print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {r.model} on {r.train_size:,}: {r.state}{loss}", file=self.log, flush=True)
 
-# %% ../nbs/60_use/cli.ipynb #17379b92
+# %% ../nbs/60_use/cli.ipynb #5ee1ed11
 @patch
 def _table(self:_Watch):
     "Candidates by sizes."
@@ -749,6 +747,7 @@ def _cell(self:_Watch, r):
     if r.state == "done": return f"{r.test_loss:.3f}"
     return self.now.get((r.model, r.train_size, r.seed), "…") if r.state == "running" else "failed" if r.state == "failed" else "·"
 
+# %% ../nbs/60_use/cli.ipynb #7296b871
 @patch
 def _eta(self:_Watch, runs):
     "How long what is planned will take, by what was done so far."
@@ -781,7 +780,7 @@ def _finish(study, ranking, as_json):
     for doubt in ranking.doubts: print(f"doubt: {doubt}")
     print(f"choose {ranking.best}; spent {100*study.spent/study.whole:.2f} % of fine-tuning every candidate; report: {path}")
 
-# %% ../nbs/60_use/cli.ipynb #79da10fd
+# %% ../nbs/60_use/cli.ipynb #386c9d4d
 @app.command("status")
 def status_command(folder:_Dir, json_:_AsJson=False, csv:_AsCsv=False):
     "Where a study stands: every run and its state."
@@ -807,6 +806,7 @@ def tell_command(folder:_Dir, model:Annotated[str, typer.Argument(metavar="MODEL
     study.tell(model, train_size, test_loss, seed=seed, test_loss_se=se, reason=failed)
     print(study)
 
+# %% ../nbs/60_use/cli.ipynb #b7248752
 @app.command("report")
 def report_command(folder:_Dir, out:Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where to: .html. Default: report.html in DIR.")]=None):
     "Write a study's report: one HTML file that needs nothing else."
@@ -814,7 +814,7 @@ def report_command(folder:_Dir, out:Annotated[Path, typer.Option("--out", "-o", 
     from lensllm.study import Study
     print(study_report(Study(folder), out or folder/"report.html"))
 
-# %% ../nbs/60_use/cli.ipynb #945f3826
+# %% ../nbs/60_use/cli.ipynb #7aefc398
 @app.command("zoo")
 def zoo_command(json_:_AsJson=False, csv:_AsCsv=False):
     "The shipped candidates: small models to try a study with."
@@ -838,6 +838,7 @@ def _plan_study(folder, candidate, budget, target, policy, as_json, as_csv, out)
     _show(runs.assign(share=[f"{100*v:.3f} %" for v in runs.cost_fraction])[["model", "train_size", "share"]], f"{data['policy']} on {data['task']}, for {data['target']:,} examples: {plan.why or 'nothing to run'}", dict(train_size=","))
     _say_plan(data | dict(budget_fraction=data["budget_fraction"] or 0.))
 
+# %% ../nbs/60_use/cli.ipynb #5724f37e
 def _told(text):
     "A candidate that is trained elsewhere: NAME=PARAMETERS."
     name, _, count = text.rpartition("=")

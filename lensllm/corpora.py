@@ -144,7 +144,7 @@ def _dataset(source, columns):
     try: return {k: _pairs(found[k].to_pandas(), source, columns) for k in ("train", "validation", "test") if k in found}
     except ValueError as e: raise ValueError(f"`task` {e}") from None
 
-# %% ../nbs/50_tune/corpora.ipynb #a829bd3f
+# %% ../nbs/50_tune/corpora.ipynb #85b098fc
 def encode(
     rows,      # (prompt, target) pairs
     tokenizer, # of the model, from transformers
@@ -169,6 +169,7 @@ def collate(
     parts = dict(input_ids=([i for i, _ in encoded], pad), attention_mask=([[1]*len(i) for i, _ in encoded], 0), labels=([l for _, l in encoded], -100))
     return {k: torch.tensor(_padded(*part)) for k, part in parts.items()}
 
+# %% ../nbs/50_tune/corpora.ipynb #bf142e78
 def as_batch(rows, tokenizer, **options)->dict: # arguments as for `encode`, result as of `collate`
     "Rows as a collator would hand them to the model."
     return collate(encode(rows, tokenizer, **options), tokenizer)

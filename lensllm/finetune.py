@@ -18,7 +18,7 @@ from .probe import IGNORED, sequence_loss
 from .products import in_precision
 from .zoo import load_model
 
-# %% ../nbs/50_tune/finetune.ipynb #a21bba61
+# %% ../nbs/50_tune/finetune.ipynb #1eaab22d
 @dataclass(frozen=True)
 class Recipe:
     "How every run of a study is trained."
@@ -33,18 +33,23 @@ class Recipe:
     clip:float=1.         # largest norm of a gradient
     max_tokens:int=None   # longest row; None: 256, or what the model can read
     checks:int=8          # evaluations on validation rows; the best of these states is kept
+    valid_rows:int=200    # how many of these rows
     patience:int=3        # checks without a better one, after which training stops
     precision:str="auto"  # "float32", "bfloat16", or "auto": bfloat16 on a GPU that has it
 
-    def __post_init__(self):
-        if self.method not in ("full", "lora") and not (self.method[:5] == "last-" and self.method[5:].isdigit() and int(self.method[5:])): raise ValueError(f"`method` must be full, lora or last-K, such as last-2, got {self.method!r}")
-        for name in ("rate", "passes", "least_steps", "batch", "rows_at_once", "max_tokens", "checks", "patience", "clip"):
-            value = getattr(self, name)
-            if value is not None and not value > 0: raise ValueError(f"`{name}` must be > 0, got {value}")
-        if self.precision not in ("auto", "float32", "bfloat16"): raise ValueError(f"`precision` must be auto, float32 or bfloat16, got {self.precision!r}")
+    def __post_init__(self): _check_recipe(self)
     def steps(self, n): return max(self.least_steps, math.ceil(self.passes*n/self.batch)) # for n rows, where training is not stopped
 
 RATES = (3e-4, 1e-3, 3e-3) # that a probe tries
+
+# %% ../nbs/50_tune/finetune.ipynb #9077e1be
+def _check_recipe(recipe):
+    "Refuse what cannot be meant."
+    if recipe.method not in ("full", "lora") and not (recipe.method[:5] == "last-" and recipe.method[5:].isdigit() and int(recipe.method[5:])): raise ValueError(f"`method` must be full, lora or last-K, such as last-2, got {recipe.method!r}")
+    for name in ("rate", "passes", "least_steps", "batch", "rows_at_once", "max_tokens", "checks", "valid_rows", "patience", "clip"):
+        value = getattr(recipe, name)
+        if value is not None and not value > 0: raise ValueError(f"`{name}` must be > 0, got {value}")
+    if recipe.precision not in ("auto", "float32", "bfloat16"): raise ValueError(f"`precision` must be auto, float32 or bfloat16, got {recipe.precision!r}")
 
 # %% ../nbs/50_tune/finetune.ipynb #4d0c9614
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class Run:
     recipe:dict; made_with:dict # recipe; versions and device
     def to_dict(self): return asdict(self)
 
-# %% ../nbs/50_tune/finetune.ipynb #c681c890
+# %% ../nbs/50_tune/finetune.ipynb #fc05a7b2
 def ratio(
     a, b, # arrays of the rows' values, (n,); b > 0
 )->tuple: # sum of a over sum of b, and its standard error over rows
@@ -80,7 +85,8 @@ def row_costs(
 )->tuple: # nats, target tokens and bytes of every row, (n,) each; exact
     "What each row's target costs."
     was, order = model.training, sorted(range(len(encoded)), key=lambda i: len(encoded[i][0]))
-    nats, tokens, training = np.zeros(len(encoded)), np.zeros(len(encoded)), model.eval()
+    nats, tokens = np.zeros((2, len(encoded)))
+    model.eval()
     for at in (order[i:i + rows_at_once] for i in range(0, len(order), rows_at_once)): # rows of like length side by side
         batch = _on(model, collate([encoded[i] for i in at], tokenizer))
         tokens[at] = _targets(model, batch).cpu().numpy()
@@ -89,12 +95,13 @@ def row_costs(
     read = lambda labels: tokenizer.decode([t for t in labels if t != IGNORED], skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return nats, tokens, np.array([max(1, len(read(labels).encode())) for _, labels in encoded])
 
+# %% ../nbs/50_tune/finetune.ipynb #52aaec21
 def _on(model, batch): return {k: v.to(model.device) for k, v in batch.items()}
 def _targets(model, batch):
     "How many tokens each row is asked for; a causal model is not asked for its first."
     return (batch["labels"][:, 0 if model.config.is_encoder_decoder else 1:] != IGNORED).sum(1)
 
-# %% ../nbs/50_tune/finetune.ipynb #74ea2e1f
+# %% ../nbs/50_tune/finetune.ipynb #1f4beefb
 def prepared(
     model,       # as `load_model` gives it
     recipe:Recipe,
@@ -117,6 +124,7 @@ def _with_adapters(model, seed):
         torch.manual_seed(seed)
         return peft.get_peft_model(model, peft.LoraConfig(r=8, target_modules="all-linear", fan_in_fan_out=fan, task_type=kind))
 
+# %% ../nbs/50_tune/finetune.ipynb #ba524c66
 def _last(model, k):
     "The last k layers, and whatever comes after them but the embedding."
     stacks = [m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) > 1 and sum(p.numel() for p in m.parameters())]
@@ -145,7 +153,7 @@ class _Loop:
         rising = max(1, round(self.recipe.warmup*self.steps))
         return (step + 1)/rising if step < rising else .5*(1 + math.cos(math.pi*(step - rising)/max(1, self.steps - rising)))
 
-# %% ../nbs/50_tune/finetune.ipynb #1d7e3d36
+# %% ../nbs/50_tune/finetune.ipynb #49517fa6
 @patch
 def _rows(self:_Loop):
     "The rows of this step: a new order for every pass, by seed and pass alone."
@@ -170,6 +178,7 @@ def advance(self:_Loop):
     self.adam.step(); self.adam.zero_grad(); self.schedule.step()
     self.step, self.tokens = self.step + 1, self.tokens + sum(int(b["attention_mask"].sum()) for b in parts) + (whole if self.model.config.is_encoder_decoder else 0)
 
+# %% ../nbs/50_tune/finetune.ipynb #7cdce78b
 @patch
 def check(self:_Loop):
     "Validate, and keep the state if it is the best so far."
@@ -178,7 +187,7 @@ def check(self:_Loop):
     if loss < self.best[0]: self.best = (loss, self.step, [p.detach().clone() for p in self.weights])
     return loss
 
-# %% ../nbs/50_tune/finetune.ipynb #ae01e2c7
+# %% ../nbs/50_tune/finetune.ipynb #8c9edf99
 @patch
 def save(self:_Loop, path):
     "All that is needed to go on."
@@ -196,6 +205,7 @@ def load(self:_Loop, path):
     self.step, self.tokens, self.best = state["step"], state["tokens"], tuple(state["best"])
     torch.set_rng_state(state["random"].cpu())
 
+# %% ../nbs/50_tune/finetune.ipynb #ec6f0e91
 @patch
 def run(self:_Loop, progress, checkpoint, every=60.):
     "Train to the end, or until nothing has become better for a while."
@@ -238,13 +248,13 @@ def finetune(
     if checkpoint: Path(checkpoint).unlink(missing_ok=True)
     return _account(str(model), task, train_size, seed, recipe, loop, costs, parts, cut, at_once, time.monotonic() - t0)
 
-# %% ../nbs/50_tune/finetune.ipynb #d3c598f9
+# %% ../nbs/50_tune/finetune.ipynb #45e137d6
 def _made_ready(model, tokenizer, task, train_size, recipe, seed):
     "The model as the recipe wants it, rows as tokens, and how many of them are cut."
     from lensllm.corpora import count_cut
     room = max_tokens(model, recipe)
     fit = dict(max_tokens=room, pairs=model.config.is_encoder_decoder)
-    rows = dict(train=task.subset(train_size) if train_size else (), valid=task.valid, test=task.test)
+    rows = dict(train=task.subset(train_size) if train_size else (), valid=task.valid[:recipe.valid_rows], test=task.test)
     cut = sum(count_cut(rows[k], tokenizer, **fit) for k in ("train", "test") if rows[k])
     return prepared(model, recipe, seed), {k: encode(v, tokenizer, **fit) for k, v in rows.items()}, cut
 
@@ -257,6 +267,7 @@ def max_tokens(
     if recipe.max_tokens and recipe.max_tokens > most: raise ValueError(f"`max_tokens` must be <= {most}, what the model can read, got {recipe.max_tokens}")
     return recipe.max_tokens or min(256, most)
 
+# %% ../nbs/50_tune/finetune.ipynb #1d13e207
 def _trained(model, tokenizer, parts, recipe, train_size, seed, progress, checkpoint):
     "The loop when it is done; where memory runs out, again with half the rows at once."
     at_once = recipe.rows_at_once or recipe.batch
@@ -290,7 +301,7 @@ def _account(model, task, train_size, seed, recipe, loop, costs, parts, cut, at_
     losses = dict(zip(("test_loss", "test_loss_se", "byte_loss", "byte_loss_se"), (*ratio(nats, tokens), *ratio(nats, size))))
     return Run(model, task.name, train_size, seed, **losses, valid_loss=loop.best[0], step=loop.best[1], steps=loop.step, rate=recipe.rate, n_params=n, trained=trained, tokens=loop.tokens, flop=float(6*n*loop.tokens + 2*n*read), seconds=seconds, cut=cut, rows_at_once=at_once, recipe=asdict(recipe), made_with=made_with)
 
-# %% ../nbs/50_tune/finetune.ipynb #02aacfeb
+# %% ../nbs/50_tune/finetune.ipynb #f8d5d368
 def probe_rate(
     model, # as for `finetune`
     task:Task,
@@ -308,13 +319,13 @@ def probe_rate(
             torch.manual_seed(seed)
             whole, tokenizer = load_model(model, device=device)
             ready, parts, _ = _made_ready(whole, tokenizer, task, n, recipe, seed)
-            loop = _Loop(ready, tokenizer, parts["train"], parts["valid"][:200], replace(recipe, checks=1, patience=10), rate, steps, seed, recipe.rows_at_once or recipe.batch)
+            loop = _Loop(ready, tokenizer, parts["train"], parts["valid"], replace(recipe, checks=1, patience=10), rate, steps, seed, recipe.rows_at_once or recipe.batch)
             try: losses[rate] = loop.run(lambda *_: None, None).best[0]
             except FloatingPointError: pass
     if not losses: raise FloatingPointError(f"`rate` must be given, {model} diverges at all of {', '.join(f'{r:g}' for r in RATES)}; take a lower one")
     return min(losses, key=losses.get)
 
-# %% ../nbs/50_tune/finetune.ipynb #8ef8d9a8
+# %% ../nbs/50_tune/finetune.ipynb #4679640a
 @lru_cache(maxsize=2)
 def _task(source, test, columns): return load_task(source, test=test, columns=columns)
 
@@ -336,6 +347,7 @@ def work(
     except (FloatingPointError, ValueError) as e: return dict(reason=str(e), again=False)
     except (MemoryError, RuntimeError) as e: return dict(reason=f"{type(e).__name__}: {e}", again=True)
 
+# %% ../nbs/50_tune/finetune.ipynb #f871abbf
 def _alive(parent):
     "A progress that stops the work when whoever asked for it is gone."
     def check(step, steps, loss):

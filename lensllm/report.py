@@ -11,24 +11,21 @@ import pandas as pd
 from .axes import new_axes, palette
 from .files import atomic_path
 
-# %% ../nbs/60_use/report.ipynb #733407e8
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+# %% ../nbs/60_use/report.ipynb #51f13697
+PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <title>{{ task }}: {{ choice or "no choice yet" }}</title>
 <style>
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; margin-bottom: .2rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-.lead { font-size: 1.1rem; } .wide { overflow-x: auto; }
+h1 { font-size: 1.6rem; margin-bottom: .2rem; } h2 { font-size: 1.15rem; margin-top: 2rem; } .lead { font-size: 1.1rem; } .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
 th, td { text-align: right; padding: .25rem .7rem; border-bottom: 1px solid #ddd; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; white-space: normal; overflow-wrap: anywhere; }
-td.words { text-align: left; white-space: normal; }
+th:first-child, td:first-child { text-align: left; white-space: normal; overflow-wrap: anywhere; } td.words { text-align: left; white-space: normal; }
 img { max-width: 100%; height: auto; } code { background: #f4f4f4; padding: .1rem .3rem; overflow-wrap: anywhere; }
 @media print { body { margin: 0; max-width: none; font-size: 12px; } h2 { break-after: avoid; } img, tr { break-inside: avoid; } }
-</style></head><body>
-<h1>{{ task }}</h1>
-<p class="lead">{% if choice %}Choose <strong>{{ choice }}</strong> for {{ target }} examples: the best of {{ candidates }} with probability {{ p_best }}, predicted loss {{ predicted }} {{ unit }}.{% else %}No run is done yet.{% endif %}
+</style></head>
+<body><h1>{{ task }}</h1>
+<p class="lead">{% if choice %}Choose <strong>{{ choice }}</strong> for {{ target }} examples: the best of {{ candidates }} with probability {{ p_best }}, predicted loss {{ predicted }} {{ unit }}.{% else %}No choice yet: it needs runs of two candidates.{% endif %}
 {{ runs|length }} runs, {{ spent }} % of what fine-tuning every candidate costs.</p>
 {% for figure in figures %}<h2>{{ figure.title }}</h2><img alt="{{ figure.alt }}" src="data:image/png;base64,{{ figure.png }}">{% endfor %}
 {% macro table(rows, columns) %}<div class="wide"><table><thead><tr>{% for c in columns %}<th>{{ c }}</th>{% endfor %}</tr></thead><tbody>
@@ -40,7 +37,7 @@ img { max-width: 100%; height: auto; } code { background: #f4f4f4; padding: .1re
 </body></html>
 """
 
-# %% ../nbs/60_use/report.ipynb #57884372
+# %% ../nbs/60_use/report.ipynb #2bea2809
 def study_report(
     study, # a `Study`
     path,  # .html
@@ -56,7 +53,7 @@ def _contents(study):
     "All that the page says."
     runs, facts, unit = study.store.runs(), study.facts, f"nats/{study.facts['unit']}"
     made = runs[(runs.state == "done") & (runs.train_size > 0)]
-    ranking = study.ranking() if len(made) else None
+    ranking = study.ranking() if made.model.nunique() > 1 else None
     first = ranking.frame.iloc[0] if ranking else None
     shown = dict(choice=None, p_best=None, predicted=None) if ranking is None else dict(choice=first.model, p_best=_percent(first.p_best), predicted=f"{first.predicted_loss:.3f} ({first.low:.3f} to {first.high:.3f})")
     rows = ranking.frame if ranking else pd.DataFrame(columns=["model", "rank", "predicted_loss", "low", "high", "p_best"])
@@ -81,7 +78,7 @@ def _again(study):
     known = dict(command=study.store.fact("command"), texts=(facts["source"] or {}).get("fingerprint"), seed=facts["seed"], policy=facts["policy"], recipe=", ".join(f"{k}={v}" for k, v in facts["recipe"].items() if v is not None) if facts["source"] else None, versions=", ".join(f"{k} {v}" for k, v in versions.items()))
     return [(k, v) for k, v in known.items() if v not in (None, "")]
 
-# %% ../nbs/60_use/report.ipynb #c8ed267f
+# %% ../nbs/60_use/report.ipynb #556028c6
 def _figures(study, ranking, unit):
     "Curves and where the money went, as pictures in text."
     curves = ranking.plot(ax=new_axes(size=(7.5, 4.2)))
@@ -101,6 +98,7 @@ def _spending(study, ranking):
     ax.invert_yaxis()
     return ax
 
+# %% ../nbs/60_use/report.ipynb #c3096ec2
 def _png(ax):
     "A figure as base64."
     import matplotlib.pyplot as plt

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['MIGRATIONS', 'STATES', 'Store']
 
-# %% ../nbs/50_tune/store.ipynb #bb70c103
-import contextlib, fcntl, hashlib, json, os, sqlite3, time
+# %% ../nbs/50_tune/store.ipynb #5f8a1b7e
+import contextlib, fcntl, hashlib, json, sqlite3, time
 from pathlib import Path
 import pandas as pd
 from fastcore.basics import patch
@@ -65,7 +65,7 @@ def _migrate(self:Store):
             for statement in script.split(";\n"): db.execute(statement)
         db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
-# %% ../nbs/50_tune/store.ipynb #8d8b505e
+# %% ../nbs/50_tune/store.ipynb #53a069ff
 @patch
 def set_fact(self:Store, key, value): # value: anything that JSON can hold
     "Remember something of the study; once said, it stays."
@@ -91,13 +91,14 @@ def add_candidate(self:Store,
     if not n_params or n_params <= 0: raise ValueError(f"`n_params` must be > 0, got {n_params} for {name}; count the model's parameters")
     with _writing(self.db) as db: db.execute("INSERT OR IGNORE INTO candidates VALUES (?, ?, ?, ?, ?)", (name, source, int(n_params), encoder_params, json.dumps(facts)))
 
+# %% ../nbs/50_tune/store.ipynb #9e5c94bd
 @patch
 def candidates(self:Store)->pd.DataFrame: # name as index; source, n_params, encoder_params, facts (dict)
     "All candidates, in the order in which they came."
     frame = pd.read_sql("SELECT * FROM candidates ORDER BY rowid", self.db, index_col="name")
     return frame.assign(facts=frame.facts.map(json.loads))
 
-# %% ../nbs/50_tune/store.ipynb #a65f3e94
+# %% ../nbs/50_tune/store.ipynb #30da5b6c
 @patch
 def plan(self:Store,
     runs, # (model, train_size, seed)
@@ -121,6 +122,7 @@ def claim(self:Store)->tuple: # (model, train_size, seed), or None
             db.execute("UPDATE runs SET state = 'running', attempts = attempts + 1, started = ? WHERE (model, train_size, seed) = (?, ?, ?)", (time.time(), *run))
             return run
 
+# %% ../nbs/50_tune/store.ipynb #bac14d07
 @patch
 def _lock(self:Store, run):
     "The run's lock, or None if a living process holds it."
@@ -134,7 +136,7 @@ def artefact(self:Store, run, suffix):
     "Where a run keeps something while it is made."
     return self.folder/"locks"/f"{hashlib.sha256(json.dumps(run).encode()).hexdigest()[:16]}.{suffix}"
 
-# %% ../nbs/50_tune/store.ipynb #b3618a8e
+# %% ../nbs/50_tune/store.ipynb #31bbd6fb
 @patch
 def done(self:Store,
     run, # (model, train_size, seed)
@@ -152,6 +154,7 @@ def failed(self:Store, run, reason, *, again=False): # again: it may be tried on
     tried = self.db.execute("SELECT attempts FROM runs WHERE (model, train_size, seed) = (?, ?, ?)", run).fetchone()
     self._end(run, "planned" if again and tried and tried[0] < 2 else "failed", reason=str(reason)[:500])
 
+# %% ../nbs/50_tune/store.ipynb #07c5c6a4
 @patch
 def _end(self:Store, run, state, **columns):
     "Enter how a run ended, and let go of it."

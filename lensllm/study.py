@@ -19,7 +19,7 @@ from .select import as_selector
 from .store import Store
 from .zoo import count_params, load_model
 
-# %% ../nbs/50_tune/study.ipynb #00048926
+# %% ../nbs/50_tune/study.ipynb #8d8f36e5
 LADDER = (100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 102400) # sizes, where none are given
 
 def inspect_candidate(
@@ -29,7 +29,7 @@ def inspect_candidate(
     *,
     device="cpu",
     rows=200, # that are looked at
-)->dict: # n_params, encoder_params; tokens (input, target) of a row; cut, share of rows that are shortened
+)->dict: # n_params, encoder_params; tokens (read by the model or its encoder, written by a decoder) of a row; cut, share of rows that are shortened
     "What must be known of a candidate before money is spent on it."
     model, tokenizer = load_model(source, device=device)
     if tokenizer.eos_token_id is None: raise ValueError(f"`candidate` must have a tokenizer with an end token, without which no target ends, got {source}; set eos_token and save the tokenizer again")
@@ -38,17 +38,17 @@ def inspect_candidate(
     cut, read = count_cut(some, tokenizer, **fit)/len(some), encode(some, tokenizer, **fit)
     if cut > .5: raise ValueError(f"`candidate` must be able to read most of the task's rows, {source} cuts {100*cut:.0f} % of them at {fit['max_tokens']} tokens; take shorter texts, a larger --max-tokens, or leave it out")
     n, encoder = count_params(model)
-    return dict(n_params=n, encoder_params=encoder, tokens=[float(np.mean([len(part[k]) for part in read])) for k in (0, 1)], cut=cut)
+    return dict(n_params=n, encoder_params=encoder, tokens=[float(np.mean([len(i) for i, _ in read])), float(np.mean([len(l) for _, l in read])) if encoder else 0.], cut=cut)
 
 def name_of(source): # of a candidate: the last part of its folder, or its name on the hub
     "What a candidate is called."
     path = Path(str(source)).expanduser()
     return path.resolve().name if path.is_dir() else str(source).rstrip("/")
 
-# %% ../nbs/50_tune/study.ipynb #fa94841c
+# %% ../nbs/50_tune/study.ipynb #77353e8d
 def run_price(
     n_params, encoder_params, # of the candidate
-    tokens,   # (input, target) of a row
+    tokens,   # (read, written) of a row, as `inspect_candidate` counts
     recipe:Recipe,
     n,        # rows to train on, > 0
     others,   # (validation, test) rows
@@ -78,7 +78,7 @@ class Study:
         states = self.store.runs().state.value_counts()
         return f"study of {len(self.prices)} candidates on {self.facts['task']} for {self.facts['target']:,} examples, {self.facts['policy']}: " + (", ".join(f"{n} {s}" for s, n in states.items()) or "nothing run yet")
 
-# %% ../nbs/50_tune/study.ipynb #5040d0e1
+# %% ../nbs/50_tune/study.ipynb #b4b4d1f2
 def new_study(
     folder, # new or empty, or that of the same study
     *,
@@ -89,12 +89,12 @@ def new_study(
     budget_size=None, # largest size, where all candidates are run up to it
     target=None,    # training-set size that the choice is for; the largest of the ladder when None
     sizes=None,     # training-set sizes that can be run
-    seed=0, recipe:Recipe=Recipe(),
+    seed=0, recipe=None, # a `Recipe`; the usual one when None
     unit=None,      # "byte" or "token" that losses are ranked by; bytes where candidates are loaded, tokens where they are told of
     test=None, columns=None, # as for `load_task`
 )->Study:
     "Set a study up: everything is looked at, and nothing is spent."
-    elsewhere = isinstance(candidates, dict)
+    elsewhere, recipe = isinstance(candidates, dict), recipe or Recipe()
     loaded = None if elsewhere else load_task(task, test=test, columns=columns)
     sizes, target = _ladder(sizes, target or budget_size, loaded)
     if budget_size: policy, budget = "all", None
@@ -105,7 +105,7 @@ def new_study(
                  source=None if elsewhere else dict(task=_absolute(task), test=test and _absolute(test), columns=columns and list(columns), fingerprint=loaded.fingerprint))
     return _entered(folder, facts, known)
 
-# %% ../nbs/50_tune/study.ipynb #9eba0d5c
+# %% ../nbs/50_tune/study.ipynb #8a4a88f9
 def _ladder(sizes, target, task):
     "Sizes up to the target, which is one of them."
     top = len(task.train) if task else math.inf
@@ -121,7 +121,7 @@ def _loaded_candidates(candidates, task, recipe, sizes):
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice: raise ValueError(f"`candidate` must be given once each, got {twice[0]} twice; rename one of the folders")
     known = {n: dict(source=_absolute(c), **inspect_candidate(c, task, recipe)) for n, c in zip(names, candidates)}
-    for k in known.values(): k["prices"] = [run_price(k["n_params"], k["encoder_params"], k["tokens"], recipe, s, (len(task.valid), len(task.test))) for s in sizes]
+    for k in known.values(): k["prices"] = [run_price(k["n_params"], k["encoder_params"], k["tokens"], recipe, s, (min(recipe.valid_rows, len(task.valid)), len(task.test))) for s in sizes]
     return known
 
 def _told_candidates(candidates, sizes):
@@ -130,6 +130,7 @@ def _told_candidates(candidates, sizes):
 
 def _absolute(source): return str(Path(source).expanduser().resolve()) if Path(str(source)).expanduser().exists() else str(source)
 
+# %% ../nbs/50_tune/study.ipynb #3c16a169
 def _check_budget(known, budget, budget_size, sizes):
     "Refuse no candidates, and a budget that covers nothing."
     if not known: raise ValueError("`candidate` must name at least one model, got none; `lensllm zoo` lists those that are shipped")
@@ -153,7 +154,7 @@ def _entered(folder, facts, known):
 
 def json_safe(v): return json.loads(json.dumps(v))
 
-# %% ../nbs/50_tune/study.ipynb #642870f3
+# %% ../nbs/50_tune/study.ipynb #1a369497
 @patch
 def ask(self:Study)->Plan: # runs that exist already are not proposed; empty when done, and says why
     "What to run now: what is planned and not done, or else what the policy proposes for the money that is left."
@@ -177,11 +178,13 @@ def whole(self:Study): return float(self.prices[self.facts["target"]].sum()) # F
 @patch(as_prop=True)
 def spent(self:Study): return float(self.store.runs().price.fillna(0.).sum()) # FLOP, what is planned included
 
+# %% ../nbs/50_tune/study.ipynb #99ba9b7f
 @patch
 def choice(self:Study): # a candidate, or None
     "The candidate with the lowest expected loss by now."
     curves = self.store.curves()
-    return None if curves is None or not (curves.frame.train_size > 0).any() else self.ranking().frame.model.iloc[0]
+    if curves is None or not (curves.frame.train_size > 0).any(): return None
+    return self.ranking().best if len(curves.models) > 1 else curves.models[0]
 
 @patch
 def tell(self:Study,
@@ -197,6 +200,7 @@ def tell(self:Study,
     if test_loss is None: self.store.failed(run, reason or "told to have failed")
     else: self.store.done(run, test_loss, test_loss_se=test_loss_se)
 
+# %% ../nbs/50_tune/study.ipynb #17c6266d
 @patch
 def ranking(self:Study, **options): # a `Ranking`; options of the posterior
     "What is believed of all candidates now."
@@ -213,7 +217,7 @@ def _spec(self:Study, run, device):
     recipe = self.facts["recipe"] | (dict(rate=rate) if rate else {})
     return dict(model=self.store.candidates().source[model], task=source, train_size=train_size, seed=seed, recipe=recipe, device=device, checkpoint=str(self.store.artefact(run, "pt")))
 
-# %% ../nbs/50_tune/study.ipynb #7d18fb69
+# %% ../nbs/50_tune/study.ipynb #e95420ef
 @patch
 def run(self:Study,
     *,
@@ -221,7 +225,7 @@ def run(self:Study,
     workers=1,        # runs at once
     device="auto",    # as for `pick_device`
     progress=None,    # called with the study after each change, and with (run, step, steps, loss) while a run is made here
-)->"Ranking": # what is believed at the end
+): # a `Ranking`: what is believed at the end
     "Ask, run, tell, until there is nothing left to run; begun again it goes on where it was."
     if self.facts["source"] is None: raise ValueError("`candidates` must be models that can be loaded, got names whose runs are told; use ask and tell")
     _check_task(self.facts)
@@ -240,6 +244,7 @@ def _check_task(facts):
     now = task_of(source).fingerprint
     if now != source["fingerprint"]: raise ValueError(f"`task` must hold the texts that the study began with, got others in {source['task']}; put them back, or begin a new study")
 
+# %% ../nbs/50_tune/study.ipynb #2e3fb143
 @patch
 def _work_off(self:Study, pool, workers, device, report):
     "Make the planned runs, as many at once as there are workers; wait for those of other processes."
@@ -264,7 +269,7 @@ def _enter(self:Study, run, record):
     unit = "test_loss" if self.facts["unit"] == "token" else "byte_loss"
     self.store.done(run, record[unit], test_loss_se=record[f"{unit}_se"], result=record)
 
-# %% ../nbs/50_tune/study.ipynb #bafa57f7
+# %% ../nbs/50_tune/study.ipynb #625ee24f
 class _Here:
     "One run at a time, in this process."
     def __enter__(self): return self
@@ -273,13 +278,15 @@ class _Here:
     def ready(self, busy): return list(busy)
     def result(self, record): return record
 
+# %% ../nbs/50_tune/study.ipynb #82a4fc62
 class _Beside:
     "Processes beside this one; one that dies loses its run, no more."
     def __init__(self, workers): self.workers = workers
     def __enter__(self):
         import multiprocessing
         from concurrent.futures import ProcessPoolExecutor
-        self.pool = ProcessPoolExecutor(self.workers, mp_context=multiprocessing.get_context("spawn"))
+        from transformers.utils.logging import disable_progress_bar
+        self.pool = ProcessPoolExecutor(self.workers, mp_context=multiprocessing.get_context("spawn"), initializer=disable_progress_bar)
         return self
     def __exit__(self, *_): self.pool.shutdown(wait=False, cancel_futures=True)
     def submit(self, spec, progress): return self.pool.submit(work, spec)
