@@ -56,6 +56,7 @@ bench: .venv/installed-dev ## ratios of speed, each against a peer in the same r
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/allocate.py
 	$(BIN)/python benchmarks/ntk.py
 	$(BIN)/python benchmarks/curvature.py
+	$(BIN)/python benchmarks/finetune.py
 
 export: .venv/installed-dev ## notebooks to package: clean, export, README
 	$(BIN)/nbdev-clean

@@ -436,7 +436,7 @@ def ntk_command(model:Annotated[str, typer.Argument(metavar="MODEL", help="A fol
     else: _say_kernel(kernel, told)
     if plot: _save_plot(lambda: _portrait(kernel), out.with_suffix(".png"))
 
-# %% ../nbs/60_use/cli.ipynb #cb62ff91
+# %% ../nbs/60_use/cli.ipynb #6bde1289
 def _check_kernel(out, plot, dtype):
     "Refuse what could not be written or computed before a model is loaded."
     import os
@@ -446,9 +446,9 @@ def _check_kernel(out, plot, dtype):
     if out.suffix != ".npz": raise ValueError(f"`--out` must end in .npz, got {out.name}")
     if out.is_dir() or not os.access(out.absolute().parent, os.W_OK): raise ValueError(f"`--out` must be a file in a folder that can be written, got {out}")
 
-def _hush():
-    "No bars and no retries of other libraries where nobody watches."
-    if sys.stderr.isatty(): return
+def _hush(always=False):
+    "No bars and no retries of other libraries where nobody watches, or where a table of our own is."
+    if sys.stderr.isatty() and not always: return
     import logging
     from huggingface_hub.utils import disable_progress_bars
     from transformers.utils.logging import disable_progress_bar
@@ -649,7 +649,7 @@ def _say_terms(measured):
 # %% ../nbs/60_use/cli.ipynb #ae189ca6
 _Dir = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a study, as [bold]lensllm run --out DIR[/] or [bold]lensllm plan DIR --candidate …[/] made it.")]
 
-# %% ../nbs/60_use/cli.ipynb #9bb52a65
+# %% ../nbs/60_use/cli.ipynb #2e73d069
 @app.command("run")
 def run_command(out:Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The study's folder: new, or with --resume an old one.")],
     task:Annotated[str, typer.Option("--task", metavar="TASK", help="headline, translate or define (shipped); a file .jsonl, .csv, .tsv, .parquet or .txt; a folder or name for [bold]datasets[/].")]=None,
@@ -668,7 +668,7 @@ def run_command(out:Annotated[Path, typer.Option("--out", "-o", metavar="DIR", h
     dry_run:Annotated[bool, typer.Option("--dry-run", help="Look at everything, print the plan and its cost, spend nothing.")]=False,
     resume:Annotated[bool, typer.Option("--resume", help="Go on with the study in DIR; begin it where there is none.")]=False, json_:_AsJson=False):
     "Fine-tune candidates on growing parts of a task, where it decides; end with a ranking and a report."
-    _hush()
+    _hush(always=True)
     study = _study_for(out, dry_run, resume, task, candidate, budget, budget_size, target, size, policy, seed, test, columns, unit, dict(method=method, rate=rate, passes=passes, max_tokens=max_tokens))
     if dry_run: return _say_forecast(study, json_)
     study.store.set_fact("command", "lensllm " + " ".join(map(shlex.quote, sys.argv[1:])))

@@ -11,7 +11,7 @@ import pandas as pd
 from .axes import new_axes, palette
 from .files import atomic_path
 
-# %% ../nbs/60_use/report.ipynb #51f13697
+# %% ../nbs/60_use/report.ipynb #084805ef
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <title>{{ task }}: {{ choice or "no choice yet" }}</title>
@@ -25,8 +25,7 @@ img { max-width: 100%; height: auto; } code { background: #f4f4f4; padding: .1re
 @media print { body { margin: 0; max-width: none; font-size: 12px; } h2 { break-after: avoid; } img, tr { break-inside: avoid; } }
 </style></head>
 <body><h1>{{ task }}</h1>
-<p class="lead">{% if choice %}Choose <strong>{{ choice }}</strong> for {{ target }} examples: the best of {{ candidates }} with probability {{ p_best }}, predicted loss {{ predicted }} {{ unit }}.{% else %}No choice yet: it needs runs of two candidates.{% endif %}
-{{ runs|length }} runs, {{ spent }} % of what fine-tuning every candidate costs.</p>
+<p class="lead">{% if choice %}Choose <strong>{{ choice }}</strong> for {{ target }} examples: the best of {{ candidates }} with probability {{ p_best }}, predicted loss {{ predicted }} {{ unit }}.{% else %}No choice yet: it needs runs of two candidates.{% endif %} {{ runs|length }} runs, {{ spent }} % of what fine-tuning every candidate costs.</p>
 {% for figure in figures %}<h2>{{ figure.title }}</h2><img alt="{{ figure.alt }}" src="data:image/png;base64,{{ figure.png }}">{% endfor %}
 {% macro table(rows, columns) %}<div class="wide"><table><thead><tr>{% for c in columns %}<th>{{ c }}</th>{% endfor %}</tr></thead><tbody>
 {% for row in rows %}<tr>{% for cell in row %}<td{% if cell is string and cell|length > 30 and not loop.first %} class="words"{% endif %}>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</tbody></table></div>{% endmacro %}
