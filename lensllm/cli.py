@@ -700,7 +700,7 @@ def _check_room(out):
     if not parent.is_dir() or not os.access(parent, os.W_OK): raise ValueError(f"`--out` must be a folder that can be written to, got {out}")
     if (free := shutil.disk_usage(parent).free) < 50e6: raise ValueError(f"`--out` must be on a disk with at least 50 MB free, {out} has {free/1e6:.0f} MB; make room, or take another folder")
 
-# %% ../nbs/60_use/cli.ipynb #ad9dda87
+# %% ../nbs/60_use/cli.ipynb #90a485e4
 class _Watch:
     "Progress: a live table on a terminal, silence elsewhere; what happens is kept in study.log in the folder."
     def __init__(self, study): self.study, self.said, self.now, self.live = study, set(), {}, None
@@ -716,7 +716,7 @@ class _Watch:
         if self.live: self.live.__exit__(*why)
         self.log.close()
     def __call__(self, study, run=None, step=None, steps=None, loss=None):
-        if run: self.now[run] = f"{100*step//steps} %, {loss:.3f}"
+        if run: self.now[run] = f"{100*step//steps} %"
         for r in study.store.runs().itertuples(): self._note(r)
         if self.live: self.live.update(self._table())
 
@@ -727,20 +727,21 @@ class _Watch:
         loss = f", test loss {r.test_loss:.4f}" if r.state == "done" else f", {r.reason}" if r.state == "failed" else ""
         print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {r.model} on {r.train_size:,}: {r.state}{loss}", file=self.log, flush=True)
 
-# %% ../nbs/60_use/cli.ipynb #5ee1ed11
+# %% ../nbs/60_use/cli.ipynb #defbc092
 @patch
 def _table(self:_Watch):
     "Candidates by sizes."
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
     runs, study = self.study.store.runs(), self.study
     done, every = runs[runs.state == "done"].price.fillna(0).sum(), max(study.spent, 1e-9)
-    table = Table(title=f"{study.facts['task']}, {study.facts['policy']}: {100*study.spent/study.whole:.2f} % of full tuning, {100*done/every:.0f} % of that done{self._eta(runs)}", title_justify="left")
+    title, table = f"{study.facts['task']}, {study.facts['policy']}: {100*study.spent/study.whole:.2f} % of full tuning, {100*done/every:.0f} % of that done{self._eta(runs)}; test loss, nats/{study.facts['unit']}", Table()
     sizes = sorted(runs.train_size.unique())
     for head in ("model", *(f"{s:,}" for s in sizes)): table.add_column(head, justify="left" if head == "model" else "right")
     cells = {(r.model, r.train_size): self._cell(r) for r in runs.itertuples()}
     for m in study.prices.index: table.add_row(Text(m), *(Text(cells.get((m, s), "")) for s in sizes))
-    return table
+    return Group(Text(title), table)
 
 @patch
 def _cell(self:_Watch, r):

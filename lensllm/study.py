@@ -78,7 +78,7 @@ class Study:
         states = self.store.runs().state.value_counts()
         return f"study of {len(self.prices)} candidates on {self.facts['task']} for {self.facts['target']:,} examples, {self.facts['policy']}: " + (", ".join(f"{n} {s}" for s, n in states.items()) or "nothing run yet")
 
-# %% ../nbs/50_tune/study.ipynb #b4b4d1f2
+# %% ../nbs/50_tune/study.ipynb #50e59d82
 def new_study(
     folder, # new or empty, or that of the same study
     *,
@@ -96,7 +96,7 @@ def new_study(
     "Set a study up: everything is looked at, and nothing is spent."
     elsewhere, recipe = isinstance(candidates, dict), recipe or Recipe()
     loaded = None if elsewhere else load_task(task, test=test, columns=columns)
-    sizes, target = _ladder(sizes, target or budget_size, loaded)
+    sizes, target = _ladder(sizes, target, loaded)
     if budget_size: policy, budget = "all", None
     if policy != "all": as_policy(policy)
     known = _told_candidates(candidates, sizes) if elsewhere else _loaded_candidates(candidates, loaded, recipe, sizes)
@@ -130,11 +130,11 @@ def _told_candidates(candidates, sizes):
 
 def _absolute(source): return str(Path(source).expanduser().resolve()) if Path(str(source)).expanduser().exists() else str(source)
 
-# %% ../nbs/50_tune/study.ipynb #3c16a169
+# %% ../nbs/50_tune/study.ipynb #9c541035
 def _check_budget(known, budget, budget_size, sizes):
     "Refuse no candidates, and a budget that covers nothing."
     if not known: raise ValueError("`candidate` must name at least one model, got none; `lensllm zoo` lists those that are shipped")
-    if budget_size and budget_size < sizes[0]: raise ValueError(f"`budget_size` must be at least {sizes[0]}, the smallest size, got {budget_size}")
+    if budget_size and not sizes[0] <= budget_size <= sizes[-1]: raise ValueError(f"`budget_size` must lie between {sizes[0]:,}, the smallest size, and the target, {sizes[-1]:,}, got {budget_size:,}")
     if budget is None: return
     whole, least = sum(k["prices"][-1] for k in known.values()), min(k["prices"][0] for k in known.values())
     if not 0 < budget < math.inf: raise ValueError(f"`budget` must be a share > 0 of full fine-tuning, got {budget}; 0.02 is two per cent")
