@@ -2,6 +2,7 @@
 import os
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -41,27 +42,37 @@ def test_killed_at_random_moments(folder):
     moments, known, kills = random.Random(0), {}, 0
     for i in range(20):
         name = f"killed{i // 5}"  # five times each, so that the kills meet studies at all ages
-        process = subprocess.Popen(command(folder, name), env=ENV)
-        time.sleep(moments.uniform(3, 8))
+        before, process = attempts(folder / name), subprocess.Popen(command(folder, name), env=ENV)
+        while i % 5 and process.poll() is None and attempts(folder / name) == before: time.sleep(.05)  # one in five is killed while it starts
+        time.sleep(moments.uniform(0, 1.5 if i % 5 else 6))
         kills += process.poll() is None
         process.kill()
         process.wait()
-        if (folder / name / "study.db").is_file():
-            now = done_runs(folder / name)
-            assert known.get(name, set()) <= now  # what was done stays done
-            known[name] = now
+        now = done_runs(folder / name)
+        assert known.get(name, set()) <= now  # what was done stays done
+        known[name] = now
     for i in range(4):
         subprocess.run(command(folder, f"killed{i}"), check=True, env=ENV)
         same_as_whole(folder, f"killed{i}")
+        assert known[f"killed{i}"] <= done_runs(folder / f"killed{i}")
     assert kills >= 10 and any(0 < len(k) < 2 * len(sums.SIZES) for k in known.values())
 
 
-def done_runs(folder):
-    from lensllm.store import Store
-    store = Store(folder)
-    runs = store.runs()
-    store.close()
-    return set(map(tuple, runs[runs.state == "done"][["model", "train_size", "test_loss", "ended"]].to_numpy()))
+def attempts(folder):
+    "How many runs were begun so far."
+    return sum(r[0] for r in rows(folder, "SELECT attempts FROM runs"))
+
+
+def rows(folder, query):
+    "What a study's database holds, looked at from outside."
+    if not (folder / "study.db").is_file(): return []
+    db = sqlite3.connect(folder / "study.db", timeout=60)
+    try: return db.execute(query).fetchall()
+    except sqlite3.OperationalError: return []  # killed before its tables were made
+    finally: db.close()
+
+
+def done_runs(folder): return set(rows(folder, "SELECT model, train_size, test_loss, ended FROM runs WHERE state = 'done'"))
 
 
 def test_two_at_once(folder):
