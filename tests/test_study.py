@@ -44,7 +44,7 @@ def test_killed_at_random_moments(folder):
         name = f"killed{i // 5}"  # five times each, so that the kills meet studies at all ages
         before, process = attempts(folder / name), subprocess.Popen(command(folder, name), env=ENV)
         while i % 5 and process.poll() is None and attempts(folder / name) == before: time.sleep(.05)  # one in five is killed while it starts
-        time.sleep(moments.uniform(0, 1.5 if i % 5 else 6))
+        time.sleep(moments.uniform(0, .6 if i % 5 else 4))
         kills += process.poll() is None
         process.kill()
         process.wait()
