@@ -182,7 +182,7 @@ def _verdict(ranking, data, truth, within):
     if len(ranking.notes) > 3: lines.append(f"{len(ranking.notes) - 3} further doubts: --json lists them")
     print("\n".join(lines))
 
-# %% ../nbs/60_use/cli.ipynb #3390f2cf
+# %% ../nbs/60_use/cli.ipynb #8bd2baac
 @app.command("plan")
 def plan_command(curves:Annotated[str, typer.Argument(metavar="CURVES", help="A table as for [bold]select[/], or the folder of a study.")], budget:_Money=None, target:_Target=None,
     up_to:Annotated[int, typer.Option("--up-to", metavar="N", parser=_examples, help="Use only runs of the table up to this size. Default: all.")]=None,
@@ -194,19 +194,31 @@ def plan_command(curves:Annotated[str, typer.Argument(metavar="CURVES", help="A 
     _check_formats(json_, csv, out)
     if candidate or (Path(curves)/"study.db").is_file(): return _plan_study(Path(curves), candidate, budget, target, policy, json_, csv, out)
     if budget is None: raise ValueError("`--budget` must be given for a table; 2% is a good beginning")
-    import pandas as pd
     from lensllm.allocate import as_policy
     cs = _load(curves, task)
     seen, target = cs.up_to(up_to) if up_to is not None else cs, target or cs.sizes[-1]
     price, share, spent = _purse(cs, seen, budget, target, costs)
     whole, racing = price[target].sum(), _without(price, failed)
     plan = as_policy(policy).next(seen, racing, max(share*whole - spent, 0.))
-    runs = pd.DataFrame([dict(model=m, train_size=int(d), cost=float(price.at[m, d]), cost_fraction=float(price.at[m, d]/whole) if whole else 0.) for m, d in plan], columns=["model", "train_size", "cost", "cost_fraction"])
+    about = dict(task=seen.one_task(), policy=policy, target=target, budget_fraction=share, spent_fraction=float(spent/whole) if whole else 0.)
+    _propose(plan, _proposed(plan, price, whole), about, json_, csv, out)
+
+# %% ../nbs/60_use/cli.ipynb #452921c8
+def _proposed(plan, prices, whole):
+    "Runs of a plan with what they cost, as a table."
+    import pandas as pd
+    rows = [dict(model=m, train_size=int(d), cost=float(prices.at[m, d]), cost_fraction=float(prices.at[m, d]/whole) if whole else 0.) for m, d in plan]
+    return pd.DataFrame(rows, columns=["model", "train_size", "cost", "cost_fraction"])
+
+def _show_proposed(runs, title): _show(runs.assign(share=[f"{100*v:.3f} %" for v in runs.cost_fraction])[["model", "train_size", "share"]], title, dict(train_size=","))
+
+# %% ../nbs/60_use/cli.ipynb #ff5bc6fd
+def _propose(plan, runs, about, as_json, as_csv, out):
+    "What to run next, and where the study stands."
     known = lambda v: float(v) if v == v else None
-    data = dict(task=seen.one_task(), policy=policy, target=target, budget_fraction=share, spent_fraction=float(spent/whole) if whole else 0., choice=plan.choice,
-                p_best=known(plan.p_best), expected_regret=known(plan.expected_regret), why=plan.why, runs=runs.to_dict("records"))
-    if _emit(runs, data, json_, csv, out): return
-    _show(runs.assign(share=[f"{100*v:.3f} %" for v in runs.cost_fraction])[["model", "train_size", "share"]], f"{policy} on {data['task']}, for {target:,} examples: {plan.why or 'nothing to run'}", dict(train_size=","))
+    data = about | dict(choice=plan.choice, p_best=known(plan.p_best), expected_regret=known(plan.expected_regret), why=plan.why, runs=runs.to_dict("records"))
+    if _emit(runs, data, as_json, as_csv, out): return
+    _show_proposed(runs, f"{about['policy']} on {about['task']}, for {about['target']:,} examples: {plan.why or 'nothing to run'}")
     _say_plan(data)
 
 # %% ../nbs/60_use/cli.ipynb #35cf3c1d
@@ -455,7 +467,7 @@ def _hush(always=False):
     disable_progress_bars(); disable_progress_bar()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
-# %% ../nbs/60_use/cli.ipynb #783857b2
+# %% ../nbs/60_use/cli.ipynb #1cec4403
 def _kernel_of(model, data, rows, max_tokens, device, seed, dtype, **options):
     "The kernel, and which texts it is of: their numbers from 1, how many there were, how many were cut."
     from lensllm.corpora import as_batch, count_cut, load_rows
@@ -472,11 +484,10 @@ def _kernel_of(model, data, rows, max_tokens, device, seed, dtype, **options):
     kernel = ntk_gram(lm, as_batch(chosen, tokenizer, **fit), dtype=dtype, seed=seed, progress=lambda groups: _track(groups, "kernel"), **options)
     return kernel, dict(texts=len(texts), picked=[i + 1 for i in picked], cut=count_cut(chosen, tokenizer, **fit))
 
-def _most(lm): return getattr(lm.config, "max_position_embeddings", None) or 1 << 30 # tokens that the model can read
-
 def _room(lm, model, max_tokens):
     "The longest row, within what the model can read."
-    room = _most(lm)
+    from lensllm.zoo import most_tokens
+    room = most_tokens(lm)
     if max_tokens is not None and max_tokens > room: raise ValueError(f"`--max-tokens` must be <= {room}, what {model} can read, got {max_tokens}")
     return max_tokens or min(128, room)
 
@@ -549,7 +560,7 @@ def _texts(path, argument):
 
 def _same_text(row): return " ".join(" ".join(row).split()) # spaces, and where the prompt ends, make no other text
 
-# %% ../nbs/60_use/cli.ipynb #db88a595
+# %% ../nbs/60_use/cli.ipynb #229921bc
 def _bounds_of(start, end, data, held_out, terms, max_tokens, device, seed, rows, over, unit, **options):
     "Certificates, terms, and what they are of."
     texts, fresh = _texts(data, "DATA"), _texts(held_out, "--held-out") if held_out else []
@@ -558,7 +569,7 @@ def _bounds_of(start, end, data, held_out, terms, max_tokens, device, seed, rows
     _hush()
     import torch
     from lensllm.bounds import certify, update_of
-    from lensllm.zoo import load_pair
+    from lensllm.zoo import load_pair, most_tokens
     model0, model, tokenizer = load_pair(start, end, device=device)
     params, generator = "lora" if hasattr(model, "peft_config") else "all", torch.Generator().manual_seed(seed)
     fit = dict(max_tokens=_room(model, end, max_tokens), pairs=model.config.is_encoder_decoder)
@@ -568,7 +579,7 @@ def _bounds_of(start, end, data, held_out, terms, max_tokens, device, seed, rows
     found = certify(model0, model, batches, held_out=unseen or None, generator=generator, unit=unit, params=params, **options)
     measured, failed = _terms_of(model0, model, _batches(texts[:rows], tokenizer, "token", fit), len(texts), generator, over, params) if terms else (None, None)
     repeated = {name: len(t) - len({*map(_same_text, t)}) for name, t in (("DATA", texts), ("--held-out", fresh))}
-    doubts = [*_doubts_of_texts(repeated, cut, _unwritten(texts + fresh, tokenizer), fit["max_tokens"] < _most(model)), *_doubts_of_models(losses, failed, terms and params == "lora")]
+    doubts = [*_doubts_of_texts(repeated, cut, _unwritten(texts + fresh, tokenizer), fit["max_tokens"] < most_tokens(model)), *_doubts_of_models(losses, failed, terms and params == "lora")]
     return found, measured, dict(start=start, end=end, data=str(data), rows=len(texts), held_out=len(fresh), repeated=sum(repeated.values()), cut=cut, losses=losses, doubts=doubts)
 
 # %% ../nbs/60_use/cli.ipynb #10c47ec7
@@ -757,18 +768,18 @@ def _eta(self:_Watch, runs):
     seconds = (done.ended - done.started).sum()/done.price.sum()*left.price.sum()
     return f", about {seconds/60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"
 
-# %% ../nbs/60_use/cli.ipynb #843ae174
+# %% ../nbs/60_use/cli.ipynb #4e809292
 def _say_forecast(study, as_json):
     "What a study would do first, and what it costs."
     plan, known, prices, whole = study.ask(), study.store.candidates(), study.prices, study.whole
-    runs = [dict(model=m, train_size=int(s), cost=float(prices.at[m, s]), cost_fraction=float(prices.at[m, s]/whole)) for m, s in plan]
+    runs = _proposed(plan, prices, whole)
     about = [dict(name=n, n_params=int(c.n_params), tokens=c.facts["tokens"], cut=c.facts["cut"], cost=float(prices.at[n, study.facts["target"]])) for n, c in known.iterrows()]
-    budget = study.facts["budget"]["share"] if study.facts["budget"]["share"] is not None else sum(r["cost_fraction"] for r in runs)
-    if as_json: return print(json.dumps({k: study.facts[k] for k in ("task", "policy", "target", "sizes", "seed", "unit")} | dict(budget_fraction=budget, full_cost=whole, candidates=about, why=plan.why, runs=runs), indent=1))
+    budget = study.facts["budget"]["share"] if study.facts["budget"]["share"] is not None else runs.cost_fraction.sum()
+    if as_json: return print(json.dumps({k: study.facts[k] for k in ("task", "policy", "target", "sizes", "seed", "unit")} | dict(budget_fraction=budget, full_cost=whole, candidates=about, why=plan.why, runs=runs.to_dict("records")), indent=1))
     import pandas as pd
     _show(pd.DataFrame([{"candidate": a["name"], "parameters": a["n_params"], "tokens a row": sum(a["tokens"]), "rows cut": f"{100*a['cut']:.0f} %", "full tuning, FLOP": a["cost"]} for a in about]), f"{study.facts['task']}, for {study.facts['target']:,} examples; sizes {', '.join(f'{s:,}' for s in study.facts['sizes'])}", {"parameters": ",", "tokens a row": ".0f", "full tuning, FLOP": ".3g"})
-    _show(pd.DataFrame([dict(model=r["model"], train_size=r["train_size"], share=f"{100*r['cost_fraction']:.3f} %") for r in runs]), f"first: {plan.why}", dict(train_size=","))
-    print(f"these runs {100*sum(r['cost_fraction'] for r in runs):.2f} %, budget {100*budget:.2f} % of fine-tuning every candidate on {study.facts['target']:,} examples; nothing has been spent")
+    _show_proposed(runs, f"first: {plan.why}")
+    print(f"these runs {100*runs.cost_fraction.sum():.2f} %, budget {100*budget:.2f} % of fine-tuning every candidate on {study.facts['target']:,} examples; nothing has been spent")
 
 def _finish(study, ranking, as_json):
     "The ranking and the report."
@@ -815,7 +826,7 @@ def report_command(folder:_Dir, out:Annotated[Path, typer.Option("--out", "-o", 
     from lensllm.study import Study
     print(study_report(Study(folder), out or folder/"report.html"))
 
-# %% ../nbs/60_use/cli.ipynb #7aefc398
+# %% ../nbs/60_use/cli.ipynb #a48e53e3
 @app.command("zoo")
 def zoo_command(json_:_AsJson=False, csv:_AsCsv=False):
     "The shipped candidates: small models to try a study with."
@@ -827,19 +838,13 @@ def zoo_command(json_:_AsJson=False, csv:_AsCsv=False):
 
 def _plan_study(folder, candidate, budget, target, policy, as_json, as_csv, out):
     "What a study asks for next; begun here where candidates are given."
-    import pandas as pd
     from lensllm.study import Study, new_study
     if candidate and not (folder/"study.db").is_file(): study = new_study(folder, task=folder.resolve().name, candidates=dict(map(_told, candidate)), budget=_share(budget or "2%", 0, None), target=target, policy=policy)
     else: study = Study(folder)
-    plan, prices, whole = study.ask(), study.prices, study.whole
-    runs = pd.DataFrame([dict(model=m, train_size=int(s), cost=float(prices.at[m, s]), cost_fraction=float(prices.at[m, s]/whole)) for m, s in plan], columns=["model", "train_size", "cost", "cost_fraction"])
-    known = lambda v: float(v) if v == v else None
-    data = dict(task=study.facts["task"], policy=study.facts["policy"], target=study.facts["target"], budget_fraction=study.facts["budget"]["share"], spent_fraction=study.spent/whole, choice=plan.choice, p_best=known(plan.p_best), expected_regret=known(plan.expected_regret), why=plan.why, runs=runs.to_dict("records"))
-    if _emit(runs, data, as_json, as_csv, out): return
-    _show(runs.assign(share=[f"{100*v:.3f} %" for v in runs.cost_fraction])[["model", "train_size", "share"]], f"{data['policy']} on {data['task']}, for {data['target']:,} examples: {plan.why or 'nothing to run'}", dict(train_size=","))
-    _say_plan(data | dict(budget_fraction=data["budget_fraction"] or 0.))
+    plan = study.ask()
+    about = {k: study.facts[k] for k in ("task", "policy", "target")} | dict(budget_fraction=study.facts["budget"]["share"] or 0., spent_fraction=study.spent/study.whole)
+    _propose(plan, _proposed(plan, study.prices, study.whole), about, as_json, as_csv, out)
 
-# %% ../nbs/60_use/cli.ipynb #5724f37e
 def _told(text):
     "A candidate that is trained elsewhere: NAME=PARAMETERS."
     name, _, count = text.rpartition("=")

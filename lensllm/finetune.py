@@ -5,18 +5,18 @@
 # %% auto #0
 __all__ = ['RATES', 'Recipe', 'Run', 'ratio', 'row_costs', 'prepared', 'finetune', 'max_tokens', 'probe_rate', 'task_of', 'work']
 
-# %% ../nbs/50_tune/finetune.ipynb #4c08935f
+# %% ../nbs/50_tune/finetune.ipynb #5b53d634
 import math, os, time
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 import numpy as np, torch
 from fastcore.basics import patch
-from .corpora import Task, collate, encode, load_task
+from .corpora import Task, collate, count_cut, encode, load_task
 from .files import atomic_path
 from .probe import IGNORED, sequence_loss
 from .products import in_precision
-from .zoo import load_model
+from .zoo import load_model, most_tokens
 
 # %% ../nbs/50_tune/finetune.ipynb #1eaab22d
 @dataclass(frozen=True)
@@ -187,12 +187,19 @@ def check(self:_Loop):
     if loss < self.best[0]: self.best = (loss, self.step, [p.detach().clone() for p in self.weights])
     return loss
 
-# %% ../nbs/50_tune/finetune.ipynb #8c9edf99
+# %% ../nbs/50_tune/finetune.ipynb #ca15b7a4
 @patch
 def save(self:_Loop, path):
     "All that is needed to go on."
     state = dict(weights=[p.detach() for p in self.weights], adam=self.adam.state_dict(), schedule=self.schedule.state_dict(), step=self.step, tokens=self.tokens, best=self.best, random=torch.get_rng_state())
     with atomic_path(path) as tmp: torch.save(state, tmp)
+
+@patch
+def _try_to_save(self:_Loop, path):
+    "A disk that is full costs the way back, not the run; the time of the attempt."
+    try: self.save(path)
+    except (OSError, RuntimeError): pass # torch says RuntimeError where a file cannot grow
+    return time.monotonic()
 
 @patch
 def load(self:_Loop, path):
@@ -205,7 +212,7 @@ def load(self:_Loop, path):
     self.step, self.tokens, self.best = state["step"], state["tokens"], tuple(state["best"])
     torch.set_rng_state(state["random"].cpu())
 
-# %% ../nbs/50_tune/finetune.ipynb #ec6f0e91
+# %% ../nbs/50_tune/finetune.ipynb #78b49326
 @patch
 def run(self:_Loop, progress, checkpoint, every=60.):
     "Train to the end, or until nothing has become better for a while."
@@ -218,7 +225,7 @@ def run(self:_Loop, progress, checkpoint, every=60.):
             now = self.check()
             progress(self.step, self.steps, now)
             if self.step - self.best[1] >= self.recipe.patience*gap: break
-            if checkpoint and time.monotonic() - saved > every: self.save(checkpoint); saved = time.monotonic()
+            if checkpoint and time.monotonic() - saved > every: saved = self._try_to_save(checkpoint)
     with torch.no_grad():
         for p, best in zip(self.weights, self.best[2]): p.copy_(best)
     return self
@@ -248,10 +255,9 @@ def finetune(
     if checkpoint: Path(checkpoint).unlink(missing_ok=True)
     return _account(str(model), task, train_size, seed, recipe, loop, costs, parts, cut, at_once, time.monotonic() - t0)
 
-# %% ../nbs/50_tune/finetune.ipynb #45e137d6
+# %% ../nbs/50_tune/finetune.ipynb #8ee7be4f
 def _made_ready(model, tokenizer, task, train_size, recipe, seed):
     "The model as the recipe wants it, rows as tokens, and how many of them are cut."
-    from lensllm.corpora import count_cut
     room = max_tokens(model, recipe)
     fit = dict(max_tokens=room, pairs=model.config.is_encoder_decoder)
     rows = dict(train=task.subset(train_size) if train_size else (), valid=task.valid[:recipe.valid_rows], test=task.test)
@@ -263,7 +269,7 @@ def max_tokens(
     recipe:Recipe,
 )->int: # longest row, or longest side
     "What the recipe asks for, within what the model can read."
-    most = getattr(model.config, "max_position_embeddings", None) or getattr(model.config, "n_positions", None) or 1 << 30
+    most = most_tokens(model)
     if recipe.max_tokens and recipe.max_tokens > most: raise ValueError(f"`max_tokens` must be <= {most}, what the model can read, got {recipe.max_tokens}")
     return recipe.max_tokens or min(256, most)
 

@@ -59,7 +59,7 @@ def run_price(
     read = others[0]*(recipe.checks + 1) + others[1]
     return float(flops(weight, recipe.steps(n)*recipe.batch) + flops(weight, read, train=False))
 
-# %% ../nbs/50_tune/study.ipynb #1c0474f9
+# %% ../nbs/50_tune/study.ipynb #46afd85b
 class Study:
     "Candidates, a task, a policy and a budget, kept in a folder; `ask` and `tell`, or `run`."
     def __init__(self,
@@ -68,7 +68,6 @@ class Study:
         self.store = Store(folder)
         if self.store.fact("set_up") is None: self.store.close(); raise ValueError(f"`DIR` must hold a study, {folder} holds none; `lensllm run --out {folder} …` begins one")
         self.facts = {k: self.store.fact(k) for k in ("task", "policy", "target", "sizes", "seed", "budget", "unit", "recipe", "source")}
-        self.recipe = Recipe(**self.facts["recipe"])
 
     @property
     def prices(self): # FLOP: a row a candidate, a column a size; those told of in hours or dollars too
@@ -78,13 +77,13 @@ class Study:
         states = self.store.runs().state.value_counts()
         return f"study of {len(self.prices)} candidates on {self.facts['task']} for {self.facts['target']:,} examples, {self.facts['policy']}: " + (", ".join(f"{n} {s}" for s, n in states.items()) or "nothing run yet")
 
-# %% ../nbs/50_tune/study.ipynb #50e59d82
+# %% ../nbs/50_tune/study.ipynb #3d0c463e
 def new_study(
     folder, # new or empty, or that of the same study
     *,
     task,   # as for `load_task`; or, for runs made elsewhere, any name
     candidates, # sources as for `load_model`; or, for runs made elsewhere, {name: parameters}
-    policy="race",  # a name in `POLICIES`, or "all": every candidate up to `budget_size`
+    policy="race",  # a name in `POLICIES`; not asked where `budget_size` is given
     budget=.02,     # share of what fine-tuning every candidate on the target costs
     budget_size=None, # largest size, where all candidates are run up to it
     target=None,    # training-set size that the choice is for; the largest of the ladder when None
@@ -98,7 +97,7 @@ def new_study(
     loaded = None if elsewhere else load_task(task, test=test, columns=columns)
     sizes, target = _ladder(sizes, target, loaded)
     if budget_size: policy, budget = "all", None
-    if policy != "all": as_policy(policy)
+    else: as_policy(policy)
     known = _told_candidates(candidates, sizes) if elsewhere else _loaded_candidates(candidates, loaded, recipe, sizes)
     _check_budget(known, budget, budget_size, sizes)
     facts = dict(task=loaded.name if loaded else str(task), policy=policy, target=target, sizes=sizes, seed=seed, budget=dict(share=budget, size=budget_size), unit=unit or ("token" if elsewhere else "byte"), recipe=asdict(recipe),
@@ -130,7 +129,7 @@ def _told_candidates(candidates, sizes):
 
 def _absolute(source): return str(Path(source).expanduser().resolve()) if Path(str(source)).expanduser().exists() else str(source)
 
-# %% ../nbs/50_tune/study.ipynb #9c541035
+# %% ../nbs/50_tune/study.ipynb #82e476e5
 def _check_budget(known, budget, budget_size, sizes):
     "Refuse no candidates, and a budget that covers nothing."
     if not known: raise ValueError("`candidate` must name at least one model, got none; `lensllm zoo` lists those that are shipped")
@@ -145,10 +144,10 @@ def _entered(folder, facts, known):
     folder = Path(folder)
     if folder.is_dir() and any(folder.iterdir()) and not (folder/"study.db").is_file(): raise ValueError(f"`--out` must be a new or an empty folder, or that of this study, got {folder}, which holds something else")
     store = Store(folder)
-    facts = {"set_up": True, **facts, "candidates": list(known)}
-    for k, v in facts.items():
+    for k, v in {**facts, "candidates": list(known)}.items():
         if (was := store.set_fact(k, v)) != json_safe(v): store.close(); raise ValueError(f"`--out` must be the folder of this very study, got one whose {k} is {was}, not {v}; take another folder")
     for name, k in known.items(): store.add_candidate(name, k.pop("n_params"), source=k.pop("source"), encoder_params=k.pop("encoder_params"), **k)
+    store.set_fact("set_up", True) # last: what was killed before is no study yet
     store.close()
     return Study(folder)
 
@@ -217,7 +216,7 @@ def _spec(self:Study, run, device):
     recipe = self.facts["recipe"] | (dict(rate=rate) if rate else {})
     return dict(model=self.store.candidates().source[model], task=source, train_size=train_size, seed=seed, recipe=recipe, device=device, checkpoint=str(self.store.artefact(run, "pt")))
 
-# %% ../nbs/50_tune/study.ipynb #e95420ef
+# %% ../nbs/50_tune/study.ipynb #e3555b3f
 @patch
 def run(self:Study,
     *,
@@ -229,11 +228,11 @@ def run(self:Study,
     "Ask, run, tell, until there is nothing left to run; begun again it goes on where it was."
     if self.facts["source"] is None: raise ValueError("`candidates` must be models that can be loaded, got names whose runs are told; use ask and tell")
     _check_task(self.facts)
-    report = progress or (lambda *_: None)
+    report, prices = progress or (lambda *_: None), self.prices
     with _executor(executor, workers) as pool:
         try:
             while (plan := self.ask()):
-                self.store.plan([(m, s, self.facts["seed"]) for m, s in plan], prices=[float(self.prices.at[m, s]) for m, s in plan], why=plan.why)
+                self.store.plan([(m, s, self.facts["seed"]) for m, s in plan], prices=[float(prices.at[m, s]) for m, s in plan], why=plan.why)
                 self._work_off(pool, workers, device, report)
         finally: self.store.release()
     return self.ranking()
