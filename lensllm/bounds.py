@@ -142,12 +142,12 @@ def plot(self:Terms,
     ax.set_title(f"a measure, not a certificate: {self.total:.2g} nats/token in all, {self.total_along:.2g} along the update", loc="left", fontsize=9)
     return ax
 
-# %% ../nbs/30_probe/bounds.ipynb #a24ebacb
+# %% ../nbs/30_probe/bounds.ipynb #555383e3
 @dataclass(frozen=True)
 class Split:
     "A measured quantity along a ladder as C·n^−beta + c·n^−3/4: a description, NOT a bound."
     C:float; C_stderr:float       # nats/token·examples^beta
-    beta:float; beta_stderr:float # in [0, 3/4]
+    beta:float; beta_stderr:float # in [0, 3/4]; at either end an error has no meaning, and is missing
     c:float; c_stderr:float       # nats/token·examples^(3/4)
     slope:float; slope_stderr:float # of one straight line in log-log instead
     rms:float; line_rms:float # relative deviation from the split, and from the line
@@ -161,10 +161,10 @@ class Split:
     def told_apart(self): # whether the data ask for two parts: the split is better than one line by AICc
         return self.crossing == self.crossing and _aicc(self.rms, self.points, 3) < _aicc(self.line_rms, self.points, 2)
     def __repr__(self):
-        two = f"{self.C:.3g}·n^-β + {self.c:.3g}·n^-0.75 with β = {self.beta:.2f} ± {self.beta_stderr:.2g}, equal at n = {self.crossing:.3g}" if self.told_apart else "no two parts that these sizes tell apart"
+        two = f"{self.C:.3g}·n^-β + {self.c:.3g}·n^-0.75 with β = {self.beta:.2f}{f' ± {self.beta_stderr:.2g}' if self.beta_stderr == self.beta_stderr else ', the end of its range'}, equal at n = {self.crossing:.3g}" if self.told_apart else "no two parts that these sizes tell apart"
         return f"{two}; one line: slope {self.slope:.2f} ± {self.slope_stderr:.2g} ({self.points} sizes, split off by {100*self.rms:.2g} % rms)"
 
-# %% ../nbs/30_probe/bounds.ipynb #95b703d3
+# %% ../nbs/30_probe/bounds.ipynb #f61650e5
 def _aicc(rms, n, k):
     "Akaike's criterion for few points, of least squares with k parameters and the noise."
     k += 1
@@ -186,7 +186,8 @@ def lens_split(
     error = lambda p: p.stderr if p.stderr is not None else math.nan
     p, s = fit.params, line.params["slope"]
     rms = lambda off: max(float(np.sqrt(np.mean(off**2))), 1e-12)
-    return Split(p["C"].value, error(p["C"]), p["beta"].value, error(p["beta"]), p["c"].value, error(p["c"]), s.value, error(s), rms(fit.residual), rms(line.residual), len(n))
+    inside = .005 < p["beta"].value < .745 # at an end lmfit's derivatives are rounding
+    return Split(p["C"].value, error(p["C"]), p["beta"].value, error(p["beta"]) if inside else math.nan, p["c"].value, error(p["c"]), s.value, error(s), rms(fit.residual), rms(line.residual), len(n))
 
 # %% ../nbs/30_probe/bounds.ipynb #24cc6c86
 SMOOTHING = (1e-4, 1e-3, 3e-3, .01, .03, .1) # shares of the uniform distribution that are tried
