@@ -10,10 +10,10 @@ ORACLES := curvlinops-for-pytorch PyHessian backpack-for-pytorch einconv einops 
 DEMO := $(addprefix --candidate ,gpt2-mini-manuals opt-dictionary opt-bible t5-dictionary bart-german bart-manuals)
 META := settings.ini setup.py pyproject.toml constraints.txt
 
-.PHONY: help demo test check notebooks docs wheel lab bench export readme clean
+.PHONY: help demo test check notebooks docs wheel lab bench bench-data export readme clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
 .venv/installed: $(META)
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -57,6 +57,9 @@ bench: .venv/installed-dev ## ratios of speed, each against a peer in the same r
 	$(BIN)/python benchmarks/ntk.py
 	$(BIN)/python benchmarks/curvature.py
 	$(BIN)/python benchmarks/finetune.py
+
+bench-data: .venv/installed-dev ## LensBench-mini: fine-tune all shipped candidates on all shipped tasks; hours, what is done is kept
+	OMP_NUM_THREADS=1 $(BIN)/python experiments/mini/run.py
 
 export: .venv/installed-dev ## notebooks to package: clean, export, README
 	$(BIN)/nbdev-clean

@@ -51,7 +51,7 @@ def _check_recipe(recipe):
         if value is not None and not value > 0: raise ValueError(f"`{name}` must be > 0, got {value}")
     if recipe.precision not in ("auto", "float32", "bfloat16"): raise ValueError(f"`precision` must be auto, float32 or bfloat16, got {recipe.precision!r}")
 
-# %% ../nbs/50_tune/finetune.ipynb #4d0c9614
+# %% ../nbs/50_tune/finetune.ipynb #3f798f0e
 @dataclass(frozen=True)
 class Run:
     "What one run measured; losses of the test rows, with standard errors over rows."
@@ -60,7 +60,7 @@ class Run:
     byte_loss:float; byte_loss_se:float # nats per byte of the target's text
     valid_loss:float  # nats per target token, of the state that was kept
     step:int; steps:int # at which that state was reached, 0 for the start; how many were made
-    rate:float        # highest learning rate
+    rate:float        # highest learning rate; None where nothing was trained and none was given
     n_params:int; trained:int # parameters, and how many of them were trained
     tokens:int; flop:float # that were trained on, repetitions counted; 6 FLOP a parameter and token, 2 where only read
     seconds:float
@@ -230,7 +230,7 @@ def run(self:_Loop, progress, checkpoint, every=60.):
         for p, best in zip(self.weights, self.best[2]): p.copy_(best)
     return self
 
-# %% ../nbs/50_tune/finetune.ipynb #19fa8443
+# %% ../nbs/50_tune/finetune.ipynb #16b5ce3a
 def finetune(
     model,      # a folder, or a name on the hub
     task:Task,
@@ -245,7 +245,7 @@ def finetune(
 )->Run: # the same for the same seed on the same machine
     "Fine-tune a model on the first rows of a task, and test it."
     t0, (whole, tokenizer) = time.monotonic(), load_model(model, device=device)
-    recipe = replace(recipe, rate=recipe.rate or (probe_rate(model, task, recipe=recipe, seed=seed, device=device) if train_size else 1.))
+    recipe = replace(recipe, rate=recipe.rate or (probe_rate(model, task, recipe=recipe, seed=seed, device=device) if train_size else None))
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         ready, parts, cut = _made_ready(whole, tokenizer, task, train_size, recipe, seed)
@@ -273,13 +273,13 @@ def max_tokens(
     if recipe.max_tokens and recipe.max_tokens > most: raise ValueError(f"`max_tokens` must be <= {most}, what the model can read, got {recipe.max_tokens}")
     return recipe.max_tokens or min(256, most)
 
-# %% ../nbs/50_tune/finetune.ipynb #1d13e207
+# %% ../nbs/50_tune/finetune.ipynb #16d99763
 def _trained(model, tokenizer, parts, recipe, train_size, seed, progress, checkpoint):
     "The loop when it is done; where memory runs out, again with half the rows at once."
     at_once = recipe.rows_at_once or recipe.batch
     start = [p.detach().clone() for p in model.parameters() if p.requires_grad]
     while True:
-        loop = _Loop(model, tokenizer, parts["train"], parts["valid"], recipe, recipe.rate, recipe.steps(train_size) if train_size else 0, seed, at_once)
+        loop = _Loop(model, tokenizer, parts["train"], parts["valid"], recipe, recipe.rate or 1., recipe.steps(train_size) if train_size else 0, seed, at_once)
         try: return loop.run(progress, checkpoint), at_once
         except (torch.OutOfMemoryError, MemoryError):
             if at_once == 1: raise

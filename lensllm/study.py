@@ -216,7 +216,7 @@ def _spec(self:Study, run, device):
     recipe = self.facts["recipe"] | (dict(rate=rate) if rate else {})
     return dict(model=self.store.candidates().source[model], task=source, train_size=train_size, seed=seed, recipe=recipe, device=device, checkpoint=str(self.store.artefact(run, "pt")))
 
-# %% ../nbs/50_tune/study.ipynb #e3555b3f
+# %% ../nbs/50_tune/study.ipynb #daf1c405
 @patch
 def run(self:Study,
     *,
@@ -231,6 +231,7 @@ def run(self:Study,
     report, prices = progress or (lambda *_: None), self.prices
     with _executor(executor, workers) as pool:
         try:
+            self._work_off(pool, workers, device, report) # what was planned before
             while (plan := self.ask()):
                 self.store.plan([(m, s, self.facts["seed"]) for m, s in plan], prices=[float(prices.at[m, s]) for m, s in plan], why=plan.why)
                 self._work_off(pool, workers, device, report)
@@ -243,7 +244,7 @@ def _check_task(facts):
     now = task_of(source).fingerprint
     if now != source["fingerprint"]: raise ValueError(f"`task` must hold the texts that the study began with, got others in {source['task']}; put them back, or begin a new study")
 
-# %% ../nbs/50_tune/study.ipynb #2e3fb143
+# %% ../nbs/50_tune/study.ipynb #adc3bcf2
 @patch
 def _work_off(self:Study, pool, workers, device, report):
     "Make the planned runs, as many at once as there are workers; wait for those of other processes."
@@ -264,7 +265,7 @@ def _work_off(self:Study, pool, workers, device, report):
 def _enter(self:Study, run, record):
     "What came of a run."
     if "reason" in record: return self.store.failed(run, record["reason"], again=record["again"])
-    if self.facts["recipe"]["rate"] is None: self.store.set_fact(f"rate of {run[0]}", record["rate"])
+    if self.facts["recipe"]["rate"] is None and record["rate"]: self.store.set_fact(f"rate of {run[0]}", record["rate"])
     unit = "test_loss" if self.facts["unit"] == "token" else "byte_loss"
     self.store.done(run, record[unit], test_loss_se=record[f"{unit}_se"], result=record)
 

@@ -1,0 +1,69 @@
+"LensBench-mini's curves: fine-tune every shipped candidate on every shipped task, `python experiments/mini/run.py [TASK…]`. One line a run in results/mini/TASK.jsonl, written as it ends; what is there already is kept, so it can be stopped and begun again."
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import transformers
+from lensllm.files import atomic_path
+from lensllm.finetune import Recipe
+from lensllm.study import new_study
+from lensllm.zoo import zoo_names
+
+ROOT = Path(__file__).resolve().parents[2]
+OUT = ROOT / "results" / "mini"
+TASKS, SIZES, RECIPE, SEED = ("headline", "define", "translate"), tuple(100 * 2**k for k in range(7)), Recipe(), 0
+AGAIN, SEEDS = {"headline": 1600}, (1, 2)  # other seeds up to this size: what chance does
+FURTHER, TOP = ("gpt2-mini-manuals", "t5-dictionary", "bart-german", "opt-bible"), 12800  # cheap candidates that go on to this size
+
+
+def runs(task):
+    "All runs of a task, smallest first, so that what is cut short is a table all the same."
+    other = [(m, n, s) for s in SEEDS for n in SIZES if n <= AGAIN.get(task, 0) for m in zoo_names()]
+    return sorted([(m, n, SEED) for n in (0, *SIZES) for m in zoo_names()] + other + [(m, TOP, SEED) for m in FURTHER], key=lambda run: (run[1], run[2]))
+
+
+def records(task):
+    "What was measured before."
+    path = OUT / f"{task}.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+class Kept:
+    "Writes each run that ends, in the order of the plan."
+    def __init__(self, task, commit): self.task, self.commit, self.known = task, commit, {(r["model"], r["train_size"], r["seed"]): r for r in records(task)}
+
+    def __call__(self, study, *_):
+        done = study.store.runs().query("state == 'done'")
+        new = [r for r in done.itertuples() if (r.model, r.train_size, r.seed) not in self.known]
+        for r in new: self.known[r.model, r.train_size, r.seed] = {**{k: v for k, v in r.result.items() if k != "recipe"}, "model": r.model, "commit": self.commit, "sitting": time.strftime("%Y-%m-%d")}
+        if not new: return
+        with atomic_path(OUT / f"{self.task}.jsonl") as tmp: tmp.write_text("".join(json.dumps(self.known[r]) + "\n" for r in runs(self.task) if r in self.known))
+        print(f"{time.strftime('%H:%M')} {self.task}: {len(self.known)} of {len(runs(self.task))}, {new[-1].model} on {new[-1].train_size:,}: {new[-1].test_loss:.4f}", flush=True)
+
+
+def measure(task, workers):
+    "What is left of a task, with the rates that its first runs found."
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True).stdout.strip()
+    kept = Kept(task, commit)
+    with tempfile.TemporaryDirectory() as place:
+        study = new_study(Path(place) / task, task=task, candidates=zoo_names(), sizes=[*SIZES, TOP], budget_size=SIZES[-1], seed=SEED, recipe=RECIPE)
+        for run, r in kept.known.items():
+            if r["rate"]: study.store.set_fact(f"rate of {run[0]}", r["rate"])
+            study.store.done(run, r["byte_loss"], test_loss_se=r["byte_loss_se"], result=r)
+        study.store.plan(runs(task))
+        study.run(workers=workers, progress=kept)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # a core a worker
+    transformers.logging.set_verbosity_error()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("task", nargs="*", default=list(TASKS), help="tasks; all when none is named")
+    parser.add_argument("--workers", type=int, default=2, help="runs at once")
+    args = parser.parse_args()
+    OUT.mkdir(parents=True, exist_ok=True)
+    for task in args.task: measure(task, args.workers)
