@@ -134,10 +134,10 @@ def _cut(cs, budget, target):
     if budget >= target: raise ValueError(f"`--target` must be larger than what is seen ({budget:,}), got {target:,}; lower --budget, or give a larger --target")
     return target, cs.up_to(budget)
 
-# %% ../nbs/60_use/cli.ipynb #61e8cc0b
+# %% ../nbs/60_use/cli.ipynb #161e279f
 @app.command("select")
 def select_command(curves:_Curves="flan", budget:_Budget=None, target:_Target=None,
-    method:Annotated[str, typer.Option("--method", "-m", metavar="NAME", help="posterior, ats, rectifiedfit, vanillafit, lensllm (rectifiedfit, until a kernel caps F), subtuning, modelsize or zeroshot.")]="posterior",
+    method:Annotated[str, typer.Option("--method", "-m", metavar="NAME", help="posterior, ats, rectifiedfit, vanillafit, lensllm (rectifiedfit, until a kernel caps F), subtuning, modelsize, zeroshot, or nlpmetrics for tables with a column pl_alpha.")]="posterior",
     prior:_Prior="transfer", within:Annotated[float, typer.Option("--within", metavar="NATS", help="For posterior: how far above the best the choice may be, in nats per token.")]=.05,
     task:_Task=None, json_:_AsJson=False, csv:_AsCsv=False, out:_Out=None, plot:_Plot=None):
     "Rank candidates for a large training set from their curves on small ones."
