@@ -96,7 +96,7 @@ def candidates(self:Store)->pd.DataFrame: # name as index; source, n_params, enc
     frame = pd.read_sql("SELECT * FROM candidates ORDER BY rowid", self.db, index_col="name")
     return frame.assign(facts=frame.facts.map(json.loads))
 
-# %% ../nbs/50_tune/store.ipynb #30da5b6c
+# %% ../nbs/50_tune/store.ipynb #7b5d72b1
 @patch
 def plan(self:Store,
     runs, # (model, train_size, seed)
@@ -111,10 +111,15 @@ def plan(self:Store,
     return self.db.total_changes - before
 
 @patch
-def claim(self:Store)->tuple: # (model, train_size, seed), or None
+def claim(self:Store,
+    *,
+    in_turn=False, # a model's runs of one seed one after the other, in the order in which they were planned
+)->tuple: # (model, train_size, seed), or None
     "Take the next run that nobody works on: a planned one, or one whose process is gone."
     with _writing(self.db) as db:
-        for run in db.execute("SELECT model, train_size, seed FROM runs WHERE state IN ('planned', 'running') ORDER BY rowid").fetchall():
+        open_ = db.execute("SELECT model, train_size, seed FROM runs WHERE state IN ('planned', 'running') ORDER BY rowid").fetchall()
+        if in_turn: open_ = list({(m, seed): (m, n, seed) for m, n, seed in reversed(open_)}.values())[::-1]
+        for run in open_:
             if run in self.held or not (lock := self._lock(run)): continue
             self.held[run] = lock
             db.execute("UPDATE runs SET state = 'running', attempts = attempts + 1, started = ? WHERE (model, train_size, seed) = (?, ?, ?)", (time.time(), *run))

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['LADDER', 'inspect_candidate', 'name_of', 'run_price', 'Study', 'new_study', 'json_safe']
 
-# %% ../nbs/50_tune/study.ipynb #9fa2d052
+# %% ../nbs/50_tune/study.ipynb #cffb5a83
 import json, math, os, time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.basics import patch
@@ -45,21 +45,22 @@ def name_of(source): # of a candidate: the last part of its folder, or its name 
     path = Path(str(source)).expanduser()
     return path.resolve().name if path.is_dir() else str(source).rstrip("/")
 
-# %% ../nbs/50_tune/study.ipynb #77353e8d
+# %% ../nbs/50_tune/study.ipynb #a0d72cd7
 def run_price(
     n_params, encoder_params, # of the candidate
     tokens,   # (read, written) of a row, as `inspect_candidate` counts
     recipe:Recipe,
     n,        # rows to train on, > 0
     others,   # (validation, test) rows
+    m=0,      # rows that a ladder which continues goes on from
 )->float: # FLOP, an upper end: training may stop early
     "What a run costs: training, its checks, and the test."
     given, made = tokens
     weight = encoder_params*given + (n_params - encoder_params)*made if encoder_params else n_params*given
-    read = others[0]*(recipe.checks + 1) + others[1]
-    return float(flops(weight, recipe.steps(n)*recipe.batch) + flops(weight, read, train=False))
+    steps, checks = (sum(recipe.steps_from(m, n)), 2) if recipe.ladder == "continue" else (recipe.steps(n), recipe.checks + 1)
+    return float(flops(weight, steps*recipe.batch) + flops(weight, others[0]*checks + others[1], train=False))
 
-# %% ../nbs/50_tune/study.ipynb #46afd85b
+# %% ../nbs/50_tune/study.ipynb #66bb753c
 class Study:
     "Candidates, a task, a policy and a budget, kept in a folder; `ask` and `tell`, or `run`."
     def __init__(self,
@@ -70,7 +71,7 @@ class Study:
         self.facts = {k: self.store.fact(k) for k in ("task", "policy", "target", "sizes", "seed", "budget", "unit", "recipe", "source")}
 
     @property
-    def prices(self): # FLOP: a row a candidate, a column a size; those told of in hours or dollars too
+    def prices(self): # FLOP of fresh runs: a row a candidate, a column a size; those told of in hours or dollars too
         known = self.store.candidates()
         return pd.DataFrame([f["prices"] for f in known.facts], index=known.index, columns=self.facts["sizes"])
     def __repr__(self):
@@ -104,7 +105,7 @@ def new_study(
                  source=None if elsewhere else dict(task=_absolute(task), test=test and _absolute(test), columns=columns and list(columns), fingerprint=loaded.fingerprint))
     return _entered(folder, facts, known)
 
-# %% ../nbs/50_tune/study.ipynb #8a4a88f9
+# %% ../nbs/50_tune/study.ipynb #a9bd47c3
 def _ladder(sizes, target, task):
     "Sizes up to the target, which is one of them."
     top = len(task.train) if task else math.inf
@@ -120,7 +121,8 @@ def _loaded_candidates(candidates, task, recipe, sizes):
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice: raise ValueError(f"`candidate` must be given once each, got {twice[0]} twice; rename one of the folders")
     known = {n: dict(source=_absolute(c), **inspect_candidate(c, task, recipe)) for n, c in zip(names, candidates)}
-    for k in known.values(): k["prices"] = [run_price(k["n_params"], k["encoder_params"], k["tokens"], recipe, s, (min(recipe.valid_rows, len(task.valid)), len(task.test))) for s in sizes]
+    others, fresh = (min(recipe.valid_rows, len(task.valid)), len(task.test)), replace(recipe, ladder="fresh")
+    for k in known.values(): k |= dict(others=others, prices=[run_price(k["n_params"], k["encoder_params"], k["tokens"], fresh, s, others) for s in sizes])
     return known
 
 def _told_candidates(candidates, sizes):
@@ -153,7 +155,7 @@ def _entered(folder, facts, known):
 
 def json_safe(v): return json.loads(json.dumps(v))
 
-# %% ../nbs/50_tune/study.ipynb #1a369497
+# %% ../nbs/50_tune/study.ipynb #06e1acbb
 @patch
 def ask(self:Study)->Plan: # runs that exist already are not proposed; empty when done, and says why
     "What to run now: what is planned and not done, or else what the policy proposes for the money that is left."
@@ -163,7 +165,7 @@ def ask(self:Study)->Plan: # runs that exist already are not proposed; empty whe
     racing = self.prices.drop(index=[m for m in runs[runs.state == "failed"].model.unique() if m in self.prices.index])
     if racing.empty: return Plan(why="every candidate has failed")
     if self.facts["policy"] == "all": return self._all(racing, runs)
-    return as_policy(self.facts["policy"]).next(self.store.curves(), racing, max(self.facts["budget"]["share"]*self.whole - self.spent, 0.))
+    return as_policy(self.facts["policy"]).next(self.store.curves(), self.due.loc[racing.index], max(self.facts["budget"]["share"]*self.whole - self.spent, 0.))
 
 @patch
 def _all(self:Study, racing, runs):
@@ -171,6 +173,30 @@ def _all(self:Study, racing, runs):
     made = set(zip(runs.model, runs.train_size))
     left = [(m, s) for s in racing.columns if s <= self.facts["budget"]["size"] for m in racing.index if (m, s) not in made]
     return Plan(left, f"every candidate up to {self.facts['budget']['size']:,} examples", self.choice())
+
+@patch(as_prop=True)
+def continues(self:Study): return self.facts["recipe"].get("ladder") == "continue" # sizes go on from one another
+
+@patch(as_prop=True)
+def due(self:Study): # as `prices`
+    "What a run costs as things stand: what was paid, or, on a ladder that continues, the way from the next smaller size that is planned or done."
+    due, known = self.prices, self.store.candidates()
+    if not self.continues: return due
+    runs, recipe = self.store.runs(), Recipe(**self.facts["recipe"])
+    mine = runs[(runs.seed == self.facts["seed"]) & (runs.state != "failed")]
+    for m, sizes in {m: sorted(mine.train_size[mine.model == m]) for m in due.index}.items():
+        k = known.loc[m]
+        for n in due: due.at[m, n] = run_price(k.n_params, k.facts["tokens"][1] and k.encoder_params, k.facts["tokens"], recipe, n, k.facts["others"], max((s for s in sizes if s < n), default=0))
+    paid = mine.dropna(subset="price")
+    for r in paid[paid.train_size.isin(due.columns)].itertuples(): due.at[r.model, r.train_size] = r.price
+    return due
+
+@patch
+def _enter_plan(self:Study, plan):
+    "Plan runs, each at its price when those before it are planned."
+    for i, (m, s) in enumerate(plan):
+        if i == 0 or self.continues: due = self.due
+        self.store.plan([(m, s, self.facts["seed"])], prices=[float(due.at[m, s])], why=plan.why)
 
 @patch(as_prop=True)
 def whole(self:Study): return float(self.prices[self.facts["target"]].sum()) # FLOP of fine-tuning every candidate on the target
@@ -207,16 +233,16 @@ def ranking(self:Study, **options): # a `Ranking`; options of the posterior
     if curves is None: raise ValueError(f"`DIR` must hold at least one run that is done, {self.store.folder} holds none; look at `lensllm status {self.store.folder}`")
     return as_selector("posterior", **options).rank(curves, target=self.facts["target"])
 
-# %% ../nbs/50_tune/study.ipynb #a39e3921
+# %% ../nbs/50_tune/study.ipynb #b89ddb9e
 @patch
 def _spec(self:Study, run, device):
     "A run as plain data."
     model, train_size, seed = run
     source, rate = self.facts["source"], self.store.fact(f"rate of {model}")
     recipe = self.facts["recipe"] | (dict(rate=rate) if rate else {})
-    return dict(model=self.store.candidates().source[model], task=source, train_size=train_size, seed=seed, recipe=recipe, device=device, checkpoint=str(self.store.artefact(run, "pt")))
+    return dict(model=self.store.candidates().source[model], task=source, train_size=train_size, seed=seed, recipe=recipe, device=device, checkpoint=str(self.store.artefact(run, "pt")), trunk=str(self.store.artefact((model, seed), "trunk")) if self.continues else None)
 
-# %% ../nbs/50_tune/study.ipynb #daf1c405
+# %% ../nbs/50_tune/study.ipynb #f0c40d08
 @patch
 def run(self:Study,
     *,
@@ -228,12 +254,13 @@ def run(self:Study,
     "Ask, run, tell, until there is nothing left to run; begun again it goes on where it was."
     if self.facts["source"] is None: raise ValueError("`candidates` must be models that can be loaded, got names whose runs are told; use ask and tell")
     _check_task(self.facts)
-    report, prices = progress or (lambda *_: None), self.prices
+    if self.continues and executor == "ray": raise ValueError("`executor` must be local for a ladder that continues, whose states lie in the study's folder, got ray; take the ladder fresh")
+    report = progress or (lambda *_: None)
     with _executor(executor, workers) as pool:
         try:
             self._work_off(pool, workers, device, report) # what was planned before
             while (plan := self.ask()):
-                self.store.plan([(m, s, self.facts["seed"]) for m, s in plan], prices=[float(prices.at[m, s]) for m, s in plan], why=plan.why)
+                self._enter_plan(plan)
                 self._work_off(pool, workers, device, report)
         finally: self.store.release()
     return self.ranking()
@@ -244,13 +271,13 @@ def _check_task(facts):
     now = task_of(source).fingerprint
     if now != source["fingerprint"]: raise ValueError(f"`task` must hold the texts that the study began with, got others in {source['task']}; put them back, or begin a new study")
 
-# %% ../nbs/50_tune/study.ipynb #adc3bcf2
+# %% ../nbs/50_tune/study.ipynb #b1d387a9
 @patch
 def _work_off(self:Study, pool, workers, device, report):
     "Make the planned runs, as many at once as there are workers; wait for those of other processes."
     busy = {}
     while True:
-        while len(busy) < workers and (run := self.store.claim()):
+        while len(busy) < workers and (run := self.store.claim(in_turn=self.continues)):
             report(self)
             busy[run] = pool.submit(self._spec(run, device), lambda *at, run=run: report(self, run, *at))
         if not busy:

@@ -3,8 +3,8 @@ import argparse
 import json
 import os
 import subprocess
-import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import transformers
@@ -21,9 +21,10 @@ FURTHER, TOP = ("gpt2-mini-manuals", "t5-dictionary", "bart-german", "opt-bible"
 
 
 def runs(task):
-    "All runs of a task, smallest first, so that what is cut short is a table all the same."
-    other = [(m, n, s) for s in SEEDS for n in SIZES if n <= AGAIN.get(task, 0) for m in zoo_names()]
-    return sorted([(m, n, SEED) for n in (0, *SIZES) for m in zoo_names()] + other + [(m, TOP, SEED) for m in FURTHER], key=lambda run: (run[1], run[2]))
+    "All runs of a task, smallest first, so that what is cut short is a table all the same; TASK_continue is the ladder that continues, to be compared."
+    other = [] if task.endswith("_continue") else [(m, n, s) for s in SEEDS for n in SIZES if n <= AGAIN.get(task, 0) for m in zoo_names()]
+    further = [] if task.endswith("_continue") else [(m, TOP, SEED) for m in FURTHER]
+    return sorted([(m, n, SEED) for n in (0, *SIZES) for m in zoo_names()] + other + further, key=lambda run: (run[1], run[2]))
 
 
 def records(task):
@@ -48,14 +49,14 @@ class Kept:
 def measure(task, workers):
     "What is left of a task, with the rates that its first runs found."
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True).stdout.strip()
-    kept = Kept(task, commit)
-    with tempfile.TemporaryDirectory() as place:
-        study = new_study(Path(place) / task, task=task, candidates=zoo_names(), sizes=[*SIZES, TOP], budget_size=SIZES[-1], seed=SEED, recipe=RECIPE)
-        for run, r in kept.known.items():
-            if r["rate"]: study.store.set_fact(f"rate of {run[0]}", r["rate"])
-            study.store.done(run, r["byte_loss"], test_loss_se=r["byte_loss_se"], result=r)
-        study.store.plan(runs(task))
-        study.run(workers=workers, progress=kept)
+    kept, name = Kept(task, commit), task.removesuffix("_continue")
+    recipe = replace(RECIPE, ladder="fresh" if name == task else "continue")
+    study = new_study(ROOT / ".cache" / "mini" / task, task=name, candidates=zoo_names(), sizes=[*SIZES, TOP], budget_size=SIZES[-1], seed=SEED, recipe=recipe)
+    for run, r in kept.known.items():
+        if r["rate"]: study.store.set_fact(f"rate of {run[0]}", r["rate"])
+        study.store.done(run, r["byte_loss"], test_loss_se=r["byte_loss_se"], result=r)
+    study.store.plan(runs(task))
+    study.run(workers=workers, progress=kept)
 
 
 if __name__ == "__main__":
