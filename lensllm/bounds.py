@@ -421,7 +421,7 @@ def _compressed(model0, model, update, batches, n, delta, scale):
 # %% ../nbs/30_probe/bounds.ipynb #742185bd
 WAYS = ("held out", "PAC-Bayes", "compression") # of coming to a certificate
 
-# %% ../nbs/30_probe/bounds.ipynb #7c164e44
+# %% ../nbs/30_probe/bounds.ipynb #154a3db0
 def certify(
     model0, model, # start and end, of one architecture; for LoRA the same model with its adapters as they were before training
     data,          # the rows that the model was fine-tuned on: a dictionary of tensors as a collator returns it, or a list of them, with `target_bytes` (n,) for unit="byte"
@@ -441,8 +441,8 @@ def certify(
     (train, n), (fresh, m) = _as_list(model, data), _as_list(model, held_out) if held_out is not None else ([], 0)
     ways = _check_certify(delta, unit, noise, draws, ways, train, fresh)
     model0, model, each = in_precision(model0), in_precision(model), delta/len(ways)
+    _check_rest(model0, model, update := update_of(model0, model, params)) # before `evaluating` freezes what can be trained
     with evaluating(model0), evaluating(model):
-        _check_rest(model0, model, update := update_of(model0, model, params))
         scale, rows = Scale(_vocabulary(model, train), unit, tokens_per_byte), []
         if "held out" in ways: rows += [_held_out(model, fresh, m, each, scale, candidates)]
         if "PAC-Bayes" in ways: rows += _pac_bayes(model0, model, update, train, n, each, scale, generator, draws, noise)

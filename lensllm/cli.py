@@ -660,7 +660,7 @@ def _say_terms(measured):
 # %% ../nbs/60_use/cli.ipynb #ae189ca6
 _Dir = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a study, as [bold]lensllm run --out DIR[/] or [bold]lensllm plan DIR --candidate …[/] made it.")]
 
-# %% ../nbs/60_use/cli.ipynb #823c3d03
+# %% ../nbs/60_use/cli.ipynb #23c4ff7f
 @app.command("run")
 def run_command(out:Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The study's folder: new, or with --resume an old one.")],
     task:Annotated[str, typer.Option("--task", metavar="TASK", help="headline, translate or define (shipped); a file .jsonl, .csv, .tsv, .parquet or .txt; a folder or name for [bold]datasets[/].")]=None,
@@ -674,6 +674,7 @@ def run_command(out:Annotated[Path, typer.Option("--out", "-o", metavar="DIR", h
     method:Annotated[str, typer.Option("--method", metavar="NAME", help="full, lora, or last-K: which weights are trained.")]="full", rate:Annotated[float, typer.Option("--rate", metavar="X", help="Highest learning rate. Default: a short probe finds each candidate's.")]=None,
     passes:Annotated[float, typer.Option("--passes", metavar="N", help="Passes over the training rows, at most.")]=4., max_tokens:Annotated[int, typer.Option("--max-tokens", metavar="N", min=2, help="Longest row; the rest is cut. Default: 256, or what the model can read.")]=None,
     ladder:Annotated[str, typer.Option("--ladder", metavar="NAME", help="fresh: each size is trained from the start. continue: on from the next smaller one, at about half the cost; losses are not quite those of fresh runs.")]="fresh",
+    probes:Annotated[bool, typer.Option("--probes", help="Also look at each run's kernel, and certify its loss; the report shows both.")]=False,
     unit:Annotated[str, typer.Option("--unit", metavar="NAME", help="byte or token: what losses are ranked by. Only bytes compare different tokenizers.")]="byte",
     workers:Annotated[int, typer.Option("--workers", "-w", metavar="N", min=1, help="Runs at once.")]=1, executor:Annotated[str, typer.Option("--executor", metavar="NAME", help="local, or ray: on a Ray cluster (RAY_ADDRESS, or one that is started here).")]="local",
     device:Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, ...")]="auto",
@@ -681,14 +682,14 @@ def run_command(out:Annotated[Path, typer.Option("--out", "-o", metavar="DIR", h
     resume:Annotated[bool, typer.Option("--resume", help="Go on with the study in DIR; begin it where there is none.")]=False, json_:_AsJson=False):
     "Fine-tune candidates on growing parts of a task, where it decides; end with a ranking and a report."
     _hush(always=True)
-    study = _study_for(out, dry_run, resume, task, candidate, budget, budget_size, target, size, policy, seed, test, columns, unit, dict(method=method, rate=rate, passes=passes, max_tokens=max_tokens, ladder=ladder))
+    study = _study_for(out, dry_run, resume, task, candidate, budget, budget_size, target, size, policy, seed, test, columns, unit, dict(method=method, rate=rate, passes=passes, max_tokens=max_tokens, ladder=ladder), probes)
     if dry_run: return _say_forecast(study, json_)
     study.store.set_fact("command", "lensllm " + " ".join(map(shlex.quote, sys.argv[1:])))
     with _Watch(study) as watch: ranking = study.run(executor=executor, workers=workers, device=device, progress=watch)
     _finish(study, ranking, json_)
 
-# %% ../nbs/60_use/cli.ipynb #d4ef9dec
-def _study_for(out, dry_run, resume, task, candidate, budget, budget_size, target, size, policy, seed, test, columns, unit, recipe):
+# %% ../nbs/60_use/cli.ipynb #85ede717
+def _study_for(out, dry_run, resume, task, candidate, budget, budget_size, target, size, policy, seed, test, columns, unit, recipe, probes):
     "The study in the folder, or a new one; with dry_run the new one is in a folder of its own."
     from lensllm.study import Study, new_study
     old = (out/"study.db").is_file()
@@ -699,7 +700,7 @@ def _study_for(out, dry_run, resume, task, candidate, budget, budget_size, targe
     from lensllm.finetune import Recipe
     _check_room(out)
     place = Path(tempfile.mkdtemp())/"study" if dry_run and not old else out
-    return new_study(place, task=task, candidates=_named(candidate), policy=policy, budget=_share(budget or "2%", 0, None), budget_size=budget_size, target=target, sizes=size, seed=seed, test=test, columns=columns and columns.split(","), unit=unit, recipe=Recipe(**recipe))
+    return new_study(place, task=task, candidates=_named(candidate), policy=policy, budget=_share(budget or "2%", 0, None), budget_size=budget_size, target=target, sizes=size, seed=seed, test=test, columns=columns and columns.split(","), unit=unit, recipe=Recipe(**recipe), probes=probes)
 
 def _named(candidates):
     "Candidates, the shipped ones spelled out."

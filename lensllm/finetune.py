@@ -6,7 +6,7 @@
 __all__ = ['RATES', 'FALL', 'Recipe', 'Run', 'ratio', 'row_costs', 'prepared', 'Moment', 'finetune', 'max_tokens', 'probe_rate',
            'task_of', 'work']
 
-# %% ../nbs/50_tune/finetune.ipynb #5b53d634
+# %% ../nbs/50_tune/finetune.ipynb #3d5921c1
 import math, os, time
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -15,6 +15,7 @@ import numpy as np, torch
 from fastcore.basics import patch
 from .corpora import Task, collate, count_cut, encode, load_task
 from .files import atomic_path
+from .findings import Findings
 from .probe import IGNORED, sequence_loss
 from .products import in_precision
 from .zoo import load_model, most_tokens
@@ -259,11 +260,11 @@ def go_on(self:_Loop, trunk, n, progress):
         progress(self.step, self.steps, self.check())
     return self.kept()
 
-# %% ../nbs/50_tune/finetune.ipynb #5f1a990f
+# %% ../nbs/50_tune/finetune.ipynb #47d57e7f
 @dataclass(frozen=True)
 class Moment:
     "What whoever watches a run is shown."
-    model:object     # as it is now; in eval mode only by chance, and not to be changed
+    model:object     # as it is now, in eval mode; not to be changed
     tokenizer:object
     step:int         # 0: the start, before the first step
     last:bool        # the state that is kept and tested, with the step at which it was reached
@@ -273,7 +274,9 @@ def _shown(watch, model, tokenizer, rows):
     "A function that shows the model as it is, and has shown its start; chance is for the training alone."
     def show(step, last=False):
         if watch is None: return
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())): watch(Moment(model, tokenizer, step, last, rows))
+        was = model.training
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())): watch(Moment(model.eval(), tokenizer, step, last, rows))
+        model.train(was)
     show(0)
     return show
 
@@ -383,7 +386,7 @@ def probe_rate(
     if not losses: raise FloatingPointError(f"`rate` must be given, {model} diverges at all of {', '.join(f'{r:g}' for r in RATES)}; take a lower one")
     return min(losses, key=losses.get)
 
-# %% ../nbs/50_tune/finetune.ipynb #5038314e
+# %% ../nbs/50_tune/finetune.ipynb #58ee3a06
 @lru_cache(maxsize=2)
 def _task(source, test, columns): return load_task(source, test=test, columns=columns)
 
@@ -394,14 +397,17 @@ def task_of(
     return _task(source["task"], source["test"], source["columns"] and tuple(source["columns"]))
 
 def work(
-    spec, # dict: model, task (as for `task_of`), train_size, seed, recipe, device, checkpoint
+    spec, # dict: model, task (as for `task_of`), train_size, seed, recipe, device, checkpoint, trunk; findings_of: None, or the number of runs among which one is chosen
     progress=None, # as for `finetune`
     *,
     alone=False, # go on when the process that asked is gone
 )->dict: # the run's record, or reason and again: why there is none, and whether to try once more
     "Make one run."
     progress = progress or (_alive(os.getppid()) if not alone else lambda *_: None)
-    try: return finetune(spec["model"], task_of(spec["task"]), spec["train_size"], seed=spec["seed"], recipe=Recipe(**spec["recipe"]), device=spec["device"], checkpoint=spec["checkpoint"], trunk=spec.get("trunk"), progress=progress).to_dict()
+    watch = Findings(spec["findings_of"]) if spec.get("findings_of") else None
+    try:
+        run = finetune(spec["model"], task_of(spec["task"]), spec["train_size"], seed=spec["seed"], recipe=Recipe(**spec["recipe"]), device=spec["device"], checkpoint=spec["checkpoint"], trunk=spec.get("trunk"), watch=watch, progress=progress)
+        return run.to_dict() | (dict(findings=watch.found) if watch else {})
     except (FloatingPointError, ValueError) as e: return dict(reason=str(e), again=False)
     except (MemoryError, RuntimeError) as e: return dict(reason=f"{type(e).__name__}: {e}", again=True)
 

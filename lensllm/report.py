@@ -11,7 +11,7 @@ import pandas as pd
 from .axes import new_axes, palette
 from .files import atomic_path
 
-# %% ../nbs/60_use/report.ipynb #084805ef
+# %% ../nbs/60_use/report.ipynb #dc9ce393
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <title>{{ task }}: {{ choice or "no choice yet" }}</title>
@@ -32,11 +32,12 @@ img { max-width: 100%; height: auto; } code { background: #f4f4f4; padding: .1re
 <h2>Ranking</h2>{{ table(ranking, ranking_columns) }}
 {% if doubts %}<h2>Doubts</h2><ul>{% for d in doubts %}<li>{{ d }}</li>{% endfor %}</ul>{% endif %}
 <h2>Runs</h2>{{ table(runs, run_columns) }}
+{% if findings %}<h2>Kernels and certificates</h2><p>The true loss of each model, per token of its own tokenizer and with a little of guessing mixed in, lies below its certificate; all hold together with probability {{ sure }} %.</p>{{ table(findings, finding_columns) }}{% endif %}
 <h2>How to do it again</h2><dl>{% for k, v in again %}<dt>{{ k }}</dt><dd><code>{{ v }}</code></dd>{% endfor %}</dl>
 </body></html>
 """
 
-# %% ../nbs/60_use/report.ipynb #2bea2809
+# %% ../nbs/60_use/report.ipynb #c6cf02f4
 def study_report(
     study, # a `Study`
     path,  # .html
@@ -59,7 +60,15 @@ def _contents(study):
     return shown | dict(task=facts["task"], target=f"{facts['target']:,}", candidates=len(study.prices), unit=unit, spent=f"{100*study.spent/study.whole:.2f}", figures=_figures(study, ranking, unit) if ranking else [],
                         ranking=[[r.model, f"{r.predicted_loss:.3f}", f"{r.low:.3f} to {r.high:.3f}", _percent(r.p_best), *_made(runs, r.model)] for r in rows.itertuples()], ranking_columns=["model", f"predicted loss ({unit})", "90 % interval", "P(best)", "runs", "largest size"],
                         doubts=ranking.doubts if ranking else [], runs=[[r.model, f"{r.train_size:,}", r.seed, r.state, _loss(r), _share(r.price, study.whole), r.reason or r.why or ""] for r in runs.itertuples()],
-                        run_columns=["model", "examples", "seed", "state", f"test loss ({unit})", "% of full tuning", "why"], again=_again(study))
+                        **_findings(made), run_columns=["model", "examples", "seed", "state", f"test loss ({unit})", "% of full tuning", "why"], again=_again(study))
+
+# %% ../nbs/60_use/report.ipynb #c29ba221
+def _findings(made):
+    "What probes found, run by run; nothing where none were asked for."
+    found = [(r, r.result["findings"]) for r in made.itertuples() if r.result and r.result.get("findings")]
+    number = lambda f, k, form: format(f[k], form) if f.get(k) is not None else ""
+    rows = [[r.model, f"{r.train_size:,}", r.result["step"], number(f, "effective_dimension", ".1f"), number(f, "drift", ".3f"), number(f, "distance", ".2f"), number(f, "certificate", ".3f"), number(f, "guess", ".3f")] for r, f in found]
+    return dict(findings=rows, sure=f"{100*(1 - found[0][1].get('delta', .05)):g}" if found else "", finding_columns=["model", "examples", "best step", "directions of the kernel", "drift of the kernel", "distance", "certificate (nats/token)", "guessing"])
 
 # %% ../nbs/60_use/report.ipynb #15a070d7
 def _percent(p): return f"{100*p:.0f} %" if p == p else "unknown"

@@ -96,7 +96,7 @@ def candidates(self:Store)->pd.DataFrame: # name as index; source, n_params, enc
     frame = pd.read_sql("SELECT * FROM candidates ORDER BY rowid", self.db, index_col="name")
     return frame.assign(facts=frame.facts.map(json.loads))
 
-# %% ../nbs/50_tune/store.ipynb #7b5d72b1
+# %% ../nbs/50_tune/store.ipynb #7846036e
 @patch
 def plan(self:Store,
     runs, # (model, train_size, seed)
@@ -118,7 +118,7 @@ def claim(self:Store,
     "Take the next run that nobody works on: a planned one, or one whose process is gone."
     with _writing(self.db) as db:
         open_ = db.execute("SELECT model, train_size, seed FROM runs WHERE state IN ('planned', 'running') ORDER BY rowid").fetchall()
-        if in_turn: open_ = list({(m, seed): (m, n, seed) for m, n, seed in reversed(open_)}.values())[::-1]
+        if in_turn: open_ = pd.DataFrame(open_, columns=["model", "train_size", "seed"], dtype=object).drop_duplicates(["model", "seed"]).itertuples(index=False, name=None)
         for run in open_:
             if run in self.held or not (lock := self._lock(run)): continue
             self.held[run] = lock

@@ -60,7 +60,7 @@ def run_price(
     steps, checks = (sum(recipe.steps_from(m, n)), 2) if recipe.ladder == "continue" else (recipe.steps(n), recipe.checks + 1)
     return float(flops(weight, steps*recipe.batch) + flops(weight, others[0]*checks + others[1], train=False))
 
-# %% ../nbs/50_tune/study.ipynb #66bb753c
+# %% ../nbs/50_tune/study.ipynb #41973848
 class Study:
     "Candidates, a task, a policy and a budget, kept in a folder; `ask` and `tell`, or `run`."
     def __init__(self,
@@ -68,7 +68,7 @@ class Study:
     ):
         self.store = Store(folder)
         if self.store.fact("set_up") is None: self.store.close(); raise ValueError(f"`DIR` must hold a study, {folder} holds none; `lensllm run --out {folder} …` begins one")
-        self.facts = {k: self.store.fact(k) for k in ("task", "policy", "target", "sizes", "seed", "budget", "unit", "recipe", "source")}
+        self.facts = {k: self.store.fact(k) for k in ("task", "policy", "target", "sizes", "seed", "budget", "unit", "recipe", "source", "probes")}
 
     @property
     def prices(self): # FLOP of fresh runs: a row a candidate, a column a size; those told of in hours or dollars too
@@ -78,7 +78,7 @@ class Study:
         states = self.store.runs().state.value_counts()
         return f"study of {len(self.prices)} candidates on {self.facts['task']} for {self.facts['target']:,} examples, {self.facts['policy']}: " + (", ".join(f"{n} {s}" for s, n in states.items()) or "nothing run yet")
 
-# %% ../nbs/50_tune/study.ipynb #3d0c463e
+# %% ../nbs/50_tune/study.ipynb #7a3e763b
 def new_study(
     folder, # new or empty, or that of the same study
     *,
@@ -92,6 +92,7 @@ def new_study(
     seed=0, recipe=None, # a `Recipe`; the usual one when None
     unit=None,      # "byte" or "token" that losses are ranked by; bytes where candidates are loaded, tokens where they are told of
     test=None, columns=None, # as for `load_task`
+    probes=False, # look at kernels, and certify, in every run: see `Findings`
 )->Study:
     "Set a study up: everything is looked at, and nothing is spent."
     elsewhere, recipe = isinstance(candidates, dict), recipe or Recipe()
@@ -101,7 +102,7 @@ def new_study(
     else: as_policy(policy)
     known = _told_candidates(candidates, sizes) if elsewhere else _loaded_candidates(candidates, loaded, recipe, sizes)
     _check_budget(known, budget, budget_size, sizes)
-    facts = dict(task=loaded.name if loaded else str(task), policy=policy, target=target, sizes=sizes, seed=seed, budget=dict(share=budget, size=budget_size), unit=unit or ("token" if elsewhere else "byte"), recipe=asdict(recipe),
+    facts = dict(task=loaded.name if loaded else str(task), policy=policy, target=target, sizes=sizes, seed=seed, budget=dict(share=budget, size=budget_size), unit=unit or ("token" if elsewhere else "byte"), recipe=asdict(recipe), probes=probes,
                  source=None if elsewhere else dict(task=_absolute(task), test=test and _absolute(test), columns=columns and list(columns), fingerprint=loaded.fingerprint))
     return _entered(folder, facts, known)
 
@@ -233,14 +234,14 @@ def ranking(self:Study, **options): # a `Ranking`; options of the posterior
     if curves is None: raise ValueError(f"`DIR` must hold at least one run that is done, {self.store.folder} holds none; look at `lensllm status {self.store.folder}`")
     return as_selector("posterior", **options).rank(curves, target=self.facts["target"])
 
-# %% ../nbs/50_tune/study.ipynb #b89ddb9e
+# %% ../nbs/50_tune/study.ipynb #299ef4a7
 @patch
 def _spec(self:Study, run, device):
     "A run as plain data."
     model, train_size, seed = run
     source, rate = self.facts["source"], self.store.fact(f"rate of {model}")
     recipe = self.facts["recipe"] | (dict(rate=rate) if rate else {})
-    return dict(model=self.store.candidates().source[model], task=source, train_size=train_size, seed=seed, recipe=recipe, device=device, checkpoint=str(self.store.artefact(run, "pt")), trunk=str(self.store.artefact((model, seed), "trunk")) if self.continues else None)
+    return dict(model=self.store.candidates().source[model], task=source, train_size=train_size, seed=seed, recipe=recipe, device=device, checkpoint=str(self.store.artefact(run, "pt")), trunk=str(self.store.artefact((model, seed), "trunk")) if self.continues else None, findings_of=self.prices.size if self.facts["probes"] else None)
 
 # %% ../nbs/50_tune/study.ipynb #f0c40d08
 @patch
