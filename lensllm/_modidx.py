@@ -827,6 +827,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'lensllm.study._Beside.__enter__': ('50_tune/study.html#_beside.__enter__', 'lensllm/study.py'),
                                'lensllm.study._Beside.__exit__': ('50_tune/study.html#_beside.__exit__', 'lensllm/study.py'),
                                'lensllm.study._Beside.__init__': ('50_tune/study.html#_beside.__init__', 'lensllm/study.py'),
+                               'lensllm.study._Beside._worker': ('50_tune/study.html#_beside._worker', 'lensllm/study.py'),
                                'lensllm.study._Beside.ready': ('50_tune/study.html#_beside.ready', 'lensllm/study.py'),
                                'lensllm.study._Beside.result': ('50_tune/study.html#_beside.result', 'lensllm/study.py'),
                                'lensllm.study._Beside.submit': ('50_tune/study.html#_beside.submit', 'lensllm/study.py'),

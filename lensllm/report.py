@@ -11,7 +11,7 @@ import pandas as pd
 from .axes import new_axes, palette
 from .files import atomic_path
 
-# %% ../nbs/60_use/report.ipynb #dc9ce393
+# %% ../nbs/60_use/report.ipynb #89e24247
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <title>{{ task }}: {{ choice or "no choice yet" }}</title>
@@ -20,7 +20,7 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 60rem; marg
 h1 { font-size: 1.6rem; margin-bottom: .2rem; } h2 { font-size: 1.15rem; margin-top: 2rem; } .lead { font-size: 1.1rem; } .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
 th, td { text-align: right; padding: .25rem .7rem; border-bottom: 1px solid #ddd; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; white-space: normal; overflow-wrap: anywhere; } td.words { text-align: left; white-space: normal; }
+th:first-child, td:first-child { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 8rem; } td.words { text-align: left; white-space: normal; }
 img { max-width: 100%; height: auto; } code { background: #f4f4f4; padding: .1rem .3rem; overflow-wrap: anywhere; }
 @media print { body { margin: 0; max-width: none; font-size: 12px; } h2 { break-after: avoid; } img, tr { break-inside: avoid; } }
 </style></head>
@@ -32,7 +32,7 @@ img { max-width: 100%; height: auto; } code { background: #f4f4f4; padding: .1re
 <h2>Ranking</h2>{{ table(ranking, ranking_columns) }}
 {% if doubts %}<h2>Doubts</h2><ul>{% for d in doubts %}<li>{{ d }}</li>{% endfor %}</ul>{% endif %}
 <h2>Runs</h2>{{ table(runs, run_columns) }}
-{% if findings %}<h2>Kernels and certificates</h2><p>The true loss of each model, per token of its own tokenizer and with a little of guessing mixed in, lies below its certificate; all hold together with probability {{ sure }} %.</p>{{ table(findings, finding_columns) }}{% endif %}
+{% if findings %}<h2>Kernels and certificates</h2><p>Directions that the kernel of the start counts, how far training has turned the kernel (0: not at all, 1: wholly), and the length of the update. The true loss in nats per token of the model's own tokenizer, with a little of guessing mixed in, lies below its certificate; all certificates hold together with probability {{ sure }} %.</p>{{ table(findings, finding_columns) }}{% endif %}
 <h2>How to do it again</h2><dl>{% for k, v in again %}<dt>{{ k }}</dt><dd><code>{{ v }}</code></dd>{% endfor %}</dl>
 </body></html>
 """
@@ -62,13 +62,13 @@ def _contents(study):
                         doubts=ranking.doubts if ranking else [], runs=[[r.model, f"{r.train_size:,}", r.seed, r.state, _loss(r), _share(r.price, study.whole), r.reason or r.why or ""] for r in runs.itertuples()],
                         **_findings(made), run_columns=["model", "examples", "seed", "state", f"test loss ({unit})", "% of full tuning", "why"], again=_again(study))
 
-# %% ../nbs/60_use/report.ipynb #c29ba221
+# %% ../nbs/60_use/report.ipynb #3ee997d4
 def _findings(made):
     "What probes found, run by run; nothing where none were asked for."
     found = [(r, r.result["findings"]) for r in made.itertuples() if r.result and r.result.get("findings")]
     number = lambda f, k, form: format(f[k], form) if f.get(k) is not None else ""
     rows = [[r.model, f"{r.train_size:,}", r.result["step"], number(f, "effective_dimension", ".1f"), number(f, "drift", ".3f"), number(f, "distance", ".2f"), number(f, "certificate", ".3f"), number(f, "guess", ".3f")] for r, f in found]
-    return dict(findings=rows, sure=f"{100*(1 - found[0][1].get('delta', .05)):g}" if found else "", finding_columns=["model", "examples", "best step", "directions of the kernel", "drift of the kernel", "distance", "certificate (nats/token)", "guessing"])
+    return dict(findings=rows, sure=f"{100*(1 - found[0][1].get('delta', .05)):g}" if found else "", finding_columns=["model", "examples", "best step", "directions", "drift", "distance", "certificate", "guessing"])
 
 # %% ../nbs/60_use/report.ipynb #15a070d7
 def _percent(p): return f"{100*p:.0f} %" if p == p else "unknown"

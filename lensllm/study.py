@@ -156,7 +156,7 @@ def _entered(folder, facts, known):
 
 def json_safe(v): return json.loads(json.dumps(v))
 
-# %% ../nbs/50_tune/study.ipynb #06e1acbb
+# %% ../nbs/50_tune/study.ipynb #ca445c12
 @patch
 def ask(self:Study)->Plan: # runs that exist already are not proposed; empty when done, and says why
     "What to run now: what is planned and not done, or else what the policy proposes for the money that is left."
@@ -178,6 +178,7 @@ def _all(self:Study, racing, runs):
 @patch(as_prop=True)
 def continues(self:Study): return self.facts["recipe"].get("ladder") == "continue" # sizes go on from one another
 
+# %% ../nbs/50_tune/study.ipynb #4cf8faf2
 @patch(as_prop=True)
 def due(self:Study): # as `prices`
     "What a run costs as things stand: what was paid, or, on a ladder that continues, the way from the next smaller size that is planned or done."
@@ -243,7 +244,7 @@ def _spec(self:Study, run, device):
     recipe = self.facts["recipe"] | (dict(rate=rate) if rate else {})
     return dict(model=self.store.candidates().source[model], task=source, train_size=train_size, seed=seed, recipe=recipe, device=device, checkpoint=str(self.store.artefact(run, "pt")), trunk=str(self.store.artefact((model, seed), "trunk")) if self.continues else None, findings_of=self.prices.size if self.facts["probes"] else None)
 
-# %% ../nbs/50_tune/study.ipynb #f0c40d08
+# %% ../nbs/50_tune/study.ipynb #5a9e0bb6
 @patch
 def run(self:Study,
     *,
@@ -266,6 +267,7 @@ def run(self:Study,
         finally: self.store.release()
     return self.ranking()
 
+# %% ../nbs/50_tune/study.ipynb #20911eae
 def _check_task(facts):
     "The texts must be those that the study began with."
     source = facts["source"]
@@ -306,28 +308,43 @@ class _Here:
     def ready(self, busy): return list(busy)
     def result(self, record): return record
 
-# %% ../nbs/50_tune/study.ipynb #82a4fc62
+# %% ../nbs/50_tune/study.ipynb #e8566bd3
 class _Beside:
     "Processes beside this one; one that dies loses its run, no more."
-    def __init__(self, workers): self.workers = workers
-    def __enter__(self):
+    def __init__(self, workers): self.workers, self.busy = workers, {}
+    def __enter__(self): self.free = [self._worker() for _ in range(self.workers)]; return self
+    def __exit__(self, *_):
+        for worker in (*self.free, *self.busy.values()): worker.shutdown(wait=False, cancel_futures=True)
+
+    def _worker(self):
+        "A pool of its own each, since a pool goes down with any of its processes."
         import multiprocessing
         from concurrent.futures import ProcessPoolExecutor
         from transformers.utils.logging import disable_progress_bar
-        self.pool = ProcessPoolExecutor(self.workers, mp_context=multiprocessing.get_context("spawn"), initializer=disable_progress_bar)
-        return self
-    def __exit__(self, *_): self.pool.shutdown(wait=False, cancel_futures=True)
-    def submit(self, spec, progress): return self.pool.submit(work, spec)
-    def ready(self, busy):
-        from concurrent.futures import FIRST_COMPLETED, wait
-        done = wait(busy.values(), return_when=FIRST_COMPLETED).done
-        return [run for run, future in busy.items() if future in done]
-    def result(self, future):
-        from concurrent.futures.process import BrokenProcessPool
-        try: return future.result()
-        except BrokenProcessPool:
-            self.__exit__(); self.__enter__()
-            return dict(reason="the process that made the run died, perhaps for want of memory", again=True)
+        return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=disable_progress_bar)
+
+# %% ../nbs/50_tune/study.ipynb #fd5d3284
+@patch
+def submit(self:_Beside, spec, progress):
+    worker = self.free.pop()
+    future = worker.submit(work, spec)
+    self.busy[future] = worker
+    return future
+
+@patch
+def ready(self:_Beside, busy):
+    from concurrent.futures import FIRST_COMPLETED, wait
+    done = wait(busy.values(), return_when=FIRST_COMPLETED).done
+    return [run for run, future in busy.items() if future in done]
+
+@patch
+def result(self:_Beside, future):
+    from concurrent.futures.process import BrokenProcessPool
+    worker = self.busy.pop(future)
+    try: record = future.result()
+    except BrokenProcessPool: worker, record = self._worker(), dict(reason="the process that made the run died, perhaps for want of memory", again=True)
+    self.free.append(worker)
+    return record
 
 # %% ../nbs/50_tune/study.ipynb #434eb2ea
 class _Ray:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 import study_of_sums as sums
 from lensllm.report import study_report
@@ -79,6 +80,17 @@ def test_two_at_once(folder):
     sums.begin(folder, "shared")
     for process in [subprocess.Popen(command(folder, "shared"), env=ENV) for _ in range(2)]: assert process.wait() == 0
     assert (same_as_whole(folder, "shared").attempts == 1).all()  # each run made once
+
+
+def test_a_worker_that_is_killed(folder):
+    "A process beside the study dies: its run is made again, the one next to it goes on."
+    study, killed = sums.begin(folder, "beside"), []
+
+    def kill(study, *_):
+        workers = [p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline())]
+        if not killed and len(workers) == 2 and (study.store.runs().state == "running").sum() == 2: killed.append(workers[0].kill())
+    study.run(workers=2, device="cpu", progress=kill)
+    assert killed and sorted(same_as_whole(folder, "beside").attempts) == [1] * 7 + [2]
 
 
 def test_a_full_disk(folder, tmp_path):
