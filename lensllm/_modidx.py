@@ -346,6 +346,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'lensllm.finetune._Loop._place': ('50_tune/finetune.html#_loop._place', 'lensllm/finetune.py'),
                                   'lensllm.finetune._Loop._rows': ('50_tune/finetune.html#_loop._rows', 'lensllm/finetune.py'),
                                   'lensllm.finetune._Loop._share': ('50_tune/finetune.html#_loop._share', 'lensllm/finetune.py'),
+                                  'lensllm.finetune._Loop._stretch': ('50_tune/finetune.html#_loop._stretch', 'lensllm/finetune.py'),
                                   'lensllm.finetune._Loop._try_to_save': ( '50_tune/finetune.html#_loop._try_to_save',
                                                                            'lensllm/finetune.py'),
                                   'lensllm.finetune._Loop.advance': ('50_tune/finetune.html#_loop.advance', 'lensllm/finetune.py'),

@@ -244,7 +244,7 @@ def kept(self:_Loop):
         for p, best in zip(self.weights, self.best[2]): p.copy_(best)
     return self
 
-# %% ../nbs/50_tune/finetune.ipynb #45ad9be3
+# %% ../nbs/50_tune/finetune.ipynb #fae1676b
 @patch
 def go_on(self:_Loop, trunk, n, progress):
     "From the next smaller size to n rows; the state before the rate falls is left for larger ones."
@@ -252,13 +252,25 @@ def go_on(self:_Loop, trunk, n, progress):
     if m: self.load(trunk/f"{m}.pt")
     m, self.best, self.tokens = m if self.step else 0, (math.inf, 0, None), 0 # a file that cannot be read: from the start
     full, fall = self.recipe.steps_from(m, n)
-    self.turn, self.steps = self.step + full, self.step + full + fall
-    for rows, end in ((every[m:], self.turn), (every, self.steps)):
-        self.train, self.order = rows, (-1, None)
-        while self.step < end: self.advance()
-        if end == self.turn: trunk.mkdir(parents=True, exist_ok=True); self.save(trunk/f"{n}.pt")
-        progress(self.step, self.steps, self.check())
+    self.turn, self.steps, left = self.step + full, self.step + full + fall, trunk/f"{n}.pt"
+    self._stretch(every[m:], self.turn, progress, left)
+    tokens = self.tokens
+    self.load(left) # the best state at the full rate, which need not be the last
+    self.tokens, self.turn, self.steps = tokens, self.step, self.step + fall
+    self._stretch(every, self.steps, progress)
     return self.kept()
+
+@patch
+def _stretch(self:_Loop, rows, end, progress, left=None):
+    "Train on rows up to a step; where the best state is to be left in a file, no longer than something becomes better."
+    self.train, self.order, gap = rows, (-1, None), max(1, (end - self.step)//(self.recipe.checks if left else 2))
+    if left: left.parent.mkdir(parents=True, exist_ok=True); self.check(); self.save(left)
+    for i in range(1, end - self.step + 1):
+        self.advance()
+        if i % gap and self.step < end: continue
+        progress(self.step, self.steps, self.check())
+        if left and self.best[1] == self.step: self.save(left)
+        if left and self.step - self.best[1] >= self.recipe.patience*gap: break
 
 # %% ../nbs/50_tune/finetune.ipynb #47d57e7f
 @dataclass(frozen=True)

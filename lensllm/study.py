@@ -45,7 +45,7 @@ def name_of(source): # of a candidate: the last part of its folder, or its name 
     path = Path(str(source)).expanduser()
     return path.resolve().name if path.is_dir() else str(source).rstrip("/")
 
-# %% ../nbs/50_tune/study.ipynb #a0d72cd7
+# %% ../nbs/50_tune/study.ipynb #e42807ff
 def run_price(
     n_params, encoder_params, # of the candidate
     tokens,   # (read, written) of a row, as `inspect_candidate` counts
@@ -57,7 +57,7 @@ def run_price(
     "What a run costs: training, its checks, and the test."
     given, made = tokens
     weight = encoder_params*given + (n_params - encoder_params)*made if encoder_params else n_params*given
-    steps, checks = (sum(recipe.steps_from(m, n)), 2) if recipe.ladder == "continue" else (recipe.steps(n), recipe.checks + 1)
+    steps, checks = (sum(recipe.steps_from(m, n)), recipe.checks + 3) if recipe.ladder == "continue" else (recipe.steps(n), recipe.checks + 1)
     return float(flops(weight, steps*recipe.batch) + flops(weight, others[0]*checks + others[1], train=False))
 
 # %% ../nbs/50_tune/study.ipynb #41973848
