@@ -330,6 +330,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'lensllm.findings.Findings.__init__': ('50_tune/findings.html#findings.__init__', 'lensllm/findings.py'),
                                   'lensllm.findings.Findings._certificate': ( '50_tune/findings.html#findings._certificate',
                                                                               'lensllm/findings.py'),
+                                  'lensllm.findings.Findings._look': ('50_tune/findings.html#findings._look', 'lensllm/findings.py'),
                                   'lensllm.findings._batch': ('50_tune/findings.html#_batch', 'lensllm/findings.py'),
                                   'lensllm.findings._distance': ('50_tune/findings.html#_distance', 'lensllm/findings.py'),
                                   'lensllm.findings._of_kernels': ('50_tune/findings.html#_of_kernels', 'lensllm/findings.py')},

@@ -13,7 +13,7 @@ from .corpora import collate
 from .ntk import ntk_gram
 from .spectra import centred_alignment, condition_number, effective_dimension
 
-# %% ../nbs/50_tune/findings.ipynb #a6341093
+# %% ../nbs/50_tune/findings.ipynb #72ff536e
 class Findings:
     "Kernel, distance and certificate of a run; give it to `finetune` as `watch`, and read `found` when the run is done."
     def __init__(self,
@@ -27,12 +27,17 @@ class Findings:
         self.runs, self.rows, self.delta, self.found = runs, rows, delta, {}
 
     def __call__(self, at): # a `Moment`
-        "Look at the start and at the end."
+        "Look at the start and at the end; where that cannot be done the run goes on, and `found` holds the reason."
+        try: self._look(at)
+        except (ValueError, RuntimeError, MemoryError) as e: self.found, self.start = dict(reason=f"{type(e).__name__}: {e}"[:500]), None
+
+    def _look(self, at):
         if len(at.rows["train"]) < 4 or not (at.step == 0 or at.last): return
-        kernel = ntk_gram(at.model, _batch(at, at.rows["train"][:self.rows]))
+        kernel = ntk_gram(at.model, _batch(at, at.rows["train"][:self.rows]), params="trainable")
         if not at.last: self.start, self.kernel = copy.deepcopy(at.model), kernel; return
+        if self.start is None: return # the start could not be looked at
         self.found = _of_kernels(self.kernel, kernel) | dict(distance=_distance(self.start, at.model)) | self._certificate(at)
-        del self.start
+        self.start = None
 
     def _certificate(self, at):
         "The held-out bound of the state that is kept."

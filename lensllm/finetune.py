@@ -244,11 +244,11 @@ def kept(self:_Loop):
         for p, best in zip(self.weights, self.best[2]): p.copy_(best)
     return self
 
-# %% ../nbs/50_tune/finetune.ipynb #fae1676b
+# %% ../nbs/50_tune/finetune.ipynb #7512b313
 @patch
 def go_on(self:_Loop, trunk, n, progress):
     "From the next smaller size to n rows; the state before the rate falls is left for larger ones."
-    every, m = self.train, max((int(p.stem) for p in trunk.glob("*.pt") if int(p.stem) < n), default=0)
+    every, m = self.train, max((int(p.stem) for p in trunk.glob("*.pt") if p.stem.isdigit() and int(p.stem) < n), default=0)
     if m: self.load(trunk/f"{m}.pt")
     m, self.best, self.tokens = m if self.step else 0, (math.inf, 0, None), 0 # a file that cannot be read: from the start
     full, fall = self.recipe.steps_from(m, n)

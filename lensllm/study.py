@@ -323,11 +323,15 @@ class _Beside:
         from transformers.utils.logging import disable_progress_bar
         return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=disable_progress_bar)
 
-# %% ../nbs/50_tune/study.ipynb #fd5d3284
+# %% ../nbs/50_tune/study.ipynb #bb30d286
 @patch
 def submit(self:_Beside, spec, progress):
+    from concurrent.futures.process import BrokenProcessPool
     worker = self.free.pop()
-    future = worker.submit(work, spec)
+    try: future = worker.submit(work, spec)
+    except BrokenProcessPool: # it died while it had nothing to do
+        worker = self._worker()
+        future = worker.submit(work, spec)
     self.busy[future] = worker
     return future
 

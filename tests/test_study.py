@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -83,14 +84,21 @@ def test_two_at_once(folder):
 
 
 def test_a_worker_that_is_killed(folder):
-    "A process beside the study dies: its run is made again, the one next to it goes on."
+    "A process beside the study dies at its run: that run is made again, the one next to it goes on."
     study, killed = sums.begin(folder, "beside"), []
-
-    def kill(study, *_):
-        workers = [p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline())]
-        if not killed and len(workers) == 2 and (study.store.runs().state == "running").sum() == 2: killed.append(workers[0].kill())
-    study.run(workers=2, device="cpu", progress=kill)
+    killer = threading.Thread(target=kill_a_worker, args=(killed,), daemon=True)
+    killer.start()
+    study.run(workers=2, device="cpu")
+    killer.join()
     assert killed and sorted(same_as_whole(folder, "beside").attempts) == [1] * 7 + [2]
+
+
+def kill_a_worker(killed):
+    "The first of two, as soon as both are there: a worker is started for a run."
+    workers = []
+    while len(workers) < 2: workers = [p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline())]
+    workers[0].kill()
+    killed.append(workers[0].pid)
 
 
 def test_a_full_disk(folder, tmp_path):
