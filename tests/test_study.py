@@ -83,8 +83,9 @@ def test_two_at_once(folder):
     assert (same_as_whole(folder, "shared").attempts == 1).all()  # each run made once
 
 
-def test_a_worker_that_is_killed(folder):
+def test_a_worker_that_is_killed(folder, monkeypatch):
     "A process beside the study dies at its run: that run is made again, the one next to it goes on."
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     study, killed = sums.begin(folder, "beside"), []
     killer = threading.Thread(target=kill_a_worker, args=(killed,), daemon=True)
     killer.start()
