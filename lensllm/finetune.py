@@ -244,18 +244,19 @@ def kept(self:_Loop):
         for p, best in zip(self.weights, self.best[2]): p.copy_(best)
     return self
 
-# %% ../nbs/50_tune/finetune.ipynb #7512b313
+# %% ../nbs/50_tune/finetune.ipynb #420f6c51
 @patch
 def go_on(self:_Loop, trunk, n, progress):
     "From the next smaller size to n rows; the state before the rate falls is left for larger ones."
-    every, m = self.train, max((int(p.stem) for p in trunk.glob("*.pt") if p.stem.isdigit() and int(p.stem) < n), default=0)
+    every, m = self.train, max((int(p.stem) for p in trunk.glob("*.pt") if int(p.stem) < n), default=0)
     if m: self.load(trunk/f"{m}.pt")
     m, self.best, self.tokens = m if self.step else 0, (math.inf, 0, None), 0 # a file that cannot be read: from the start
     full, fall = self.recipe.steps_from(m, n)
-    self.turn, self.steps, left = self.step + full, self.step + full + fall, trunk/f"{n}.pt"
+    self.turn, self.steps, left = self.step + full, self.step + full + fall, trunk/f"{n}.part"
     self._stretch(every[m:], self.turn, progress, left)
     tokens = self.tokens
     self.load(left) # the best state at the full rate, which need not be the last
+    left.replace(trunk/f"{n}.pt") # whole only now: what failed before is no state to go on from
     self.tokens, self.turn, self.steps = tokens, self.step, self.step + fall
     self._stretch(every, self.steps, progress)
     return self.kept()

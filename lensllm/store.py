@@ -96,7 +96,7 @@ def candidates(self:Store)->pd.DataFrame: # name as index; source, n_params, enc
     frame = pd.read_sql("SELECT * FROM candidates ORDER BY rowid", self.db, index_col="name")
     return frame.assign(facts=frame.facts.map(json.loads))
 
-# %% ../nbs/50_tune/store.ipynb #7846036e
+# %% ../nbs/50_tune/store.ipynb #5965a562
 @patch
 def plan(self:Store,
     runs, # (model, train_size, seed)
@@ -118,8 +118,9 @@ def claim(self:Store,
     "Take the next run that nobody works on: a planned one, or one whose process is gone."
     with _writing(self.db) as db:
         open_ = db.execute("SELECT model, train_size, seed FROM runs WHERE state IN ('planned', 'running') ORDER BY rowid").fetchall()
-        if in_turn: open_ = pd.DataFrame(open_, columns=["model", "train_size", "seed"], dtype=object).drop_duplicates(["model", "seed"]).itertuples(index=False, name=None)
+        first = {(m, seed): n for m, n, seed in reversed(open_)} # of each model and seed, what was planned first
         for run in open_:
+            if in_turn and first[run[0], run[2]] != run[1]: continue
             if run in self.held or not (lock := self._lock(run)): continue
             self.held[run] = lock
             db.execute("UPDATE runs SET state = 'running', attempts = attempts + 1, started = ? WHERE (model, train_size, seed) = (?, ?, ?)", (time.time(), *run))

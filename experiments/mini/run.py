@@ -1,7 +1,6 @@
 "LensBench-mini's curves: fine-tune every shipped candidate on every shipped task, `python experiments/mini/run.py [TASK…]`. One line a run in results/mini/TASK.jsonl, written as it ends; what is there already is kept, so it can be stopped and begun again."
 import argparse
 import json
-import os
 import subprocess
 import time
 from dataclasses import replace
@@ -60,11 +59,10 @@ def measure(task, workers):
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # a core a worker
     transformers.logging.set_verbosity_error()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("task", nargs="*", default=list(TASKS), help="tasks; all when none is named")
-    parser.add_argument("--workers", type=int, default=2, help="runs at once")
+    parser.add_argument("--workers", type=int, default=2, help="runs at once; with OMP_NUM_THREADS=1 a core each")
     args = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
     for task in args.task: measure(task, args.workers)
