@@ -811,6 +811,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'lensllm.study.Study.__init__': ('50_tune/study.html#study.__init__', 'lensllm/study.py'),
                                'lensllm.study.Study.__repr__': ('50_tune/study.html#study.__repr__', 'lensllm/study.py'),
                                'lensllm.study.Study._all': ('50_tune/study.html#study._all', 'lensllm/study.py'),
+                               'lensllm.study.Study._due': ('50_tune/study.html#study._due', 'lensllm/study.py'),
                                'lensllm.study.Study._enter': ('50_tune/study.html#study._enter', 'lensllm/study.py'),
                                'lensllm.study.Study._enter_plan': ('50_tune/study.html#study._enter_plan', 'lensllm/study.py'),
                                'lensllm.study.Study._spec': ('50_tune/study.html#study._spec', 'lensllm/study.py'),

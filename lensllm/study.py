@@ -178,15 +178,19 @@ def _all(self:Study, racing, runs):
 @patch(as_prop=True)
 def continues(self:Study): return self.facts["recipe"].get("ladder") == "continue" # sizes go on from one another
 
-# %% ../nbs/50_tune/study.ipynb #4cf8faf2
+# %% ../nbs/50_tune/study.ipynb #cc2d47e1
 @patch(as_prop=True)
 def due(self:Study): # as `prices`
     "What a run costs as things stand: what was paid, or, on a ladder that continues, the way from the next smaller size that is planned or done."
+    return self._due()
+
+@patch
+def _due(self:Study, also=()): # (model, train_size) pairs that count as planned
     due, known = self.prices, self.store.candidates()
     if not self.continues: return due
     runs, recipe = self.store.runs(), Recipe(**self.facts["recipe"])
     mine = runs[(runs.seed == self.facts["seed"]) & (runs.state != "failed")]
-    for m, sizes in {m: sorted(mine.train_size[mine.model == m]) for m in due.index}.items():
+    for m, sizes in {m: [*mine.train_size[mine.model == m], *(s for a, s in also if a == m)] for m in due.index}.items():
         k = known.loc[m]
         for n in due: due.at[m, n] = run_price(k.n_params, k.facts["tokens"][1] and k.encoder_params, k.facts["tokens"], recipe, n, k.facts["others"], max((s for s in sizes if s < n), default=0))
     paid = mine.dropna(subset="price")
@@ -195,10 +199,9 @@ def due(self:Study): # as `prices`
 
 @patch
 def _enter_plan(self:Study, plan):
-    "Plan runs, each at its price when those before it are planned."
-    for i, (m, s) in enumerate(plan):
-        if i == 0 or self.continues: due = self.due
-        self.store.plan([(m, s, self.facts["seed"])], prices=[float(due.at[m, s])], why=plan.why)
+    "Plan runs, all at once, each at its price when those before it are planned."
+    prices = [float((self._due(plan[:i]) if self.continues else self.prices).at[m, s]) for i, (m, s) in enumerate(plan)]
+    self.store.plan([(m, s, self.facts["seed"]) for m, s in plan], prices=prices, why=plan.why)
 
 @patch(as_prop=True)
 def whole(self:Study): return float(self.prices[self.facts["target"]].sum()) # FLOP of fine-tuning every candidate on the target
