@@ -182,17 +182,18 @@ def _verdict(ranking, data, truth, within):
     if len(ranking.notes) > 3: lines.append(f"{len(ranking.notes) - 3} further doubts: --json lists them")
     print("\n".join(lines))
 
-# %% ../nbs/60_use/cli.ipynb #8bd2baac
+# %% ../nbs/60_use/cli.ipynb #b19cb9f3
 @app.command("plan")
-def plan_command(curves:Annotated[str, typer.Argument(metavar="CURVES", help="A table as for [bold]select[/], or the folder of a study.")], budget:_Money=None, target:_Target=None,
+def plan_command(ctx:typer.Context, curves:Annotated[str, typer.Argument(metavar="CURVES", help="A table as for [bold]select[/], or the folder of a study.")], budget:_Money=None, target:_Target=None,
     up_to:Annotated[int, typer.Option("--up-to", metavar="N", parser=_examples, help="Use only runs of the table up to this size. Default: all.")]=None,
     failed:Annotated[list[str], typer.Option("--failed", metavar="MODEL", help="A candidate whose run diverged or does not load: what it cost counts, it is not asked for again. May be repeated.")]=None,
     policy:_Policy="race", costs:_Costs=None, task:_Task=None,
     candidate:Annotated[list[str], typer.Option("--candidate", metavar="NAME=PARAMS", help="Begins a study of runs that are made elsewhere, in the folder CURVES: a candidate and its number of parameters. May be repeated.")]=None,
+    unit:Annotated[str, typer.Option("--unit", metavar="NAME", help="With --candidate: token or byte, what the losses are per that will be told.")]="token",
     json_:_AsJson=False, csv:_AsCsv=False, out:_Out=None):
     "What to run next, and why. CURVES holds the runs that exist, zero-shot losses alone to begin with; run what is proposed, add the losses, ask again."
     _check_formats(json_, csv, out)
-    if candidate or (Path(curves)/"study.db").is_file(): return _plan_study(Path(curves), candidate, budget, target, policy, json_, csv, out)
+    if candidate or (Path(curves)/"study.db").is_file(): return _plan_study(ctx, Path(curves), candidate, budget, target, policy, unit, json_, csv, out)
     if budget is None: raise ValueError("`--budget` must be given for a table; 2% is a good beginning")
     from lensllm.allocate import as_policy
     cs = _load(curves, task)
@@ -201,13 +202,13 @@ def plan_command(curves:Annotated[str, typer.Argument(metavar="CURVES", help="A 
     whole, racing = price[target].sum(), _without(price, failed)
     plan = as_policy(policy).next(seen, racing, max(share*whole - spent, 0.))
     about = dict(task=seen.one_task(), policy=policy, target=target, budget_fraction=share, spent_fraction=float(spent/whole) if whole else 0.)
-    _propose(plan, _proposed(plan, price, whole), about, json_, csv, out)
+    _propose(plan, _proposed(plan, [price.at[run] for run in plan], whole), about, json_, csv, out)
 
-# %% ../nbs/60_use/cli.ipynb #452921c8
+# %% ../nbs/60_use/cli.ipynb #1824c397
 def _proposed(plan, prices, whole):
-    "Runs of a plan with what they cost, as a table."
+    "Runs of a plan with what each costs, as a table."
     import pandas as pd
-    rows = [dict(model=m, train_size=int(d), cost=float(prices.at[m, d]), cost_fraction=float(prices.at[m, d]/whole) if whole else 0.) for m, d in plan]
+    rows = [dict(model=m, train_size=int(d), cost=float(price), cost_fraction=float(price/whole) if whole else 0.) for (m, d), price in zip(plan, prices)]
     return pd.DataFrame(rows, columns=["model", "train_size", "cost", "cost_fraction"])
 
 def _show_proposed(runs, title): _show(runs.assign(share=[f"{100*v:.3f} %" for v in runs.cost_fraction])[["model", "train_size", "share"]], title, dict(train_size=","))
@@ -221,11 +222,11 @@ def _propose(plan, runs, about, as_json, as_csv, out):
     _show_proposed(runs, f"{about['policy']} on {about['task']}, for {about['target']:,} examples: {plan.why or 'nothing to run'}")
     _say_plan(data)
 
-# %% ../nbs/60_use/cli.ipynb #35cf3c1d
+# %% ../nbs/60_use/cli.ipynb #9afce3f0
 def _say_plan(data):
     "Where a study stands, in words."
     p, r = data["p_best"], data["expected_regret"]
-    if data["choice"] is not None: print(f"chosen now: {data['choice']}" + (f", the best of all with probability {100*p:.0f} %; expected regret {r:.3f} nats/token" if p is not None else ""))
+    if data["choice"] is not None: print(f"chosen now: {data['choice']}" + (f", the best of all with probability {100*p:.0f} %; expected regret {r:.3f} nats/{data.get('unit', 'token')}" if p is not None else ""))
     next_ = sum(r["cost_fraction"] for r in data["runs"])
     print(f"spent {100*data['spent_fraction']:.3f} % of full tuning, these runs {100*next_:.3f} %, budget {100*data['budget_fraction']:.3f} %")
 
@@ -660,14 +661,14 @@ def _say_terms(measured):
 # %% ../nbs/60_use/cli.ipynb #ae189ca6
 _Dir = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a study, as [bold]lensllm run --out DIR[/] or [bold]lensllm plan DIR --candidate …[/] made it.")]
 
-# %% ../nbs/60_use/cli.ipynb #23c4ff7f
+# %% ../nbs/60_use/cli.ipynb #45c3c0ec
 @app.command("run")
-def run_command(out:Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The study's folder: new, or with --resume an old one.")],
+def run_command(ctx:typer.Context, out:Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The study's folder: new, or with --resume an old one.")],
     task:Annotated[str, typer.Option("--task", metavar="TASK", help="headline, translate or define (shipped); a file .jsonl, .csv, .tsv, .parquet or .txt; a folder or name for [bold]datasets[/].")]=None,
     candidate:Annotated[list[str], typer.Option("--candidate", "-c", metavar="MODEL", help="A shipped candidate ([bold]lensllm zoo[/]), a folder, or a name on the hub; may be repeated. zoo: all that are shipped.")]=None,
     budget:Annotated[str, typer.Option("--budget", "-b", metavar="SHARE", help="What may be spent in all: 2% or 0.02 of fine-tuning every candidate on the target. Default: 2%.")]=None,
     budget_size:Annotated[int, typer.Option("--budget-size", metavar="N", parser=_examples, help="Instead: every candidate on every size up to this.")]=None,
-    target:Annotated[int, typer.Option("--target", "-t", metavar="N", parser=_examples, help="Training-set size for which the best model is wanted. Default: the largest that the task has rows for.")]=None,
+    target:Annotated[int, typer.Option("--target", "-t", metavar="N", parser=_examples, help="Training-set size for which the best model is wanted. Default: the largest of the sizes that the task has rows for.")]=None,
     size:Annotated[list[int], typer.Option("--size", metavar="N", parser=_examples, help="A training-set size that may be run; may be repeated. Default: 100, 200, 400, …")]=None,
     policy:_Policy="race", seed:Annotated[int, typer.Option("--seed", metavar="N", help="Seed of every run.")]=0, test:Annotated[Path, typer.Option("--test", metavar="FILE", help="Rows to test on. Default: a tenth of the task's, at most 1,000, set apart by content.")]=None,
     columns:Annotated[str, typer.Option("--columns", metavar="PROMPT,TARGET", help="Names of the task's columns. Default: prompt,target, or text.")]=None,
@@ -682,24 +683,37 @@ def run_command(out:Annotated[Path, typer.Option("--out", "-o", metavar="DIR", h
     resume:Annotated[bool, typer.Option("--resume", help="Go on with the study in DIR; begin it where there is none.")]=False, json_:_AsJson=False):
     "Fine-tune candidates on growing parts of a task, where it decides; end with a ranking and a report."
     _hush(always=True)
-    study = _study_for(out, dry_run, resume, task, candidate, budget, budget_size, target, size, policy, seed, test, columns, unit, dict(method=method, rate=rate, passes=passes, max_tokens=max_tokens, ladder=ladder), probes)
-    if dry_run: return _say_forecast(study, json_)
+    from lensllm.study import Study, check_executor
+    if task is None: _check_alone(ctx, ("out", "resume", "dry_run", "json_", "workers", "executor", "device"))
+    check_executor(executor, workers, ladder)
+    old = _check_out(out, resume or dry_run)
+    begin = lambda place: Study(out) if old and task is None else _begun(place, task, candidate, budget, budget_size, target, size, policy, seed, test, columns, unit, dict(method=method, rate=rate, passes=passes, max_tokens=max_tokens, ladder=ladder), probes)
+    if dry_run:
+        with tempfile.TemporaryDirectory() as scratch: return _say_forecast(begin(out if old else Path(scratch)/"study"), json_)
+    study = begin(out)
     study.store.set_fact("command", "lensllm " + " ".join(map(shlex.quote, sys.argv[1:])))
     with _Watch(study) as watch: ranking = study.run(executor=executor, workers=workers, device=device, progress=watch)
     _finish(study, ranking, json_)
 
-# %% ../nbs/60_use/cli.ipynb #85ede717
-def _study_for(out, dry_run, resume, task, candidate, budget, budget_size, target, size, policy, seed, test, columns, unit, recipe, probes):
-    "The study in the folder, or a new one; with dry_run the new one is in a folder of its own."
-    from lensllm.study import Study, new_study
+# %% ../nbs/60_use/cli.ipynb #b1e4b0cf
+def _check_alone(ctx, allowed):
+    "A study's facts are fixed when it begins: they are given all together, or not at all."
+    given = [p for p in ctx.params if p not in allowed and ctx.get_parameter_source(p).name == "COMMANDLINE"]
+    if given and (Path(ctx.params.get("out") or ctx.params["curves"])/"study.db").is_file(): raise ValueError(f"`{given[0]}` was fixed when the study began, and cannot be given for its folder alone; leave it out, or begin another study")
+
+def _check_out(out, may_be_old):
+    "Whether the folder holds a study; refused where it should not."
     old = (out/"study.db").is_file()
-    if old and not (resume or dry_run): raise ValueError(f"`--out` must be a new folder, {out} holds a study; --resume goes on with it")
-    if old and task is None: return Study(out)
+    if old and not may_be_old: raise ValueError(f"`--out` must be a new folder, {out} holds a study; --resume goes on with it")
+    _check_room(out)
+    return old
+
+def _begun(place, task, candidate, budget, budget_size, target, size, policy, seed, test, columns, unit, recipe, probes):
+    "A study as the options say: a new one, or the same again."
+    from lensllm.study import new_study
     if task is None: raise ValueError("`--task` must be given; headline, translate and define are shipped")
     if budget is not None and budget_size is not None: raise ValueError("`--budget` and `--budget-size` exclude each other; choose one")
     from lensllm.finetune import Recipe
-    _check_room(out)
-    place = Path(tempfile.mkdtemp())/"study" if dry_run and not old else out
     return new_study(place, task=task, candidates=_named(candidate), policy=policy, budget=_share(budget or "2%", 0, None), budget_size=budget_size, target=target, sizes=size, seed=seed, test=test, columns=columns and columns.split(","), unit=unit, recipe=Recipe(**recipe), probes=probes)
 
 def _named(candidates):
@@ -770,11 +784,11 @@ def _eta(self:_Watch, runs):
     seconds = (done.ended - done.started).sum()/done.price.sum()*left.price.sum()
     return f", about {seconds/60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"
 
-# %% ../nbs/60_use/cli.ipynb #4e809292
+# %% ../nbs/60_use/cli.ipynb #2755b5ff
 def _say_forecast(study, as_json):
     "What a study would do first, and what it costs."
     plan, known, prices, whole = study.ask(), study.store.candidates(), study.prices, study.whole
-    runs = _proposed(plan, prices, whole)
+    runs = _proposed(plan, study.priced(plan), whole)
     about = [dict(name=n, n_params=int(c.n_params), tokens=c.facts["tokens"], cut=c.facts["cut"], cost=float(prices.at[n, study.facts["target"]])) for n, c in known.iterrows()]
     budget = study.facts["budget"]["share"] if study.facts["budget"]["share"] is not None else runs.cost_fraction.sum()
     if as_json: return print(json.dumps({k: study.facts[k] for k in ("task", "policy", "target", "sizes", "seed", "unit")} | dict(budget_fraction=budget, full_cost=whole, candidates=about, why=plan.why, runs=runs.to_dict("records")), indent=1))
@@ -794,7 +808,7 @@ def _finish(study, ranking, as_json):
     for doubt in ranking.doubts: print(f"doubt: {doubt}")
     print(f"choose {ranking.best}; spent {100*study.spent/study.whole:.2f} % of fine-tuning every candidate; report: {path}")
 
-# %% ../nbs/60_use/cli.ipynb #386c9d4d
+# %% ../nbs/60_use/cli.ipynb #7088b7f9
 @app.command("status")
 def status_command(folder:_Dir, json_:_AsJson=False, csv:_AsCsv=False):
     "Where a study stands: every run and its state."
@@ -812,13 +826,15 @@ def tell_command(folder:_Dir, model:Annotated[str, typer.Argument(metavar="MODEL
     test_loss:Annotated[float, typer.Argument(metavar="LOSS", help="Its test loss, nats in the study's unit. Left out with --failed.")]=None,
     seed:Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the run. Default: the study's.")]=None,
     se:Annotated[float, typer.Option("--se", metavar="X", help="The loss's standard error.")]=None,
-    failed:Annotated[str, typer.Option("--failed", metavar="WHY", help="The run came to nothing, and why.")]=None):
+    failed:Annotated[str, typer.Option("--failed", metavar="WHY", help="The run came to nothing, and why.")]=None,
+    correct:Annotated[bool, typer.Option("--correct", help="Put this in the place of what was told before.")]=False):
     "Tell a study what came of a run that was made elsewhere."
     if (test_loss is None) == (failed is None): raise ValueError("`LOSS` or `--failed WHY` must be given, one of the two")
     from lensllm.study import Study
     study = Study(folder)
-    study.tell(model, train_size, test_loss, seed=seed, test_loss_se=se, reason=failed)
-    print(study)
+    study.tell(model, train_size, test_loss, seed=seed, test_loss_se=se, reason=failed, correct=correct)
+    said = f"{test_loss:g} nats/{study.facts['unit']}" if failed is None else f"failed, {failed}"
+    print(f"entered {model} on {train_size:,} examples: {said}; {study}, {100*study.spent/study.whole:.3f} % of full tuning spent")
 
 # %% ../nbs/60_use/cli.ipynb #b7248752
 @app.command("report")
@@ -828,7 +844,7 @@ def report_command(folder:_Dir, out:Annotated[Path, typer.Option("--out", "-o", 
     from lensllm.study import Study
     print(study_report(Study(folder), out or folder/"report.html"))
 
-# %% ../nbs/60_use/cli.ipynb #a48e53e3
+# %% ../nbs/60_use/cli.ipynb #37ee0c85
 @app.command("zoo")
 def zoo_command(json_:_AsJson=False, csv:_AsCsv=False):
     "The shipped candidates: small models to try a study with."
@@ -838,14 +854,15 @@ def zoo_command(json_:_AsJson=False, csv:_AsCsv=False):
     if _emit(zoo, zoo.to_dict("records"), json_, csv, None): return
     _show(zoo[["name", "architecture", "n_params", "tokenizer", "pretraining", "loss"]], "shipped candidates; loss in nats/token of their own tokenizer, on texts held out of pre-training", dict(n_params=",", loss=".3f"))
 
-def _plan_study(folder, candidate, budget, target, policy, as_json, as_csv, out):
+def _plan_study(ctx, folder, candidate, budget, target, policy, unit, as_json, as_csv, out):
     "What a study asks for next; begun here where candidates are given."
     from lensllm.study import Study, new_study
-    if candidate and not (folder/"study.db").is_file(): study = new_study(folder, task=folder.resolve().name, candidates=dict(map(_told, candidate)), budget=_share(budget or "2%", 0, None), target=target, policy=policy)
+    if candidate is None: _check_alone(ctx, ("curves", "json_", "csv", "out"))
+    if candidate: study = new_study(folder, task=folder.resolve().name, candidates=dict(map(_told, candidate)), budget=_share(budget or "2%", 0, None), target=target, policy=policy, unit=unit)
     else: study = Study(folder)
     plan = study.ask()
-    about = {k: study.facts[k] for k in ("task", "policy", "target")} | dict(budget_fraction=study.facts["budget"]["share"] or 0., spent_fraction=study.spent/study.whole)
-    _propose(plan, _proposed(plan, study.prices, study.whole), about, as_json, as_csv, out)
+    about = {k: study.facts[k] for k in ("task", "policy", "target", "unit")} | dict(budget_fraction=study.facts["budget"]["share"] or 0., spent_fraction=study.spent/study.whole)
+    _propose(plan, _proposed(plan, study.priced(plan), study.whole), about, as_json, as_csv, out)
 
 def _told(text):
     "A candidate that is trained elsewhere: NAME=PARAMETERS."
@@ -854,7 +871,7 @@ def _told(text):
     try: return name, int(float(count))
     except ValueError: raise ValueError(f"`--candidate` must be NAME=PARAMETERS, such as opt-1.3b=1.3e9, got {text!r}") from None
 
-# %% ../nbs/60_use/cli.ipynb #afc92892
+# %% ../nbs/60_use/cli.ipynb #c0205985
 def main(
     argv=None, # arguments; those of the process when None
 ):
@@ -866,8 +883,15 @@ def main(
     except Exception as e:
         if debug: raise
         code, said = _what_went_wrong(e)
-        if said: print("lensllm:", " ".join(said.split()), file=sys.stderr)
+        if said: print("lensllm:", " ".join(_as_options(said, argv).split()), file=sys.stderr)
     sys.exit(code)
+
+def _as_options(text, argv):
+    "Arguments of a Python function as the command spells them."
+    commands = typer.main.get_command(app).commands
+    command = next((commands[a] for a in argv if a in commands), None)
+    spelled = {p.name: max(p.opts, key=len) for p in command.params if p.opts[0].startswith("-")} if command else {}
+    return re.sub(r"`(\w+)`", lambda m: f"`{spelled.get(m[1], m[1])}`", text)
 
 def _what_went_wrong(e):
     "Exit code and one line for an exception."

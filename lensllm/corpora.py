@@ -36,7 +36,7 @@ def load_rows(
     if not rows: raise ValueError(f"`{argument}` must hold at least one text, {path.name} holds none")
     return rows
 
-# %% ../nbs/50_tune/corpora.ipynb #f5ed3a4d
+# %% ../nbs/50_tune/corpora.ipynb #06ba1ad4
 def _lines(path):
     "Lines with something in them."
     try:
@@ -54,7 +54,7 @@ def _pairs(table, name, columns):
     wanted = list(columns) if columns else ["prompt", "target"] if "target" in table else ["text"]
     lost = [c for c in wanted if c not in table]
     if lost and columns: raise ValueError(f"must have columns {' and '.join(wanted)}; {name} has {', '.join(map(str, table)) or 'none'}")
-    if lost: raise ValueError(f"must have columns prompt and target, or text; {name} has {', '.join(map(str, table)) or 'none'}; other names can be given")
+    if lost: raise ValueError(f"must have columns prompt and target, or text; {name} has {', '.join(map(str, table)) or 'none'}; other names are given by `columns`")
     empty = table.index[table[wanted[-1]].fillna("").astype(str).str.strip() == ""]
     if len(empty): raise ValueError(f"must have a {wanted[-1]} in every row, row {empty[0]} of {name} has none; fill it in, or leave the row out")
     return [(str(row[0]) if len(wanted) == 2 else "", str(row[-1])) for row in table[wanted].fillna("").itertuples(index=False)]
@@ -127,11 +127,12 @@ def _cut(keys, start, n):
     "Where a part of about n rows ends without parting rows of one prompt."
     return bisect.bisect_right(keys, keys[start + n - 1]) if n else start
 
-# %% ../nbs/50_tune/corpora.ipynb #48b35606
+# %% ../nbs/50_tune/corpora.ipynb #e20e3469
 def _is_dataset(source):
     "A folder that `datasets` saved, or a name that is no file."
     path = Path(source)
-    return path.is_dir() or not path.suffix and not path.exists()
+    named = not path.suffix or len(path.parts) == 2 and not {*path.suffixes} & {".txt", *READERS} # owner/name, which may have dots
+    return path.is_dir() or named and not path.exists()
 
 def _dataset(source, columns):
     "Rows by split: train, and validation and test where there are any."

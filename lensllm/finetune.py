@@ -20,7 +20,7 @@ from .probe import IGNORED, sequence_loss
 from .products import in_precision
 from .zoo import load_model, most_tokens
 
-# %% ../nbs/50_tune/finetune.ipynb #304757d3
+# %% ../nbs/50_tune/finetune.ipynb #1c85d814
 @dataclass(frozen=True)
 class Recipe:
     "How every run of a study is trained."
@@ -45,6 +45,10 @@ class Recipe:
     def steps_from(self, m, n): # of "continue", from m rows to n: at the full rate, and then falling
         new = self.steps(n) if not m else math.ceil(self.passes*(n - m)/self.batch)
         return math.ceil((1 - 2*FALL)*new), math.ceil(FALL*self.steps(n))
+    def effort(self, m, n): # (steps, checks) of a run on n rows, where training is not stopped; m as for `steps_from`, 0 on a ladder of fresh runs
+        parts = ((self.steps(n), self.checks),) if self.ladder == "fresh" else zip(self.steps_from(m, n), (self.checks, 2))
+        counted = [(steps, math.ceil(steps/max(1, steps//checks))) for steps, checks in parts]
+        return sum(s for s, _ in counted), 1 + sum(c for _, c in counted)
 
 RATES = (3e-4, 1e-3, 3e-3) # that a probe tries
 FALL = .15 # share of a fresh run's steps in which "continue" lets the rate fall; where sizes double, the whole ladder then costs half
@@ -59,7 +63,7 @@ def _check_recipe(recipe):
     if recipe.ladder not in ("fresh", "continue"): raise ValueError(f"`ladder` must be fresh or continue, got {recipe.ladder!r}")
     if recipe.precision not in ("auto", "float32", "bfloat16"): raise ValueError(f"`precision` must be auto, float32 or bfloat16, got {recipe.precision!r}")
 
-# %% ../nbs/50_tune/finetune.ipynb #3f798f0e
+# %% ../nbs/50_tune/finetune.ipynb #38dd355c
 @dataclass(frozen=True)
 class Run:
     "What one run measured; losses of the test rows, with standard errors over rows."
@@ -67,10 +71,10 @@ class Run:
     test_loss:float; test_loss_se:float # nats per target token
     byte_loss:float; byte_loss_se:float # nats per byte of the target's text
     valid_loss:float  # nats per target token, of the state that was kept
-    step:int; steps:int # at which that state was reached, 0 for the start; how many were made
+    step:int; steps:int # at which that state was reached, 0 for the start; how many were made; both count from the smallest size where the ladder continues
     rate:float        # highest learning rate; None where nothing was trained and none was given
     n_params:int; trained:int # parameters, and how many of them were trained
-    tokens:int; flop:float # that were trained on, repetitions counted; 6 FLOP a parameter and token, 2 where only read
+    tokens:int; flop:float # that this run was trained on, repetitions counted; 6 FLOP a parameter and token, 2 where only read
     seconds:float
     cut:int           # rows that were shortened, of training and test rows
     rows_at_once:int
@@ -142,12 +146,14 @@ def _last(model, k):
     norms = [m for name, m in model.named_modules() if name.rsplit(".", 1)[-1] in ("ln_f", "final_layer_norm", "norm", "norm_f") and m not in set(top.modules())]
     return [*list(top)[-k:], *norms]
 
-# %% ../nbs/50_tune/finetune.ipynb #6db99f95
+# %% ../nbs/50_tune/finetune.ipynb #30b3a669
 class _Loop:
     "A training that can be left and taken up again."
     def __init__(self, model, tokenizer, train, valid, recipe, rate, steps, seed, rows_at_once):
         from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
         half = recipe.precision == "bfloat16" or recipe.precision == "auto" and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        AcceleratorState._reset_state() # one process may make runs of different precisions
         self.accelerator = Accelerator(mixed_precision="bf16" if half else "no", cpu=model.device.type == "cpu")
         self.tokenizer, self.train, self.valid, self.recipe, self.steps, self.seed, self.rows_at_once = tokenizer, train, valid, recipe, steps, seed, rows_at_once
         self.turn, self.weights = None, [p for p in model.parameters() if p.requires_grad] # turn: the step from which "continue" lets the rate fall
@@ -196,7 +202,7 @@ def check(self:_Loop):
     if loss < self.best[0]: self.best = (loss, self.step, [p.detach().clone() for p in self.weights])
     return loss
 
-# %% ../nbs/50_tune/finetune.ipynb #ca15b7a4
+# %% ../nbs/50_tune/finetune.ipynb #0e62ab10
 @patch
 def save(self:_Loop, path):
     "All that is needed to go on."
@@ -212,7 +218,7 @@ def _try_to_save(self:_Loop, path):
 
 @patch
 def load(self:_Loop, path):
-    "Go on from what `save` wrote; a file that cannot be read is left alone, and the run begins anew."
+    "Go on from what `save` wrote; a file that cannot be read, or is not there, is left alone."
     try: state = torch.load(path, weights_only=True, map_location=self.model.device)
     except Exception: return
     with torch.no_grad():
@@ -244,7 +250,7 @@ def kept(self:_Loop):
         for p, best in zip(self.weights, self.best[2]): p.copy_(best)
     return self
 
-# %% ../nbs/50_tune/finetune.ipynb #420f6c51
+# %% ../nbs/50_tune/finetune.ipynb #65345b2c
 @patch
 def go_on(self:_Loop, trunk, n, progress):
     "From the next smaller size to n rows; the state before the rate falls is left for larger ones."
@@ -253,27 +259,36 @@ def go_on(self:_Loop, trunk, n, progress):
     m, self.best, self.tokens = m if self.step else 0, (math.inf, 0, None), 0 # a file that cannot be read: from the start
     full, fall = self.recipe.steps_from(m, n)
     self.turn, self.steps, left = self.step + full, self.step + full + fall, trunk/f"{n}.part"
+    for group in self.adam.param_groups: group["lr"] = group["initial_lr"]*self._share(self.step)
     self._stretch(every[m:], self.turn, progress, left)
     tokens = self.tokens
     self.load(left) # the best state at the full rate, which need not be the last
-    left.replace(trunk/f"{n}.pt") # whole only now: what failed before is no state to go on from
+    if left.exists(): left.replace(trunk/f"{n}.pt") # whole only now: what failed before is no state to go on from
     self.tokens, self.turn, self.steps = tokens, self.step, self.step + fall
     self._stretch(every, self.steps, progress)
     return self.kept()
 
 @patch
+def _leave(self:_Loop, path):
+    "The state, for larger sizes; where the disk is full there is none, and they go on from a smaller one's."
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.save(path)
+    except (OSError, RuntimeError): path.unlink(missing_ok=True)
+
+@patch
 def _stretch(self:_Loop, rows, end, progress, left=None):
     "Train on rows up to a step; where the best state is to be left in a file, no longer than something becomes better."
     self.train, self.order, gap = rows, (-1, None), max(1, (end - self.step)//(self.recipe.checks if left else 2))
-    if left: left.parent.mkdir(parents=True, exist_ok=True); self.check(); self.save(left)
+    if left: self.check(); self._leave(left)
     for i in range(1, end - self.step + 1):
         self.advance()
         if i % gap and self.step < end: continue
         progress(self.step, self.steps, self.check())
-        if left and self.best[1] == self.step: self.save(left)
+        if left and self.best[1] == self.step: self._leave(left)
         if left and self.step - self.best[1] >= self.recipe.patience*gap: break
 
-# %% ../nbs/50_tune/finetune.ipynb #47d57e7f
+# %% ../nbs/50_tune/finetune.ipynb #36bfe31b
 @dataclass(frozen=True)
 class Moment:
     "What whoever watches a run is shown."
@@ -284,16 +299,17 @@ class Moment:
     rows:dict        # train, valid, test: rows as `encode` gives them
 
 def _shown(watch, model, tokenizer, rows):
-    "A function that shows the model as it is, and has shown its start; chance is for the training alone."
+    "A function that shows the model as it is, and has shown its start; chance is for the training alone, and so is accelerate's lower precision."
     def show(step, last=False):
         if watch is None: return
-        was = model.training
+        was, wrapped = model.training, model.__dict__.pop("forward", None)
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())): watch(Moment(model.eval(), tokenizer, step, last, rows))
+        if wrapped: model.forward = wrapped
         model.train(was)
     show(0)
     return show
 
-# %% ../nbs/50_tune/finetune.ipynb #5407ca60
+# %% ../nbs/50_tune/finetune.ipynb #b8924f1d
 def finetune(
     model,      # a folder, or a name on the hub
     task:Task,
@@ -303,8 +319,8 @@ def finetune(
     recipe:Recipe=Recipe(),
     device:str="auto", # as for `pick_device`
     progress=lambda step, steps, loss: None, # called after each check, with nats per target token of the validation rows
-    checkpoint=None, # a file by which an interrupted run goes on; removed when the run is done
-    trunk=None, # with recipe.ladder "continue": a folder that keeps the states that larger sizes go on from, one model's and seed's
+    checkpoint=None, # a file by which an interrupted run goes on; removed when the run is done; not used beside a trunk
+    trunk=None, # with recipe.ladder "continue": a folder that keeps the states that larger sizes go on from, one model's and seed's; three times the trained weights a size
     keep=None,  # a folder that gets the tuned model and its tokenizer
     watch=None, # called with a `Moment` before the first step, after each check, and at the end
 )->Run: # the same for the same seed on the same machine

@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['PAGE', 'study_report']
 
-# %% ../nbs/60_use/report.ipynb #74416758
+# %% ../nbs/60_use/report.ipynb #a182b9be
 import base64, io
+from pathlib import Path
 import pandas as pd
 from .axes import new_axes, palette
 from .files import atomic_path
 
-# %% ../nbs/60_use/report.ipynb #89e24247
+# %% ../nbs/60_use/report.ipynb #54cf658c
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <title>{{ task }}: {{ choice or "no choice yet" }}</title>
@@ -32,18 +33,19 @@ img { max-width: 100%; height: auto; } code { background: #f4f4f4; padding: .1re
 <h2>Ranking</h2>{{ table(ranking, ranking_columns) }}
 {% if doubts %}<h2>Doubts</h2><ul>{% for d in doubts %}<li>{{ d }}</li>{% endfor %}</ul>{% endif %}
 <h2>Runs</h2>{{ table(runs, run_columns) }}
-{% if findings %}<h2>Kernels and certificates</h2><p>Directions that the kernel of the start counts, how far training has turned the kernel (0: not at all, 1: wholly), and the length of the update. The true loss in nats per token of the model's own tokenizer, with a little of guessing mixed in, lies below its certificate; all certificates hold together with probability {{ sure }} %.</p>{{ table(findings, finding_columns) }}{% endif %}
+{% if findings %}<h2>Kernels and certificates</h2><p>Directions that the kernel of the start counts, how far training has turned the kernel (0: not at all, 1: wholly), the length of the update, and the trace of the loss's Hessian where it ended. The true loss in nats per token of the model's own tokenizer, with a little of guessing mixed in, lies below its certificate; all certificates hold together with probability at least {{ sure }} %.</p>{{ table(findings, finding_columns) }}{% endif %}
 <h2>How to do it again</h2><dl>{% for k, v in again %}<dt>{{ k }}</dt><dd><code>{{ v }}</code></dd>{% endfor %}</dl>
 </body></html>
 """
 
-# %% ../nbs/60_use/report.ipynb #c6cf02f4
+# %% ../nbs/60_use/report.ipynb #1dc8202a
 def study_report(
     study, # a `Study`
     path,  # .html
 ): # the path
     "Write a study's report."
     from jinja2 import Environment, StrictUndefined
+    path = Path(path)
     if path.suffix != ".html": raise ValueError(f"`--out` must end in .html, got {path.name}")
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(PAGE)
     with atomic_path(path) as tmp: tmp.write_text(page.render(**_contents(study)), encoding="utf-8")
@@ -53,7 +55,7 @@ def _contents(study):
     "All that the page says."
     runs, facts, unit = study.store.runs(), study.facts, f"nats/{study.facts['unit']}"
     made = runs[(runs.state == "done") & (runs.train_size > 0)]
-    ranking = study.ranking() if made.model.nunique() > 1 else None
+    ranking = study.ranking() if made.model.nunique() > 1 or len(made) and len(study.racing) == 1 else None
     first = ranking.frame.iloc[0] if ranking else None
     shown = dict(choice=None, p_best=None, predicted=None) if ranking is None else dict(choice=first.model, p_best=_percent(first.p_best), predicted=f"{first.predicted_loss:.3f} ({first.low:.3f} to {first.high:.3f})")
     rows = ranking.frame if ranking else pd.DataFrame(columns=["model", "rank", "predicted_loss", "low", "high", "p_best"])
@@ -62,13 +64,13 @@ def _contents(study):
                         doubts=ranking.doubts if ranking else [], runs=[[r.model, f"{r.train_size:,}", r.seed, r.state, _loss(r), _share(r.price, study.whole), r.reason or r.why or ""] for r in runs.itertuples()],
                         **_findings(made), run_columns=["model", "examples", "seed", "state", f"test loss ({unit})", "% of full tuning", "why"], again=_again(study))
 
-# %% ../nbs/60_use/report.ipynb #3ee997d4
+# %% ../nbs/60_use/report.ipynb #a0a931ea
 def _findings(made):
     "What probes found, run by run; nothing where none were asked for."
     found = [(r, r.result["findings"]) for r in made.itertuples() if r.result and r.result.get("findings")]
     number = lambda f, k, form: format(f[k], form) if f.get(k) is not None else ""
-    rows = [[r.model, f"{r.train_size:,}", r.result["step"], number(f, "effective_dimension", ".1f"), number(f, "drift", ".3f"), number(f, "distance", ".2f"), number(f, "certificate", ".3f"), number(f, "guess", ".3f")] for r, f in found]
-    return dict(findings=rows, sure=f"{100*(1 - found[0][1].get('delta', .05)):g}" if found else "", finding_columns=["model", "examples", "best step", "directions", "drift", "distance", "certificate", "guessing"])
+    rows = [[r.model, f"{r.train_size:,}", r.seed, r.result["step"], number(f, "effective_dimension", ".1f"), number(f, "drift", ".3f"), number(f, "distance", ".2f"), number(f, "trace", ".3g"), number(f, "certificate", ".3f"), number(f, "guess", ".3f"), f.get("reason", "")] for r, f in found]
+    return dict(findings=rows, sure=f"{100*(1 - found[0][1].get('delta', .05)):g}" if found else "", finding_columns=["model", "examples", "seed", "best step", "directions", "drift", "distance", "curvature", "certificate", "guessing", "doubt"])
 
 # %% ../nbs/60_use/report.ipynb #15a070d7
 def _percent(p): return f"{100*p:.0f} %" if p == p else "unknown"

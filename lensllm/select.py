@@ -44,7 +44,7 @@ class Ranking:
         "Higher is better."
         return self.frame.set_index("model").score
 
-# %% ../nbs/40_choose/select.ipynb #65a9a7cc
+# %% ../nbs/40_choose/select.ipynb #783cf2e4
 class Selector:
     "Base of all selectors: subclasses give `name` and `score(seen, target) -> (frame indexed by model with `score`, doubts)`, and a Posterior third if they have one."
     name = ""
@@ -52,11 +52,13 @@ class Selector:
     def rank(self,
         seen:CurveSet, # curves of one task, cut at the budget
         target:int,    # size for which the best model is wanted, examples
+        *,
+        alone:bool=False, # a single model may be all there is
     )->Ranking: # all candidates, best first
         "Rank the candidates from what has been seen."
         if not target > 0: raise ValueError(f"`target` must be a number of examples > 0, got {target}")
         seen.one_task()
-        if len(seen.models) < 2: raise ValueError(f"`seen` must hold at least 2 models to be ranked, got {seen.models[0]} alone; `lensllm fit` looks at one curve")
+        if len(seen.models) < 2 and not alone: raise ValueError(f"`seen` must hold at least 2 models to be ranked, got {seen.models[0]} alone; `lensllm fit` looks at one curve")
         scored, doubts, *posterior = self.score(seen, target)
         scored = scored.reindex(seen.models)
         bad = scored.index[~np.isfinite(scored.score.astype(float))]
@@ -110,12 +112,14 @@ class ModelSize(Selector):
         return np.log(n).to_frame("score"), ()
     def uses(self, runs): return runs[:0]
 
-# %% ../nbs/40_choose/select.ipynb #49444b42
+# %% ../nbs/40_choose/select.ipynb #6db4ebf7
 @dataclass(frozen=True)
 class NLPMetrics(Selector):
     "Heaviest tail of the weights' spectra: the lowest value of a column that `tail_metrics` fills."
     metric:str = "pl_alpha" # or "e_tpl_lambda"
     name:str = "nlpmetrics"
+    def __post_init__(self):
+        if self.metric not in ("pl_alpha", "e_tpl_lambda"): raise ValueError(f"`metric` must be pl_alpha or e_tpl_lambda, got {self.metric!r}")
     def score(self, seen, target):
         if self.metric not in seen.frame: raise ValueError(f"`{self.name}` needs a column {self.metric}, the table has none; lensllm.tails.tail_metrics makes it from the models")
         values = seen.frame.groupby("model", sort=False)[self.metric].first().loc[seen.models].astype(float)

@@ -140,27 +140,28 @@ def artefact(self:Store, run, suffix):
     "Where a run keeps something while it is made."
     return self.folder/"locks"/f"{hashlib.sha256(json.dumps(run).encode()).hexdigest()[:16]}.{suffix}"
 
-# %% ../nbs/50_tune/store.ipynb #31bbd6fb
+# %% ../nbs/50_tune/store.ipynb #a302ea0c
 @patch
 def done(self:Store,
     run, # (model, train_size, seed)
     test_loss:float, # nats, >= 0
     *,
     test_loss_se=None, result=None, # result: anything that JSON can hold
+    correct=False, # put this in the place of an earlier result
 ):
-    "A run's result, whether it was planned here or made elsewhere; the first result of a run stays."
+    "A run's result, whether it was planned here or made elsewhere; the first result of a run stays, unless it is corrected."
     if not (isinstance(test_loss, (int, float)) and 0 <= test_loss < float("inf")): raise ValueError(f"`test_loss` must be a finite number >= 0 in nats, got {test_loss} for {run[0]} on {run[1]} examples; tell a run that diverged as failed")
-    self._end(run, "done", test_loss=float(test_loss), test_loss_se=test_loss_se, result=json.dumps(result))
+    self._end(run, "done", correct, test_loss=float(test_loss), test_loss_se=test_loss_se, result=json.dumps(result), **(dict(reason=None) if correct else {}))
 
 @patch
-def failed(self:Store, run, reason, *, again=False): # again: it may be tried once more
+def failed(self:Store, run, reason, *, again=False, correct=False): # again: it may be tried once more; correct: as for `done`
     "A run that has come to nothing, with its reason."
     tried = self.db.execute("SELECT attempts FROM runs WHERE (model, train_size, seed) = (?, ?, ?)", run).fetchone()
-    self._end(run, "planned" if again and tried and tried[0] < 2 else "failed", reason=str(reason)[:500])
+    self._end(run, "planned" if again and tried and tried[0] < 2 else "failed", correct, reason=str(reason)[:500], **(dict(test_loss=None, test_loss_se=None, result=None) if correct else {}))
 
-# %% ../nbs/50_tune/store.ipynb #07c5c6a4
+# %% ../nbs/50_tune/store.ipynb #3f4f6fb6
 @patch
-def _end(self:Store, run, state, **columns):
+def _end(self:Store, run, state, correct, **columns):
     "Enter how a run ended, and let go of it."
     run = (str(run[0]), int(run[1]), int(run[2]))
     names = self.candidates().index
@@ -168,7 +169,7 @@ def _end(self:Store, run, state, **columns):
     with _writing(self.db) as db:
         db.execute("INSERT OR IGNORE INTO runs (model, train_size, seed, state) VALUES (?, ?, ?, 'planned')", run)
         values = dict(state=state, ended=time.time(), **columns)
-        db.execute(f"UPDATE runs SET {', '.join(f'{k} = ?' for k in values)} WHERE (model, train_size, seed) = (?, ?, ?) AND state != 'done'", (*values.values(), *run))
+        db.execute(f"UPDATE runs SET {', '.join(f'{k} = ?' for k in values)} WHERE (model, train_size, seed) = (?, ?, ?) AND (state != 'done' OR ?)", (*values.values(), *run, correct))
     if (lock := self.held.pop(run, None)): lock.close()
 
 # %% ../nbs/50_tune/store.ipynb #a9a45900

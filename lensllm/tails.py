@@ -10,10 +10,10 @@ import warnings
 from typing import NamedTuple
 import numpy as np, pandas as pd
 
-# %% ../nbs/30_probe/tails.ipynb #ebc26edc
+# %% ../nbs/30_probe/tails.ipynb #e43b401f
 class Tail(NamedTuple):
     "The tail of a spectrum; estimates."
-    alpha:float    # exponent of the power law, > 1
+    alpha:float    # exponent of the power law, 1 to 50, where the search ends
     alpha_se:float # its standard error, for draws that are independent, which eigenvalues are not
     cutoff:float   # rate of the exponential in the truncated power law, >= 0, one over an eigenvalue
     start:float    # smallest eigenvalue of the tail
@@ -28,6 +28,7 @@ def fit_tail(
     x = np.asarray(eigvals, float)
     if x.ndim != 1 or not (np.isfinite(x) & (x >= 0)).all(): raise ValueError(f"`eigvals` must be finite numbers >= 0 in one dimension, got shape {x.shape} with the smallest {x.min() if x.size else 'of none'}; square singular values")
     x = x[x > 1e-12*x.max()] if x.size else x
+    if start is not None and not (start > 0 and (x >= start).sum() >= 10): raise ValueError(f"`start` must be > 0 and leave at least 10 eigenvalues above it, got {start} with {(x >= start).sum()} above; take a smaller one, or None")
     if len(np.unique(x)) < 10: raise ValueError(f"`eigvals` must hold at least 10 different ones > 0, got {len(np.unique(x))}; a smaller matrix has no tail to speak of")
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
@@ -35,7 +36,7 @@ def fit_tail(
         cut = fit.truncated_power_law
     return Tail(float(fit.power_law.alpha), float(fit.power_law.sigma), float(cut.parameter2), float(fit.xmin), int((x >= fit.xmin).sum()))
 
-# %% ../nbs/30_probe/tails.ipynb #fc94cd41
+# %% ../nbs/30_probe/tails.ipynb #e1b31f9a
 def weight_tails(
     model, # from transformers or torch
 )->pd.DataFrame: # a row a weight matrix: name, rows, columns, and the fields of `Tail`
@@ -44,7 +45,12 @@ def weight_tails(
     embedded = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
     found = {id(p): (name, p) for name, p in model.named_parameters() if p.ndim == 2 and id(p) not in embedded and min(p.shape) >= 16}
     if not found: raise ValueError(f"`model` must have weight matrices with at least 16 rows and columns, {type(model).__name__} has none")
-    return pd.DataFrame([dict(name=name, rows=p.shape[0], columns=p.shape[1], **fit_tail(_spectrum(p))._asdict()) for name, p in found.values()])
+    return pd.DataFrame([dict(name=name, rows=p.shape[0], columns=p.shape[1], **_tail_of(name, p)._asdict()) for name, p in found.values()])
+
+def _tail_of(name, weight):
+    "A matrix's tail; one that has none is named."
+    try: return fit_tail(_spectrum(weight))
+    except ValueError as e: raise ValueError(f"`model` has a matrix without a tail, {name}: {e}") from None
 
 def _spectrum(weight):
     "Eigenvalues of its Gram matrix over the longer side."

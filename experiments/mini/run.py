@@ -3,7 +3,7 @@ import argparse
 import json
 import subprocess
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import transformers
@@ -20,10 +20,10 @@ FURTHER, TOP = ("gpt2-mini-manuals", "t5-dictionary", "bart-german", "opt-bible"
 
 
 def runs(task):
-    "All runs of a task, smallest first, so that what is cut short is a table all the same; TASK_continue is the ladder that continues, to be compared."
+    "All runs of a task, the first seed's before the others' and small sizes first, so that what is cut short is a table all the same; TASK_continue is the ladder that continues, to be compared."
     other = [] if task.endswith("_continue") else [(m, n, s) for s in SEEDS for n in SIZES if n <= AGAIN.get(task, 0) for m in zoo_names()]
     further = [] if task.endswith("_continue") else [(m, TOP, SEED) for m in FURTHER]
-    return sorted([(m, n, SEED) for n in (0, *SIZES) for m in zoo_names()] + other + further, key=lambda run: (run[1], run[2]))
+    return sorted([(m, n, SEED) for n in (0, *SIZES) for m in zoo_names()] + other + further, key=lambda run: (run[2], run[1]))
 
 
 def records(task):
@@ -41,8 +41,23 @@ class Kept:
         new = [r for r in done.itertuples() if (r.model, r.train_size, r.seed) not in self.known]
         for r in new: self.known[r.model, r.train_size, r.seed] = {**{k: v for k, v in r.result.items() if k != "recipe"}, "model": r.model, "commit": self.commit, "sitting": time.strftime("%Y-%m-%d")}
         if not new: return
-        with atomic_path(OUT / f"{self.task}.jsonl") as tmp: tmp.write_text("".join(json.dumps(self.known[r]) + "\n" for r in runs(self.task) if r in self.known))
+        ordered = {r: self.known[r] for r in runs(self.task) if r in self.known} | self.known  # what is not of the plan comes last, and stays
+        with atomic_path(OUT / f"{self.task}.jsonl") as tmp: tmp.write_text("".join(json.dumps(r) + "\n" for r in ordered.values()))
         print(f"{time.strftime('%H:%M')} {self.task}: {len(self.known)} of {len(runs(self.task))}, {new[-1].model} on {new[-1].train_size:,}: {new[-1].test_loss:.4f}", flush=True)
+
+
+def check_recipe():
+    "One recipe for all records, which do not repeat it."
+    path = OUT / "recipe.json"
+    if not path.exists():
+        with atomic_path(path) as tmp: tmp.write_text(json.dumps(asdict(RECIPE), indent=1) + "\n")
+    if (was := json.loads(path.read_text())) != asdict(RECIPE): raise SystemExit(f"results/mini was made by another recipe: {was}; move it away, or restore the recipe")
+
+
+def check_trunks(study, known):
+    "A ladder goes on only from the states it has left behind."
+    for m, n, s in known:
+        if n and not (study.store.artefact((m, s), "trunk") / f"{n}.pt").exists(): raise SystemExit(f"{m} cannot go on from {n} rows: .cache holds no state of it; move the records of this ladder away to begin it anew")
 
 
 def measure(task, workers):
@@ -54,6 +69,7 @@ def measure(task, workers):
     for run, r in kept.known.items():
         if r["rate"]: study.store.set_fact(f"rate of {run[0]}", r["rate"])
         study.store.done(run, r["byte_loss"], test_loss_se=r["byte_loss_se"], result=r)
+    if study.continues: check_trunks(study, kept.known)
     study.store.plan(runs(task))
     study.run(workers=workers, progress=kept)
 
@@ -65,4 +81,5 @@ if __name__ == "__main__":
     parser.add_argument("--workers", type=int, default=2, help="runs at once; with OMP_NUM_THREADS=1 a core each")
     args = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
+    check_recipe()
     for task in args.task: measure(task, args.workers)
