@@ -1,0 +1,105 @@
+"Kernels, curvature and the bound's terms of LensBench-mini's candidates, `python experiments/mini/probes.py [TASK…]`: before fine-tuning for all, and after it on three sizes for some. One line a candidate and size in results/mini/TASK_probes.jsonl, written as it is measured; what is there already is kept."
+import argparse
+import copy
+import json
+import math
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from lensllm.bounds import bound_terms
+from lensllm.corpora import collate, encode, load_task
+from lensllm.curvature import layer_traces
+from lensllm.files import atomic_path
+from lensllm.finetune import Recipe, finetune, max_tokens
+from lensllm.lens import lens_law
+from lensllm.ntk import ntk_gram
+from lensllm.spectra import centred_alignment, condition_number, decay_exponent, effective_dimension, spectrum, target_alignment
+from lensllm.zoo import load_model, zoo_names
+
+ROOT = Path(__file__).resolve().parents[2]
+OUT = ROOT / "results" / "mini"
+TUNED = ("gpt2-mini-manuals", "opt-bible", "opt-dictionary", "neox-books", "t5-dictionary", "bart-manuals")  # small, in five architectures
+SIZES, SEED, ROWS, FEW = (100, 400, 1600), 0, 64, 32  # rows of kernels; rows of curvature
+
+
+def points(): return [(m, 0) for m in zoo_names()] + [(m, n) for n in SIZES for m in TUNED]
+
+
+def figures(kernel):
+    "A kernel in numbers."
+    s = spectrum(kernel)
+    try: decay = decay_exponent(kernel)
+    except ValueError: decay = None  # too few directions to tell
+    return dict(trace=s.eigvals.sum(), spectrum=s.eigvals, effective_dimension=effective_dimension(s, s.eigvals.mean()), condition=condition_number(s), decay=decay and dict(value=decay.value, low=decay.low, high=decay.high))
+
+
+def at_start(name, task):
+    "The kernels of the loss and of sampled logits at theta_0, and curvature layer by layer."
+    model, tokenizer = load_model(name, device="cpu")
+    encoded = encode(task.subset(ROWS), tokenizer, max_tokens=max_tokens(model, Recipe()), pairs=model.config.is_encoder_decoder)
+    kernel, sampled = ntk_gram(model, collate(encoded, tokenizer)), ntk_gram(model, collate(encoded, tokenizer), output="sampled", seed=SEED)
+    law, traces = lens_law(sampled, eta=1.), layer_traces(model, collate(encoded[:FEW], tokenizer), generator=torch.Generator().manual_seed(SEED), num_probes=20)
+    both = dict(eigvals=law.eigvals, weights=law.weights, alignment=target_alignment(sampled, sampled.residual))  # of Theta = K/n, and of r(0) along its eigenvectors: F(Theta, t) and the kernel's learning curve follow
+    return dict(kernel=figures(kernel), sampled={k: v for k, v in figures(sampled).items() if k != "spectrum"} | both, traces=[dict(layer=k, trace=v.value, stderr=v.stderr) for k, v in traces.items()])
+
+
+class Ends:
+    "Watches a run: what training has done to the kernel, and the terms of the bound."
+    def __init__(self, size): self.size, self.found = size, {}
+
+    def __call__(self, at):
+        if not (at.step == 0 or at.last): return
+        batch = lambda n: collate(at.rows["train"][:n], at.tokenizer)
+        kernel = ntk_gram(at.model, batch(ROWS))
+        if not at.last: self.start, self.kernel = copy.deepcopy(at.model), kernel
+        elif at.step: self.found = self.compare(at.model, kernel, batch(FEW))
+
+    def compare(self, model, kernel, batch):
+        terms = bound_terms(self.start, model, batch, n=self.size, loss_bound=math.log(model.config.vocab_size / .01), generator=torch.Generator().manual_seed(SEED), over="mean")
+        return dict(kernel=figures(kernel), drift=1 - centred_alignment(self.kernel, kernel), terms=terms.frame.to_dict("records"), total=terms.total, total_stderr=terms.stderr, total_along=terms.total_along)
+
+
+def after(name, task, size, record):
+    "The same run once more, watched: its loss must be the one on record."
+    ends = Ends(size)
+    run = finetune(name, task, size, seed=SEED, recipe=replace(Recipe(), rate=record["rate"]), device="cpu", watch=ends)
+    if abs(run.byte_loss / record["byte_loss"] - 1) > .01: raise SystemExit(f"{name} on {size} rows of {task.name}: {run.byte_loss} nats/byte, {record['byte_loss']} on record; look for what has changed")
+    return ends.found | dict(byte_loss=run.byte_loss, step=run.step, rate=run.rate)
+
+
+def plain(value):
+    "Numbers as JSON can hold them: six digits, null for what is not known."
+    if isinstance(value, dict): return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)): return [plain(v) for v in value]
+    if isinstance(value, (float, np.floating)): return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value
+
+
+def read(path): return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def measure(name):
+    "What is left of a task, as far as its curves have been measured."
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True).stdout.strip()
+    path, task = OUT / f"{name}_probes.jsonl", load_task(name)
+    curves, known = {(r["model"], r["train_size"]): r for r in read(OUT / f"{name}.jsonl") if r["seed"] == SEED}, {(r["model"], r["train_size"]): r for r in read(path)}
+    for m, n in points():
+        if (m, n) in known or n and (m, n) not in curves: continue
+        began = time.monotonic()
+        found = after(m, task, n, curves[m, n]) if n else at_start(m, task)
+        known[m, n] = plain(dict(model=m, task=name, train_size=n, seed=SEED, rows=ROWS, **found, seconds=time.monotonic() - began, torch=torch.__version__, commit=commit, sitting=time.strftime("%Y-%m-%d")))
+        with atomic_path(path) as tmp: tmp.write_text("".join(json.dumps(known[p]) + "\n" for p in points() if p in known))
+        print(f"{time.strftime('%H:%M')} {name}: {len(known)} of {len(points())}, {m} on {n:,}", flush=True)
+
+
+if __name__ == "__main__":
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("task", nargs="*", default=["headline", "define", "translate"], help="tasks; all when none is named")
+    for name in parser.parse_args().task: measure(name)
