@@ -12,7 +12,7 @@ import pandas as pd
 from .axes import new_axes, palette
 from .files import atomic_path
 
-# %% ../nbs/60_use/report.ipynb #54cf658c
+# %% ../nbs/60_use/report.ipynb #18badc5a
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <title>{{ task }}: {{ choice or "no choice yet" }}</title>
@@ -21,14 +21,14 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 60rem; marg
 h1 { font-size: 1.6rem; margin-bottom: .2rem; } h2 { font-size: 1.15rem; margin-top: 2rem; } .lead { font-size: 1.1rem; } .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
 th, td { text-align: right; padding: .25rem .7rem; border-bottom: 1px solid #ddd; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 8rem; } td.words { text-align: left; white-space: normal; }
+th:first-child, td:first-child { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 8rem; } td.words, th.words { text-align: left; white-space: normal; }
 img { max-width: 100%; height: auto; } code { background: #f4f4f4; padding: .1rem .3rem; overflow-wrap: anywhere; }
 @media print { body { margin: 0; max-width: none; font-size: 12px; } h2 { break-after: avoid; } img, tr { break-inside: avoid; } }
 </style></head>
 <body><h1>{{ task }}</h1>
 <p class="lead">{% if choice %}Choose <strong>{{ choice }}</strong> for {{ target }} examples: the best of {{ candidates }} with probability {{ p_best }}, predicted loss {{ predicted }} {{ unit }}.{% else %}No choice yet: it needs runs of two candidates.{% endif %} {{ runs|length }} runs, {{ spent }} % of what fine-tuning every candidate costs.</p>
 {% for figure in figures %}<h2>{{ figure.title }}</h2><img alt="{{ figure.alt }}" src="data:image/png;base64,{{ figure.png }}">{% endfor %}
-{% macro table(rows, columns) %}<div class="wide"><table><thead><tr>{% for c in columns %}<th>{{ c }}</th>{% endfor %}</tr></thead><tbody>
+{% macro table(rows, columns) %}<div class="wide"><table><thead><tr>{% for c in columns %}<th{% if c in ("why", "doubt") %} class="words"{% endif %}>{{ c }}</th>{% endfor %}</tr></thead><tbody>
 {% for row in rows %}<tr>{% for cell in row %}<td{% if cell is string and cell|length > 30 and not loop.first %} class="words"{% endif %}>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</tbody></table></div>{% endmacro %}
 <h2>Ranking</h2>{{ table(ranking, ranking_columns) }}
 {% if doubts %}<h2>Doubts</h2><ul>{% for d in doubts %}<li>{{ d }}</li>{% endfor %}</ul>{% endif %}
