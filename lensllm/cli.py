@@ -661,7 +661,7 @@ def _say_terms(measured):
 # %% ../nbs/60_use/cli.ipynb #ae189ca6
 _Dir = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a study, as [bold]lensllm run --out DIR[/] or [bold]lensllm plan DIR --candidate …[/] made it.")]
 
-# %% ../nbs/60_use/cli.ipynb #45c3c0ec
+# %% ../nbs/60_use/cli.ipynb #96a419c0
 @app.command("run")
 def run_command(ctx:typer.Context, out:Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The study's folder: new, or with --resume an old one.")],
     task:Annotated[str, typer.Option("--task", metavar="TASK", help="headline, translate or define (shipped); a file .jsonl, .csv, .tsv, .parquet or .txt; a folder or name for [bold]datasets[/].")]=None,
@@ -684,7 +684,7 @@ def run_command(ctx:typer.Context, out:Annotated[Path, typer.Option("--out", "-o
     "Fine-tune candidates on growing parts of a task, where it decides; end with a ranking and a report."
     _hush(always=True)
     from lensllm.study import Study, check_executor
-    if task is None: _check_alone(ctx, ("out", "resume", "dry_run", "json_", "workers", "executor", "device"))
+    if task is None: _check_alone(ctx, out, ("out", "resume", "dry_run", "json_", "workers", "executor", "device"))
     check_executor(executor, workers, ladder)
     old = _check_out(out, resume or dry_run)
     begin = lambda place: Study(out) if old and task is None else _begun(place, task, candidate, budget, budget_size, target, size, policy, seed, test, columns, unit, dict(method=method, rate=rate, passes=passes, max_tokens=max_tokens, ladder=ladder), probes)
@@ -695,11 +695,11 @@ def run_command(ctx:typer.Context, out:Annotated[Path, typer.Option("--out", "-o
     with _Watch(study) as watch: ranking = study.run(executor=executor, workers=workers, device=device, progress=watch)
     _finish(study, ranking, json_)
 
-# %% ../nbs/60_use/cli.ipynb #b1e4b0cf
-def _check_alone(ctx, allowed):
+# %% ../nbs/60_use/cli.ipynb #51f0328d
+def _check_alone(ctx, folder, allowed):
     "A study's facts are fixed when it begins: they are given all together, or not at all."
     given = [p for p in ctx.params if p not in allowed and ctx.get_parameter_source(p).name == "COMMANDLINE"]
-    if given and (Path(ctx.params.get("out") or ctx.params["curves"])/"study.db").is_file(): raise ValueError(f"`{given[0]}` was fixed when the study began, and cannot be given for its folder alone; leave it out, or begin another study")
+    if given and (folder/"study.db").is_file(): raise ValueError(f"`{given[0]}` was fixed when the study began, and cannot be given for its folder alone; leave it out, or begin another study")
 
 def _check_out(out, may_be_old):
     "Whether the folder holds a study; refused where it should not."
@@ -844,7 +844,7 @@ def report_command(folder:_Dir, out:Annotated[Path, typer.Option("--out", "-o", 
     from lensllm.study import Study
     print(study_report(Study(folder), out or folder/"report.html"))
 
-# %% ../nbs/60_use/cli.ipynb #37ee0c85
+# %% ../nbs/60_use/cli.ipynb #a7e21571
 @app.command("zoo")
 def zoo_command(json_:_AsJson=False, csv:_AsCsv=False):
     "The shipped candidates: small models to try a study with."
@@ -857,7 +857,7 @@ def zoo_command(json_:_AsJson=False, csv:_AsCsv=False):
 def _plan_study(ctx, folder, candidate, budget, target, policy, unit, as_json, as_csv, out):
     "What a study asks for next; begun here where candidates are given."
     from lensllm.study import Study, new_study
-    if candidate is None: _check_alone(ctx, ("curves", "json_", "csv", "out"))
+    if candidate is None: _check_alone(ctx, folder, ("curves", "json_", "csv", "out"))
     if candidate: study = new_study(folder, task=folder.resolve().name, candidates=dict(map(_told, candidate)), budget=_share(budget or "2%", 0, None), target=target, policy=policy, unit=unit)
     else: study = Study(folder)
     plan = study.ask()

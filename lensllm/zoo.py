@@ -50,7 +50,7 @@ def pick_device(
         return device
     return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
-# %% ../nbs/50_tune/zoo.ipynb #29647e28
+# %% ../nbs/50_tune/zoo.ipynb #0829fe65
 def load_model(
     name, # a shipped candidate, a folder, or a name on the hub
     *,
@@ -61,7 +61,7 @@ def load_model(
     from safetensors import SafetensorError
     where, device = Path(name).expanduser(), pick_device(device)
     if not where.exists() and str(name) in zoo_names(): where = ZOO/str(name) # one's own folder comes first
-    if not where.exists() and (near := get_close_matches(str(name), zoo_names(), 1, .8)) and near[0] != str(name): raise ValueError(f"`MODEL` must be a shipped candidate, a folder, or a name on the hub, got {name}; did you mean {near[0]}? `lensllm zoo` lists what is shipped")
+    if not where.exists() and "/" not in str(name) and (near := get_close_matches(str(name), zoo_names(), 1, .8)) and near[0] != str(name): raise ValueError(f"`MODEL` must be a shipped candidate, a folder, or a name on the hub, got {name}; did you mean {near[0]}? `lensllm zoo` lists what is shipped")
     local = where.exists() or where.is_absolute() or len(where.parts) > 2 or str(name).startswith(".") or str(name).endswith(("/", "\\"))
     if local: _check_folder(where, name)
     source = str(where) if local else name # a home folder's sign is not transformers' to read
