@@ -27,7 +27,7 @@ def fits(curves, model, law):
 
 
 def measure(task):
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True).stdout.strip()
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True).stdout.strip()
     curves = load_benchmark(task)
     rows = []
     for law in LAWS:

@@ -57,7 +57,7 @@ if __name__ == "__main__":
     transformers.logging.disable_progress_bar()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("task", nargs="*", default=["flan", "gigaword", "mini/headline"], help="shipped tasks; these when none is named")
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True).stdout.strip()
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True).stdout.strip()
     for task in parser.parse_args().task:
         cs, name = curves_of(task), task.replace("/", "_")
         methods = [*SELECTORS, *([NLPMetrics("e_tpl_lambda", "nlpmetrics, lambda")] if task.startswith("mini/") else [])]
