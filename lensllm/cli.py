@@ -182,7 +182,7 @@ def _verdict(ranking, data, truth, within):
     if len(ranking.notes) > 3: lines.append(f"{len(ranking.notes) - 3} further doubts: --json lists them")
     print("\n".join(lines))
 
-# %% ../nbs/60_use/cli.ipynb #b19cb9f3
+# %% ../nbs/60_use/cli.ipynb #fbfa0bfc
 @app.command("plan")
 def plan_command(ctx:typer.Context, curves:Annotated[str, typer.Argument(metavar="CURVES", help="A table as for [bold]select[/], or the folder of a study.")], budget:_Money=None, target:_Target=None,
     up_to:Annotated[int, typer.Option("--up-to", metavar="N", parser=_examples, help="Use only runs of the table up to this size. Default: all.")]=None,
@@ -193,10 +193,12 @@ def plan_command(ctx:typer.Context, curves:Annotated[str, typer.Argument(metavar
     json_:_AsJson=False, csv:_AsCsv=False, out:_Out=None):
     "What to run next, and why. CURVES holds the runs that exist, zero-shot losses alone to begin with; run what is proposed, add the losses, ask again."
     _check_formats(json_, csv, out)
+    unused = _given(ctx, ("task", "failed", "up_to", "costs") if candidate else ("unit",))
+    if unused: raise ValueError(f"`{unused[0]}` has no meaning {'with --candidate' if candidate else 'without --candidate'}; leave it out")
     if candidate or (Path(curves)/"study.db").is_file(): return _plan_study(ctx, Path(curves), candidate, budget, target, policy, unit, json_, csv, out)
-    if budget is None: raise ValueError("`--budget` must be given for a table; 2% is a good beginning")
     from lensllm.allocate import as_policy
     cs = _load(curves, task)
+    if budget is None: raise ValueError("`--budget` must be given for a table; 2% is a good beginning")
     seen, target = cs.up_to(up_to) if up_to is not None else cs, target or cs.sizes[-1]
     price, share, spent = _purse(cs, seen, budget, target, costs)
     whole, racing = price[target].sum(), _without(price, failed)
@@ -695,11 +697,15 @@ def run_command(ctx:typer.Context, out:Annotated[Path, typer.Option("--out", "-o
     with _Watch(study) as watch: ranking = study.run(executor=executor, workers=workers, device=device, progress=watch)
     _finish(study, ranking, json_)
 
-# %% ../nbs/60_use/cli.ipynb #51f0328d
+# %% ../nbs/60_use/cli.ipynb #3b2a593c
+def _given(ctx, among=None, but=()):
+    "Options that stand in the call."
+    return [p for p in ctx.params if p not in but and (among is None or p in among) and ctx.get_parameter_source(p).name == "COMMANDLINE"]
+
 def _check_alone(ctx, folder, allowed):
     "A study's facts are fixed when it begins: they are given all together, or not at all."
-    given = [p for p in ctx.params if p not in allowed and ctx.get_parameter_source(p).name == "COMMANDLINE"]
-    if given and (folder/"study.db").is_file(): raise ValueError(f"`{given[0]}` was fixed when the study began, and cannot be given for its folder alone; leave it out, or begin another study")
+    given = _given(ctx, but=allowed)
+    if given and (folder/"study.db").is_file(): raise ValueError(f"`{given[0]}` cannot be given for a study's folder alone, whose facts are fixed when it begins; leave it out, or begin another study; `lensllm tell` enters what came of runs")
 
 def _check_out(out, may_be_old):
     "Whether the folder holds a study; refused where it should not."
@@ -784,7 +790,7 @@ def _eta(self:_Watch, runs):
     seconds = (done.ended - done.started).sum()/done.price.sum()*left.price.sum()
     return f", about {seconds/60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"
 
-# %% ../nbs/60_use/cli.ipynb #2755b5ff
+# %% ../nbs/60_use/cli.ipynb #4e7025a4
 def _say_forecast(study, as_json):
     "What a study would do first, and what it costs."
     plan, known, prices, whole = study.ask(), study.store.candidates(), study.prices, study.whole
@@ -793,9 +799,19 @@ def _say_forecast(study, as_json):
     budget = study.facts["budget"]["share"] if study.facts["budget"]["share"] is not None else runs.cost_fraction.sum()
     if as_json: return print(json.dumps({k: study.facts[k] for k in ("task", "policy", "target", "sizes", "seed", "unit")} | dict(budget_fraction=budget, full_cost=whole, candidates=about, why=plan.why, runs=runs.to_dict("records")), indent=1))
     import pandas as pd
-    _show(pd.DataFrame([{"candidate": a["name"], "parameters": a["n_params"], "tokens a row": sum(a["tokens"]), "rows cut": f"{100*a['cut']:.0f} %", "full tuning, FLOP": a["cost"]} for a in about]), f"{study.facts['task']}, for {study.facts['target']:,} examples; sizes {', '.join(f'{s:,}' for s in study.facts['sizes'])}", {"parameters": ",", "tokens a row": ".0f", "full tuning, FLOP": ".3g"})
+    from lensllm.finetune import task_of
+    _show(pd.DataFrame([{"candidate": a["name"], "parameters": a["n_params"], "tokens a row": sum(a["tokens"]), "rows cut": f"{100*a['cut']:.0f} %", "full tuning, FLOP": a["cost"]} for a in about]), f"{task_of(study.facts['source'])}; for {study.facts['target']:,} examples, sizes {', '.join(f'{s:,}' for s in study.facts['sizes'])}", {"parameters": ",", "tokens a row": ".0f", "full tuning, FLOP": ".3g"})
     _show_proposed(runs, f"first: {plan.why}")
+    for doubt in _doubts_of_money(study, plan, budget): print(f"doubt: {doubt}")
     print(f"these runs {100*runs.cost_fraction.sum():.2f} %, budget {100*budget:.2f} % of fine-tuning every candidate on {study.facts['target']:,} examples; nothing has been spent")
+
+def _doubts_of_money(study, plan, budget):
+    "What a user should know before money is spent."
+    prices, target = study.prices, study.facts["target"]
+    left_out = [m for m in study.racing if m not in {m for m, _ in plan}]
+    if plan and left_out: yield f"not among these runs: {', '.join(left_out)}, whose next run is not wanted yet, or costs more than is left"
+    if budget >= 1: yield f"for this money every candidate can be fine-tuned on {target:,} examples itself: --size {target} --budget-size {target}"
+    elif (prices[prices.columns[0]] > .5*prices[target]).any(): yield f"runs on {prices.columns[0]:,} examples cost more than half of those on {target:,}, since each is planned for at least {study.facts['recipe']['least_steps']} steps and is checked and tested on the same rows; a larger target saves more"
 
 def _finish(study, ranking, as_json):
     "The ranking and the report."
@@ -808,7 +824,7 @@ def _finish(study, ranking, as_json):
     for doubt in ranking.doubts: print(f"doubt: {doubt}")
     print(f"choose {ranking.best}; spent {100*study.spent/study.whole:.2f} % of fine-tuning every candidate; report: {path}")
 
-# %% ../nbs/60_use/cli.ipynb #7088b7f9
+# %% ../nbs/60_use/cli.ipynb #543d152c
 @app.command("status")
 def status_command(folder:_Dir, json_:_AsJson=False, csv:_AsCsv=False):
     "Where a study stands: every run and its state."
@@ -820,6 +836,12 @@ def status_command(folder:_Dir, json_:_AsJson=False, csv:_AsCsv=False):
     told = dict(task=study.facts["task"], target=study.facts["target"], unit=study.facts["unit"], spent_fraction=study.spent/study.whole, runs=rows)
     if _emit(runs, told, json_, csv, None): return
     _show(runs.drop(columns="cost" if not study.whole else []).fillna({"reason": ""}), repr(study), dict(train_size=",", test_loss=".4f", test_loss_se=".4f", cost=".3g"))
+    print(_spending(study))
+
+def _spending(study):
+    "What has been spent, of what."
+    budget = study.facts["budget"]["share"]
+    return f"{100*study.spent/study.whole:.3f} % of full tuning spent" + (f", budget {100*budget:g} %" if budget is not None else f", up to {study.facts['budget']['size']:,} examples")
 
 @app.command("tell")
 def tell_command(folder:_Dir, model:Annotated[str, typer.Argument(metavar="MODEL", help="A candidate of the study.")], train_size:Annotated[int, typer.Argument(metavar="N", parser=_examples, help="Examples it was fine-tuned on.")],
@@ -827,14 +849,20 @@ def tell_command(folder:_Dir, model:Annotated[str, typer.Argument(metavar="MODEL
     seed:Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the run. Default: the study's.")]=None,
     se:Annotated[float, typer.Option("--se", metavar="X", help="The loss's standard error.")]=None,
     failed:Annotated[str, typer.Option("--failed", metavar="WHY", help="The run came to nothing, and why.")]=None,
-    correct:Annotated[bool, typer.Option("--correct", help="Put this in the place of what was told before.")]=False):
+    correct:Annotated[bool, typer.Option("--correct", help="Put this in the place of what was told before.")]=False,
+    forget:Annotated[bool, typer.Option("--forget", help="Take back a run that was told by mistake.")]=False):
     "Tell a study what came of a run that was made elsewhere."
-    if (test_loss is None) == (failed is None): raise ValueError("`LOSS` or `--failed WHY` must be given, one of the two")
+    if (test_loss is not None) + (failed is not None) + forget != 1: raise ValueError("`LOSS`, `--failed WHY` or `--forget` must be given, one of the three")
     from lensllm.study import Study
     study = Study(folder)
+    if forget:
+        study.forget(model, train_size, seed=seed)
+        return print(f"took back {model} on {train_size:,} examples; {study}, {_spending(study)}")
     study.tell(model, train_size, test_loss, seed=seed, test_loss_se=se, reason=failed, correct=correct)
     said = f"{test_loss:g} nats/{study.facts['unit']}" if failed is None else f"failed, {failed}"
-    print(f"entered {model} on {train_size:,} examples: {said}; {study}, {100*study.spent/study.whole:.3f} % of full tuning spent")
+    print(f"entered {model} on {train_size:,} examples: {said}; {study}, {_spending(study)}")
+    if train_size > study.facts["target"]: print(f"doubt: {train_size:,} lies beyond the target, {study.facts['target']:,}")
+    if study.facts["budget"]["share"] and study.spent > study.facts["budget"]["share"]*study.whole: print("doubt: more has been spent than the budget allows")
 
 # %% ../nbs/60_use/cli.ipynb #b7248752
 @app.command("report")
@@ -844,7 +872,7 @@ def report_command(folder:_Dir, out:Annotated[Path, typer.Option("--out", "-o", 
     from lensllm.study import Study
     print(study_report(Study(folder), out or folder/"report.html"))
 
-# %% ../nbs/60_use/cli.ipynb #a7e21571
+# %% ../nbs/60_use/cli.ipynb #cb43ef27
 @app.command("zoo")
 def zoo_command(json_:_AsJson=False, csv:_AsCsv=False):
     "The shipped candidates: small models to try a study with."
@@ -858,7 +886,10 @@ def _plan_study(ctx, folder, candidate, budget, target, policy, unit, as_json, a
     "What a study asks for next; begun here where candidates are given."
     from lensllm.study import Study, new_study
     if candidate is None: _check_alone(ctx, folder, ("curves", "json_", "csv", "out"))
-    if candidate: study = new_study(folder, task=folder.resolve().name, candidates=dict(map(_told, candidate)), budget=_share(budget or "2%", 0, None), target=target, policy=policy, unit=unit)
+    named = list(map(_told, candidate or ()))
+    twice = [n for i, (n, _) in enumerate(named) if n in dict(named[:i])]
+    if twice: raise ValueError(f"`--candidate` must be given once each, got {twice[0]} twice; leave one out")
+    if candidate: study = new_study(folder, task=folder.resolve().name, candidates=dict(named), budget=_share(budget or "2%", 0, None), target=target, policy=policy, unit=unit)
     else: study = Study(folder)
     plan = study.ask()
     about = {k: study.facts[k] for k in ("task", "policy", "target", "unit")} | dict(budget_fraction=study.facts["budget"]["share"] or 0., spent_fraction=study.spent/study.whole)
@@ -867,9 +898,8 @@ def _plan_study(ctx, folder, candidate, budget, target, policy, unit, as_json, a
 def _told(text):
     "A candidate that is trained elsewhere: NAME=PARAMETERS."
     name, _, count = text.rpartition("=")
-    if not name: raise ValueError(f"`--candidate` must be NAME=PARAMETERS, such as opt-1.3b=1.3e9, got {text!r}")
-    try: return name, int(float(count))
-    except ValueError: raise ValueError(f"`--candidate` must be NAME=PARAMETERS, such as opt-1.3b=1.3e9, got {text!r}") from None
+    if not name or not re.fullmatch(r"[0-9.]*[1-9][0-9.]*(e[0-9]+)?", count): raise ValueError(f"`--candidate` must be NAME=PARAMETERS, such as opt-1.3b=1.3e9, got {text!r}")
+    return name, int(float(count))
 
 # %% ../nbs/60_use/cli.ipynb #c0205985
 def main(

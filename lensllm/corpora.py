@@ -84,7 +84,7 @@ class Task:
         return self.train[:n]
     def __repr__(self): return f"task {self.name}: {len(self.train):,} rows to train on, {len(self.valid):,} to validate, {len(self.test):,} to test" + (f"; {self.repeated:,} repeated rows left out" if self.repeated else "")
 
-# %% ../nbs/50_tune/corpora.ipynb #8a11ef18
+# %% ../nbs/50_tune/corpora.ipynb #69b6443f
 def load_task(
     source, # "headline", "translate" or "define", which are shipped; a file as for `load_rows`; or what `datasets` can load, a folder or a name
     *,
@@ -94,7 +94,7 @@ def load_task(
     "Texts of one kind, split once and for all by their content."
     shipped = TASKS/f"{source}.jsonl.xz"
     if shipped.is_file(): source, name = shipped, str(source)
-    else: name = Path(source).name.split(".")[0]
+    else: name = Path(source).name if _is_dataset(source) else Path(source).name.split(".")[0]
     found = _dataset(str(source), columns) if _is_dataset(source) else dict(train=load_rows(source, columns=columns, argument="task"))
     if test is not None: found["test"] = load_rows(test, columns=columns, argument="test")
     task = split_rows(found.pop("train"), name, **found)
@@ -127,12 +127,12 @@ def _cut(keys, start, n):
     "Where a part of about n rows ends without parting rows of one prompt."
     return bisect.bisect_right(keys, keys[start + n - 1]) if n else start
 
-# %% ../nbs/50_tune/corpora.ipynb #e20e3469
+# %% ../nbs/50_tune/corpora.ipynb #c57ebe0a
 def _is_dataset(source):
     "A folder that `datasets` saved, or a name that is no file."
     path = Path(source)
-    named = not path.suffix or len(path.parts) == 2 and not {*path.suffixes} & {".txt", *READERS} # owner/name, which may have dots
-    return path.is_dir() or named and not path.exists()
+    dotted = len(path.parts) == 2 and not {*path.suffixes} & {".txt", ".json", ".gz", ".xz", *READERS} and not path.parent.is_dir() # owner/name
+    return path.is_dir() or not path.exists() and not str(source).startswith(("~", "/", ".")) and (not path.suffix or dotted)
 
 def _dataset(source, columns):
     "Rows by split: train, and validation and test where there are any."

@@ -14,7 +14,7 @@ from .curvature import hessian_trace
 from .ntk import ntk_gram
 from .spectra import centred_alignment, condition_number, effective_dimension
 
-# %% ../nbs/50_tune/findings.ipynb #61546f03
+# %% ../nbs/50_tune/findings.ipynb #fe988671
 class Findings:
     "Kernel, distance, curvature and certificate of a run; give it to `finetune` as `watch`, and read `found` when the run is done."
     def __init__(self,
@@ -32,7 +32,7 @@ class Findings:
         if len(at.rows["train"]) < 4 or not (at.step == 0 or at.last): return
         for look in (self._kernels, self._moved, self._curvature, self._certificate):
             try: look(at)
-            except (ValueError, RuntimeError, MemoryError) as e: self.found["reason"] = f"{type(e).__name__}: {e}"[:500]
+            except (ValueError, RuntimeError, MemoryError) as e: self.found["reason"] = "; ".join(filter(None, [self.found.get("reason"), f"{type(e).__name__}: {e}"[:500]]))
         if at.last: self.start = self.kernel = None
 
     def _some(self, at): return _batch(at, at.rows["train"][:self.rows])

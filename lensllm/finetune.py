@@ -63,7 +63,7 @@ def _check_recipe(recipe):
     if recipe.ladder not in ("fresh", "continue"): raise ValueError(f"`ladder` must be fresh or continue, got {recipe.ladder!r}")
     if recipe.precision not in ("auto", "float32", "bfloat16"): raise ValueError(f"`precision` must be auto, float32 or bfloat16, got {recipe.precision!r}")
 
-# %% ../nbs/50_tune/finetune.ipynb #38dd355c
+# %% ../nbs/50_tune/finetune.ipynb #99afad45
 @dataclass(frozen=True)
 class Run:
     "What one run measured; losses of the test rows, with standard errors over rows."
@@ -72,6 +72,7 @@ class Run:
     byte_loss:float; byte_loss_se:float # nats per byte of the target's text
     valid_loss:float  # nats per target token, of the state that was kept
     step:int; steps:int # at which that state was reached, 0 for the start; how many were made; both count from the smallest size where the ladder continues
+    came_from:int     # rows of the smaller size that it went on from; 0: from the start
     rate:float        # highest learning rate; None where nothing was trained and none was given
     n_params:int; trained:int # parameters, and how many of them were trained
     tokens:int; flop:float # that this run was trained on, repetitions counted; 6 FLOP a parameter and token, 2 where only read
@@ -146,21 +147,22 @@ def _last(model, k):
     norms = [m for name, m in model.named_modules() if name.rsplit(".", 1)[-1] in ("ln_f", "final_layer_norm", "norm", "norm_f") and m not in set(top.modules())]
     return [*list(top)[-k:], *norms]
 
-# %% ../nbs/50_tune/finetune.ipynb #30b3a669
+# %% ../nbs/50_tune/finetune.ipynb #937b7049
 class _Loop:
     "A training that can be left and taken up again."
     def __init__(self, model, tokenizer, train, valid, recipe, rate, steps, seed, rows_at_once):
         from accelerate import Accelerator
         from accelerate.state import AcceleratorState
         half = recipe.precision == "bfloat16" or recipe.precision == "auto" and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-        AcceleratorState._reset_state() # one process may make runs of different precisions
-        self.accelerator = Accelerator(mixed_precision="bf16" if half else "no", cpu=model.device.type == "cpu")
+        precision = "bf16" if half else "no"
+        if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision: AcceleratorState._reset_state() # one process may make runs of different precisions
+        self.accelerator = Accelerator(mixed_precision=precision, cpu=model.device.type == "cpu")
         self.tokenizer, self.train, self.valid, self.recipe, self.steps, self.seed, self.rows_at_once = tokenizer, train, valid, recipe, steps, seed, rows_at_once
         self.turn, self.weights = None, [p for p in model.parameters() if p.requires_grad] # turn: the step from which "continue" lets the rate fall
         adam = torch.optim.AdamW(self.weights, lr=rate, weight_decay=recipe.weight_decay)
         self.model, self.adam = self.accelerator.prepare(model, adam)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(adam, self._share)
-        self.step, self.tokens, self.order, self.best = 0, 0, (-1, None), (math.inf, 0, None)
+        self.step, self.tokens, self.order, self.best, self.came_from = 0, 0, (-1, None), (math.inf, 0, None), 0
 
     def _share(self, step):
         "Of the highest rate."
@@ -202,7 +204,7 @@ def check(self:_Loop):
     if loss < self.best[0]: self.best = (loss, self.step, [p.detach().clone() for p in self.weights])
     return loss
 
-# %% ../nbs/50_tune/finetune.ipynb #0e62ab10
+# %% ../nbs/50_tune/finetune.ipynb #81629e2c
 @patch
 def save(self:_Loop, path):
     "All that is needed to go on."
@@ -220,12 +222,13 @@ def _try_to_save(self:_Loop, path):
 def load(self:_Loop, path):
     "Go on from what `save` wrote; a file that cannot be read, or is not there, is left alone."
     try: state = torch.load(path, weights_only=True, map_location=self.model.device)
-    except Exception: return
+    except Exception: return False
     with torch.no_grad():
         for p, was in zip(self.weights, state["weights"]): p.copy_(was)
     self.adam.load_state_dict(state["adam"]); self.schedule.load_state_dict(state["schedule"])
     self.step, self.tokens, self.best = state["step"], state["tokens"], tuple(state["best"])
     torch.set_rng_state(state["random"].cpu())
+    return True
 
 # %% ../nbs/50_tune/finetune.ipynb #7a9cba10
 @patch
@@ -250,20 +253,21 @@ def kept(self:_Loop):
         for p, best in zip(self.weights, self.best[2]): p.copy_(best)
     return self
 
-# %% ../nbs/50_tune/finetune.ipynb #65345b2c
+# %% ../nbs/50_tune/finetune.ipynb #065d161b
 @patch
 def go_on(self:_Loop, trunk, n, progress):
     "From the next smaller size to n rows; the state before the rate falls is left for larger ones."
     every, m = self.train, max((int(p.stem) for p in trunk.glob("*.pt") if int(p.stem) < n), default=0)
     if m: self.load(trunk/f"{m}.pt")
-    m, self.best, self.tokens = m if self.step else 0, (math.inf, 0, None), 0 # a file that cannot be read: from the start
+    m = self.came_from = m if self.step else 0
+    self.best, self.tokens = (math.inf, 0, None), 0 # a file that cannot be read: from the start
     full, fall = self.recipe.steps_from(m, n)
     self.turn, self.steps, left = self.step + full, self.step + full + fall, trunk/f"{n}.part"
     for group in self.adam.param_groups: group["lr"] = group["initial_lr"]*self._share(self.step)
     self._stretch(every[m:], self.turn, progress, left)
     tokens = self.tokens
-    self.load(left) # the best state at the full rate, which need not be the last
-    if left.exists(): left.replace(trunk/f"{n}.pt") # whole only now: what failed before is no state to go on from
+    if self.load(left): left.replace(trunk/f"{n}.pt") # the best state at the full rate, which need not be the last; whole only now: what failed before is no state to go on from
+    else: self.kept() # the disk was full: its weights are at hand, though not those of Adam
     self.tokens, self.turn, self.steps = tokens, self.step, self.step + fall
     self._stretch(every, self.steps, progress)
     return self.kept()
@@ -288,7 +292,7 @@ def _stretch(self:_Loop, rows, end, progress, left=None):
         if left and self.best[1] == self.step: self._leave(left)
         if left and self.step - self.best[1] >= self.recipe.patience*gap: break
 
-# %% ../nbs/50_tune/finetune.ipynb #36bfe31b
+# %% ../nbs/50_tune/finetune.ipynb #b2c49878
 @dataclass(frozen=True)
 class Moment:
     "What whoever watches a run is shown."
@@ -303,9 +307,11 @@ def _shown(watch, model, tokenizer, rows):
     def show(step, last=False):
         if watch is None: return
         was, wrapped = model.training, model.__dict__.pop("forward", None)
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())): watch(Moment(model.eval(), tokenizer, step, last, rows))
-        if wrapped: model.forward = wrapped
-        model.train(was)
+        try:
+            with torch.random.fork_rng(devices=range(torch.cuda.device_count())): watch(Moment(model.eval(), tokenizer, step, last, rows))
+        finally:
+            if wrapped: model.forward = wrapped
+            model.train(was)
     show(0)
     return show
 
@@ -371,7 +377,7 @@ def _trained(model, tokenizer, parts, recipe, train_size, seed, progress, checkp
             with torch.no_grad():
                 for p, was in zip(loop.weights, start): p.copy_(was)
 
-# %% ../nbs/50_tune/finetune.ipynb #de6b6cfb
+# %% ../nbs/50_tune/finetune.ipynb #bd1bc3c0
 def _keep(loop, tokenizer, folder):
     "The tuned model and its tokenizer, at once or not at all."
     folder = Path(folder)
@@ -389,7 +395,7 @@ def _account(model, task, train_size, seed, recipe, loop, costs, parts, cut, at_
     read = sum(len(i) for part in ("valid", "test") for i, _ in parts[part])
     made_with = {p: version(p) for p in ("torch", "transformers", "accelerate")} | dict(python=platform.python_version(), device=loop.model.device.type)
     losses = dict(zip(("test_loss", "test_loss_se", "byte_loss", "byte_loss_se"), (*ratio(nats, tokens), *ratio(nats, size))))
-    return Run(model, task.name, train_size, seed, **losses, valid_loss=loop.best[0], step=loop.best[1], steps=loop.step, rate=recipe.rate, n_params=n, trained=trained, tokens=loop.tokens, flop=float(6*n*loop.tokens + 2*n*read), seconds=seconds, cut=cut, rows_at_once=at_once, recipe=asdict(recipe), made_with=made_with)
+    return Run(model, task.name, train_size, seed, **losses, valid_loss=loop.best[0], step=loop.best[1], steps=loop.step, came_from=loop.came_from, rate=recipe.rate, n_params=n, trained=trained, tokens=loop.tokens, flop=float(6*n*loop.tokens + 2*n*read), seconds=seconds, cut=cut, rows_at_once=at_once, recipe=asdict(recipe), made_with=made_with)
 
 # %% ../nbs/50_tune/finetune.ipynb #f8d5d368
 def probe_rate(

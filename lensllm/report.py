@@ -12,7 +12,7 @@ import pandas as pd
 from .axes import new_axes, palette
 from .files import atomic_path
 
-# %% ../nbs/60_use/report.ipynb #18badc5a
+# %% ../nbs/60_use/report.ipynb #3ca4e8a8
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <title>{{ task }}: {{ choice or "no choice yet" }}</title>
@@ -26,7 +26,7 @@ img { max-width: 100%; height: auto; } code { background: #f4f4f4; padding: .1re
 @media print { body { margin: 0; max-width: none; font-size: 12px; } h2 { break-after: avoid; } img, tr { break-inside: avoid; } }
 </style></head>
 <body><h1>{{ task }}</h1>
-<p class="lead">{% if choice %}Choose <strong>{{ choice }}</strong> for {{ target }} examples: the best of {{ candidates }} with probability {{ p_best }}, predicted loss {{ predicted }} {{ unit }}.{% else %}No choice yet: it needs runs of two candidates.{% endif %} {{ runs|length }} runs, {{ spent }} % of what fine-tuning every candidate costs.</p>
+<p class="lead">{% if choice %}Choose <strong>{{ choice }}</strong> for {{ target }} examples: the best of {{ ranked }}{% if candidates > ranked %} ({{ candidates - ranked }} of {{ candidates }} candidates failed, or were not run){% endif %} with probability {{ p_best }}, predicted loss {{ predicted }} {{ unit }}.{% else %}No choice yet: it needs runs of two candidates that have not failed, or of the only one left.{% endif %} {{ runs|length }} runs, {{ spent }} % of what fine-tuning every candidate costs.</p>
 {% for figure in figures %}<h2>{{ figure.title }}</h2><img alt="{{ figure.alt }}" src="data:image/png;base64,{{ figure.png }}">{% endfor %}
 {% macro table(rows, columns) %}<div class="wide"><table><thead><tr>{% for c in columns %}<th{% if c in ("why", "doubt") %} class="words"{% endif %}>{{ c }}</th>{% endfor %}</tr></thead><tbody>
 {% for row in rows %}<tr>{% for cell in row %}<td{% if cell is string and cell|length > 30 and not loop.first %} class="words"{% endif %}>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</tbody></table></div>{% endmacro %}
@@ -38,7 +38,7 @@ img { max-width: 100%; height: auto; } code { background: #f4f4f4; padding: .1re
 </body></html>
 """
 
-# %% ../nbs/60_use/report.ipynb #1dc8202a
+# %% ../nbs/60_use/report.ipynb #fb6e66e1
 def study_report(
     study, # a `Study`
     path,  # .html
@@ -55,21 +55,23 @@ def _contents(study):
     "All that the page says."
     runs, facts, unit = study.store.runs(), study.facts, f"nats/{study.facts['unit']}"
     made = runs[(runs.state == "done") & (runs.train_size > 0)]
-    ranking = study.ranking() if made.model.nunique() > 1 or len(made) and len(study.racing) == 1 else None
+    racing = study.racing
+    left = made[made.model.isin(racing)].model.nunique()
+    ranking = study.ranking() if left > 1 or left and len(racing) == 1 else None
     first = ranking.frame.iloc[0] if ranking else None
     shown = dict(choice=None, p_best=None, predicted=None) if ranking is None else dict(choice=first.model, p_best=_percent(first.p_best), predicted=f"{first.predicted_loss:.3f} ({first.low:.3f} to {first.high:.3f})")
     rows = ranking.frame if ranking else pd.DataFrame(columns=["model", "rank", "predicted_loss", "low", "high", "p_best"])
-    return shown | dict(task=facts["task"], target=f"{facts['target']:,}", candidates=len(study.prices), unit=unit, spent=f"{100*study.spent/study.whole:.2f}", figures=_figures(study, ranking, unit) if ranking else [],
+    return shown | dict(task=facts["task"], target=f"{facts['target']:,}", candidates=len(study.prices), ranked=len(rows), unit=unit, spent=f"{100*study.spent/study.whole:.2f}", figures=_figures(study, ranking, unit) if ranking else [],
                         ranking=[[r.model, f"{r.predicted_loss:.3f}", f"{r.low:.3f} to {r.high:.3f}", _percent(r.p_best), *_made(runs, r.model)] for r in rows.itertuples()], ranking_columns=["model", f"predicted loss ({unit})", "90 % interval", "P(best)", "runs", "largest size"],
                         doubts=ranking.doubts if ranking else [], runs=[[r.model, f"{r.train_size:,}", r.seed, r.state, _loss(r), _share(r.price, study.whole), r.reason or r.why or ""] for r in runs.itertuples()],
                         **_findings(made), run_columns=["model", "examples", "seed", "state", f"test loss ({unit})", "% of full tuning", "why"], again=_again(study))
 
-# %% ../nbs/60_use/report.ipynb #a0a931ea
+# %% ../nbs/60_use/report.ipynb #b55431c0
 def _findings(made):
     "What probes found, run by run; nothing where none were asked for."
     found = [(r, r.result["findings"]) for r in made.itertuples() if r.result and r.result.get("findings")]
     number = lambda f, k, form: format(f[k], form) if f.get(k) is not None else ""
-    rows = [[r.model, f"{r.train_size:,}", r.seed, r.result["step"], number(f, "effective_dimension", ".1f"), number(f, "drift", ".3f"), number(f, "distance", ".2f"), number(f, "trace", ".3g"), number(f, "certificate", ".3f"), number(f, "guess", ".3f"), f.get("reason", "")] for r, f in found]
+    rows = [[r.model, f"{r.train_size:,}", r.seed, r.result["step"], number(f, "effective_dimension", ".1f"), number(f, "drift", ".3f"), number(f, "distance", ".2f"), number(f, "trace", ".3g"), number(f, "certificate", ".3f"), number(f, "guess", ".3f"), f.get("reason") or ("certifies nothing: above guessing" if f.get("certificate", 0) > f.get("guess", 0) else "")] for r, f in found]
     return dict(findings=rows, sure=f"{100*(1 - found[0][1].get('delta', .05)):g}" if found else "", finding_columns=["model", "examples", "seed", "best step", "directions", "drift", "distance", "curvature", "certificate", "guessing", "doubt"])
 
 # %% ../nbs/60_use/report.ipynb #15a070d7

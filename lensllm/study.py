@@ -81,7 +81,7 @@ class Study:
         states = self.store.runs().state.value_counts()
         return f"study of {len(self.prices)} candidates on {self.facts['task']} for {self.facts['target']:,} examples, {self.facts['policy']}: " + (", ".join(f"{n} {s}" for s, n in states.items()) or "nothing run yet")
 
-# %% ../nbs/50_tune/study.ipynb #d5a1bbc8
+# %% ../nbs/50_tune/study.ipynb #98c123a4
 def new_study(
     folder, # new or empty, or that of the same study
     *,
@@ -101,6 +101,7 @@ def new_study(
     elsewhere, recipe = isinstance(candidates, dict), recipe or Recipe()
     loaded = None if elsewhere else load_task(task, test=test, columns=columns)
     sizes, target = _ladder(sizes, target, loaded)
+    if unit not in (None, "byte", "token"): raise ValueError(f"`unit` must be byte or token, got {unit!r}")
     if budget_size: policy, budget = "all", None
     else: as_policy(policy)
     _check_ladder(recipe, elsewhere, policy)
@@ -110,14 +111,14 @@ def new_study(
                  source=None if elsewhere else dict(task=_absolute(task), test=test and _absolute(test), columns=columns and list(columns), fingerprint=loaded.fingerprint))
     return _entered(folder, facts, known)
 
-# %% ../nbs/50_tune/study.ipynb #a9bd47c3
+# %% ../nbs/50_tune/study.ipynb #3d17bf3c
 def _ladder(sizes, target, task):
     "Sizes up to the target, which is one of them."
     top = len(task.train) if task else math.inf
     sizes = sorted({int(s) for s in sizes or [s for s in LADDER if s <= min(top, target or math.inf)]} | ({int(target)} if target else set()))
     sizes = [s for s in sizes if s <= (target or math.inf)]
     if not sizes or sizes[0] < 1: raise ValueError(f"`sizes` must be training-set sizes > 0, got {sizes}")
-    if sizes[-1] > top: raise ValueError(f"`target` must be at most {top:,}, as many rows as {task.name} has to train on, got {sizes[-1]:,}; take a smaller --target, or give more texts")
+    if sizes[-1] > top: raise ValueError(f"`target` must be at most {top:,}, as many rows as {task.name} has to train on (some are set apart to test and to validate), got {sizes[-1]:,}; take a smaller --target, or give more texts")
     return sizes, int(target or sizes[-1])
 
 def _loaded_candidates(candidates, task, recipe, sizes):
@@ -136,7 +137,7 @@ def _told_candidates(candidates, sizes):
 
 def _absolute(source): return str(Path(source).expanduser().resolve()) if Path(str(source)).expanduser().exists() else str(source)
 
-# %% ../nbs/50_tune/study.ipynb #74b856dc
+# %% ../nbs/50_tune/study.ipynb #bfd19dfb
 def _check_ladder(recipe, elsewhere, policy):
     "Refuse a ladder that continues where it cannot, or where it would change what the policy supposes."
     if recipe.ladder == "fresh": return
@@ -145,7 +146,8 @@ def _check_ladder(recipe, elsewhere, policy):
 
 def _changed(was, now):
     "What differs between two facts, in words."
-    if not (isinstance(was, dict) and isinstance(now, dict)): return f"{was}, not {now}"
+    said = lambda v: ", ".join(map(str, v)) if isinstance(v, list) else v
+    if not (isinstance(was, dict) and isinstance(now, dict)): return f"{said(was)}, not {said(now)}"
     return "; ".join(f"{k} {was.get(k)}, not {now.get(k)}" for k in {**was, **now} if was.get(k) != now.get(k))
 
 def _check_budget(known, budget, budget_size, sizes):
@@ -155,15 +157,15 @@ def _check_budget(known, budget, budget_size, sizes):
     if budget is None: return
     whole, least = sum(k["prices"][-1] for k in known.values()), min(k["prices"][0] for k in known.values())
     if not 0 < budget < math.inf: raise ValueError(f"`budget` must be a share > 0 of full fine-tuning, got {budget}; 0.02 is two per cent")
-    if budget*whole < least: raise ValueError(f"`budget` must cover one run, got {100*budget:g} % of full fine-tuning, the cheapest run costs {100*least/whole:.2g} %; give more, or add a smaller size")
+    if budget*whole < least: raise ValueError(f"`budget` must cover one run, got {100*budget:g} % of full fine-tuning, the cheapest run costs {100*least/whole:.2g} %; give more, or take a larger target")
 
 def _entered(folder, facts, known):
     "The study in its folder; another one there is not touched."
     folder = Path(folder)
-    if folder.is_dir() and any(folder.iterdir()) and not (folder/"study.db").is_file(): raise ValueError(f"`--out` must be a new or an empty folder, or that of this study, got {folder}, which holds something else")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder/"study.db").is_file(): raise ValueError(f"`DIR` must be a new or an empty folder, or that of this study, got {folder}, which holds something else")
     store = Store(folder)
     for k, v in {**facts, "candidates": list(known)}.items():
-        if (was := store.set_fact(k, v)) != json_safe(v): store.close(); raise ValueError(f"`--out` must be the folder of this very study, got one whose {k} is {_changed(was, json_safe(v))}; take another folder")
+        if (was := store.set_fact(k, v)) != json_safe(v): store.close(); raise ValueError(f"`DIR` must be the folder of this very study, got one whose {k} is {_changed(was, json_safe(v))}; take another folder")
     for name, k in known.items(): store.add_candidate(name, k.pop("n_params"), source=k.pop("source"), encoder_params=k.pop("encoder_params"), **k)
     store.set_fact("set_up", True) # last: what was killed before is no study yet
     store.close()
@@ -199,7 +201,7 @@ def racing(self:Study): # names
 @patch(as_prop=True)
 def continues(self:Study): return self.facts["recipe"].get("ladder") == "continue" # sizes go on from one another
 
-# %% ../nbs/50_tune/study.ipynb #18c5b7bd
+# %% ../nbs/50_tune/study.ipynb #15e77f35
 @patch(as_prop=True)
 def due(self:Study): # as `prices`
     "What a run costs as things stand: what was paid, or, on a ladder that continues, the way from the next smaller size that is planned or done."
@@ -210,7 +212,7 @@ def _due(self:Study, also=()): # (model, train_size) pairs that count as planned
     due, known = self.prices, self.store.candidates()
     if not self.continues: return due
     runs, recipe = self.store.runs(), Recipe(**self.facts["recipe"])
-    mine = runs[(runs.seed == self.facts["seed"]) & (runs.state != "failed")]
+    mine = runs[(runs.seed == self.facts["seed"]) & (runs.state != "failed") & ((runs.state != "done") | runs.result.notna())] # a run that was told has left no state
     for m, sizes in {m: [*mine.train_size[mine.model == m], *(s for a, s in also if a == m)] for m in due.index}.items():
         k = known.loc[m]
         for n in due: due.at[m, n] = run_price(k.n_params, k.facts["tokens"][1] and k.encoder_params, k.facts["tokens"], recipe, n, k.facts["others"], max((s for s in sizes if s < n), default=0))
@@ -238,11 +240,18 @@ def whole(self:Study): return float(self.prices[self.facts["target"]].sum()) # F
 @patch(as_prop=True)
 def spent(self:Study): return float(self.store.runs().price.fillna(0.).sum()) # FLOP, what is planned included
 
-# %% ../nbs/50_tune/study.ipynb #734e92ee
+# %% ../nbs/50_tune/study.ipynb #17a28320
+@patch
+def _racing_curves(self:Study):
+    "Curves of the candidates none of whose runs has failed; None where there are none."
+    curves = self.store.curves()
+    known = [m for m in (curves.models if curves else ()) if m in self.racing]
+    return curves.filter(model=known) if known else None
+
 @patch
 def choice(self:Study): # a candidate, or None
-    "The candidate with the lowest expected loss by now."
-    curves = self.store.curves()
+    "The candidate with the lowest expected loss by now, among those that have not failed."
+    curves = self._racing_curves()
     if curves is None or not (curves.frame.train_size > 0).any(): return None
     return self.ranking().best if len(curves.models) > 1 else curves.models[0] # a look at one is no race
 
@@ -256,18 +265,26 @@ def tell(self:Study,
 ):
     "Enter a run that was made elsewhere; it costs what the policy thought it would. To tell the same twice changes nothing."
     run = (model, int(train_size), self.facts["seed"] if seed is None else int(seed))
-    if model in self.prices.index: self.store.plan([run], prices=self.priced([run[:2]]), why="told")
-    if test_loss is None: self.store.failed(run, reason or "told to have failed", correct=correct)
-    else: self.store.done(run, test_loss, test_loss_se=test_loss_se, correct=correct)
+    price = self.priced([run[:2]])[0] if model in self.prices.index and run[1] >= 0 else None
+    if test_loss is None: self.store.failed(run, reason or "told to have failed", correct=correct, price=price)
+    else: self.store.done(run, test_loss, test_loss_se=test_loss_se, correct=correct, price=price)
     kept = self.store.runs().set_index(["model", "train_size", "seed"]).loc[run]
-    if kept.state == "done" and kept.test_loss != test_loss: raise ValueError(f"`test_loss` of {model} on {run[1]:,} examples must be what was told before, {kept.test_loss:g}, got {test_loss}; nothing was changed, --correct puts another in its place")
+    same = kept.test_loss == test_loss and (test_loss_se is None or kept.test_loss_se == test_loss_se)
+    if kept.state == "done" and not same: raise ValueError(f"`test_loss` of {model} on {run[1]:,} examples must be what is known already, {_result(kept.test_loss, kept.test_loss_se)}, got {_result(test_loss, test_loss_se)}; nothing was changed, --correct puts another in its place")
 
-# %% ../nbs/50_tune/study.ipynb #de69f7df
+def _result(loss, se): return "a failure" if loss is None else f"{loss:g}" + (f" ± {se:g}" if se is not None and se == se else "")
+
+@patch
+def forget(self:Study, model, train_size, *, seed=None):
+    "Take back a run that was told by mistake."
+    self.store.forget((model, int(train_size), self.facts["seed"] if seed is None else int(seed)))
+
+# %% ../nbs/50_tune/study.ipynb #939abc2b
 @patch
 def ranking(self:Study, **options): # a `Ranking`; options of the posterior
     "What is believed of all candidates now."
-    curves = self.store.curves()
-    if curves is None: raise ValueError(f"`DIR` must hold at least one run that is done, {self.store.folder} holds none; look at `lensllm status {self.store.folder}`")
+    curves = self._racing_curves()
+    if curves is None: raise ValueError(f"`DIR` must hold at least one run that is done, of a candidate that has not failed, {self.store.folder} holds none; look at `lensllm status {self.store.folder}`")
     return as_selector("posterior", **options).rank(curves, target=self.facts["target"], alone=len(self.racing) == 1)
 
 # %% ../nbs/50_tune/study.ipynb #6259beb0

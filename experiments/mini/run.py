@@ -49,6 +49,7 @@ class Kept:
 def check_recipe():
     "One recipe for all records, which do not repeat it."
     path = OUT / "recipe.json"
+    if not path.exists() and list(OUT.glob("*.jsonl")): raise SystemExit(f"{path} is missing, which says by what recipe the records beside it were made; restore it")
     if not path.exists():
         with atomic_path(path) as tmp: tmp.write_text(json.dumps(asdict(RECIPE), indent=1) + "\n")
     if (was := json.loads(path.read_text())) != asdict(RECIPE): raise SystemExit(f"results/mini was made by another recipe: {was}; move it away, or restore the recipe")
@@ -57,7 +58,7 @@ def check_recipe():
 def check_trunks(study, known):
     "A ladder goes on only from the states it has left behind."
     for m, n, s in known:
-        if n and not (study.store.artefact((m, s), "trunk") / f"{n}.pt").exists(): raise SystemExit(f"{m} cannot go on from {n} rows: .cache holds no state of it; move the records of this ladder away to begin it anew")
+        if 0 < n < SIZES[-1] and not (study.store.artefact((m, s), "trunk") / f"{n}.pt").exists(): raise SystemExit(f"{m} cannot go on from {n} rows: .cache holds no state of it; move the records of this ladder away to begin it anew")
 
 
 def measure(task, workers):
