@@ -897,6 +897,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'lensllm.zoo': { 'lensllm.zoo._adapted': ('50_tune/zoo.html#_adapted', 'lensllm/zoo.py'),
                              'lensllm.zoo._check_folder': ('50_tune/zoo.html#_check_folder', 'lensllm/zoo.py'),
                              'lensllm.zoo._check_kind': ('50_tune/zoo.html#_check_kind', 'lensllm/zoo.py'),
+                             'lensllm.zoo._check_trust': ('50_tune/zoo.html#_check_trust', 'lensllm/zoo.py'),
                              'lensllm.zoo._named': ('50_tune/zoo.html#_named', 'lensllm/zoo.py'),
                              'lensllm.zoo.character_tokenizer': ('50_tune/zoo.html#character_tokenizer', 'lensllm/zoo.py'),
                              'lensllm.zoo.count_params': ('50_tune/zoo.html#count_params', 'lensllm/zoo.py'),

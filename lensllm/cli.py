@@ -663,7 +663,7 @@ def _say_terms(measured):
 # %% ../nbs/60_use/cli.ipynb #ae189ca6
 _Dir = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a study, as [bold]lensllm run --out DIR[/] or [bold]lensllm plan DIR --candidate …[/] made it.")]
 
-# %% ../nbs/60_use/cli.ipynb #96a419c0
+# %% ../nbs/60_use/cli.ipynb #8be18046
 @app.command("run")
 def run_command(ctx:typer.Context, out:Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The study's folder: new, or with --resume an old one.")],
     task:Annotated[str, typer.Option("--task", metavar="TASK", help="headline, translate or define (shipped); a file .jsonl, .csv, .tsv, .parquet or .txt; a folder or name for [bold]datasets[/].")]=None,
@@ -681,6 +681,7 @@ def run_command(ctx:typer.Context, out:Annotated[Path, typer.Option("--out", "-o
     unit:Annotated[str, typer.Option("--unit", metavar="NAME", help="byte or token: what losses are ranked by. Only bytes compare different tokenizers.")]="byte",
     workers:Annotated[int, typer.Option("--workers", "-w", metavar="N", min=1, help="Runs at once.")]=1, executor:Annotated[str, typer.Option("--executor", metavar="NAME", help="local, or ray: on a Ray cluster (RAY_ADDRESS, or one that is started here).")]="local",
     device:Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, ...")]="auto",
+    trust:Annotated[list[str], typer.Option("--trust", metavar="NAME", help="code: candidates may bring code of their own; pickle: and weights that are not in safetensors. Either can do anything on this machine: only for makers you trust. May be repeated.")]=None,
     dry_run:Annotated[bool, typer.Option("--dry-run", help="Look at everything, print the plan and its cost, spend nothing.")]=False,
     resume:Annotated[bool, typer.Option("--resume", help="Go on with the study in DIR; begin it where there is none.")]=False, json_:_AsJson=False):
     "Fine-tune candidates on growing parts of a task, where it decides; end with a ranking and a report."
@@ -689,7 +690,7 @@ def run_command(ctx:typer.Context, out:Annotated[Path, typer.Option("--out", "-o
     if task is None: _check_alone(ctx, out, ("out", "resume", "dry_run", "json_", "workers", "executor", "device"))
     check_executor(executor, workers, ladder)
     old = _check_out(out, resume or dry_run)
-    begin = lambda place: Study(out) if old and task is None else _begun(place, task, candidate, budget, budget_size, target, size, policy, seed, test, columns, unit, dict(method=method, rate=rate, passes=passes, max_tokens=max_tokens, ladder=ladder), probes)
+    begin = lambda place: Study(out) if old and task is None else _begun(place, task, candidate, budget, budget_size, target, size, policy, seed, test, columns, unit, dict(method=method, rate=rate, passes=passes, max_tokens=max_tokens, ladder=ladder), probes, trust)
     if dry_run:
         with tempfile.TemporaryDirectory() as scratch: return _say_forecast(begin(out if old else Path(scratch)/"study"), json_)
     study = begin(out)
@@ -697,7 +698,7 @@ def run_command(ctx:typer.Context, out:Annotated[Path, typer.Option("--out", "-o
     with _Watch(study) as watch: ranking = study.run(executor=executor, workers=workers, device=device, progress=watch)
     _finish(study, ranking, json_)
 
-# %% ../nbs/60_use/cli.ipynb #3b2a593c
+# %% ../nbs/60_use/cli.ipynb #de1534aa
 def _given(ctx, among=None, but=()):
     "Options that stand in the call."
     return [p for p in ctx.params if p not in but and (among is None or p in among) and ctx.get_parameter_source(p).name == "COMMANDLINE"]
@@ -714,13 +715,13 @@ def _check_out(out, may_be_old):
     _check_room(out)
     return old
 
-def _begun(place, task, candidate, budget, budget_size, target, size, policy, seed, test, columns, unit, recipe, probes):
+def _begun(place, task, candidate, budget, budget_size, target, size, policy, seed, test, columns, unit, recipe, probes, trust):
     "A study as the options say: a new one, or the same again."
     from lensllm.study import new_study
     if task is None: raise ValueError("`--task` must be given; headline, translate and define are shipped")
     if budget is not None and budget_size is not None: raise ValueError("`--budget` and `--budget-size` exclude each other; choose one")
     from lensllm.finetune import Recipe
-    return new_study(place, task=task, candidates=_named(candidate), policy=policy, budget=_share(budget or "2%", 0, None), budget_size=budget_size, target=target, sizes=size, seed=seed, test=test, columns=columns and columns.split(","), unit=unit, recipe=Recipe(**recipe), probes=probes)
+    return new_study(place, task=task, candidates=_named(candidate), policy=policy, budget=_share(budget or "2%", 0, None), budget_size=budget_size, target=target, sizes=size, seed=seed, test=test, columns=columns and columns.split(","), unit=unit, recipe=Recipe(**recipe), probes=probes, trust=trust or ())
 
 def _named(candidates):
     "Candidates, the shipped ones spelled out."

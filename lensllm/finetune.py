@@ -315,7 +315,7 @@ def _shown(watch, model, tokenizer, rows):
     show(0)
     return show
 
-# %% ../nbs/50_tune/finetune.ipynb #b8924f1d
+# %% ../nbs/50_tune/finetune.ipynb #d67a256b
 def finetune(
     model,      # a folder, or a name on the hub
     task:Task,
@@ -323,7 +323,7 @@ def finetune(
     *,
     seed:int,   # of the order of rows and of dropout
     recipe:Recipe=Recipe(),
-    device:str="auto", # as for `pick_device`
+    device:str="auto", trust=(), # as for `load_model`
     progress=lambda step, steps, loss: None, # called after each check, with nats per target token of the validation rows
     checkpoint=None, # a file by which an interrupted run goes on; removed when the run is done; not used beside a trunk
     trunk=None, # with recipe.ladder "continue": a folder that keeps the states that larger sizes go on from, one model's and seed's; three times the trained weights a size
@@ -332,8 +332,8 @@ def finetune(
 )->Run: # the same for the same seed on the same machine
     "Fine-tune a model on the first rows of a task, and test it."
     if (recipe.ladder == "continue") != (trunk is not None): raise ValueError(f"`trunk` must be a folder where recipe.ladder is continue, and None where it is fresh, got {trunk} with {recipe.ladder}")
-    t0, (whole, tokenizer) = time.monotonic(), load_model(model, device=device)
-    recipe = replace(recipe, rate=recipe.rate or (probe_rate(model, task, recipe=recipe, seed=seed, device=device) if train_size else None))
+    t0, (whole, tokenizer) = time.monotonic(), load_model(model, device=device, trust=trust)
+    recipe = replace(recipe, rate=recipe.rate or (probe_rate(model, task, recipe=recipe, seed=seed, device=device, trust=trust) if train_size else None))
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         ready, parts, cut = _made_ready(whole, tokenizer, task, train_size, recipe, seed)
@@ -397,14 +397,14 @@ def _account(model, task, train_size, seed, recipe, loop, costs, parts, cut, at_
     losses = dict(zip(("test_loss", "test_loss_se", "byte_loss", "byte_loss_se"), (*ratio(nats, tokens), *ratio(nats, size))))
     return Run(model, task.name, train_size, seed, **losses, valid_loss=loop.best[0], step=loop.best[1], steps=loop.step, came_from=loop.came_from, rate=recipe.rate, n_params=n, trained=trained, tokens=loop.tokens, flop=float(6*n*loop.tokens + 2*n*read), seconds=seconds, cut=cut, rows_at_once=at_once, recipe=asdict(recipe), made_with=made_with)
 
-# %% ../nbs/50_tune/finetune.ipynb #f8d5d368
+# %% ../nbs/50_tune/finetune.ipynb #04a03431
 def probe_rate(
     model, # as for `finetune`
     task:Task,
     *,
     recipe:Recipe, # whose rate is looked for
     seed:int,
-    device:str="auto",
+    device:str="auto", trust=(),
     rows=400,      # training rows, or as many as there are
     steps=40,      # a rate
 )->float: # of `RATES`
@@ -413,7 +413,7 @@ def probe_rate(
     for rate in RATES:
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(seed)
-            whole, tokenizer = load_model(model, device=device)
+            whole, tokenizer = load_model(model, device=device, trust=trust)
             ready, parts, _ = _made_ready(whole, tokenizer, task, n, recipe, seed)
             loop = _Loop(ready, tokenizer, parts["train"], parts["valid"], replace(recipe, checks=1, patience=10), rate, steps, seed, recipe.rows_at_once or recipe.batch)
             try: losses[rate] = loop.run(lambda *_: None, None).best[0]
@@ -421,7 +421,7 @@ def probe_rate(
     if not losses: raise FloatingPointError(f"`rate` must be given, {model} diverges at all of {', '.join(f'{r:g}' for r in RATES)}; take a lower one")
     return min(losses, key=losses.get)
 
-# %% ../nbs/50_tune/finetune.ipynb #58ee3a06
+# %% ../nbs/50_tune/finetune.ipynb #12994de9
 @lru_cache(maxsize=2)
 def _task(source, test, columns): return load_task(source, test=test, columns=columns)
 
@@ -432,7 +432,7 @@ def task_of(
     return _task(source["task"], source["test"], source["columns"] and tuple(source["columns"]))
 
 def work(
-    spec, # dict: model, task (as for `task_of`), train_size, seed, recipe, device, checkpoint, trunk; findings_of: None, or the number of runs among which one is chosen
+    spec, # dict: model, task (as for `task_of`), train_size, seed, recipe, device, checkpoint, trunk, trust; findings_of: None, or the number of runs among which one is chosen
     progress=None, # as for `finetune`
     *,
     alone=False, # go on when the process that asked is gone
@@ -441,7 +441,7 @@ def work(
     progress = progress or (_alive(os.getppid()) if not alone else lambda *_: None)
     watch = Findings(spec["findings_of"]) if spec.get("findings_of") else None
     try:
-        run = finetune(spec["model"], task_of(spec["task"]), spec["train_size"], seed=spec["seed"], recipe=Recipe(**spec["recipe"]), device=spec["device"], checkpoint=spec["checkpoint"], trunk=spec.get("trunk"), watch=watch, progress=progress)
+        run = finetune(spec["model"], task_of(spec["task"]), spec["train_size"], seed=spec["seed"], recipe=Recipe(**spec["recipe"]), device=spec["device"], trust=spec.get("trust") or (), checkpoint=spec["checkpoint"], trunk=spec.get("trunk"), watch=watch, progress=progress)
         return run.to_dict() | (dict(findings=watch.found) if watch else {})
     except (FloatingPointError, ValueError) as e: return dict(reason=str(e), again=False)
     except (MemoryError, RuntimeError) as e: return dict(reason=f"{type(e).__name__}: {e}", again=True)

@@ -20,7 +20,7 @@ from .select import as_selector
 from .store import Store
 from .zoo import count_params, load_model
 
-# %% ../nbs/50_tune/study.ipynb #8d8f36e5
+# %% ../nbs/50_tune/study.ipynb #c5478a25
 LADDER = (100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 102400) # sizes, where none are given
 
 def inspect_candidate(
@@ -28,11 +28,11 @@ def inspect_candidate(
     task,   # a `Task`
     recipe:Recipe,
     *,
-    device="cpu",
+    device="cpu", trust=(), # as for `load_model`
     rows=200, # that are looked at
 )->dict: # n_params, encoder_params; tokens (read by the model or its encoder, written by a decoder) of a row; cut, share of rows that are shortened
     "What must be known of a candidate before money is spent on it."
-    model, tokenizer = load_model(source, device=device)
+    model, tokenizer = load_model(source, device=device, trust=trust)
     if tokenizer.eos_token_id is None: raise ValueError(f"`candidate` must have a tokenizer with an end token, without which no target ends, got {source}; set eos_token and save the tokenizer again")
     fit = dict(max_tokens=max_tokens(model, recipe), pairs=model.config.is_encoder_decoder)
     some = [*task.test[:rows//2], *task.train[:rows//2]]
@@ -61,7 +61,7 @@ def run_price(
     steps, checks = recipe.effort(m, n)
     return float(flops(weight, steps*recipe.batch) + flops(weight, others[0]*checks + others[1], train=False))
 
-# %% ../nbs/50_tune/study.ipynb #f5f6c4fe
+# %% ../nbs/50_tune/study.ipynb #52d7d714
 class Study:
     "Candidates, a task, a policy and a budget, kept in a folder; `ask` and `tell`, or `run`."
     def __init__(self,
@@ -71,7 +71,7 @@ class Study:
         if not (Path(folder)/"study.db").is_file(): raise none # and no folder is made
         self.store = Store(folder)
         if self.store.fact("set_up") is None: self.store.close(); raise none
-        self.facts = {k: self.store.fact(k) for k in ("task", "policy", "target", "sizes", "seed", "budget", "unit", "recipe", "source", "probes")}
+        self.facts = {k: self.store.fact(k) for k in ("task", "policy", "target", "sizes", "seed", "budget", "unit", "recipe", "source", "probes", "trust")}
 
     @property
     def prices(self): # FLOP of fresh runs: a row a candidate, a column a size; those told of in hours or dollars too
@@ -81,7 +81,7 @@ class Study:
         states = self.store.runs().state.value_counts()
         return f"study of {len(self.prices)} candidates on {self.facts['task']} for {self.facts['target']:,} examples, {self.facts['policy']}: " + (", ".join(f"{n} {s}" for s, n in states.items()) or "nothing run yet")
 
-# %% ../nbs/50_tune/study.ipynb #98c123a4
+# %% ../nbs/50_tune/study.ipynb #117bcb11
 def new_study(
     folder, # new or empty, or that of the same study
     *,
@@ -96,6 +96,7 @@ def new_study(
     unit=None,      # "byte" or "token" that losses are ranked by; bytes where candidates are loaded, tokens where they are told of
     test=None, columns=None, # as for `load_task`
     probes=False, # look at kernels, and certify, in every run: see `Findings`
+    trust=(), # as for `load_model`
 )->Study:
     "Set a study up: everything is looked at, and nothing is spent."
     elsewhere, recipe = isinstance(candidates, dict), recipe or Recipe()
@@ -105,13 +106,13 @@ def new_study(
     if budget_size: policy, budget = "all", None
     else: as_policy(policy)
     _check_ladder(recipe, elsewhere, policy)
-    known = _told_candidates(candidates, sizes) if elsewhere else _loaded_candidates(candidates, loaded, recipe, sizes)
+    known = _told_candidates(candidates, sizes) if elsewhere else _loaded_candidates(candidates, loaded, recipe, sizes, trust)
     _check_budget(known, budget, budget_size, sizes)
-    facts = dict(task=loaded.name if loaded else str(task), policy=policy, target=target, sizes=sizes, seed=seed, budget=dict(share=budget, size=budget_size), unit=unit or ("token" if elsewhere else "byte"), recipe=asdict(recipe), probes=probes,
+    facts = dict(task=loaded.name if loaded else str(task), policy=policy, target=target, sizes=sizes, seed=seed, budget=dict(share=budget, size=budget_size), unit=unit or ("token" if elsewhere else "byte"), recipe=asdict(recipe), probes=probes, trust=sorted(trust),
                  source=None if elsewhere else dict(task=_absolute(task), test=test and _absolute(test), columns=columns and list(columns), fingerprint=loaded.fingerprint))
     return _entered(folder, facts, known)
 
-# %% ../nbs/50_tune/study.ipynb #3d17bf3c
+# %% ../nbs/50_tune/study.ipynb #2285a972
 def _ladder(sizes, target, task):
     "Sizes up to the target, which is one of them."
     top = len(task.train) if task else math.inf
@@ -121,12 +122,12 @@ def _ladder(sizes, target, task):
     if sizes[-1] > top: raise ValueError(f"`target` must be at most {top:,}, as many rows as {task.name} has to train on (some are set apart to test and to validate), got {sizes[-1]:,}; take a smaller --target, or give more texts")
     return sizes, int(target or sizes[-1])
 
-def _loaded_candidates(candidates, task, recipe, sizes):
+def _loaded_candidates(candidates, task, recipe, sizes, trust):
     "Candidates that lensllm trains."
     names = [name_of(c) for c in candidates]
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice: raise ValueError(f"`candidate` must be given once each, got {twice[0]} twice; rename one of the folders")
-    known = {n: dict(source=_absolute(c), **inspect_candidate(c, task, recipe)) for n, c in zip(names, candidates)}
+    known = {n: dict(source=_absolute(c), **inspect_candidate(c, task, recipe, trust=trust)) for n, c in zip(names, candidates)}
     others, fresh = (min(recipe.valid_rows, len(task.valid)), len(task.test)), replace(recipe, ladder="fresh")
     for k in known.values(): k |= dict(others=others, prices=[run_price(k["n_params"], k["encoder_params"], k["tokens"], fresh, s, others) for s in sizes])
     return known
@@ -287,14 +288,14 @@ def ranking(self:Study, **options): # a `Ranking`; options of the posterior
     if curves is None: raise ValueError(f"`DIR` must hold at least one run that is done, of a candidate that has not failed, {self.store.folder} holds none; look at `lensllm status {self.store.folder}`")
     return as_selector("posterior", **options).rank(curves, target=self.facts["target"], alone=len(self.racing) == 1)
 
-# %% ../nbs/50_tune/study.ipynb #6259beb0
+# %% ../nbs/50_tune/study.ipynb #2a86f4c0
 @patch
 def _spec(self:Study, run, device):
     "A run as plain data."
     model, train_size, seed = run
     source, rate = self.facts["source"], self.store.fact(f"rate of {model}")
     recipe = self.facts["recipe"] | (dict(rate=rate) if rate else {})
-    return dict(model=self.store.candidates().source[model], task=source, train_size=train_size, seed=seed, recipe=recipe, device=device, checkpoint=str(self.store.artefact(run, "pt")), trunk=str(self.store.artefact((model, seed), "trunk")) if self.continues else None, findings_of=self.prices.size if self.facts["probes"] and seed == self.facts["seed"] else None)
+    return dict(model=self.store.candidates().source[model], trust=self.facts["trust"], task=source, train_size=train_size, seed=seed, recipe=recipe, device=device, checkpoint=str(self.store.artefact(run, "pt")), trunk=str(self.store.artefact((model, seed), "trunk")) if self.continues else None, findings_of=self.prices.size if self.facts["probes"] and seed == self.facts["seed"] else None)
 
 # %% ../nbs/50_tune/study.ipynb #f1955468
 @patch
