@@ -791,7 +791,7 @@ def _eta(self:_Watch, runs):
     seconds = (done.ended - done.started).sum()/done.price.sum()*left.price.sum()
     return f", about {seconds/60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"
 
-# %% ../nbs/60_use/cli.ipynb #4e7025a4
+# %% ../nbs/60_use/cli.ipynb #62e45644
 def _say_forecast(study, as_json):
     "What a study would do first, and what it costs."
     plan, known, prices, whole = study.ask(), study.store.candidates(), study.prices, study.whole
@@ -808,8 +808,8 @@ def _say_forecast(study, as_json):
 
 def _doubts_of_money(study, plan, budget):
     "What a user should know before money is spent."
-    prices, target = study.prices, study.facts["target"]
-    left_out = [m for m in study.racing if m not in {m for m, _ in plan}]
+    prices, target, planned = study.prices, study.facts["target"], {m for m, _ in plan}
+    left_out = [m for m in study.racing if m not in planned]
     if plan and left_out: yield f"not among these runs: {', '.join(left_out)}, whose next run is not wanted yet, or costs more than is left"
     if budget >= 1: yield f"for this money every candidate can be fine-tuned on {target:,} examples itself: --size {target} --budget-size {target}"
     elif (prices[prices.columns[0]] > .5*prices[target]).any(): yield f"runs on {prices.columns[0]:,} examples cost more than half of those on {target:,}, since each is planned for at least {study.facts['recipe']['least_steps']} steps and is checked and tested on the same rows; a larger target saves more"

@@ -140,7 +140,7 @@ def artefact(self:Store, run, suffix):
     "Where a run keeps something while it is made."
     return self.folder/"locks"/f"{hashlib.sha256(json.dumps(run).encode()).hexdigest()[:16]}.{suffix}"
 
-# %% ../nbs/50_tune/store.ipynb #3e62dc46
+# %% ../nbs/50_tune/store.ipynb #ee69af9b
 @patch
 def done(self:Store,
     run, # (model, train_size, seed)
@@ -148,28 +148,28 @@ def done(self:Store,
     *,
     test_loss_se=None, result=None, # result: anything that JSON can hold
     correct=False, # put this in the place of an earlier result
-    price=None, why="told", # of a run that was not planned
+    price=None, # of a run that was not planned
 ):
     "A run's result, whether it was planned here or made elsewhere; the first result of a run stays, unless it is corrected."
     if not (isinstance(test_loss, (int, float)) and 0 <= test_loss < float("inf")): raise ValueError(f"`test_loss` must be a finite number >= 0 in nats, got {test_loss} for {run[0]} on {run[1]} examples; tell a run that diverged as failed")
-    self._end(run, "done", correct, (price, why), test_loss=float(test_loss), test_loss_se=test_loss_se, result=json.dumps(result), reason=None)
+    self._end(run, "done", correct, price, test_loss=float(test_loss), test_loss_se=test_loss_se, result=json.dumps(result), reason=None)
 
 @patch
-def failed(self:Store, run, reason, *, again=False, correct=False, price=None, why="told"): # again: it may be tried once more; the rest as for `done`
+def failed(self:Store, run, reason, *, again=False, correct=False, price=None): # again: it may be tried once more; the rest as for `done`
     "A run that has come to nothing, with its reason."
     tried = self.db.execute("SELECT attempts FROM runs WHERE (model, train_size, seed) = (?, ?, ?)", run).fetchone()
-    self._end(run, "planned" if again and tried and tried[0] < 2 else "failed", correct, (price, why), reason=str(reason)[:500], **(dict(test_loss=None, test_loss_se=None, result=None) if correct else {}))
+    self._end(run, "planned" if again and tried and tried[0] < 2 else "failed", correct, price, reason=str(reason)[:500], **(dict(test_loss=None, test_loss_se=None, result=None) if correct else {}))
 
-# %% ../nbs/50_tune/store.ipynb #52a72853
+# %% ../nbs/50_tune/store.ipynb #5480316c
 @patch
-def _end(self:Store, run, state, correct, plan, **columns):
+def _end(self:Store, run, state, correct, price, **columns):
     "Enter how a run ended, and let go of it."
     run = (str(run[0]), int(run[1]), int(run[2]))
     names = self.candidates().index
     if run[1] < 0: raise ValueError(f"`train_size` must be a number of examples >= 0, got {run[1]}")
     if run[0] not in names: raise ValueError(f"`model` must be a candidate of the study ({', '.join(names)}), got {run[0]!r}")
     with _writing(self.db) as db:
-        db.execute("INSERT OR IGNORE INTO runs (model, train_size, seed, state, price, why) VALUES (?, ?, ?, 'planned', ?, ?)", (*run, *plan))
+        db.execute("INSERT OR IGNORE INTO runs (model, train_size, seed, state, price, why) VALUES (?, ?, ?, 'planned', ?, 'told')", (*run, price))
         values = dict(state=state, ended=time.time(), **columns)
         db.execute(f"UPDATE runs SET {', '.join(f'{k} = ?' for k in values)} WHERE (model, train_size, seed) = (?, ?, ?) AND (state != 'done' OR ?)", (*values.values(), *run, correct))
     if (lock := self.held.pop(run, None)): lock.close()

@@ -174,7 +174,7 @@ def _entered(folder, facts, known):
 
 def json_safe(v): return json.loads(json.dumps(v))
 
-# %% ../nbs/50_tune/study.ipynb #a3ead37f
+# %% ../nbs/50_tune/study.ipynb #cbaafed8
 @patch
 def ask(self:Study)->Plan: # runs that exist already are not proposed; empty when done, and says why
     "What to run now: what is planned and not done, or else what the policy proposes for the money that is left."
@@ -197,12 +197,13 @@ def _all(self:Study, racing, runs):
 def racing(self:Study): # names
     "Candidates none of whose runs has failed."
     runs = self.store.runs()
-    return [m for m in self.prices.index if m not in set(runs.model[runs.state == "failed"])]
+    failed = set(runs.model[runs.state == "failed"])
+    return [m for m in self.store.candidates().index if m not in failed]
 
 @patch(as_prop=True)
 def continues(self:Study): return self.facts["recipe"].get("ladder") == "continue" # sizes go on from one another
 
-# %% ../nbs/50_tune/study.ipynb #15e77f35
+# %% ../nbs/50_tune/study.ipynb #05246e95
 @patch(as_prop=True)
 def due(self:Study): # as `prices`
     "What a run costs as things stand: what was paid, or, on a ladder that continues, the way from the next smaller size that is planned or done."
@@ -215,8 +216,7 @@ def _due(self:Study, also=()): # (model, train_size) pairs that count as planned
     runs, recipe = self.store.runs(), Recipe(**self.facts["recipe"])
     mine = runs[(runs.seed == self.facts["seed"]) & (runs.state != "failed") & ((runs.state != "done") | runs.result.notna())] # a run that was told has left no state
     for m, sizes in {m: [*mine.train_size[mine.model == m], *(s for a, s in also if a == m)] for m in due.index}.items():
-        k = known.loc[m]
-        for n in due: due.at[m, n] = run_price(k.n_params, k.facts["tokens"][1] and k.encoder_params, k.facts["tokens"], recipe, n, k.facts["others"], max((s for s in sizes if s < n), default=0))
+        for n in due: due.at[m, n] = _price(known.loc[m], recipe, n, max((s for s in sizes if s < n), default=0))
     paid = mine.dropna(subset="price")
     for r in paid[paid.train_size.isin(due.columns)].itertuples(): due.at[r.model, r.train_size] = r.price
     return due
@@ -226,27 +226,26 @@ def priced(self:Study,
     runs, # (model, train_size) pairs, of any size
 )->list: # FLOP
     "What each of these runs costs where those before it are planned."
-    due = lambda i: self._due(runs[:i]) if self.continues else self.prices
-    return [float(due(i).at[m, n]) if n in self.facts["sizes"] else self._price(m, n) for i, (m, n) in enumerate(runs)]
+    prices, known, fresh = self.prices, self.store.candidates(), replace(Recipe(**self.facts["recipe"]), ladder="fresh")
+    due = lambda i: self._due(runs[:i]) if self.continues else prices
+    return [float(due(i).at[m, n]) if n in prices else _price(known.loc[m], fresh, n) for i, (m, n) in enumerate(runs)]
 
-@patch
-def _price(self:Study, model, n):
-    "Of a size that is not of the ladder; a model as it is counts as free."
-    k = self.store.candidates().loc[model]
+def _price(k, recipe, n, m=0): # k: a candidate's row; m: as for `run_price`
+    "What a candidate's run costs; a model as it is counts as free."
     if not n or not k.source: return float(flops(k.n_params, n)) if n else 0.
-    return run_price(k.n_params, k.facts["tokens"][1] and k.encoder_params, k.facts["tokens"], replace(Recipe(**self.facts["recipe"]), ladder="fresh"), n, k.facts["others"])
+    return run_price(k.n_params, k.facts["tokens"][1] and k.encoder_params, k.facts["tokens"], recipe, n, k.facts["others"], m)
 
 @patch(as_prop=True)
 def whole(self:Study): return float(self.prices[self.facts["target"]].sum()) # FLOP of fine-tuning every candidate on the target
 @patch(as_prop=True)
 def spent(self:Study): return float(self.store.runs().price.fillna(0.).sum()) # FLOP, what is planned included
 
-# %% ../nbs/50_tune/study.ipynb #17a28320
+# %% ../nbs/50_tune/study.ipynb #531e49b8
 @patch
 def _racing_curves(self:Study):
     "Curves of the candidates none of whose runs has failed; None where there are none."
-    curves = self.store.curves()
-    known = [m for m in (curves.models if curves else ()) if m in self.racing]
+    curves, racing = self.store.curves(), self.racing
+    known = [m for m in (curves.models if curves else ()) if m in racing]
     return curves.filter(model=known) if known else None
 
 @patch

@@ -18,7 +18,7 @@ from lensllm.files import atomic_path
 from lensllm.finetune import Recipe, finetune, max_tokens
 from lensllm.lens import lens_law
 from lensllm.ntk import ntk_gram
-from lensllm.spectra import centred_alignment, condition_number, decay_exponent, effective_dimension, spectrum, target_alignment
+from lensllm.spectra import centred_alignment, target_alignment
 from lensllm.zoo import load_model, zoo_names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,22 +30,14 @@ SIZES, SEED, ROWS, FEW = (100, 400, 1600), 0, 64, 32  # rows of kernels; rows of
 def points(): return [(m, 0) for m in zoo_names()] + [(m, n) for n in SIZES for m in TUNED]
 
 
-def figures(kernel):
-    "A kernel in numbers."
-    s = spectrum(kernel)
-    try: decay = decay_exponent(kernel)
-    except ValueError: decay = None  # too few directions to tell
-    return dict(trace=s.eigvals.sum(), spectrum=s.eigvals, effective_dimension=effective_dimension(s, s.eigvals.mean()), condition=condition_number(s), decay=decay and dict(value=decay.value, low=decay.low, high=decay.high))
-
-
 def at_start(name, task):
     "The kernels of the loss and of sampled logits at theta_0, and curvature layer by layer."
     model, tokenizer = load_model(name, device="cpu")
     encoded = encode(task.subset(ROWS), tokenizer, max_tokens=max_tokens(model, Recipe()), pairs=model.config.is_encoder_decoder)
     kernel, sampled = ntk_gram(model, collate(encoded, tokenizer)), ntk_gram(model, collate(encoded, tokenizer), output="sampled", seed=SEED)
     law, traces = lens_law(sampled, eta=1.), layer_traces(model, collate(encoded[:FEW], tokenizer), generator=torch.Generator().manual_seed(SEED), num_probes=20)
-    both = dict(eigvals=law.eigvals, weights=law.weights, alignment=target_alignment(sampled, sampled.residual))  # of Theta = K/n, and of r(0) along its eigenvectors: F(Theta, t) and the kernel's learning curve follow
-    return dict(kernel=figures(kernel), sampled={k: v for k, v in figures(sampled).items() if k != "spectrum"} | both, traces=[dict(layer=k, trace=v.value, stderr=v.stderr) for k, v in traces.items()])
+    of_law = dict(eigvals=law.eigvals, weights=law.weights, alignment=target_alignment(sampled, sampled.residual))  # of Theta = K/n, and of r(0) along its eigenvectors: F(Theta, t) and the kernel's learning curve follow
+    return dict(kernel=kernel.to_dict(), sampled=sampled.to_dict() | of_law, traces=[dict(layer=k, trace=v.value, stderr=v.stderr) for k, v in traces.items()])
 
 
 class Ends:
@@ -61,7 +53,7 @@ class Ends:
 
     def compare(self, model, kernel, batch):
         terms = bound_terms(self.start, model, batch, n=self.size, loss_bound=math.log(model.config.vocab_size / .01), generator=torch.Generator().manual_seed(SEED), over="mean")
-        return dict(kernel=figures(kernel), drift=1 - centred_alignment(self.kernel, kernel), terms=terms.frame.to_dict("records"), total=terms.total, total_stderr=terms.stderr, total_along=terms.total_along)
+        return dict(kernel=kernel.to_dict(), drift=1 - centred_alignment(self.kernel, kernel), terms=terms.frame.to_dict("records"), total=terms.total, total_stderr=terms.stderr, total_along=terms.total_along)
 
 
 def after(name, task, size, record):
