@@ -33,6 +33,7 @@ def points(): return [(m, 0) for m in zoo_names()] + [(m, n) for n in SIZES for 
 def at_start(name, task):
     "The kernels of the loss and of sampled logits at theta_0, and curvature layer by layer."
     model, tokenizer = load_model(name, device="cpu")
+    model = model.float()  # the shipped weights are halves
     encoded = encode(task.subset(ROWS), tokenizer, max_tokens=max_tokens(model, Recipe()), pairs=model.config.is_encoder_decoder)
     kernel, sampled = ntk_gram(model, collate(encoded, tokenizer)), ntk_gram(model, collate(encoded, tokenizer), output="sampled", seed=SEED)
     law, traces = lens_law(sampled, eta=1.), layer_traces(model, collate(encoded[:FEW], tokenizer), generator=torch.Generator().manual_seed(SEED), num_probes=20)
