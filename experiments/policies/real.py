@@ -1,0 +1,76 @@
+"Real studies: each policy asks, this fine-tunes and tells, `python experiments/policies/real.py TASK…`. Seed 1, so that no run belongs to the table of seed 0 which later judges the choice; what several policies ask for is run once. Runs go to results/mini/TASK_studies.jsonl, studies to results/policies/real_TASK.jsonl."
+import argparse
+import json
+import subprocess
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import transformers
+from lensllm.allocate import POLICIES
+from lensllm.corpora import load_task
+from lensllm.files import atomic_path
+from lensllm.finetune import Recipe, finetune
+from lensllm.study import new_study
+from lensllm.zoo import zoo_names
+
+ROOT = Path(__file__).resolve().parents[2]
+MINI, OUT = ROOT / "results" / "mini", ROOT / "results" / "policies"
+SIZES, SEED, SHARES = tuple(100 * 2**k for k in range(7)), 1, (.1, .2)
+
+
+def read(path): return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def write(path, records):
+    with atomic_path(path) as tmp: tmp.write_text("".join(json.dumps(r) + "\n" for r in records))
+
+
+class Runs:
+    "Runs of the studies' seed: those of the table's further seeds, and those made here, at the rate that the table's first run of a candidate found."
+    def __init__(self, task, commit):
+        table, self.path = read(MINI / f"{task}.jsonl"), MINI / f"{task}_studies.jsonl"
+        self.made, self.task, self.commit = read(self.path), load_task(task), commit
+        self.rates = {r["model"]: r["rate"] for r in table if r["seed"] == 0 and r["rate"]}
+        self.known = {(r["model"], r["train_size"]): r for r in table + self.made if r["seed"] == SEED}
+
+    def __call__(self, model, size):
+        if (model, size) not in self.known:
+            r = finetune(model, self.task, size, seed=SEED, recipe=replace(Recipe(), rate=self.rates[model]), device="cpu").to_dict()
+            self.made.append({k: v for k, v in r.items() if k != "recipe"} | dict(model=model, commit=self.commit, sitting=time.strftime("%Y-%m-%d")))
+            write(self.path, self.made)
+            self.known[model, size] = self.made[-1]
+        return self.known[model, size]
+
+
+def study(task, policy, share, runs):
+    "One study from its first question to its choice."
+    with tempfile.TemporaryDirectory() as folder:
+        s, trace = new_study(Path(folder) / "study", task=task, candidates=zoo_names(), sizes=SIZES, policy=policy, budget=share, seed=SEED), []
+        while plan := s.ask():
+            for model, size in plan:
+                r, price = runs(model, size), s.priced([(model, size)])[0]
+                s.tell(model, size, r["byte_loss"], test_loss_se=r["byte_loss_se"])
+                trace.append(dict(model=model, train_size=size, why=plan.why, share=price / s.whole, flop=r["flop"], seconds=r["seconds"]))
+        return dict(policy=policy, budget=share, target=SIZES[-1], seed=SEED, choice=plan.choice, p_best=plan.p_best if plan.p_best == plan.p_best else None, why=plan.why, spent=s.spent / s.whole, trace=trace)
+
+
+def measure(task):
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True).stdout.strip()
+    runs, path = Runs(task, commit), OUT / f"real_{task}.jsonl"
+    done = read(path)
+    for share in SHARES:
+        for policy in POLICIES:
+            if policy == "full" or any((r["policy"], r["budget"]) == (policy, share) for r in done): continue
+            done.append(study(task, policy, share, runs) | dict(commit=commit))
+            write(path, done)
+            print(f"{time.strftime('%H:%M')} {task}, {policy} with {share:.0%}: {done[-1]['choice']} after {len(done[-1]['trace'])} runs, {done[-1]['spent']:.1%} spent", flush=True)
+
+
+if __name__ == "__main__":
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("task", nargs="*", default=["headline"], help="shipped tasks")
+    for name in parser.parse_args().task: measure(name)
