@@ -17,7 +17,7 @@ from lensllm.zoo import zoo_names
 
 ROOT = Path(__file__).resolve().parents[2]
 MINI, OUT = ROOT / "results" / "mini", ROOT / "results" / "policies"
-SIZES, SEED, SHARES = tuple(100 * 2**k for k in range(7)), 1, (.1, .2)
+SIZES, SEED, SHARES = tuple(100 * 2**k for k in range(7)), 1, (.05, .1, .2)
 
 
 def read(path): return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
