@@ -273,7 +273,7 @@ def _belief(policy, seen, costs):
     known = len(tried) == len(costs) # of those never run nothing is known
     return _Belief([post.models[j] for j in np.argsort(mean, kind="stable")], post.models[i], float(p[i]) if known else np.nan, float(regret[i]) if known else np.nan, rivals if known else len(costs))
 
-# %% ../nbs/40_choose/allocate.ipynb #8451a32a
+# %% ../nbs/40_choose/allocate.ipynb #d1a0510d
 def _opening_rungs(policy, costs):
     "How many of the smallest sizes the opening runs: those up to `start`, two at least, so that there is a slope."
     return max(2, int((costs.columns <= policy.start).sum()))
@@ -289,7 +289,7 @@ def _stop(policy, belief, costs):
     "Why to stop before the money is gone; empty to go on."
     if len(costs) == 1: return f"{belief.choice} is the only candidate left"
     if belief.p >= policy.p_best: return f"P(best) of {belief.choice} is {belief.p:.2f}"
-    if belief.regret <= policy.regret: return f"the expected regret of {belief.choice} is {belief.regret:.4f} nats/token"
+    if belief.regret <= policy.regret: return f"the expected regret of {belief.choice} is {belief.regret:.4f} nats"
     return "" if belief.rivals else "no run can change the choice"
 
 # %% ../nbs/40_choose/allocate.ipynb #9ce9a5c4

@@ -134,7 +134,7 @@ def _cut(cs, budget, target):
     if budget >= target: raise ValueError(f"`--target` must be larger than what is seen ({budget:,}), got {target:,}; lower --budget, or give a larger --target")
     return target, cs.up_to(budget)
 
-# %% ../nbs/60_use/cli.ipynb #161e279f
+# %% ../nbs/60_use/cli.ipynb #858392f1
 @app.command("select")
 def select_command(curves:_Curves="flan", budget:_Budget=None, target:_Target=None,
     method:Annotated[str, typer.Option("--method", "-m", metavar="NAME", help="posterior, ats, rectifiedfit, vanillafit, lensllm (rectifiedfit, until a kernel caps F), subtuning, modelsize, zeroshot, or nlpmetrics for tables with a column pl_alpha.")]="posterior",
@@ -142,7 +142,7 @@ def select_command(curves:_Curves="flan", budget:_Budget=None, target:_Target=No
     task:_Task=None, json_:_AsJson=False, csv:_AsCsv=False, out:_Out=None, plot:_Plot=None):
     "Rank candidates for a large training set from their curves on small ones."
     _check_formats(json_, csv, out, plot)
-    if not within >= 0: raise ValueError(f"`--within` must be >= 0 nats/token, got {within:g}")
+    if not within >= 0: raise ValueError(f"`--within` must be >= 0 nats, got {within:g}")
     from lensllm.select import ROWS
     cs = _load(curves, task)
     asked, (target, seen) = target, _cut(cs, budget, target)
@@ -157,7 +157,7 @@ def select_command(curves:_Curves="flan", budget:_Budget=None, target:_Target=No
     _verdict(ranking, data, cs.at(target) if known else None, within)
     if asked is None: print(f"the target {target:,} is the largest size in the table; --target looks further")
 
-# %% ../nbs/60_use/cli.ipynb #ffdb7ecf
+# %% ../nbs/60_use/cli.ipynb #dec96e90
 def _selector(method, prior):
     "The method by name; the prior goes where there is one to set."
     from lensllm.select import PosteriorSelector, as_selector
@@ -171,9 +171,9 @@ def _verdict(ranking, data, truth, within):
     if ranking.posterior is not None:
         regret = next(b["expected_regret"] for b in data["beliefs"] if b["model"] == ranking.best)
         known = ", ".join(ranking.posterior.learned_from) or "no other task"
-        lines.append(f"the best of all with probability {100*ranking.frame.p_best[0]:.0f} %, within {within:g} nats/token of it with {100*ranking.posterior.within(within, ranking.best):.0f} %; expected regret {regret:.3f} nats/token; prior learned from {known}")
+        lines.append(f"the best of all with probability {100*ranking.frame.p_best[0]:.0f} %, within {within:g} nats of it with {100*ranking.posterior.within(within, ranking.best):.0f} %; expected regret {regret:.3f} nats; prior learned from {known}")
     if truth is not None:
-        lines.append(f"true best: {truth.idxmin()} ({truth.min():.3f} nats/token); regret of the choice {data['regret']:.3f} nats/token")
+        lines.append(f"true best: {truth.idxmin()} ({truth.min():.3f} nats); regret of the choice {data['regret']:.3f} nats")
         lines.append(f"relative accuracy {data['relative_accuracy']:.1f} %, Pearson {data['pearson']:.1f} %")
     saved = ranking.cost_saved()
     lines.append(f"cost saved: {saved:.1f} % of fine-tuning every candidate on {ranking.target:,}" if saved is not None

@@ -84,7 +84,7 @@ def _account(policy, plan, curves, rows, spent):
     trace["test_loss"] = [np.nan if bad else loss.get((m, d), np.nan) for m, d, bad in zip(trace.model, trace.train_size, trace.failed)]
     return Replay(policy.name, plan.choice, good["relative_accuracy"], good["regret"], spent, plan.p_best, plan.why, trace[TRACE])
 
-# %% ../nbs/40_choose/simulate.ipynb #309cbcae
+# %% ../nbs/40_choose/simulate.ipynb #306843aa
 @patch
 def to_dict(self:Replay)->dict: # JSON-safe: choice, relative_accuracy (percent), regret, cost_fraction, p_best, why, policy, trace
     "The replay as plain data."
@@ -96,7 +96,7 @@ def to_dict(self:Replay)->dict: # JSON-safe: choice, relative_accuracy (percent)
 def __repr__(self:Replay):
     if self.choice is None: return f"{self.policy}: no choice; {self.why}"
     return (f"{self.policy}: {self.choice} after {len(self.trace)} runs and {100*self.cost_fraction:.2f} % of full tuning; "
-            f"relative accuracy {self.relative_accuracy:.1f} %, regret {self.regret:.3f} nats/token; {self.why}")
+            f"relative accuracy {self.relative_accuracy:.1f} %, regret {self.regret:.3f} nats; {self.why}")
 
 # %% ../nbs/40_choose/simulate.ipynb #bbcb5ae7
 @patch
