@@ -303,6 +303,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'lensllm.curves.CurveSet.__repr__': ('10_measure/curves.html#curveset.__repr__', 'lensllm/curves.py'),
                                 'lensllm.curves.CurveSet._repr_html_': ('10_measure/curves.html#curveset._repr_html_', 'lensllm/curves.py'),
                                 'lensllm.curves.CurveSet.at': ('10_measure/curves.html#curveset.at', 'lensllm/curves.py'),
+                                'lensllm.curves.CurveSet.complete': ('10_measure/curves.html#curveset.complete', 'lensllm/curves.py'),
                                 'lensllm.curves.CurveSet.curve': ('10_measure/curves.html#curveset.curve', 'lensllm/curves.py'),
                                 'lensllm.curves.CurveSet.filter': ('10_measure/curves.html#curveset.filter', 'lensllm/curves.py'),
                                 'lensllm.curves.CurveSet.flags': ('10_measure/curves.html#curveset.flags', 'lensllm/curves.py'),

@@ -160,6 +160,14 @@ def at(self:CurveSet,
     if train_size not in w: raise ValueError(f"`train_size` must be one of {', '.join(f'{d:,}' for d in self.sizes)}, got {train_size:,}")
     return w[train_size].dropna()
 
+# %% ../nbs/10_measure/curves.ipynb #1c48e4be
+@patch
+def complete(self:CurveSet)->CurveSet: # a new CurveSet, up to the largest size that every model has; sizes below it may have gaps
+    "What can be judged: the same last size for all."
+    whole = [d for d in self.sizes if d > 0 and len(self.at(d)) == len(self.models)]
+    if not whole: raise ValueError(f"`complete` needs a size above 0 that all {len(self.models)} models have run, got none; leave models out with .filter(model=…)")
+    return self.up_to(whole[-1])
+
 # %% ../nbs/10_measure/curves.ipynb #135599ae
 @patch
 def curve(self:CurveSet,

@@ -19,9 +19,8 @@ SETTINGS = [(k, delta) for k in (3, 4, 5) for delta in (1, 2, 3, 4, 5)]
 
 
 def curves_of(task):
-    "A task's curves up to the largest size that all candidates have run, for mini with the NLPmetrics of the candidates."
-    cs = load_benchmark(task)
-    cs = cs.up_to(max(d for d in cs.sizes if len(cs.at(d)) == len(cs.models)))
+    "A task's curves up to the largest size that all candidates have run; for mini with the NLPmetrics of the candidates."
+    cs = load_benchmark(task).complete()
     if not task.startswith("mini/"): return cs
     metrics = pd.DataFrame({m: tail_metrics(load_model(m, device="cpu")[0]) for m in cs.models}).T
     return CurveSet(cs.frame.join(metrics, on="model"), cs.source)
