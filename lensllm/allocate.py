@@ -132,7 +132,7 @@ def slope_loss(seen, target):
 
 SCORES = dict(loss=last_loss, ats=ats_loss, slope=slope_loss)
 
-# %% ../nbs/40_choose/allocate.ipynb #9c114f29
+# %% ../nbs/40_choose/allocate.ipynb #0b25d7d3
 def _best(seen, costs, score, among=None):
     "The candidate with the lowest score among those in the race; None where nothing was run."
     if seen is None: return None
@@ -145,7 +145,7 @@ class FullTuning(Policy):
     "Every candidate on the target size, as far as the budget goes."
     name:str = "full"
     def next(self, seen, costs, budget):
-        target, made = costs.columns.max(), _made(seen, costs)[:, -1]
+        target, made = int(costs.columns.max()), _made(seen, costs)[:, -1]
         if made.all(): return Plan(why="every candidate was run on the target", choice=_best(seen, costs, "loss"))
         return _offer(_affordable([(m, target) for m, on in zip(costs.index, made) if not on], costs, budget), "the target size itself", _best(seen, costs, "loss"))
 
