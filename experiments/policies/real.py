@@ -1,6 +1,7 @@
 "Real studies: each policy asks, this fine-tunes and tells, `python experiments/policies/real.py TASK…`. Seed 1, so that no run belongs to the table of seed 0 which later judges the choice; what several policies ask for is run once. Runs go to results/mini/TASK_studies.jsonl, studies to results/policies/real_TASK.jsonl."
 import argparse
 import json
+import math
 import subprocess
 import tempfile
 import time
@@ -17,7 +18,7 @@ from lensllm.zoo import zoo_names
 
 ROOT = Path(__file__).resolve().parents[2]
 MINI, OUT = ROOT / "results" / "mini", ROOT / "results" / "policies"
-SIZES, SEED, SHARES = tuple(100 * 2**k for k in range(7)), 1, (.05, .1, .2)
+SIZES, SEED, SHARES = tuple(100 * 2**k for k in range(7)), 1, (.15, .2, .3)
 
 
 def read(path): return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
@@ -49,11 +50,14 @@ def study(task, policy, share, runs):
     with tempfile.TemporaryDirectory() as folder:
         s, trace = new_study(Path(folder) / "study", task=task, candidates=zoo_names(), sizes=SIZES, policy=policy, budget=share, seed=SEED), []
         while plan := s.ask():
-            for model, size in plan:
-                r, price = runs(model, size), s.priced([(model, size)])[0]
-                s.tell(model, size, r["byte_loss"], test_loss_se=r["byte_loss_se"])
-                trace.append(dict(model=model, train_size=size, why=plan.why, share=price / s.whole, flop=r["flop"], seconds=r["seconds"]))
-        return dict(policy=policy, budget=share, target=SIZES[-1], seed=SEED, choice=plan.choice, p_best=plan.p_best if plan.p_best == plan.p_best else None, why=plan.why, spent=s.spent / s.whole, trace=trace)
+            prices = s.priced(plan)
+            s.store.plan([(m, n, SEED) for m, n in plan], prices=prices, why=plan.why)
+            for (model, size), price in zip(plan, prices):
+                r = runs(model, size)
+                s.store.done((model, size, SEED), r["byte_loss"], test_loss_se=r["byte_loss_se"], result=r)
+                trace.append(dict(model=model, train_size=size, why=plan.why, price=price, flop=r["flop"], seconds=r["seconds"]))
+        search = {m: f["search"] for m, f in s.store.candidates().facts.items()}
+        return dict(policy=policy, budget=share, target=SIZES[-1], seed=SEED, choice=plan.choice, p_best=None if math.isnan(plan.p_best) else plan.p_best, why=plan.why, spent=s.spent, whole=s.whole, search=search, trace=trace)
 
 
 def measure(task):
@@ -65,7 +69,7 @@ def measure(task):
             if policy == "full" or any((r["policy"], r["budget"]) == (policy, share) for r in done): continue
             done.append(study(task, policy, share, runs) | dict(commit=commit))
             write(path, done)
-            print(f"{time.strftime('%H:%M')} {task}, {policy} with {share:.0%}: {done[-1]['choice']} after {len(done[-1]['trace'])} runs, {done[-1]['spent']:.1%} spent", flush=True)
+            print(f"{time.strftime('%H:%M')} {task}, {policy} with {share:.0%}: {done[-1]['choice']} after {len(done[-1]['trace'])} runs, {done[-1]['spent'] / done[-1]['whole']:.1%} spent", flush=True)
 
 
 if __name__ == "__main__":
