@@ -791,7 +791,7 @@ def _eta(self:_Watch, runs):
     seconds = (done.ended - done.started).sum()/done.price.sum()*left.price.sum()
     return f", about {seconds/60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"
 
-# %% ../nbs/60_use/cli.ipynb #62e45644
+# %% ../nbs/60_use/cli.ipynb #79fe4f92
 def _say_forecast(study, as_json):
     "What a study would do first, and what it costs."
     plan, known, prices, whole = study.ask(), study.store.candidates(), study.prices, study.whole
@@ -804,6 +804,8 @@ def _say_forecast(study, as_json):
     _show(pd.DataFrame([{"candidate": a["name"], "parameters": a["n_params"], "tokens a row": sum(a["tokens"]), "rows cut": f"{100*a['cut']:.0f} %", "full tuning, FLOP": a["cost"]} for a in about]), f"{task_of(study.facts['source'])}; for {study.facts['target']:,} examples, sizes {', '.join(f'{s:,}' for s in study.facts['sizes'])}", {"parameters": ",", "tokens a row": ".0f", "full tuning, FLOP": ".3g"})
     _show_proposed(runs, f"first: {plan.why}")
     for doubt in _doubts_of_money(study, plan, budget): print(f"doubt: {doubt}")
+    bare = sum(study.priced(plan, told=True))/whole
+    if bare < runs.cost_fraction.sum(): print(f"of these {100*(runs.cost_fraction.sum() - bare):.2f} % are searches for learning rates, paid with the first run of a candidate; --rate saves them")
     print(f"these runs {100*runs.cost_fraction.sum():.2f} %, budget {100*budget:.2f} % of fine-tuning every candidate on {study.facts['target']:,} examples; nothing has been spent")
 
 def _doubts_of_money(study, plan, budget):
