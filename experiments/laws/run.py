@@ -41,5 +41,5 @@ def measure(task):
 if __name__ == "__main__":
     warnings.simplefilter("ignore")  # of fits that are exact
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("task", nargs="*", default=["flan", "gigaword", "mini/headline"], help="shipped tasks; these when none is named")
+    parser.add_argument("task", nargs="*", default=["flan", "gigaword", "mini/headline", "mini/define"], help="shipped tasks; these when none is named")
     for task in parser.parse_args().task: measure(task)

@@ -17,7 +17,7 @@ def table(name):
     if not path.exists(): return None
     runs = pd.read_json(path, lines=True).query("seed == 0")
     whole = runs.groupby("train_size").model.nunique() == len(zoo)
-    runs = runs[runs.train_size.isin(whole.index[whole]) | (runs.train_size > 6400)]  # beyond, a few cheap candidates alone
+    runs = runs[runs.train_size.isin(whole.index[whole])]  # what few candidates have run beyond stays in results/mini
     if runs.empty: return None
     told = runs[["model", "n_params", "train_size", *COLUMNS]].rename(columns=COLUMNS).assign(task=f"mini/{name}", family=runs.model.map(zoo.architecture), seed=0)
     order = ["task", "model", "family", "n_params", "train_size", "seed", "test_loss", "test_loss_se", "token_loss", "token_loss_se", "step", "flop"]

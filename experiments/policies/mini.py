@@ -48,7 +48,7 @@ def studies(name):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("task", nargs="*", default=["headline"], help="shipped tasks whose curves are measured")
+    parser.add_argument("task", nargs="*", default=["headline", "define"], help="shipped tasks whose curves are measured")
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True).stdout.strip()
     for name in parser.parse_args().task:
         with atomic_path(ROOT / "results" / "policies" / f"mini_{name}.csv") as tmp: pd.DataFrame(studies(name)).assign(commit=commit).to_csv(tmp, index=False, float_format="%.6g")

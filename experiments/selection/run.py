@@ -55,7 +55,7 @@ if __name__ == "__main__":
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("task", nargs="*", default=["flan", "gigaword", "mini/headline"], help="shipped tasks; these when none is named")
+    parser.add_argument("task", nargs="*", default=["flan", "gigaword", "mini/headline", "mini/define"], help="shipped tasks; these when none is named")
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True).stdout.strip()
     for task in parser.parse_args().task:
         cs, name = curves_of(task), task.replace("/", "_")
