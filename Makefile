@@ -61,6 +61,7 @@ bench: .venv/installed-dev ## ratios of speed, each against a peer in the same r
 bench-data: .venv/installed-dev ## LensBench-mini: fine-tune all shipped candidates on all shipped tasks; hours, what is done is kept
 	OMP_NUM_THREADS=1 $(BIN)/python experiments/mini/run.py
 	OMP_NUM_THREADS=1 $(BIN)/python experiments/mini/probes.py
+	OMP_NUM_THREADS=1 $(BIN)/python experiments/mini/rows.py
 	$(BIN)/python experiments/mini/tables.py
 
 export: .venv/installed-dev ## notebooks to package: clean, export, README
