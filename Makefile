@@ -35,7 +35,7 @@ test: check notebooks docs wheel ## everything: habits, notebooks, site, wheel, 
 check: .venv/installed-dev ## exported code matches the notebooks, README is fresh, habits hold
 	$(BIN)/python tools/fresh.py
 	$(BIN)/python tools/readme.py --check
-	$(BIN)/ruff check lensllm tests tools benchmarks setup.py
+	$(BIN)/ruff check lensllm tests tools benchmarks experiments setup.py
 	$(BIN)/lint-imports --no-cache
 
 notebooks: .venv/installed-dev ## run every notebook's tests; its saved text must still be what comes out
