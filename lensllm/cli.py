@@ -663,12 +663,12 @@ def _say_terms(measured):
 # %% ../nbs/60_use/cli.ipynb #ae189ca6
 _Dir = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a study, as [bold]lensllm run --out DIR[/] or [bold]lensllm plan DIR --candidate …[/] made it.")]
 
-# %% ../nbs/60_use/cli.ipynb #8be18046
+# %% ../nbs/60_use/cli.ipynb #85b56244
 @app.command("run")
 def run_command(ctx:typer.Context, out:Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The study's folder: new, or with --resume an old one.")],
     task:Annotated[str, typer.Option("--task", metavar="TASK", help="headline, translate or define (shipped); a file .jsonl, .csv, .tsv, .parquet or .txt; a folder or name for [bold]datasets[/].")]=None,
     candidate:Annotated[list[str], typer.Option("--candidate", "-c", metavar="MODEL", help="A shipped candidate ([bold]lensllm zoo[/]), a folder, or a name on the hub; may be repeated. zoo: all that are shipped.")]=None,
-    budget:Annotated[str, typer.Option("--budget", "-b", metavar="SHARE", help="What may be spent in all: 2% or 0.02 of fine-tuning every candidate on the target. Default: 2%.")]=None,
+    budget:Annotated[str, typer.Option("--budget", "-b", metavar="SHARE", help="What may be spent in all: 2% or 0.02 of fine-tuning every candidate on the target; small targets need more. Default: 2%.")]=None,
     budget_size:Annotated[int, typer.Option("--budget-size", metavar="N", parser=_examples, help="Instead: every candidate on every size up to this.")]=None,
     target:Annotated[int, typer.Option("--target", "-t", metavar="N", parser=_examples, help="Training-set size for which the best model is wanted. Default: the largest of the sizes that the task has rows for.")]=None,
     size:Annotated[list[int], typer.Option("--size", metavar="N", parser=_examples, help="A training-set size that may be run; may be repeated. Default: 100, 200, 400, …")]=None,
@@ -676,7 +676,7 @@ def run_command(ctx:typer.Context, out:Annotated[Path, typer.Option("--out", "-o
     columns:Annotated[str, typer.Option("--columns", metavar="PROMPT,TARGET", help="Names of the task's columns. Default: prompt,target, or text.")]=None,
     method:Annotated[str, typer.Option("--method", metavar="NAME", help="full, lora, or last-K: which weights are trained.")]="full", rate:Annotated[float, typer.Option("--rate", metavar="X", help="Highest learning rate. Default: a short probe finds each candidate's.")]=None,
     passes:Annotated[float, typer.Option("--passes", metavar="N", help="Passes over the training rows, at most.")]=4., max_tokens:Annotated[int, typer.Option("--max-tokens", metavar="N", min=2, help="Longest row; the rest is cut. Default: 256, or what the model can read.")]=None,
-    ladder:Annotated[str, typer.Option("--ladder", metavar="NAME", help="fresh: each size is trained from the start. continue: on from the next smaller one, at about half the cost; losses are not quite those of fresh runs.")]="fresh",
+    ladder:Annotated[str, typer.Option("--ladder", metavar="NAME", help="fresh: each size is trained from the start. continue: on from the next smaller one, at half to two thirds of the cost; losses are not quite those of fresh runs.")]="fresh",
     probes:Annotated[bool, typer.Option("--probes", help="Also look at each run's kernel, and certify its loss; the report shows both.")]=False,
     unit:Annotated[str, typer.Option("--unit", metavar="NAME", help="byte or token: what losses are ranked by. Only bytes compare different tokenizers.")]="byte",
     workers:Annotated[int, typer.Option("--workers", "-w", metavar="N", min=1, help="Runs at once.")]=1, executor:Annotated[str, typer.Option("--executor", metavar="NAME", help="local, or ray: on a Ray cluster (RAY_ADDRESS, or one that is started here).")]="local",
@@ -791,12 +791,12 @@ def _eta(self:_Watch, runs):
     seconds = (done.ended - done.started).sum()/done.price.sum()*left.price.sum()
     return f", about {seconds/60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"
 
-# %% ../nbs/60_use/cli.ipynb #79fe4f92
+# %% ../nbs/60_use/cli.ipynb #f1e16402
 def _say_forecast(study, as_json):
     "What a study would do first, and what it costs."
     plan, known, prices, whole = study.ask(), study.store.candidates(), study.prices, study.whole
     runs = _proposed(plan, study.priced(plan), whole)
-    about = [dict(name=n, n_params=int(c.n_params), tokens=c.facts["tokens"], cut=c.facts["cut"], cost=float(prices.at[n, study.facts["target"]])) for n, c in known.iterrows()]
+    about = [dict(name=n, n_params=int(c.n_params), tokens=c.facts["tokens"], cut=c.facts["cut"], search=float(c.facts.get("search", 0.)), cost=float(prices.at[n, study.facts["target"]])) for n, c in known.iterrows()]
     budget = study.facts["budget"]["share"] if study.facts["budget"]["share"] is not None else runs.cost_fraction.sum()
     if as_json: return print(json.dumps({k: study.facts[k] for k in ("task", "policy", "target", "sizes", "seed", "unit")} | dict(budget_fraction=budget, full_cost=whole, candidates=about, why=plan.why, runs=runs.to_dict("records")), indent=1))
     import pandas as pd
@@ -804,8 +804,8 @@ def _say_forecast(study, as_json):
     _show(pd.DataFrame([{"candidate": a["name"], "parameters": a["n_params"], "tokens a row": sum(a["tokens"]), "rows cut": f"{100*a['cut']:.0f} %", "full tuning, FLOP": a["cost"]} for a in about]), f"{task_of(study.facts['source'])}; for {study.facts['target']:,} examples, sizes {', '.join(f'{s:,}' for s in study.facts['sizes'])}", {"parameters": ",", "tokens a row": ".0f", "full tuning, FLOP": ".3g"})
     _show_proposed(runs, f"first: {plan.why}")
     for doubt in _doubts_of_money(study, plan, budget): print(f"doubt: {doubt}")
-    bare = sum(study.priced(plan, told=True))/whole
-    if bare < runs.cost_fraction.sum(): print(f"of these {100*(runs.cost_fraction.sum() - bare):.2f} % are searches for learning rates, paid with the first run of a candidate; --rate saves them")
+    search = sum(f.get("search", 0.) for f in known.facts) if not study.spent else 0.
+    if search: print(f"searches for learning rates, paid with the first run of a candidate, cost {100*search/whole:.2f} % for all of them; --rate saves them")
     print(f"these runs {100*runs.cost_fraction.sum():.2f} %, budget {100*budget:.2f} % of fine-tuning every candidate on {study.facts['target']:,} examples; nothing has been spent")
 
 def _doubts_of_money(study, plan, budget):

@@ -140,7 +140,7 @@ def artefact(self:Store, run, suffix):
     "Where a run keeps something while it is made."
     return self.folder/"locks"/f"{hashlib.sha256(json.dumps(run).encode()).hexdigest()[:16]}.{suffix}"
 
-# %% ../nbs/50_tune/store.ipynb #ee69af9b
+# %% ../nbs/50_tune/store.ipynb #4ee4c3de
 @patch
 def done(self:Store,
     run, # (model, train_size, seed)
@@ -148,7 +148,7 @@ def done(self:Store,
     *,
     test_loss_se=None, result=None, # result: anything that JSON can hold
     correct=False, # put this in the place of an earlier result
-    price=None, # of a run that was not planned
+    price=None, # what it cost; what was planned when None
 ):
     "A run's result, whether it was planned here or made elsewhere; the first result of a run stays, unless it is corrected."
     if not (isinstance(test_loss, (int, float)) and 0 <= test_loss < float("inf")): raise ValueError(f"`test_loss` must be a finite number >= 0 in nats, got {test_loss} for {run[0]} on {run[1]} examples; tell a run that diverged as failed")
@@ -160,7 +160,7 @@ def failed(self:Store, run, reason, *, again=False, correct=False, price=None): 
     tried = self.db.execute("SELECT attempts FROM runs WHERE (model, train_size, seed) = (?, ?, ?)", run).fetchone()
     self._end(run, "planned" if again and tried and tried[0] < 2 else "failed", correct, price, reason=str(reason)[:500], **(dict(test_loss=None, test_loss_se=None, result=None) if correct else {}))
 
-# %% ../nbs/50_tune/store.ipynb #5480316c
+# %% ../nbs/50_tune/store.ipynb #4d1c78f1
 @patch
 def _end(self:Store, run, state, correct, price, **columns):
     "Enter how a run ended, and let go of it."
@@ -170,7 +170,7 @@ def _end(self:Store, run, state, correct, price, **columns):
     if run[0] not in names: raise ValueError(f"`model` must be a candidate of the study ({', '.join(names)}), got {run[0]!r}")
     with _writing(self.db) as db:
         db.execute("INSERT OR IGNORE INTO runs (model, train_size, seed, state, price, why) VALUES (?, ?, ?, 'planned', ?, 'told')", (*run, price))
-        values = dict(state=state, ended=time.time(), **columns)
+        values = dict(state=state, ended=time.time(), **columns, **({} if price is None else dict(price=price)))
         db.execute(f"UPDATE runs SET {', '.join(f'{k} = ?' for k in values)} WHERE (model, train_size, seed) = (?, ?, ?) AND (state != 'done' OR ?)", (*values.values(), *run, correct))
     if (lock := self.held.pop(run, None)): lock.close()
 

@@ -4,16 +4,16 @@
 
 # %% auto #0
 __all__ = ['LADDER', 'inspect_candidate', 'name_of', 'run_price', 'search_price', 'Study', 'new_study', 'json_safe',
-           'check_executor']
+           'with_searches', 'check_executor']
 
-# %% ../nbs/50_tune/study.ipynb #5e08264b
+# %% ../nbs/50_tune/study.ipynb #095a2def
 import json, math, os, time
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.basics import patch
-from .allocate import Plan, as_policy
+from .allocate import Plan, Policy, as_policy
 from .corpora import count_cut, encode, load_task
 from .finetune import Recipe, max_tokens, task_of, work
 from .metrics import flops
@@ -90,7 +90,7 @@ class Study:
         states = self.store.runs().state.value_counts()
         return f"study of {len(self.prices)} candidates on {self.facts['task']} for {self.facts['target']:,} examples, {self.facts['policy']}: " + (", ".join(f"{n} {s}" for s, n in states.items()) or "nothing run yet")
 
-# %% ../nbs/50_tune/study.ipynb #117bcb11
+# %% ../nbs/50_tune/study.ipynb #85709f89
 def new_study(
     folder, # new or empty, or that of the same study
     *,
@@ -116,7 +116,7 @@ def new_study(
     else: as_policy(policy)
     _check_ladder(recipe, elsewhere, policy)
     known = _told_candidates(candidates, sizes) if elsewhere else _loaded_candidates(candidates, loaded, recipe, sizes, trust)
-    _check_budget(known, budget, budget_size, sizes)
+    if not (Path(folder)/"study.db").is_file(): _check_budget(known, budget, budget_size, sizes) # a study that goes on has passed
     facts = dict(task=loaded.name if loaded else str(task), policy=policy, target=target, sizes=sizes, seed=seed, budget=dict(share=budget, size=budget_size), unit=unit or ("token" if elsewhere else "byte"), recipe=asdict(recipe), probes=probes, trust=sorted(trust),
                  source=None if elsewhere else dict(task=_absolute(task), test=test and _absolute(test), columns=columns and list(columns), fingerprint=loaded.fingerprint))
     return _entered(folder, facts, known)
@@ -149,7 +149,7 @@ def _told_candidates(candidates, sizes):
 
 def _absolute(source): return str(Path(source).expanduser().resolve()) if Path(str(source)).expanduser().exists() else str(source)
 
-# %% ../nbs/50_tune/study.ipynb #dfaedc12
+# %% ../nbs/50_tune/study.ipynb #878cadba
 def _check_ladder(recipe, elsewhere, policy):
     "Refuse a ladder that continues where it cannot, or where it would change what the policy supposes."
     if recipe.ladder == "fresh": return
@@ -168,9 +168,9 @@ def _check_budget(known, budget, budget_size, sizes):
     if budget_size and not sizes[0] <= budget_size <= sizes[-1]: raise ValueError(f"`budget_size` must lie between {sizes[0]:,}, the smallest size, and the target, {sizes[-1]:,}, got {budget_size:,}")
     if budget is None: return
     first = lambda k, i: k["prices"][i] + k.get("search", 0.)
-    whole, least = sum(first(k, -1) for k in known.values()), min(first(k, 0) for k in known.values())
+    whole, least = sum(first(k, -1) for k in known.values()), sum(sorted(first(k, 0) for k in known.values())[:2])
     if not 0 < budget < math.inf: raise ValueError(f"`budget` must be a share > 0 of full fine-tuning, got {budget}; 0.02 is two per cent")
-    if budget*whole < least: raise ValueError(f"`budget` must cover one run, got {100*budget:g} % of full fine-tuning, the cheapest run costs {100*least/whole:.2g} %; give more, or take a larger target")
+    if budget*whole < least: raise ValueError(f"`budget` must cover the first runs of two candidates, got {100*budget:g} % of full fine-tuning, the cheapest two cost {100*least/whole:.2g} %; give more, or take a larger target")
 
 def _entered(folder, facts, known):
     "The study in its folder; another one there is not touched."
@@ -186,7 +186,7 @@ def _entered(folder, facts, known):
 
 def json_safe(v): return json.loads(json.dumps(v))
 
-# %% ../nbs/50_tune/study.ipynb #8bc701fa
+# %% ../nbs/50_tune/study.ipynb #b52d1e12
 @patch
 def ask(self:Study)->Plan: # runs that exist already are not proposed; empty when done, and says why
     "What to run now: what is planned and not done, or else what the policy proposes for the money that is left."
@@ -200,15 +200,21 @@ def ask(self:Study)->Plan: # runs that exist already are not proposed; empty whe
 
 @patch
 def _proposed(self:Study, money, due):
-    "What the policy proposes. The search for a rate is paid with a candidate's smallest size, or with any where the policy begins elsewhere."
-    policy, curves, search = as_policy(self.facts["policy"]), self.store.curves(), self._searches()[due.index]
-    least, elsewhere = due.columns[0], set()
-    due[least] += search
+    "What the policy proposes, with the searches for rates that it takes."
+    return with_searches(as_policy(self.facts["policy"]), self.store.curves(), due, money, self._searches()[due.index])
+
+def with_searches(
+    policy:Policy, seen, costs, budget, # as for `Policy.next`
+    search, # Series by candidate: what its first run costs besides
+)->Plan:
+    "A policy's plan where a first run pays for a search: with the smallest size, or with any where the policy begins elsewhere."
+    costs, least, elsewhere = costs.copy(), costs.columns[0], set()
+    costs[least] += search
     while True:
-        plan = policy.next(curves, due, money)
+        plan = policy.next(seen, costs, budget)
         new = sorted({m for m, _ in plan if search[m] and (m, least) not in plan} - elsewhere)
         if not new: return plan
-        due.loc[new, due.columns[1:]] = due.loc[new, due.columns[1:]].add(search[new], axis=0)
+        costs.loc[new, costs.columns[1:]] = costs.loc[new, costs.columns[1:]].add(search[new], axis=0)
         elsewhere |= set(new)
 
 @patch
@@ -228,7 +234,7 @@ def racing(self:Study): # names
 @patch(as_prop=True)
 def continues(self:Study): return self.facts["recipe"].get("ladder") == "continue" # sizes go on from one another
 
-# %% ../nbs/50_tune/study.ipynb #2769da07
+# %% ../nbs/50_tune/study.ipynb #3de2d8a1
 @patch(as_prop=True)
 def due(self:Study): # as `prices`
     "What a run costs as things stand: what was paid, or, on a ladder that continues, the way from the next smaller size that is planned or done."
@@ -259,11 +265,13 @@ def priced(self:Study,
     *,
     told=False, # made elsewhere, so without a search for the rate
 )->list: # FLOP
-    "What each of these runs costs where those before it are planned."
+    "What each of these runs costs where those before it are planned; what it was entered with, if it was."
     prices, known, fresh = self.prices, self.store.candidates(), replace(Recipe(**self.facts["recipe"]), ladder="fresh")
     due = lambda i: self._due(runs[:i]) if self.continues else prices
-    search = {} if told else self._searches().to_dict()
-    return [(float(due(i).at[m, n]) if n in prices else _price(known.loc[m], fresh, n)) + (search.pop(m, 0.) if n else 0.) for i, (m, n) in enumerate(runs)]
+    mine = self.store.runs().query("seed == @self.facts['seed']").dropna(subset="price")
+    paid, search = ({}, {}) if told else (mine.set_index(["model", "train_size"]).price.to_dict(), self._searches().to_dict())
+    new = lambda i, m, n: (float(due(i).at[m, n]) if n in prices else _price(known.loc[m], fresh, n)) + (search.pop(m, 0.) if n else 0.)
+    return [paid[m, n] if (m, n) in paid else new(i, m, n) for i, (m, n) in enumerate(runs)]
 
 def _price(k, recipe, n, m=0): # k: a candidate's row; m: as for `run_price`
     "What a candidate's run costs; a model as it is counts as free."
@@ -275,7 +283,7 @@ def whole(self:Study): return float(self.prices[self.facts["target"]].sum() + su
 @patch(as_prop=True)
 def spent(self:Study): return float(self.store.runs().price.fillna(0.).sum()) # FLOP, what is planned included
 
-# %% ../nbs/50_tune/study.ipynb #77342841
+# %% ../nbs/50_tune/study.ipynb #1f4c8489
 @patch
 def _racing_curves(self:Study):
     "Curves of the candidates none of whose runs has failed; None where there are none."
@@ -298,7 +306,7 @@ def tell(self:Study,
     seed=None, test_loss_se=None, reason=None,
     correct=False, # put this in the place of what was told before
 ):
-    "Enter a run that was made elsewhere; it costs what the policy thought it would. To tell the same twice changes nothing."
+    "Enter a run that was made elsewhere; it costs what was planned, without a search for the rate. To tell the same twice changes nothing."
     run = (model, int(train_size), self.facts["seed"] if seed is None else int(seed))
     price = self.priced([run[:2]], told=True)[0] if model in self.prices.index and run[1] >= 0 else None
     if test_loss is None: self.store.failed(run, reason or "told to have failed", correct=correct, price=price)
@@ -361,13 +369,13 @@ def _check_task(facts):
     now = task_of(source).fingerprint
     if now != source["fingerprint"]: raise ValueError(f"`task` must hold the texts that the study began with, got others in {source['task']}; put them back, or begin a new study")
 
-# %% ../nbs/50_tune/study.ipynb #b1d387a9
+# %% ../nbs/50_tune/study.ipynb #a1ad66b9
 @patch
 def _work_off(self:Study, pool, workers, device, report):
     "Make the planned runs, as many at once as there are workers; wait for those of other processes."
     busy = {}
     while True:
-        while len(busy) < workers and (run := self.store.claim(in_turn=self.continues)):
+        while len(busy) < workers and (run := self.store.claim(in_turn=self.continues or self.facts["recipe"]["rate"] is None)): # else a second run would search for the rate too
             report(self)
             busy[run] = pool.submit(self._spec(run, device), lambda *at, run=run: report(self, run, *at))
         if not busy:

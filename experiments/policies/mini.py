@@ -1,17 +1,17 @@
-"Replay policies on subsets of the shipped candidates, at what their runs really cost: `python experiments/policies/mini.py [TASK…]`, results/policies/mini_TASK.csv. A candidate's first run pays for the search for its learning rate besides, as in a study, and so does the whole."
+"Replay policies on subsets of the shipped candidates, at the prices of a study: `python experiments/policies/mini.py [TASK…]`, results/policies/mini_TASK.csv. A candidate's first run pays for the search for its learning rate besides, and the whole has all searches."
 import argparse
 import subprocess
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from lensllm.allocate import FullTuning, Halving, Hyperband, Race, SubTuningPolicy, UniformLadder, run_costs
-from lensllm.corpora import load_task
+from lensllm.allocate import FullTuning, Halving, Hyperband, Policy, Race, SubTuningPolicy, UniformLadder
 from lensllm.curves import load_benchmark
 from lensllm.files import atomic_path
-from lensllm.finetune import Recipe
 from lensllm.simulate import simulate
-from lensllm.study import inspect_candidate, search_price
+from lensllm.study import new_study, with_searches
 from lensllm.zoo import zoo_names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,31 +19,42 @@ BUDGETS, DRAWS, SIZE, SEED = (.15, .2, .3, .4), 50, 8, 0
 POLICIES = {"race": Race(), "halving from 200, keep .65": Halving(200, .65), "hyperband from 100, 400, 1600": Hyperband((100, 400, 1600)), "uniform AtS": UniformLadder(), "subtuning": SubTuningPolicy()}  # the defaults of halving and Hyperband begin at sizes that are the top of this ladder
 
 
-def searches(name):
-    "FLOP of the search for each candidate's rate."
-    task, recipe = load_task(name), Recipe()
-    others = min(recipe.valid_rows, len(task.valid)), len(task.test)
-    looked = {m: inspect_candidate(m, task, recipe) for m in zoo_names()}
-    return pd.Series({m: search_price(k["n_params"], k["encoder_params"], k["tokens"], recipe, others) for m, k in looked.items()})
+def prices(name, sizes):
+    "FLOP of every run and of every search for a rate, as a study counts them."
+    with tempfile.TemporaryDirectory() as folder:
+        study = new_study(Path(folder) / "study", task=name, candidates=zoo_names(), sizes=sizes, budget_size=sizes[0])
+        return study.prices, pd.Series({m: f["search"] for m, f in study.store.candidates().facts.items()})
 
 
-def replay(policy, part, budget, search):
-    "A replay whose budget covers the searches too: they are set aside for all candidates, and paid for those that are run."
-    costs, needed = run_costs(part, column="flop"), search[part.models].sum()
-    bare = costs.iloc[:, -1].sum()
-    s = simulate(policy, part, max(budget - needed * (1 - budget) / bare, 0.), costs=costs)
-    paid = search[s.trace.model.unique()].sum()
-    return dict(choice=s.choice, relative_accuracy=s.relative_accuracy, regret=s.regret, cost_fraction=(s.cost_fraction * bare + paid) / (bare + needed))
+@dataclass(frozen=True)
+class Searching(Policy):
+    "A policy whose candidates' first runs pay for a search besides."
+    policy: Policy
+    search: pd.Series
+    name: str = "searching"
+
+    def next(self, seen, costs, budget):
+        begun = [] if seen is None else seen.models
+        return with_searches(self.policy, seen, costs, budget - self.search[begun].sum(), self.search[costs.index].mask(costs.index.isin(begun), 0.0))
+
+
+def replay(policy, part, budget, costs, search):
+    "A replay whose budget is a share of fine-tuning all, searches included."
+    costs, search = costs.loc[part.models], search[part.models]
+    bare, whole = costs.iloc[:, -1].sum(), costs.iloc[:, -1].sum() + search.sum()
+    s = simulate(Searching(policy, search), part, budget * whole / bare, costs=costs)
+    return dict(choice=s.choice, relative_accuracy=s.relative_accuracy, regret=s.regret, cost_fraction=(s.cost_fraction * bare + search[s.trace.model.unique()].sum()) / whole)
 
 
 def studies(name):
     "One row a study; all policies see the same subsets."
-    task, search = load_benchmark(f"mini/{name}").complete(), searches(name)
+    task = load_benchmark(f"mini/{name}").complete()
+    costs, search = prices(name, [d for d in task.sizes if d])
     rng = np.random.default_rng(SEED)
     for draw in range(DRAWS):
         part = task.filter(model=[task.models[i] for i in np.sort(rng.choice(len(task.models), SIZE, replace=False))])
         for label, policy, budget in [*((k, p, b) for k, p in POLICIES.items() for b in BUDGETS), ("full", FullTuning(), 1.)]:
-            yield dict(task=f"mini/{name}", target=max(task.sizes), policy=label, budget=budget, draw=draw, **replay(policy, part, budget, search))
+            yield dict(task=f"mini/{name}", target=max(task.sizes), policy=label, budget=budget, draw=draw, **replay(policy, part, budget, costs, search))
 
 
 if __name__ == "__main__":
