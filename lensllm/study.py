@@ -186,7 +186,7 @@ def _entered(folder, facts, known):
 
 def json_safe(v): return json.loads(json.dumps(v))
 
-# %% ../nbs/50_tune/study.ipynb #b52d1e12
+# %% ../nbs/50_tune/study.ipynb #f1eff514
 @patch
 def ask(self:Study)->Plan: # runs that exist already are not proposed; empty when done, and says why
     "What to run now: what is planned and not done, or else what the policy proposes for the money that is left."
@@ -203,6 +203,7 @@ def _proposed(self:Study, money, due):
     "What the policy proposes, with the searches for rates that it takes."
     return with_searches(as_policy(self.facts["policy"]), self.store.curves(), due, money, self._searches()[due.index])
 
+# %% ../nbs/50_tune/study.ipynb #7cb28235
 def with_searches(
     policy:Policy, seen, costs, budget, # as for `Policy.next`
     search, # Series by candidate: what its first run costs besides
@@ -217,6 +218,7 @@ def with_searches(
         costs.loc[new, costs.columns[1:]] = costs.loc[new, costs.columns[1:]].add(search[new], axis=0)
         elsewhere |= set(new)
 
+# %% ../nbs/50_tune/study.ipynb #1f3956cc
 @patch
 def _all(self:Study, racing, runs):
     "Every candidate up to the size, smallest first."
@@ -234,7 +236,7 @@ def racing(self:Study): # names
 @patch(as_prop=True)
 def continues(self:Study): return self.facts["recipe"].get("ladder") == "continue" # sizes go on from one another
 
-# %% ../nbs/50_tune/study.ipynb #3de2d8a1
+# %% ../nbs/50_tune/study.ipynb #910f76e3
 @patch(as_prop=True)
 def due(self:Study): # as `prices`
     "What a run costs as things stand: what was paid, or, on a ladder that continues, the way from the next smaller size that is planned or done."
@@ -247,6 +249,7 @@ def _searches(self:Study):
     made = set(runs.model[(runs.train_size > 0) & ((runs.state != "done") | runs.result.notna())]) # a run that was told has searched elsewhere
     return pd.Series({m: 0. if m in made or self.store.fact(f"rate of {m}") else f.get("search", 0.) for m, f in self.store.candidates().facts.items()})
 
+# %% ../nbs/50_tune/study.ipynb #486ca1dc
 @patch
 def _due(self:Study, also=()): # (model, train_size) pairs that count as planned
     due, known = self.prices, self.store.candidates()
@@ -259,6 +262,7 @@ def _due(self:Study, also=()): # (model, train_size) pairs that count as planned
     for r in paid[paid.train_size.isin(due.columns)].itertuples(): due.at[r.model, r.train_size] = r.price
     return due
 
+# %% ../nbs/50_tune/study.ipynb #eb9135c7
 @patch
 def priced(self:Study,
     runs, # (model, train_size) pairs, of any size

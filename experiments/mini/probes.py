@@ -1,12 +1,9 @@
 "Kernels, curvature and the bound's terms of LensBench-mini's candidates, `python experiments/mini/probes.py [TASK…]`: before fine-tuning for all, and after it on three sizes for some. One line a candidate and size in results/mini/TASK_probes.jsonl, written as it is measured; what is there already is kept."
 import argparse
 import copy
-import json
 import math
-import subprocess
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,15 +11,13 @@ import transformers
 from lensllm.bounds import bound_terms
 from lensllm.corpora import collate, encode, load_task
 from lensllm.curvature import layer_traces
-from lensllm.files import atomic_path
 from lensllm.finetune import Recipe, finetune, max_tokens
 from lensllm.lens import lens_law
 from lensllm.ntk import ntk_gram
 from lensllm.spectra import centred_alignment, target_alignment
 from lensllm.zoo import load_model, zoo_names
+from records import MINI, commit_now, made, read, write
 
-ROOT = Path(__file__).resolve().parents[2]
-OUT = ROOT / "results" / "mini"
 TUNED = ("gpt2-mini-manuals", "opt-bible", "opt-dictionary", "neox-books", "t5-dictionary", "bart-manuals")  # small, in five architectures
 SIZES, SEED, ROWS, FEW = (100, 400, 1600), 0, 64, 32  # rows of kernels; rows of curvature
 
@@ -73,20 +68,16 @@ def plain(value):
     return value
 
 
-def read(path): return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
 def measure(name):
     "What is left of a task, as far as its curves have been measured."
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True).stdout.strip()
-    path, task = OUT / f"{name}_probes.jsonl", load_task(name)
-    curves, known = {(r["model"], r["train_size"]): r for r in read(OUT / f"{name}.jsonl") if r["seed"] == SEED}, {(r["model"], r["train_size"]): r for r in read(path)}
+    commit, path, task = commit_now(), MINI / f"{name}_probes.jsonl", load_task(name)
+    curves, known = {(r["model"], r["train_size"]): r for r in read(MINI / f"{name}.jsonl") if r["seed"] == SEED}, {(r["model"], r["train_size"]): r for r in read(path)}
     for m, n in points():
         if (m, n) in known or n and (m, n) not in curves: continue
         began = time.monotonic()
         found = after(m, task, n, curves[m, n]) if n else at_start(m, task)
-        known[m, n] = plain(dict(model=m, task=name, train_size=n, seed=SEED, rows=ROWS, **found, seconds=time.monotonic() - began, torch=torch.__version__, commit=commit, sitting=time.strftime("%Y-%m-%d")))
-        with atomic_path(path) as tmp: tmp.write_text("".join(json.dumps(known[p]) + "\n" for p in points() if p in known))
+        known[m, n] = plain(made(dict(model=m, task=name, train_size=n, seed=SEED, rows=ROWS, **found, seconds=time.monotonic() - began, torch=torch.__version__), commit))
+        write(path, [known[p] for p in points() if p in known])
         print(f"{time.strftime('%H:%M')} {name}: {len(known)} of {len(points())}, {m} on {n:,}", flush=True)
 
 

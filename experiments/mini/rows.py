@@ -1,36 +1,28 @@
 "What other training rows do: the same candidates, recipe and seed on other rows of the same task, `python experiments/mini/rows.py [TASK…]`. One line a run in results/mini/TASK_rows.jsonl, written as it ends; draw k has the rows after the first 6,400 · k, which no other draw and no run of the table up to that size has."
 import argparse
-import json
-import subprocess
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import transformers
 from lensllm.corpora import load_task
-from lensllm.files import atomic_path
 from lensllm.finetune import Recipe, finetune
 from lensllm.zoo import zoo_names
+from records import MINI, commit_now, made, read, write
 
-ROOT = Path(__file__).resolve().parents[2]
-OUT, SIZES, DRAWS, APART, SEED = ROOT / "results" / "mini", (200, 800), (1, 2), 6400, 0
-
-
-def read(path): return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+SIZES, DRAWS, APART, SEED = (200, 800), (1, 2), 6400, 0
 
 
 def measure(name):
     "What is left of a task; every run at the rate that the table's first run of its candidate found."
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True).stdout.strip()
-    path, task = OUT / f"{name}_rows.jsonl", load_task(name)
-    rates = {r["model"]: r["rate"] for r in read(OUT / f"{name}.jsonl") if r["rate"]}
+    commit, path, task = commit_now(), MINI / f"{name}_rows.jsonl", load_task(name)
+    rates = {r["model"]: r["rate"] for r in read(MINI / f"{name}.jsonl") if r["seed"] == SEED and r["rate"]}
     plan = [(draw, n, m) for draw in DRAWS for n in SIZES for m in zoo_names()]
     known = {(r["draw"], r["train_size"], r["model"]): r for r in read(path)}
     for draw, n, m in plan:
         if (draw, n, m) in known: continue
         run = finetune(m, replace(task, train=task.train[APART * draw:]), n, seed=SEED, recipe=replace(Recipe(), rate=rates[m]), device="cpu").to_dict()
-        known[draw, n, m] = {k: v for k, v in run.items() if k != "recipe"} | dict(model=m, draw=draw, commit=commit, sitting=time.strftime("%Y-%m-%d"))
-        with atomic_path(path) as tmp: tmp.write_text("".join(json.dumps(known[p]) + "\n" for p in plan if p in known))
+        known[draw, n, m] = made(run, commit, model=m, draw=draw)
+        write(path, [known[p] for p in plan if p in known])
         print(f"{time.strftime('%H:%M')} {name}: {len(known)} of {len(plan)}, {m} on {n}, draw {draw}: {run['byte_loss']:.4f}", flush=True)
 
 

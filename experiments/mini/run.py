@@ -1,19 +1,16 @@
 "LensBench-mini's curves: fine-tune every shipped candidate on every shipped task, `python experiments/mini/run.py [TASK…]`. One line a run in results/mini/TASK.jsonl, written as it ends; what is there already is kept, so it can be stopped and begun again."
 import argparse
 import json
-import subprocess
 import time
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import transformers
 from lensllm.files import atomic_path
 from lensllm.finetune import Recipe
 from lensllm.study import new_study
 from lensllm.zoo import zoo_names
+from records import MINI, ROOT, commit_now, made, read, write
 
-ROOT = Path(__file__).resolve().parents[2]
-OUT = ROOT / "results" / "mini"
 TASKS, SIZES, RECIPE, SEED = ("headline", "define", "translate"), tuple(100 * 2**k for k in range(7)), Recipe(), 0
 AGAIN, SEEDS = {"headline": 1600}, (1, 2)  # other seeds up to this size: what chance does
 FURTHER, TOP = ("gpt2-mini-manuals", "t5-dictionary", "bart-german", "opt-bible"), 12800  # cheap candidates that go on to this size
@@ -26,30 +23,24 @@ def runs(task):
     return sorted([(m, n, SEED) for n in (0, *SIZES) for m in zoo_names()] + other + further, key=lambda run: (run[2], run[1]))
 
 
-def records(task):
-    "What was measured before."
-    path = OUT / f"{task}.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
 class Kept:
     "Writes each run that ends, in the order of the plan."
-    def __init__(self, task, commit): self.task, self.commit, self.known = task, commit, {(r["model"], r["train_size"], r["seed"]): r for r in records(task)}
+    def __init__(self, task, commit): self.task, self.commit, self.known = task, commit, {(r["model"], r["train_size"], r["seed"]): r for r in read(MINI / f"{task}.jsonl")}
 
     def __call__(self, study, *_):
         done = study.store.runs().query("state == 'done'")
         new = [r for r in done.itertuples() if (r.model, r.train_size, r.seed) not in self.known]
-        for r in new: self.known[r.model, r.train_size, r.seed] = {**{k: v for k, v in r.result.items() if k != "recipe"}, "model": r.model, "commit": self.commit, "sitting": time.strftime("%Y-%m-%d")}
+        for r in new: self.known[r.model, r.train_size, r.seed] = made(r.result, self.commit, model=r.model)
         if not new: return
         ordered = {r: self.known[r] for r in runs(self.task) if r in self.known} | self.known  # what is not of the plan comes last, and stays
-        with atomic_path(OUT / f"{self.task}.jsonl") as tmp: tmp.write_text("".join(json.dumps(r) + "\n" for r in ordered.values()))
+        write(MINI / f"{self.task}.jsonl", ordered.values())
         print(f"{time.strftime('%H:%M')} {self.task}: {len(self.known)} of {len(runs(self.task))}, {new[-1].model} on {new[-1].train_size:,}: {new[-1].test_loss:.4f}", flush=True)
 
 
 def check_recipe():
     "One recipe for all records, which do not repeat it."
-    path = OUT / "recipe.json"
-    if not path.exists() and list(OUT.glob("*.jsonl")): raise SystemExit(f"{path} is missing, which says by what recipe the records beside it were made; restore it")
+    path = MINI / "recipe.json"
+    if not path.exists() and list(MINI.glob("*.jsonl")): raise SystemExit(f"{path} is missing, which says by what recipe the records beside it were made; restore it")
     if not path.exists():
         with atomic_path(path) as tmp: tmp.write_text(json.dumps(asdict(RECIPE), indent=1) + "\n")
     if (was := json.loads(path.read_text())) != asdict(RECIPE): raise SystemExit(f"results/mini was made by another recipe: {was}; move it away, or restore the recipe")
@@ -63,8 +54,7 @@ def check_trunks(study, known):
 
 def measure(task, workers):
     "What is left of a task, with the rates that its first runs found."
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True).stdout.strip()
-    kept, name = Kept(task, commit), task.removesuffix("_continue")
+    kept, name = Kept(task, commit_now()), task.removesuffix("_continue")
     recipe = replace(RECIPE, ladder="fresh" if name == task else "continue")
     study = new_study(ROOT / ".cache" / "mini" / task, task=name, candidates=zoo_names(), sizes=[*SIZES, TOP], budget_size=SIZES[-1], seed=SEED, recipe=recipe)
     for run, r in kept.known.items():
@@ -81,6 +71,6 @@ if __name__ == "__main__":
     parser.add_argument("task", nargs="*", default=list(TASKS), help="tasks; all when none is named")
     parser.add_argument("--workers", type=int, default=2, help="runs at once; with OMP_NUM_THREADS=1 a core each")
     args = parser.parse_args()
-    OUT.mkdir(parents=True, exist_ok=True)
+    MINI.mkdir(parents=True, exist_ok=True)
     check_recipe()
     for task in args.task: measure(task, args.workers)

@@ -3,11 +3,12 @@ import argparse
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from lensllm.allocate import FullTuning, Halving, Hyperband, Policy, Race, SubTuningPolicy, UniformLadder
+from lensllm.allocate import Halving, Hyperband, Policy, Race, SubTuningPolicy, UniformLadder
 from lensllm.curves import load_benchmark
 from lensllm.files import atomic_path
 from lensllm.simulate import simulate
@@ -53,8 +54,8 @@ def studies(name):
     rng = np.random.default_rng(SEED)
     for draw in range(DRAWS):
         part = task.filter(model=[task.models[i] for i in np.sort(rng.choice(len(task.models), SIZE, replace=False))])
-        for label, policy, budget in [*((k, p, b) for k, p in POLICIES.items() for b in BUDGETS), ("full", FullTuning(), 1.)]:
-            yield dict(task=f"mini/{name}", target=max(task.sizes), policy=label, budget=budget, draw=draw, **replay(policy, part, budget, costs, search))
+        for label, budget in product(POLICIES, BUDGETS):
+            yield dict(task=f"mini/{name}", target=max(task.sizes), policy=label, budget=budget, draw=draw, **replay(POLICIES[label], part, budget, costs, search))
 
 
 if __name__ == "__main__":

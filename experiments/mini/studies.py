@@ -1,8 +1,6 @@
-"Real studies: each policy asks, this fine-tunes and tells, `python experiments/policies/real.py TASK…`. Seed 1, so that no run belongs to the table of seed 0 which later judges the choice; what several policies ask for is run once. Runs go to results/mini/TASK_studies.jsonl, studies to results/policies/real_TASK.jsonl."
+"Real studies: each policy asks, this fine-tunes and tells, `python experiments/mini/studies.py TASK…`. Seed 1, so that no run belongs to the table of seed 0 which later judges the choice; what several policies ask for is run once. Runs go to results/mini/TASK_studies.jsonl, studies to results/policies/real_TASK.jsonl."
 import argparse
-import json
 import math
-import subprocess
 import tempfile
 import time
 from dataclasses import replace
@@ -11,21 +9,13 @@ from pathlib import Path
 import transformers
 from lensllm.allocate import POLICIES
 from lensllm.corpora import load_task
-from lensllm.files import atomic_path
 from lensllm.finetune import Recipe, finetune
 from lensllm.study import new_study
 from lensllm.zoo import zoo_names
+from records import MINI, ROOT, commit_now, made, read, write
 
-ROOT = Path(__file__).resolve().parents[2]
-MINI, OUT = ROOT / "results" / "mini", ROOT / "results" / "policies"
+OUT = ROOT / "results" / "policies"
 SIZES, SEED, SHARES = tuple(100 * 2**k for k in range(7)), 1, (.15, .2, .3)
-
-
-def read(path): return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def write(path, records):
-    with atomic_path(path) as tmp: tmp.write_text("".join(json.dumps(r) + "\n" for r in records))
 
 
 class Runs:
@@ -39,7 +29,7 @@ class Runs:
     def __call__(self, model, size):
         if (model, size) not in self.known:
             r = finetune(model, self.task, size, seed=SEED, recipe=replace(Recipe(), rate=self.rates[model]), device="cpu").to_dict()
-            self.made.append({k: v for k, v in r.items() if k != "recipe"} | dict(model=model, commit=self.commit, sitting=time.strftime("%Y-%m-%d")))
+            self.made.append(made(r, self.commit, model=model))
             write(self.path, self.made)
             self.known[model, size] = self.made[-1]
         return self.known[model, size]
@@ -61,7 +51,7 @@ def study(task, policy, share, runs):
 
 
 def measure(task):
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True).stdout.strip()
+    commit = commit_now()
     runs, path = Runs(task, commit), OUT / f"real_{task}.jsonl"
     done = read(path)
     for share in SHARES:
