@@ -449,13 +449,14 @@ def certify(
         if "compression" in ways: rows += [_compressed(model0, model, update, train, n, each, scale)]
     return Certificates(tuple(rows), delta)
 
-# %% ../nbs/30_probe/bounds.ipynb #4bfede05
+# %% ../nbs/30_probe/bounds.ipynb #6dbc4491
 def _held_out(model, batches, n, delta, scale, candidates):
     "The bound that has seen nothing of the training."
     emp = _mean_risks(model, batches, scale)
     risks = held_out_bound(emp, n, delta/len(SMOOTHING), candidates)
     return _certificate("held out", "the end", risks, emp, math.log(candidates), n, delta, scale, _guess(model, batches, scale))
 
+# %% ../nbs/30_probe/bounds.ipynb #ab987e28
 def _check_certify(delta, unit, noise, draws, ways, train, fresh):
     "Refuse what cannot be meant; the ways that can be gone."
     check_delta(delta)
@@ -474,6 +475,7 @@ def _check_certify(delta, unit, noise, draws, ways, train, fresh):
     if not ways: raise ValueError("`held_out` must be given for the held-out bound, got None")
     return ways
 
+# %% ../nbs/30_probe/bounds.ipynb #19acb2fb
 def _as_keys(batch):
     "Rows as something to look up: inputs and labels without padding."
     if "input_ids" not in batch: return []

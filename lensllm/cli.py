@@ -698,7 +698,7 @@ def run_command(ctx:typer.Context, out:Annotated[Path, typer.Option("--out", "-o
     with _Watch(study) as watch: ranking = study.run(executor=executor, workers=workers, device=device, progress=watch)
     _finish(study, ranking, json_)
 
-# %% ../nbs/60_use/cli.ipynb #de1534aa
+# %% ../nbs/60_use/cli.ipynb #4df1cbc9
 def _given(ctx, among=None, but=()):
     "Options that stand in the call."
     return [p for p in ctx.params if p not in but and (among is None or p in among) and ctx.get_parameter_source(p).name == "COMMANDLINE"]
@@ -715,6 +715,7 @@ def _check_out(out, may_be_old):
     _check_room(out)
     return old
 
+# %% ../nbs/60_use/cli.ipynb #7427ea87
 def _begun(place, task, candidate, budget, budget_size, target, size, policy, seed, test, columns, unit, recipe, probes, trust):
     "A study as the options say: a new one, or the same again."
     from lensllm.study import new_study
@@ -791,7 +792,7 @@ def _eta(self:_Watch, runs):
     seconds = (done.ended - done.started).sum()/done.price.sum()*left.price.sum()
     return f", about {seconds/60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"
 
-# %% ../nbs/60_use/cli.ipynb #f1e16402
+# %% ../nbs/60_use/cli.ipynb #884e02fa
 def _say_forecast(study, as_json):
     "What a study would do first, and what it costs."
     plan, known, prices, whole = study.ask(), study.store.candidates(), study.prices, study.whole
@@ -808,6 +809,7 @@ def _say_forecast(study, as_json):
     if search: print(f"searches for learning rates, paid with the first run of a candidate, cost {100*search/whole:.2f} % for all of them; --rate saves them")
     print(f"these runs {100*runs.cost_fraction.sum():.2f} %, budget {100*budget:.2f} % of fine-tuning every candidate on {study.facts['target']:,} examples; nothing has been spent")
 
+# %% ../nbs/60_use/cli.ipynb #869d3353
 def _doubts_of_money(study, plan, budget):
     "What a user should know before money is spent."
     prices, target, planned = study.prices, study.facts["target"], {m for m, _ in plan}
@@ -816,6 +818,7 @@ def _doubts_of_money(study, plan, budget):
     if budget >= 1: yield f"for this money every candidate can be fine-tuned on {target:,} examples itself: --size {target} --budget-size {target}"
     elif (prices[prices.columns[0]] > .5*prices[target]).any(): yield f"runs on {prices.columns[0]:,} examples cost more than half of those on {target:,}, since each is planned for at least {study.facts['recipe']['least_steps']} steps and is checked and tested on the same rows; a larger target saves more"
 
+# %% ../nbs/60_use/cli.ipynb #b8ba4042
 def _finish(study, ranking, as_json):
     "The ranking and the report."
     from lensllm.report import study_report
@@ -827,7 +830,7 @@ def _finish(study, ranking, as_json):
     for doubt in ranking.doubts: print(f"doubt: {doubt}")
     print(f"choose {ranking.best}; spent {100*study.spent/study.whole:.2f} % of fine-tuning every candidate; report: {path}")
 
-# %% ../nbs/60_use/cli.ipynb #543d152c
+# %% ../nbs/60_use/cli.ipynb #e3af3a60
 @app.command("status")
 def status_command(folder:_Dir, json_:_AsJson=False, csv:_AsCsv=False):
     "Where a study stands: every run and its state."
@@ -846,6 +849,7 @@ def _spending(study):
     budget = study.facts["budget"]["share"]
     return f"{100*study.spent/study.whole:.3f} % of full tuning spent" + (f", budget {100*budget:g} %" if budget is not None else f", up to {study.facts['budget']['size']:,} examples")
 
+# %% ../nbs/60_use/cli.ipynb #fd85c6de
 @app.command("tell")
 def tell_command(folder:_Dir, model:Annotated[str, typer.Argument(metavar="MODEL", help="A candidate of the study.")], train_size:Annotated[int, typer.Argument(metavar="N", parser=_examples, help="Examples it was fine-tuned on.")],
     test_loss:Annotated[float, typer.Argument(metavar="LOSS", help="Its test loss, nats in the study's unit. Left out with --failed.")]=None,
@@ -904,7 +908,7 @@ def _told(text):
     if not name or not re.fullmatch(r"[0-9.]*[1-9][0-9.]*(e[0-9]+)?", count): raise ValueError(f"`--candidate` must be NAME=PARAMETERS, such as opt-1.3b=1.3e9, got {text!r}")
     return name, int(float(count))
 
-# %% ../nbs/60_use/cli.ipynb #c0205985
+# %% ../nbs/60_use/cli.ipynb #38485929
 def main(
     argv=None, # arguments; those of the process when None
 ):
@@ -919,6 +923,7 @@ def main(
         if said: print("lensllm:", " ".join(_as_options(said, argv).split()), file=sys.stderr)
     sys.exit(code)
 
+# %% ../nbs/60_use/cli.ipynb #ef372be0
 def _as_options(text, argv):
     "Arguments of a Python function as the command spells them."
     commands = typer.main.get_command(app).commands

@@ -5,16 +5,17 @@
 # %% auto #0
 __all__ = ['Findings']
 
-# %% ../nbs/50_tune/findings.ipynb #0938ccfe
+# %% ../nbs/50_tune/findings.ipynb #bba9a293
 import copy
 import numpy as np, torch
+from fastcore.basics import patch
 from .bounds import certify, update_of
 from .corpora import collate
 from .curvature import hessian_trace
 from .ntk import ntk_gram
 from .spectra import centred_alignment, condition_number, effective_dimension
 
-# %% ../nbs/50_tune/findings.ipynb #fe988671
+# %% ../nbs/50_tune/findings.ipynb #a4917ed3
 class Findings:
     "Kernel, distance, curvature and certificate of a run; give it to `finetune` as `watch`, and read `found` when the run is done."
     def __init__(self,
@@ -35,31 +36,38 @@ class Findings:
             except (ValueError, RuntimeError, MemoryError) as e: self.found["reason"] = "; ".join(filter(None, [self.found.get("reason"), f"{type(e).__name__}: {e}"[:500]]))
         if at.last: self.start = self.kernel = None
 
-    def _some(self, at): return _batch(at, at.rows["train"][:self.rows])
+# %% ../nbs/50_tune/findings.ipynb #5cbc2c4c
+@patch
+def _some(self:Findings, at): return _batch(at, at.rows["train"][:self.rows])
 
-    def _kernels(self, at):
-        "How many directions the start has, and how far the end has turned."
-        kernel = ntk_gram(at.model, self._some(at), params="trainable")
-        if not at.last: self.kernel = kernel
-        elif self.kernel: self.found |= _of_kernels(self.kernel, kernel)
+@patch
+def _kernels(self:Findings, at):
+    "How many directions the start has, and how far the end has turned."
+    kernel = ntk_gram(at.model, self._some(at), params="trainable")
+    if not at.last: self.kernel = kernel
+    elif self.kernel: self.found |= _of_kernels(self.kernel, kernel)
 
-    def _moved(self, at):
-        "How long the update is."
-        if not at.last: self.start = copy.deepcopy(at.model)
-        elif self.start: self.found["distance"] = _distance(self.start, at.model)
+@patch
+def _moved(self:Findings, at):
+    "How long the update is."
+    if not at.last: self.start = copy.deepcopy(at.model)
+    elif self.start: self.found["distance"] = _distance(self.start, at.model)
 
-    def _curvature(self, at):
-        "How curved the loss is at the end."
-        if not at.last: return
-        trace = hessian_trace(at.model, self._some(at), generator=torch.Generator().manual_seed(0), num_probes=20, params="trainable")
-        self.found |= dict(trace=trace.value, trace_stderr=trace.stderr)
+# %% ../nbs/50_tune/findings.ipynb #7bccf03c
+@patch
+def _curvature(self:Findings, at):
+    "How curved the loss is at the end."
+    if not at.last: return
+    trace = hessian_trace(at.model, self._some(at), generator=torch.Generator().manual_seed(0), num_probes=20, params="trainable")
+    self.found |= dict(trace=trace.value, trace_stderr=trace.stderr)
 
-    def _certificate(self, at):
-        "The held-out bound of the state that is kept."
-        if not (at.last and at.step and self.start): return # nothing was better than the start
-        parts = {k: [_batch(at, at.rows[k][i:i + 64]) for i in range(0, len(at.rows[k]), 64)] for k in ("train", "test")}
-        c = certify(self.start, at.model, parts["train"], self.delta, generator=torch.Generator(), held_out=parts["test"], ways=["held out"], candidates=self.runs, params="trainable").best
-        self.found |= dict(certificate=c.bound, guess=c.guess, smoothed_loss=c.empirical, n=c.n, delta=c.delta, runs=self.runs)
+@patch
+def _certificate(self:Findings, at):
+    "The held-out bound of the state that is kept."
+    if not (at.last and at.step and self.start): return # nothing was better than the start
+    parts = {k: [_batch(at, at.rows[k][i:i + 64]) for i in range(0, len(at.rows[k]), 64)] for k in ("train", "test")}
+    c = certify(self.start, at.model, parts["train"], self.delta, generator=torch.Generator(), held_out=parts["test"], ways=["held out"], candidates=self.runs, params="trainable").best
+    self.found |= dict(certificate=c.bound, guess=c.guess, smoothed_loss=c.empirical, n=c.n, delta=c.delta, runs=self.runs)
 
 # %% ../nbs/50_tune/findings.ipynb #44362236
 def _batch(at, rows): return {k: v.to(at.model.device) for k, v in collate(rows, at.tokenizer).items()}

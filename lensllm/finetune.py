@@ -20,7 +20,7 @@ from .probe import IGNORED, sequence_loss
 from .products import in_precision
 from .zoo import load_model, most_tokens
 
-# %% ../nbs/50_tune/finetune.ipynb #6d9bed00
+# %% ../nbs/50_tune/finetune.ipynb #8e82f306
 @dataclass(frozen=True)
 class Recipe:
     "How every run of a study is trained."
@@ -51,6 +51,7 @@ class Recipe:
         return sum(s for s, _ in counted), 1 + sum(c for _, c in counted)
     def search(self): return (0, 0) if self.rate else (SHORT*len(RATES), 2*len(RATES)) # (steps, checks) of the probe for a rate, once a candidate
 
+# %% ../nbs/50_tune/finetune.ipynb #2b04973a
 RATES, SHORT = (3e-4, 1e-3, 3e-3), 40 # that a probe tries; steps of each
 FALL = .15 # share of a fresh run's steps in which "continue" lets the rate fall; where sizes double, the whole ladder then costs half
 
@@ -254,7 +255,7 @@ def kept(self:_Loop):
         for p, best in zip(self.weights, self.best[2]): p.copy_(best)
     return self
 
-# %% ../nbs/50_tune/finetune.ipynb #065d161b
+# %% ../nbs/50_tune/finetune.ipynb #b63f6b2b
 @patch
 def go_on(self:_Loop, trunk, n, progress):
     "From the next smaller size to n rows; the state before the rate falls is left for larger ones."
@@ -273,6 +274,7 @@ def go_on(self:_Loop, trunk, n, progress):
     self._stretch(every, self.steps, progress)
     return self.kept()
 
+# %% ../nbs/50_tune/finetune.ipynb #aa5d15da
 @patch
 def _leave(self:_Loop, path):
     "The state, for larger sizes; where the disk is full there is none, and they go on from a smaller one's."
@@ -281,6 +283,7 @@ def _leave(self:_Loop, path):
         self.save(path)
     except (OSError, RuntimeError): path.unlink(missing_ok=True)
 
+# %% ../nbs/50_tune/finetune.ipynb #d14845d5
 @patch
 def _stretch(self:_Loop, rows, end, progress, left=None):
     "Train on rows up to a step; where the best state is to be left in a file, no longer than something becomes better."

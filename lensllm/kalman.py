@@ -33,7 +33,7 @@ class State(NamedTuple):
     eg:np.ndarray
     gg:np.ndarray
 
-# %% ../nbs/20_model/kalman.ipynb #6340e906
+# %% ../nbs/20_model/kalman.ipynb #136bbbce
 def _flow(rate, h):
     "Integral of exp(rate t) over 0..h."
     a = rate*h
@@ -46,6 +46,7 @@ def _flow_rate(rate, h):
     safe = np.where(np.abs(a) < 1e-3, 1., a)
     return h*h*np.where(np.abs(a) < 1e-3, .5 + a/3 + a*a/8, (np.exp(safe)*(safe - 1) + 1)/safe**2)
 
+# %% ../nbs/20_model/kalman.ipynb #34ee11ce
 def _step(state, h, b, k, sg):
     "Carry the state over `h` in ln D; `b`: growth expected of each candidate, shape as the state; `sg`: its spread."
     l, e, g, M, ll, le, lg, ee, eg, gg = state

@@ -105,7 +105,7 @@ def learn_prior(
     if len(set(names)) < len(names): raise ValueError(f"`tasks` must have different names, got {', '.join(names)}; set the `task` column")
     return Prior(tuple(map(_record, tasks)))
 
-# %% ../nbs/20_model/prior.ipynb #50d50801
+# %% ../nbs/20_model/prior.ipynb #710e25c2
 @patch
 def save(self:Prior,
     path, # where to write JSON
@@ -124,6 +124,7 @@ def load_prior(
     "Read a prior."
     return _shipped() if path is None else _read(path)
 
+# %% ../nbs/20_model/prior.ipynb #a2c1c9ad
 def _read(path):
     "A prior from a file, checked."
     try: records = json.loads(Path(path).read_text())["records"]; sound = all(map(_is_record, records))

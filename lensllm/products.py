@@ -239,7 +239,7 @@ class Products:
 @patch
 def __repr__(self:Products): return f"Products with the {self.kind.replace('_', '–')} of {self.n} rows, {self.P:,} parameters; {self.why}"
 
-# %% ../nbs/30_probe/products.ipynb #912bde57
+# %% ../nbs/30_probe/products.ipynb #433c2065
 def _check_options(kind, method, batch_size, dtype, output, generator):
     "Refuse what cannot be meant."
     if kind not in KINDS: raise ValueError(f"`kind` must be one of {', '.join(KINDS)}, got {kind!r}")
@@ -254,6 +254,7 @@ def check_generator(generator):
     "Randomness has one source, and it is given."
     if not isinstance(generator, torch.Generator): raise TypeError(f"`generator` must be a torch.Generator, got {type(generator).__name__}; use torch.Generator().manual_seed(0)")
 
+# %% ../nbs/30_probe/products.ipynb #6b99013f
 def in_precision(
     model, # a torch module
     dtype=None, # the precision that is wanted; the model's own when None, float32 where that is less
@@ -270,6 +271,7 @@ def _checked_batches(model, batches, output):
     for b in batches: check_batch(model, b, output)
     return batches
 
+# %% ../nbs/30_probe/products.ipynb #7a14b0cb
 @contextmanager
 def _still(model):
     "The model in eval mode with frozen parameters; gradients are on, whatever the caller's mode."

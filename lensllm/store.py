@@ -96,7 +96,7 @@ def candidates(self:Store)->pd.DataFrame: # name as index; source, n_params, enc
     frame = pd.read_sql("SELECT * FROM candidates ORDER BY rowid", self.db, index_col="name")
     return frame.assign(facts=frame.facts.map(json.loads))
 
-# %% ../nbs/50_tune/store.ipynb #5965a562
+# %% ../nbs/50_tune/store.ipynb #e1241ef1
 @patch
 def plan(self:Store,
     runs, # (model, train_size, seed)
@@ -110,6 +110,7 @@ def plan(self:Store,
         for run, price in zip(runs, prices or [None]*len(runs)): db.execute("INSERT OR IGNORE INTO runs (model, train_size, seed, state, price, why) VALUES (?, ?, ?, 'planned', ?, ?)", (*run, price, why))
     return self.db.total_changes - before
 
+# %% ../nbs/50_tune/store.ipynb #c79b3bd9
 @patch
 def claim(self:Store,
     *,

@@ -149,7 +149,7 @@ def _told_candidates(candidates, sizes):
 
 def _absolute(source): return str(Path(source).expanduser().resolve()) if Path(str(source)).expanduser().exists() else str(source)
 
-# %% ../nbs/50_tune/study.ipynb #878cadba
+# %% ../nbs/50_tune/study.ipynb #7d47b8b4
 def _check_ladder(recipe, elsewhere, policy):
     "Refuse a ladder that continues where it cannot, or where it would change what the policy supposes."
     if recipe.ladder == "fresh": return
@@ -162,6 +162,7 @@ def _changed(was, now):
     if not (isinstance(was, dict) and isinstance(now, dict)): return f"{said(was)}, not {said(now)}"
     return "; ".join(f"{k} {was.get(k)}, not {now.get(k)}" for k in {**was, **now} if was.get(k) != now.get(k))
 
+# %% ../nbs/50_tune/study.ipynb #0485fa8b
 def _check_budget(known, budget, budget_size, sizes):
     "Refuse no candidates, and a budget that covers nothing."
     if not known: raise ValueError("`candidate` must name at least one model, got none; `lensllm zoo` lists those that are shipped")
@@ -172,6 +173,7 @@ def _check_budget(known, budget, budget_size, sizes):
     if not 0 < budget < math.inf: raise ValueError(f"`budget` must be a share > 0 of full fine-tuning, got {budget}; 0.02 is two per cent")
     if budget*whole < least: raise ValueError(f"`budget` must cover the first runs of two candidates, got {100*budget:g} % of full fine-tuning, the cheapest two cost {100*least/whole:.2g} %; give more, or take a larger target")
 
+# %% ../nbs/50_tune/study.ipynb #3189fcea
 def _entered(folder, facts, known):
     "The study in its folder; another one there is not touched."
     folder = Path(folder)
@@ -287,7 +289,7 @@ def whole(self:Study): return float(self.prices[self.facts["target"]].sum() + su
 @patch(as_prop=True)
 def spent(self:Study): return float(self.store.runs().price.fillna(0.).sum()) # FLOP, what is planned included
 
-# %% ../nbs/50_tune/study.ipynb #1f4c8489
+# %% ../nbs/50_tune/study.ipynb #9ddabb10
 @patch
 def _racing_curves(self:Study):
     "Curves of the candidates none of whose runs has failed; None where there are none."
@@ -302,6 +304,7 @@ def choice(self:Study): # a candidate, or None
     if curves is None or not (curves.frame.train_size > 0).any(): return None
     return self.ranking().best if len(curves.models) > 1 else curves.models[0] # a look at one is no race
 
+# %% ../nbs/50_tune/study.ipynb #08e0281a
 @patch
 def tell(self:Study,
     model, train_size, # of a candidate
@@ -319,6 +322,7 @@ def tell(self:Study,
     same = kept.test_loss == test_loss and (test_loss_se is None or kept.test_loss_se == test_loss_se)
     if kept.state == "done" and not same: raise ValueError(f"`test_loss` of {model} on {run[1]:,} examples must be what is known already, {_result(kept.test_loss, kept.test_loss_se)}, got {_result(test_loss, test_loss_se)}; nothing was changed, --correct puts another in its place")
 
+# %% ../nbs/50_tune/study.ipynb #5846073d
 def _result(loss, se): return "a failure" if loss is None else f"{loss:g}" + (f" ± {se:g}" if se is not None and se == se else "")
 
 @patch
@@ -449,7 +453,7 @@ def result(self:_Beside, future):
     self.free.append(worker)
     return record
 
-# %% ../nbs/50_tune/study.ipynb #9525560f
+# %% ../nbs/50_tune/study.ipynb #5dddbeab
 class _Ray:
     "Tasks on a Ray cluster; those on a machine that is lost are made again elsewhere."
     def __enter__(self):
@@ -468,6 +472,7 @@ class _Ray:
         try: return self.ray.get(ref)
         except self.ray.exceptions.RayError as e: return dict(reason=f"{type(e).__name__}: {str(e).splitlines()[0]}", again=True)
 
+# %% ../nbs/50_tune/study.ipynb #bac34f58
 def check_executor(
     name, workers, ladder, # as for `Study.run` and `Recipe`
 ):

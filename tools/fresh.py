@@ -1,11 +1,12 @@
-"Exit 1 if the package differs from what the notebooks export, or a notebook is not clean; changes nothing: `python tools/fresh.py`."
-import os, shutil, sys, tempfile
+"Exit 1 if the package differs from what the notebooks export, a notebook is not clean, or an exported cell is long; changes nothing: `python tools/fresh.py`."
+import ast, json, os, shutil, sys, tempfile
 from pathlib import Path
 
 from nbdev.clean import nbdev_clean
 from nbdev.doclinks import nbdev_export
 
 ROOT = Path(__file__).resolve().parent.parent
+LONGEST = 25  # lines of an exported cell; empty ones do not count, nor arguments and fields, which are documented a line each
 
 
 def generated(root):
@@ -25,6 +26,23 @@ def remade(into):
     return generated(into)
 
 
+def length(source):
+    "Lines of code, without the arguments of functions and the fields of classes."
+    nodes = list(ast.walk(ast.parse(source)))
+    apart = {k for f in nodes if isinstance(f, ast.FunctionDef) for k in range(f.lineno + 1, f.body[0].lineno)}
+    apart |= {n.lineno for c in nodes if isinstance(c, ast.ClassDef) for n in c.body if isinstance(n, ast.AnnAssign)}
+    return sum(bool(line.strip()) and not line.startswith("#|") for k, line in enumerate(source.splitlines(), 1) if k not in apart)
+
+
+def long_cells():
+    "Exported cells that want to be split, `(notebook, lines, beginning)`."
+    for path in sorted((ROOT / "nbs").rglob("*.ipynb")):
+        sources = ("".join(c["source"]) for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code")
+        for s in sources:
+            if s.startswith("#| export") and length(s) > LONGEST: yield f"{path.relative_to(ROOT)}: {length(s)} lines from {s.splitlines()[1]!r}"
+
+
+if long_ := list(long_cells()): sys.exit("exported cells of at most {} lines, please: {}".format(LONGEST, "; ".join(long_)))
 with tempfile.TemporaryDirectory() as tmp: new = remade(Path(tmp).resolve())
 old = generated(ROOT)
 if stale := sorted(p for p in old.keys() | new.keys() if old.get(p) != new.get(p)):
