@@ -5,7 +5,7 @@ import warnings
 from pathlib import Path
 
 import pandas as pd
-from lensllm.curves import load_benchmark
+from lensllm.curves import benchmark_names, load_benchmark
 from lensllm.files import atomic_path
 from lensllm.fit import fit_law
 from lensllm.laws import LAWS
@@ -41,5 +41,5 @@ def measure(task):
 if __name__ == "__main__":
     warnings.simplefilter("ignore")  # of fits that are exact
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("task", nargs="*", default=["flan", "gigaword", "mini/headline", "mini/define"], help="shipped tasks; these when none is named")
+    parser.add_argument("task", nargs="*", default=benchmark_names(), help="shipped tasks; all when none is named")
     for task in parser.parse_args().task: measure(task)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from lensllm.allocate import Halving, Hyperband, Policy, Race, SubTuningPolicy, UniformLadder
-from lensllm.curves import load_benchmark
+from lensllm.curves import benchmark_names, load_benchmark
 from lensllm.files import atomic_path
 from lensllm.simulate import simulate
 from lensllm.study import new_study, with_searches
@@ -60,7 +60,7 @@ def studies(name):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("task", nargs="*", default=["headline", "define"], help="shipped tasks whose curves are measured")
+    parser.add_argument("task", nargs="*", default=[n.removeprefix("mini/") for n in benchmark_names() if n.startswith("mini/")], help="shipped tasks; all whose curves are measured when none is named")
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True).stdout.strip()
     for name in parser.parse_args().task:
         with atomic_path(ROOT / "results" / "policies" / f"mini_{name}.csv") as tmp: pd.DataFrame(studies(name)).assign(commit=commit).to_csv(tmp, index=False, float_format="%.6g")

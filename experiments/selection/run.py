@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import transformers
-from lensllm.curves import CurveSet, load_benchmark
+from lensllm.curves import CurveSet, benchmark_names, load_benchmark
 from lensllm.files import atomic_path
 from lensllm.select import SELECTORS, AtS, NLPMetrics, compare
 from lensllm.tails import tail_metrics
@@ -55,7 +55,7 @@ if __name__ == "__main__":
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("task", nargs="*", default=["flan", "gigaword", "mini/headline", "mini/define"], help="shipped tasks; these when none is named")
+    parser.add_argument("task", nargs="*", default=benchmark_names(), help="shipped tasks; all when none is named")
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True).stdout.strip()
     for task in parser.parse_args().task:
         cs, name = curves_of(task), task.replace("/", "_")
