@@ -36,13 +36,13 @@ def length(source):
 
 def long_cells():
     "Exported cells that want to be split, `(notebook, lines, beginning)`."
-    for path in sorted((ROOT / "nbs").rglob("*.ipynb")):
+    for path in sorted(p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts):
         sources = ("".join(c["source"]) for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code")
         for s in sources:
             if s.startswith("#| export") and length(s) > LONGEST: yield f"{path.relative_to(ROOT)}: {length(s)} lines from {s.splitlines()[1]!r}"
 
 
-if long_ := list(long_cells()): sys.exit("exported cells of at most {} lines, please: {}".format(LONGEST, "; ".join(long_)))
+if too_long := list(long_cells()): sys.exit(f"exported cells have at most {LONGEST} lines: {'; '.join(too_long)}; split them by idea")
 with tempfile.TemporaryDirectory() as tmp: new = remade(Path(tmp).resolve())
 old = generated(ROOT)
 if stale := sorted(p for p in old.keys() | new.keys() if old.get(p) != new.get(p)):

@@ -17,7 +17,7 @@ from lensllm.zoo import zoo_names
 
 ROOT = Path(__file__).resolve().parents[2]
 BUDGETS, DRAWS, SIZE, SEED = (.15, .2, .3, .4), 50, 8, 0
-POLICIES = {"race": Race(), "halving from 200, keep .65": Halving(200, .65), "hyperband from 100, 400, 1600": Hyperband((100, 400, 1600)), "uniform AtS": UniformLadder(), "subtuning": SubTuningPolicy()}  # the defaults of halving and Hyperband begin at sizes that are the top of this ladder
+POLICIES = {"race": Race(), "halving from 200, keep .65": Halving(200, .65), "hyperband from 100, 400, 1600": Hyperband((100, 400, 1600)), "uniform AtS": UniformLadder(), "subtuning": SubTuningPolicy()}  # the ladder is short for the defaults of halving and Hyperband
 
 
 def prices(name, sizes):
