@@ -31,7 +31,8 @@ def at_start(name, task):
     model = model.float()  # the shipped weights are halves
     encoded = encode(task.subset(ROWS), tokenizer, max_tokens=max_tokens(model, Recipe()), pairs=model.config.is_encoder_decoder)
     kernel, sampled = ntk_gram(model, collate(encoded, tokenizer)), ntk_gram(model, collate(encoded, tokenizer), output="sampled", seed=SEED)
-    law, traces = lens_law(sampled, eta=1.), layer_traces(model, collate(encoded[:FEW], tokenizer), generator=torch.Generator().manual_seed(SEED), num_probes=20)
+    way = dict(method="forward", batch_size=4) if model.config.model_type == "mamba" else {}  # the graph of its scan, kept for double backward, is too large on long rows
+    law, traces = lens_law(sampled, eta=1.), layer_traces(model, collate(encoded[:FEW], tokenizer), generator=torch.Generator().manual_seed(SEED), num_probes=20, **way)
     of_law = dict(eigvals=law.eigvals, weights=law.weights, alignment=target_alignment(sampled, sampled.residual))  # of Theta = K/n, and of r(0) along its eigenvectors: F(Theta, t) and the kernel's learning curve follow
     return dict(kernel=kernel.to_dict(), sampled=sampled.to_dict() | of_law, traces=[dict(layer=k, trace=v.value, stderr=v.stderr) for k, v in traces.items()])
 
