@@ -35,7 +35,7 @@ def length(source):
 
 
 def long_cells():
-    "Exported cells that want to be split, `(notebook, lines, beginning)`."
+    "Exported cells that want to be split, in words."
     for path in sorted(p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts):
         sources = ("".join(c["source"]) for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code")
         for s in sources:
