@@ -364,6 +364,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'lensllm.finetune._Loop._stretch': ('50_tune/finetune.html#_loop._stretch', 'lensllm/finetune.py'),
                                   'lensllm.finetune._Loop._try_to_save': ( '50_tune/finetune.html#_loop._try_to_save',
                                                                            'lensllm/finetune.py'),
+                                  'lensllm.finetune._Loop.account': ('50_tune/finetune.html#_loop.account', 'lensllm/finetune.py'),
                                   'lensllm.finetune._Loop.advance': ('50_tune/finetune.html#_loop.advance', 'lensllm/finetune.py'),
                                   'lensllm.finetune._Loop.check': ('50_tune/finetune.html#_loop.check', 'lensllm/finetune.py'),
                                   'lensllm.finetune._Loop.go_on': ('50_tune/finetune.html#_loop.go_on', 'lensllm/finetune.py'),
@@ -880,7 +881,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'lensllm.study._price': ('50_tune/study.html#_price', 'lensllm/study.py'),
                                'lensllm.study._result': ('50_tune/study.html#_result', 'lensllm/study.py'),
                                'lensllm.study._told_candidates': ('50_tune/study.html#_told_candidates', 'lensllm/study.py'),
-                               'lensllm.study._weight': ('50_tune/study.html#_weight', 'lensllm/study.py'),
                                'lensllm.study.check_executor': ('50_tune/study.html#check_executor', 'lensllm/study.py'),
                                'lensllm.study.inspect_candidate': ('50_tune/study.html#inspect_candidate', 'lensllm/study.py'),
                                'lensllm.study.json_safe': ('50_tune/study.html#json_safe', 'lensllm/study.py'),
@@ -913,4 +913,5 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'lensllm.zoo.load_zoo': ('50_tune/zoo.html#load_zoo', 'lensllm/zoo.py'),
                              'lensllm.zoo.most_tokens': ('50_tune/zoo.html#most_tokens', 'lensllm/zoo.py'),
                              'lensllm.zoo.pick_device': ('50_tune/zoo.html#pick_device', 'lensllm/zoo.py'),
+                             'lensllm.zoo.token_work': ('50_tune/zoo.html#token_work', 'lensllm/zoo.py'),
                              'lensllm.zoo.zoo_names': ('50_tune/zoo.html#zoo_names', 'lensllm/zoo.py')}}}

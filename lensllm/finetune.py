@@ -6,7 +6,7 @@
 __all__ = ['RATES', 'SHORT', 'FALL', 'Recipe', 'Run', 'ratio', 'row_costs', 'prepared', 'Moment', 'finetune', 'max_tokens',
            'probe_rate', 'task_of', 'work']
 
-# %% ../nbs/50_tune/finetune.ipynb #3d5921c1
+# %% ../nbs/50_tune/finetune.ipynb #20b40ca6
 import math, os, time
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -18,7 +18,7 @@ from .files import atomic_path
 from .findings import Findings
 from .probe import IGNORED, sequence_loss
 from .products import in_precision
-from .zoo import load_model, most_tokens
+from .zoo import count_params, load_model, most_tokens, token_work
 
 # %% ../nbs/50_tune/finetune.ipynb #8e82f306
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def _check_recipe(recipe):
     if recipe.ladder not in ("fresh", "continue"): raise ValueError(f"`ladder` must be fresh or continue, got {recipe.ladder!r}")
     if recipe.precision not in ("auto", "float32", "bfloat16"): raise ValueError(f"`precision` must be auto, float32 or bfloat16, got {recipe.precision!r}")
 
-# %% ../nbs/50_tune/finetune.ipynb #99afad45
+# %% ../nbs/50_tune/finetune.ipynb #210a16ca
 @dataclass(frozen=True)
 class Run:
     "What one run measured; losses of the test rows, with standard errors over rows."
@@ -77,7 +77,7 @@ class Run:
     came_from:int     # rows of the smaller size that it went on from; 0: from the start
     rate:float        # highest learning rate; None where nothing was trained and none was given
     n_params:int; trained:int # parameters, and how many of them were trained
-    tokens:int; flop:float # that this run was trained on, repetitions counted; 6 FLOP a parameter and token, 2 where only read
+    tokens:int; flop:float # tokens that this run was trained on, read and written, repetitions counted; FLOP of training, checks and test, 6 a parameter and token that it works on, 2 where nothing is learned
     seconds:float
     cut:int           # rows that were shortened, of training and test rows
     rows_at_once:int
@@ -149,7 +149,7 @@ def _last(model, k):
     norms = [m for name, m in model.named_modules() if name.rsplit(".", 1)[-1] in ("ln_f", "final_layer_norm", "norm", "norm_f") and m not in set(top.modules())]
     return [*list(top)[-k:], *norms]
 
-# %% ../nbs/50_tune/finetune.ipynb #937b7049
+# %% ../nbs/50_tune/finetune.ipynb #81d86e19
 class _Loop:
     "A training that can be left and taken up again."
     def __init__(self, model, tokenizer, train, valid, recipe, rate, steps, seed, rows_at_once):
@@ -164,7 +164,8 @@ class _Loop:
         adam = torch.optim.AdamW(self.weights, lr=rate, weight_decay=recipe.weight_decay)
         self.model, self.adam = self.accelerator.prepare(model, adam)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(adam, self._share)
-        self.step, self.tokens, self.order, self.best, self.came_from = 0, 0, (-1, None), (math.inf, 0, None), 0
+        self.step, self.order, self.best, self.came_from = 0, (-1, None), (math.inf, 0, None), 0
+        self.sizes, self.tokens, self.flop = count_params(model), 0, 0.
 
     def _share(self, step):
         "Of the highest rate."
@@ -172,7 +173,7 @@ class _Loop:
         rising = max(1, round(self.recipe.warmup*self.steps))
         return (step + 1)/rising if step < rising else .5*(1 + math.cos(math.pi*(step - rising)/max(1, self.steps - rising)))
 
-# %% ../nbs/50_tune/finetune.ipynb #49517fa6
+# %% ../nbs/50_tune/finetune.ipynb #064cee5b
 @patch
 def _rows(self:_Loop):
     "The rows of this step: a new order for every pass, by seed and pass alone."
@@ -185,6 +186,13 @@ def _place(self:_Loop, lap, i):
     return self.order[1][i]
 
 @patch
+def account(self:_Loop, rows, each):
+    "Adds the FLOP of rows, `each` for a parameter and token; returns their tokens."
+    read, written = (sum(len(row[side]) for row in rows) for side in (0, 1))
+    self.flop += each*token_work(*self.sizes, read, written)
+    return read + (written if self.sizes[1] else 0)
+
+@patch
 def advance(self:_Loop):
     "One step; every target token of the batch counts the same."
     self.model.train()
@@ -195,22 +203,23 @@ def advance(self:_Loop):
     for batch, count in zip(parts, counts): self.accelerator.backward((sequence_loss(self.model, batch)*count).sum()/whole)
     self.accelerator.clip_grad_norm_(self.weights, self.recipe.clip)
     self.adam.step(); self.adam.zero_grad(); self.schedule.step()
-    self.step, self.tokens = self.step + 1, self.tokens + sum(int(b["attention_mask"].sum()) for b in parts) + (whole if self.model.config.is_encoder_decoder else 0)
+    self.step, self.tokens = self.step + 1, self.tokens + self.account(rows, 6)
 
-# %% ../nbs/50_tune/finetune.ipynb #7cdce78b
+# %% ../nbs/50_tune/finetune.ipynb #f4914e41
 @patch
 def check(self:_Loop):
     "Validate, and keep the state if it is the best so far."
     loss, _ = ratio(*row_costs(self.model, self.tokenizer, self.valid, 2*self.rows_at_once)[:2])
+    self.account(self.valid, 2)
     if not math.isfinite(loss): raise FloatingPointError(f"`rate` must be one at which training does not diverge, got {self.adam.defaults['lr']:g}: the validation loss is {loss} after step {self.step}; take a lower one")
     if loss < self.best[0]: self.best = (loss, self.step, [p.detach().clone() for p in self.weights])
     return loss
 
-# %% ../nbs/50_tune/finetune.ipynb #81629e2c
+# %% ../nbs/50_tune/finetune.ipynb #7d268cff
 @patch
 def save(self:_Loop, path):
     "All that is needed to go on."
-    state = dict(weights=[p.detach() for p in self.weights], adam=self.adam.state_dict(), schedule=self.schedule.state_dict(), step=self.step, tokens=self.tokens, best=self.best, random=torch.get_rng_state())
+    state = dict(weights=[p.detach() for p in self.weights], adam=self.adam.state_dict(), schedule=self.schedule.state_dict(), step=self.step, tokens=self.tokens, flop=self.flop, best=self.best, random=torch.get_rng_state())
     with atomic_path(path) as tmp: torch.save(state, tmp)
 
 @patch
@@ -228,7 +237,7 @@ def load(self:_Loop, path):
     with torch.no_grad():
         for p, was in zip(self.weights, state["weights"]): p.copy_(was)
     self.adam.load_state_dict(state["adam"]); self.schedule.load_state_dict(state["schedule"])
-    self.step, self.tokens, self.best = state["step"], state["tokens"], tuple(state["best"])
+    self.step, self.tokens, self.flop, self.best = state["step"], state["tokens"], state["flop"], tuple(state["best"])
     torch.set_rng_state(state["random"].cpu())
     return True
 
@@ -255,22 +264,22 @@ def kept(self:_Loop):
         for p, best in zip(self.weights, self.best[2]): p.copy_(best)
     return self
 
-# %% ../nbs/50_tune/finetune.ipynb #b63f6b2b
+# %% ../nbs/50_tune/finetune.ipynb #d1b8abcd
 @patch
 def go_on(self:_Loop, trunk, n, progress):
     "From the next smaller size to n rows; the state before the rate falls is left for larger ones."
     every, m = self.train, max((int(p.stem) for p in trunk.glob("*.pt") if int(p.stem) < n), default=0)
     if m: self.load(trunk/f"{m}.pt")
     m = self.came_from = m if self.step else 0
-    self.best, self.tokens = (math.inf, 0, None), 0 # a file that cannot be read: from the start
+    self.best, self.tokens, self.flop = (math.inf, 0, None), 0, 0. # a file that cannot be read: from the start
     full, fall = self.recipe.steps_from(m, n)
     self.turn, self.steps, left = self.step + full, self.step + full + fall, trunk/f"{n}.part"
     for group in self.adam.param_groups: group["lr"] = group["initial_lr"]*self._share(self.step)
     self._stretch(every[m:], self.turn, progress, left)
-    tokens = self.tokens
+    spent = self.tokens, self.flop
     if self.load(left): left.replace(trunk/f"{n}.pt") # the best state at the full rate, which need not be the last; whole only now: what failed before is no state to go on from
     else: self.kept() # the disk was full: its weights are at hand, though not those of Adam
-    self.tokens, self.turn, self.steps = tokens, self.step, self.step + fall
+    (self.tokens, self.flop), self.turn, self.steps = spent, self.step, self.step + fall
     self._stretch(every, self.steps, progress)
     return self.kept()
 
@@ -319,7 +328,7 @@ def _shown(watch, model, tokenizer, rows):
     show(0)
     return show
 
-# %% ../nbs/50_tune/finetune.ipynb #d67a256b
+# %% ../nbs/50_tune/finetune.ipynb #1b993837
 def finetune(
     model,      # a folder, or a name on the hub
     task:Task,
@@ -345,6 +354,7 @@ def finetune(
         loop, at_once = _trained(ready, tokenizer, parts, recipe, train_size, seed, lambda step, *at: (progress(step, *at), show(step)), checkpoint, trunk and Path(trunk))
         show(loop.best[1], last=True)
         costs = row_costs(loop.model, tokenizer, parts["test"], 2*at_once)
+        loop.account(parts["test"], 2)
     if keep: _keep(loop, tokenizer, keep)
     if checkpoint: Path(checkpoint).unlink(missing_ok=True)
     return _account(str(model), task, train_size, seed, recipe, loop, costs, parts, cut, at_once, time.monotonic() - t0)
@@ -381,7 +391,7 @@ def _trained(model, tokenizer, parts, recipe, train_size, seed, progress, checkp
             with torch.no_grad():
                 for p, was in zip(loop.weights, start): p.copy_(was)
 
-# %% ../nbs/50_tune/finetune.ipynb #bd1bc3c0
+# %% ../nbs/50_tune/finetune.ipynb #96b534a1
 def _keep(loop, tokenizer, folder):
     "The tuned model and its tokenizer, at once or not at all."
     folder = Path(folder)
@@ -396,10 +406,9 @@ def _account(model, task, train_size, seed, recipe, loop, costs, parts, cut, at_
     from importlib.metadata import version
     nats, tokens, size = costs
     n, trained = (sum(p.numel() for p in loop.model.parameters() if p.requires_grad or every) for every in (True, False))
-    read = sum(len(i) for part in ("valid", "test") for i, _ in parts[part])
     made_with = {p: version(p) for p in ("torch", "transformers", "accelerate")} | dict(python=platform.python_version(), device=loop.model.device.type)
     losses = dict(zip(("test_loss", "test_loss_se", "byte_loss", "byte_loss_se"), (*ratio(nats, tokens), *ratio(nats, size))))
-    return Run(model, task.name, train_size, seed, **losses, valid_loss=loop.best[0], step=loop.best[1], steps=loop.step, came_from=loop.came_from, rate=recipe.rate, n_params=n, trained=trained, tokens=loop.tokens, flop=float(6*n*loop.tokens + 2*n*read), seconds=seconds, cut=cut, rows_at_once=at_once, recipe=asdict(recipe), made_with=made_with)
+    return Run(model, task.name, train_size, seed, **losses, valid_loss=loop.best[0], step=loop.best[1], steps=loop.step, came_from=loop.came_from, rate=recipe.rate, n_params=n, trained=trained, tokens=loop.tokens, flop=loop.flop, seconds=seconds, cut=cut, rows_at_once=at_once, recipe=asdict(recipe), made_with=made_with)
 
 # %% ../nbs/50_tune/finetune.ipynb #7b069c64
 def probe_rate(

@@ -6,7 +6,7 @@
 __all__ = ['LADDER', 'inspect_candidate', 'name_of', 'run_price', 'search_price', 'Study', 'new_study', 'json_safe',
            'with_searches', 'check_executor']
 
-# %% ../nbs/50_tune/study.ipynb #095a2def
+# %% ../nbs/50_tune/study.ipynb #04b6eb48
 import json, math, os, time
 from dataclasses import asdict, replace
 from importlib.util import find_spec
@@ -19,7 +19,7 @@ from .finetune import Recipe, max_tokens, task_of, work
 from .metrics import flops
 from .select import as_selector
 from .store import Store
-from .zoo import count_params, load_model
+from .zoo import count_params, load_model, token_work
 
 # %% ../nbs/50_tune/study.ipynb #c5478a25
 LADDER = (100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 102400) # sizes, where none are given
@@ -47,7 +47,7 @@ def name_of(source): # of a candidate: the last part of its folder, or its name 
     path = Path(str(source)).expanduser()
     return path.resolve().name if path.is_dir() else str(source).rstrip("/")
 
-# %% ../nbs/50_tune/study.ipynb #9185b558
+# %% ../nbs/50_tune/study.ipynb #11c9afc4
 def run_price(
     n_params, encoder_params, # of the candidate
     tokens,   # (read, written) of a row, as `inspect_candidate` counts
@@ -57,18 +57,13 @@ def run_price(
     m=0,      # rows that a ladder which continues goes on from
 )->float: # FLOP, an upper end: training may stop early
     "What a run costs: training, its checks, and the test."
-    weight, (steps, checks) = _weight(n_params, encoder_params, tokens), recipe.effort(m, n)
+    weight, (steps, checks) = token_work(n_params, encoder_params, *tokens), recipe.effort(m, n)
     return float(flops(weight, steps*recipe.batch) + flops(weight, others[0]*checks + others[1], train=False))
 
 def search_price(n_params, encoder_params, tokens, recipe, others)->float: # as for `run_price`; FLOP, an upper end
     "What a candidate's first run costs besides: the search for its learning rate, nothing where the recipe has one."
-    weight, (steps, checks) = _weight(n_params, encoder_params, tokens), recipe.search()
+    weight, (steps, checks) = token_work(n_params, encoder_params, *tokens), recipe.search()
     return float(flops(weight, steps*recipe.batch) + flops(weight, others[0]*checks, train=False))
-
-def _weight(n_params, encoder_params, tokens):
-    "Parameters times the tokens of a row that they work on."
-    given, made = tokens
-    return encoder_params*given + (n_params - encoder_params)*made if encoder_params else n_params*given
 
 # %% ../nbs/50_tune/study.ipynb #52d7d714
 class Study:
