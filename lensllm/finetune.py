@@ -173,7 +173,15 @@ class _Loop:
         rising = max(1, round(self.recipe.warmup*self.steps))
         return (step + 1)/rising if step < rising else .5*(1 + math.cos(math.pi*(step - rising)/max(1, self.steps - rising)))
 
-# %% ../nbs/50_tune/finetune.ipynb #064cee5b
+# %% ../nbs/50_tune/finetune.ipynb #6ba5889e
+@patch
+def account(self:_Loop, rows, each):
+    "Adds the FLOP of rows, `each` for a parameter and token; returns their tokens."
+    read, written = (sum(len(row[side]) for row in rows) for side in (0, 1))
+    self.flop += each*token_work(*self.sizes, read, written)
+    return read + (written if self.sizes[1] else 0)
+
+# %% ../nbs/50_tune/finetune.ipynb #d062a588
 @patch
 def _rows(self:_Loop):
     "The rows of this step: a new order for every pass, by seed and pass alone."
@@ -184,13 +192,6 @@ def _rows(self:_Loop):
 def _place(self:_Loop, lap, i):
     if self.order[0] != lap: self.order = (lap, torch.randperm(len(self.train), generator=torch.Generator().manual_seed(self.seed*1_000_003 + lap)).tolist())
     return self.order[1][i]
-
-@patch
-def account(self:_Loop, rows, each):
-    "Adds the FLOP of rows, `each` for a parameter and token; returns their tokens."
-    read, written = (sum(len(row[side]) for row in rows) for side in (0, 1))
-    self.flop += each*token_work(*self.sizes, read, written)
-    return read + (written if self.sizes[1] else 0)
 
 @patch
 def advance(self:_Loop):
