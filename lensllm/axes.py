@@ -34,14 +34,15 @@ def palette(
     if not 1 <= n <= 6: raise ValueError(f"`n` must lie in 1..6 for colours that can be told apart, got {n}; highlight fewer lines")
     return sns.color_palette("colorblind", 6)[:n]
 
-# %% ../nbs/00_base/axes.ipynb #039fdb94
+# %% ../nbs/00_base/axes.ipynb #11576ac4
 def loss_axes(
     ax=None, # Axes to dress; new ones when None
+    unit="nats/token", # of the losses
 ): # the Axes: training examples (log) against test loss (log)
     "Axes for learning curves, with readable numbers on both logarithmic scales."
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
     ax = new_axes() if ax is None else ax
-    ax.set(xscale="log", yscale="log", xlabel="fine-tuning examples", ylabel="test loss (nats/token)")
+    ax.set(xscale="log", yscale="log", xlabel="fine-tuning examples", ylabel=f"test loss ({unit})")
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}" if v < 1e6 else f"{v/1e6:g}M"))
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)))
     ax.yaxis.set_minor_locator(NullLocator())

@@ -63,14 +63,14 @@ def _root(
 ):
     "Which language model should I fine-tune? Predict it from short learning curves."
 
-# %% ../nbs/60_use/cli.ipynb #558e46d0
+# %% ../nbs/60_use/cli.ipynb #ae9db4b8
 def _show(frame, title, formats):
     "A table: by rich on a terminal, plain and complete text elsewhere."
     cells = [[_cell(v, formats.get(c)) for c, v in zip(frame, row)] for row in frame.itertuples(index=False)]
     print(title)
     if not sys.stdout.isatty():
         import pandas as pd
-        return print(pd.DataFrame(cells, columns=list(frame)).to_string(index=False) if cells else "(empty)")
+        return print(pd.DataFrame(cells, columns=list(frame)).to_string(index=False) if cells else "(none)")
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text # names come from users: no markup in them
@@ -157,7 +157,7 @@ def select_command(curves:_Curves="flan", budget:_Budget=None, target:_Target=No
     _verdict(ranking, data, cs.at(target) if known else None, within)
     if asked is None: print(f"the target {target:,} is the largest size in the table; --target looks further")
 
-# %% ../nbs/60_use/cli.ipynb #dec96e90
+# %% ../nbs/60_use/cli.ipynb #0bd378a2
 def _selector(method, prior):
     "The method by name; the prior goes where there is one to set."
     from lensllm.select import PosteriorSelector, as_selector
@@ -167,11 +167,13 @@ def _selector(method, prior):
 
 def _verdict(ranking, data, truth, within):
     "What the ranking comes to, in words."
-    lines = [f"choose {ranking.best}"]
+    from lensllm.posterior import in_percent
+    odd = (ranking.seen.flags.flag == "rising task").any()
+    lines = [f"choose {ranking.best}" + (", if these are losses: most of the curves rise" if odd else "")]
     if ranking.posterior is not None:
         regret = next(b["expected_regret"] for b in data["beliefs"] if b["model"] == ranking.best)
         known = ", ".join(ranking.posterior.learned_from) or "no other task"
-        lines.append(f"the best of all with probability {100*ranking.frame.p_best[0]:.0f} %, within {within:g} nats of it with {100*ranking.posterior.within(within, ranking.best):.0f} %; expected regret {regret:.3f} nats; prior learned from {known}")
+        lines.append(f"the best of all with probability {in_percent(ranking.frame.p_best[0])}, within {within:g} nats of it with {in_percent(ranking.posterior.within(within, ranking.best))}; expected regret {regret:.3f} nats; prior learned from {known}")
     if truth is not None:
         lines.append(f"true best: {truth.idxmin()} ({truth.min():.3f} nats); regret of the choice {data['regret']:.3f} nats")
         lines.append(f"relative accuracy {data['relative_accuracy']:.1f} %, Pearson {data['pearson']:.1f} %")
@@ -182,7 +184,7 @@ def _verdict(ranking, data, truth, within):
     if len(ranking.notes) > 3: lines.append(f"{len(ranking.notes) - 3} further doubts: --json lists them")
     print("\n".join(lines))
 
-# %% ../nbs/60_use/cli.ipynb #fbfa0bfc
+# %% ../nbs/60_use/cli.ipynb #39c9007f
 @app.command("plan")
 def plan_command(ctx:typer.Context, curves:Annotated[str, typer.Argument(metavar="CURVES", help="A table as for [bold]select[/], or the folder of a study.")], budget:_Money=None, target:_Target=None,
     up_to:Annotated[int, typer.Option("--up-to", metavar="N", parser=_examples, help="Use only runs of the table up to this size. Default: all.")]=None,
@@ -199,12 +201,13 @@ def plan_command(ctx:typer.Context, curves:Annotated[str, typer.Argument(metavar
     from lensllm.allocate import as_policy
     cs = _load(curves, task)
     if budget is None: raise ValueError("`--budget` must be given for a table; 2% is a good beginning")
-    seen, target = cs.up_to(up_to) if up_to is not None else cs, target or cs.sizes[-1]
+    at_largest, seen, target = target is None, cs.up_to(up_to) if up_to is not None else cs, target or cs.sizes[-1]
     price, share, spent = _purse(cs, seen, budget, target, costs)
     whole, racing = price[target].sum(), _without(price, failed)
     plan = as_policy(policy).next(seen, racing, max(share*whole - spent, 0.))
-    about = dict(task=seen.one_task(), policy=policy, target=target, budget_fraction=share, spent_fraction=float(spent/whole) if whole else 0.)
+    about = dict(task=seen.one_task(), policy=policy, target=target, unit=seen.unit, budget_fraction=share, spent_fraction=float(spent/whole) if whole else 0.)
     _propose(plan, _proposed(plan, [price.at[run] for run in plan], whole), about, json_, csv, out)
+    if at_largest and not (json_ or csv): print(f"the target {target:,} is the largest size in the table; --target looks further")
 
 # %% ../nbs/60_use/cli.ipynb #1824c397
 def _proposed(plan, prices, whole):
@@ -224,15 +227,17 @@ def _propose(plan, runs, about, as_json, as_csv, out):
     _show_proposed(runs, f"{about['policy']} on {about['task']}, for {about['target']:,} examples: {plan.why or 'nothing to run'}")
     _say_plan(data)
 
-# %% ../nbs/60_use/cli.ipynb #9afce3f0
+# %% ../nbs/60_use/cli.ipynb #04d3274b
 def _say_plan(data):
     "Where a study stands, in words."
+    from lensllm.posterior import in_percent
     p, r = data["p_best"], data["expected_regret"]
-    if data["choice"] is not None: print(f"chosen now: {data['choice']}" + (f", the best of all with probability {100*p:.0f} %; expected regret {r:.3f} nats/{data.get('unit', 'token')}" if p is not None else ""))
+    if data["choice"] is not None: print(f"chosen now: {data['choice']}" + (f", the best of all with probability {in_percent(p)}; expected regret {r:.3f} {data['unit']}" if p is not None else ""))
     next_ = sum(r["cost_fraction"] for r in data["runs"])
-    print(f"spent {100*data['spent_fraction']:.3f} % of full tuning, these runs {100*next_:.3f} %, budget {100*data['budget_fraction']:.3f} %")
+    print(f"spent {100*data['spent_fraction']:.3f} % of full tuning for {data['target']:,} examples, these runs {100*next_:.3f} %, budget {100*data['budget_fraction']:.3f} %")
+    if data["spent_fraction"] >= data["budget_fraction"] > 0: print("the runs that exist have cost the budget; a larger --budget goes on")
 
-# %% ../nbs/60_use/cli.ipynb #303feb64
+# %% ../nbs/60_use/cli.ipynb #c309a7e4
 def _purse(cs, seen, budget, target, column):
     "Prices of all runs up to the target, the budget as a share of full tuning, and what the runs that exist cost."
     from lensllm.allocate import run_costs
@@ -250,6 +255,7 @@ def _share(text, whole, column):
     try: value = float(text.strip().removesuffix("%"))/(100 if percent else 1)
     except ValueError: value = -1.
     if not 0 < value < float("inf"): raise ValueError(f"`--budget` must be a share such as 2% or 0.02, or an amount above 1, got {text!r}")
+    if column is None and not percent and 1 < value <= 100: raise ValueError(f"`--budget` must be a share such as 2% or 0.02, got {text}; write {text}% for that many hundredths")
     return value if percent or not whole or (value <= 1 and column is None) else value/whole
 
 def _without(price, failed):
@@ -276,7 +282,7 @@ def simulate_command(curves:_Curves="flan", budget:_Money="2%", target:_Target=N
     _show(steps.assign(spent=[f"{100*v:.3f} %" for v in steps.spent]), f"{policy} on {cs.one_task()}, step by step", dict(smallest=",", largest=","))
     print(replay)
 
-# %% ../nbs/60_use/cli.ipynb #0d7bf32a
+# %% ../nbs/60_use/cli.ipynb #68598a3f
 @app.command("fit")
 def fit_command(curves:_Curves="flan",
     model:Annotated[list[str], typer.Option("--model", metavar="NAME", help="Only these models; may be repeated.")]=None,
@@ -286,12 +292,13 @@ def fit_command(curves:_Curves="flan",
     task:_Task=None, json_:_AsJson=False, csv:_AsCsv=False, out:_Out=None, plot:_Plot=None):
     "Fit laws to curves, one at a time: parameters with errors, prediction with a 90 % interval, doubts."
     _check_formats(json_, csv, out, plot)
+    from lensllm.laws import as_law
     cs = _load(curves, task)
     if model: cs = cs.filter(model=model)
     seen, target = cs.up_to(budget if budget is not None else cs.sizes[-1]), target or cs.sizes[-1]
-    pairs = [(m, l) for m in seen.models for l in law or ["rectified"]]
+    pairs = [(m, l) for m in seen.models for l in map(as_law, law or ["rectified"])]
     if plot and len(pairs) > 1: raise ValueError(f"`--plot` draws one fit, got {len(pairs)}; choose one --model and one --law")
-    rows = [_fit_row(seen, m, l, robust, target, plot) for m, l in _track(pairs, "fitting")]
+    rows = [_fit_row(seen, m, l.name, robust, target, plot) for m, l in _track(pairs, "fitting")]
     flat = _flat(rows)
     if _emit(flat, dict(task=seen.one_task(), target=target, rows=rows), json_, csv, out): return
     title, short = f"{seen.one_task()}: fitted up to {seen.sizes[-1]:,}, read at {target:,}", ["model", "law", "predicted_loss", "low", "high", "rmsd_log"]
@@ -301,13 +308,13 @@ def fit_command(curves:_Curves="flan",
         print(f"{r['model']}, {r['law']}: " + ", ".join(f"{p} = {v['estimate']:.4g}" + (f" ± {v['stderr']:.2g}" if v["stderr"] is not None else "") for p, v in r["params"].items()))
         for flag in r["flags"]: print(f"  {flag}")
 
-# %% ../nbs/60_use/cli.ipynb #14e137d5
+# %% ../nbs/60_use/cli.ipynb #d63cbf93
 def _fit_row(seen, model, law, robust, target, plot):
     "One fit as plain data; drawn where `plot` names a file."
     import math
     from lensllm.fit import fit_law
     try: f = fit_law(law, *seen.curve(model), robust=robust)
-    except ValueError as e: raise ValueError(f"{model}: {e}; --model leaves it out") from None
+    except ValueError as e: raise ValueError(f"{model}: {e}") from None
     if plot: _save_plot(lambda: _titled(f.plot(target), model), plot)
     p = f.predict(target, .9).iloc[0]
     finite = lambda v: float(v) if math.isfinite(v) else None
@@ -327,12 +334,12 @@ def _flat(rows):
         return {k: v for k, v in r.items() if k not in ("params", "flags")} | pars
     return pd.DataFrame([flat(r) for r in rows])
 
-# %% ../nbs/60_use/cli.ipynb #ee50062e
+# %% ../nbs/60_use/cli.ipynb #45a1df5b
 @app.command("compare")
 def compare_command(curves:Annotated[list[str], typer.Argument(metavar="CURVES...", help="Shipped tasks or files with complete curves. Default: flan and gigaword.")]=None,
     method:Annotated[list[str], typer.Option("--method", "-m", metavar="NAME", help="Methods to compare; may be repeated. Default: all.")]=None,
     prior:_Prior="transfer",
-    ratios:Annotated[str, typer.Option("--ratios", "-r", metavar="LIST", help="Target over budget, separated by commas.")]="8,16,32,64,128,256,512",
+    ratios:Annotated[str, typer.Option("--ratios", "-r", metavar="LIST", help="Target over budget, separated by commas. Default: 8 to 512 by doubling, as far as two sizes are left to be seen; 2 and 4 on short ladders.")]=None,
     target:_Target=None, json_:_AsJson=False, csv:_AsCsv=False, out:_Out=None, plot:_Plot=None):
     "Replay methods on complete curves, cut at several budgets, against the known outcome."
     _check_formats(json_, csv, out, plot)
@@ -341,7 +348,7 @@ def compare_command(curves:Annotated[list[str], typer.Argument(metavar="CURVES..
     from lensllm.select import SELECTORS, compare
     tasks = [cs.filter(task=t) for c in curves or ["flan", "gigaword"] for cs in [load_curves(c)] for t in cs.tasks]
     if prior != "transfer" and method and "posterior" not in method: _selector(method[0], prior)
-    numbers = _numbers(ratios)
+    numbers = _numbers(ratios) if ratios else _ratios(tasks, target)
     replay = lambda m: compare([_selector(m, prior if m == "posterior" else "transfer")], tasks, numbers, target=target, progress=lambda cells: _track(cells, m))
     table = pd.concat([replay(m) for m in method] if method else _all_that_can(replay, list(SELECTORS)))
     if plot:
@@ -351,7 +358,13 @@ def compare_command(curves:Annotated[list[str], typer.Argument(metavar="CURVES..
     for t, rows in table.groupby("task", sort=False): _show_task(t, rows)
     _show_means(table)
 
-# %% ../nbs/60_use/cli.ipynb #4093ca21
+# %% ../nbs/60_use/cli.ipynb #37ee0bdb
+def _ratios(tasks, target):
+    "The usual ratios that leave every task two sizes above 0 to be seen; smaller ones on short ladders."
+    from lensllm.select import RATIOS
+    room = min((target or cs.sizes[-1])/(sorted(d for d in cs.sizes if d)[1:2] or [float("inf")])[0] for cs in tasks)
+    return [r for r in RATIOS if r <= room] or [r for r in (2, 4) if r <= room] or [2]
+
 def _all_that_can(replay, methods):
     "What each method gives, those left out that cannot read these curves; which and why is said."
     done, left_out = [], {}
@@ -397,7 +410,7 @@ def learn_command(curves:Annotated[list[str], typer.Argument(metavar="CURVES..."
         for f in cs.flags[cs.flags.flag == "rising task"].itertuples(): print(f"doubt: {cs.one_task()}: {f.detail}; {f.remedy}")
     print(f"prior: {prior.save(out)}, from {said}; use it with --prior {out}")
 
-# %% ../nbs/60_use/cli.ipynb #0d1c1183
+# %% ../nbs/60_use/cli.ipynb #7988157c
 @app.command("data")
 def data_command(curves:Annotated[str, typer.Argument(metavar="[CURVES]", help="A shipped task or a file; nothing lists the shipped tasks.")]=None,
     save:Annotated[Path, typer.Option("--save", metavar="FILE", help="Write the tidy table: .csv, .tsv or .parquet.")]=None,
@@ -408,7 +421,7 @@ def data_command(curves:Annotated[str, typer.Argument(metavar="[CURVES]", help="
     from lensllm.curves import benchmark_names, load_benchmark, load_curves, read_table
     from lensllm.quality import quality_flags
     if curves is None:
-        table = pd.DataFrame([dict(task=n, models=len(c.models), sizes=len(c.sizes), runs=len(c), source=c.source) for n in benchmark_names() for c in [load_benchmark(n)]])
+        table = pd.DataFrame([dict(task=n, models=len(c.models), sizes=len(c.sizes), runs=len(c), unit=c.unit, source=c.source) for n in benchmark_names() for c in [load_benchmark(n)]])
         if not _emit(table, dict(tasks=table.to_dict("records")), json_, csv, out): _show(table, "shipped tasks", {})
         return
     raw = load_benchmark(curves).frame if curves in benchmark_names() else read_table(curves)
@@ -879,7 +892,7 @@ def report_command(folder:_Dir, out:Annotated[Path, typer.Option("--out", "-o", 
     from lensllm.study import Study
     print(study_report(Study(folder), out or folder/"report.html"))
 
-# %% ../nbs/60_use/cli.ipynb #cb43ef27
+# %% ../nbs/60_use/cli.ipynb #0580e925
 @app.command("zoo")
 def zoo_command(json_:_AsJson=False, csv:_AsCsv=False):
     "The shipped candidates: small models to try a study with."
@@ -899,7 +912,7 @@ def _plan_study(ctx, folder, candidate, budget, target, policy, unit, as_json, a
     if candidate: study = new_study(folder, task=folder.resolve().name, candidates=dict(named), budget=_share(budget or "2%", 0, None), target=target, policy=policy, unit=unit)
     else: study = Study(folder)
     plan = study.ask()
-    about = {k: study.facts[k] for k in ("task", "policy", "target", "unit")} | dict(budget_fraction=study.facts["budget"]["share"] or 0., spent_fraction=study.spent/study.whole)
+    about = {k: study.facts[k] for k in ("task", "policy", "target")} | dict(unit=f"nats/{study.facts['unit']}", budget_fraction=study.facts["budget"]["share"] or 0., spent_fraction=study.spent/study.whole)
     _propose(plan, _proposed(plan, study.priced(plan), study.whole), about, as_json, as_csv, out)
 
 def _told(text):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CurveSet', 'benchmark_names', 'load_benchmark', 'load_published', 'read_table', 'load_curves', 'load_trainer_states']
 
-# %% ../nbs/10_measure/curves.ipynb #24c18205
+# %% ../nbs/10_measure/curves.ipynb #aa2aec18
 import html, json, re
 from functools import cached_property
 from importlib.resources import files
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.basics import patch
 from .files import atomic_path
-from .quality import COLUMNS, NEEDED, quality_errors, quality_flags
+from .quality import COLUMNS, NEEDED, check_columns, quality_errors, quality_flags
 
 # %% ../nbs/10_measure/curves.ipynb #4b3703a3
 def _filled(frame):
@@ -34,7 +34,7 @@ def _first_seen(column):
     "Sort key: text columns keep the order in which values first appear, numbers rise."
     return pd.Series(pd.factorize(column)[0], column.index) if not pd.api.types.is_numeric_dtype(column) else column
 
-# %% ../nbs/10_measure/curves.ipynb #17f69527
+# %% ../nbs/10_measure/curves.ipynb #49cbbf1f
 def _size(header):
     "The training-set size that a column's header names, or None."
     text = str(header).strip().replace(",", "").replace("_", "")
@@ -47,6 +47,7 @@ def _tidy(frame):
     if frame.index.name in COLUMNS: frame = frame.reset_index()
     size = {c: d for c in frame if (d := _size(c)) is not None}
     if not size or "test_loss" in frame: return frame
+    if "model" not in frame: check_columns(frame, ["model"])
     odd = [c for c in frame if c not in size and c not in COLUMNS and re.search(r"\d", str(c)) and pd.api.types.is_numeric_dtype(frame[c])]
     if odd: raise ValueError(f"a column of a wide table must be a size or a known column ({', '.join(COLUMNS)}), got {odd[0]!r}; rename or remove it")
     empty = frame[list(size)].isna().all(axis=1)
@@ -56,21 +57,23 @@ def _tidy(frame):
     long.attrs["wide"] = True
     return long
 
-# %% ../nbs/10_measure/curves.ipynb #ee29eba7
+# %% ../nbs/10_measure/curves.ipynb #92b6ef99
 class CurveSet:
     "Learning curves of candidate models on one task or several: a checked tidy table. Treat it as immutable."
     def __init__(self,
         frame,       # DataFrame with `model`, `train_size`, `test_loss` (nats/token), optional columns as in `COLUMNS`; or wide, one column a size
         source="",   # where the figures come from; shown and kept
+        unit="nats", # of test_loss, where more is known: "nats/token", "nats/byte"; figures name it
     ):
-        frame = _tidy(pd.DataFrame(frame))
+        frame = _tidy(frame if isinstance(frame, pd.DataFrame) else pd.DataFrame(frame))
         if not len(frame): raise ValueError(f"the table must hold at least one run, got no rows{' in ' + source if source else ''}; check the file")
+        check_columns(frame)
         frame = _filled(frame)
         errors = quality_errors(frame)
         if len(errors):
             more = f" ({len(errors) - 1} more such rows: `lensllm data FILE` lists them)" if len(errors) > 1 else ""
             raise ValueError(f"{errors.detail.iloc[0]}; {errors.remedy.iloc[0]}{more}")
-        self.frame, self.source = _typed(frame), source
+        self.frame, self.source, self.unit = _typed(frame), source, unit
 
     @cached_property
     def flags(self) -> pd.DataFrame: # severity, flag, task, model, train_size, detail, remedy
@@ -125,7 +128,7 @@ def up_to(self:CurveSet,
     if lost: raise ValueError(f"`budget` {budget:,} leaves no run of {lost[0]}; raise it, or leave the model out with .filter(model=…)")
     return cut
 
-# %% ../nbs/10_measure/curves.ipynb #62f30e32
+# %% ../nbs/10_measure/curves.ipynb #058086da
 @patch
 def where(self:CurveSet,
     keep, # boolean mask over the rows of `frame`
@@ -134,7 +137,7 @@ def where(self:CurveSet,
     "Runs picked by a mask."
     if not keep.any(): raise ValueError(f"no run is left after {what}; the table has sizes {', '.join(f'{d:,}' for d in self.sizes)}")
     part = object.__new__(CurveSet)
-    part.frame, part.source = self.frame[keep].reset_index(drop=True), self.source
+    part.frame, part.source, part.unit = self.frame[keep].reset_index(drop=True), self.source, self.unit
     return part
 
 # %% ../nbs/10_measure/curves.ipynb #75f345a5
@@ -185,7 +188,7 @@ def n_params(self:CurveSet)->pd.Series: # parameters of each model; NaN where un
     "Model sizes."
     return self.frame.groupby("model", sort=False).n_params.first()
 
-# %% ../nbs/10_measure/curves.ipynb #068af859
+# %% ../nbs/10_measure/curves.ipynb #22f8086e
 _DATA = Path(str(files("lensllm")))/"data"
 
 def benchmark_names()->list: # names that `load_benchmark` takes
@@ -196,10 +199,11 @@ def benchmark_names()->list: # names that `load_benchmark` takes
 def load_benchmark(
     name:str, # one of `benchmark_names()`
 )->CurveSet: # the task's complete curves
-    "Measured curves that come with the library."
+    "Measured curves that come with the library; those of LensBench-mini, `mini/…`, in nats per byte, with nats per token beside them as `token_loss`."
     if name not in benchmark_names(): raise ValueError(f"`name` must be a shipped task ({', '.join(benchmark_names())}), got {name!r}; for a file use load_curves(path)")
     path = _DATA/"curves"/f"{name}.csv"
-    return CurveSet(pd.read_csv(path), source=json.loads(path.with_suffix(".json").read_text())["citation"])
+    about = json.loads(path.with_suffix(".json").read_text())
+    return CurveSet(pd.read_csv(path), source=about["citation"], unit=about["unit"])
 
 # %% ../nbs/10_measure/curves.ipynb #58b2528c
 def load_published(
@@ -276,7 +280,7 @@ def load_trainer_states(
         rows.append({**_path_fields(path, pattern), "test_loss": np.fmin.reduce(losses) if take == "best" else losses[-1]})
     return CurveSet(pd.DataFrame(rows).astype({"train_size": int} if rows else {}), source="trainer logs")
 
-# %% ../nbs/10_measure/curves.ipynb #2a2ef682
+# %% ../nbs/10_measure/curves.ipynb #4cfb6e34
 @patch
 def summary(self:CurveSet)->pd.DataFrame: # one row a (task, model): family, n_params, sizes, seeds, first_loss, last_loss (nats/token), flags
     "What is known of each candidate; `flags` counts the quality warnings."
@@ -292,13 +296,13 @@ def summary(self:CurveSet)->pd.DataFrame: # one row a (task, model): family, n_p
 def __repr__(self:CurveSet):
     sizes, seeds = self.sizes, self.frame.seed.nunique()
     return (f"CurveSet {', '.join(self.tasks)}: {len(self.models)} models × {len(sizes)} sizes ({sizes[0]:,} … {sizes[-1]:,} examples), "
-            f"{len(self)} runs, {seeds} seed{'s'*(seeds > 1)}; {len(self.flags)} flags")
+            f"{len(self)} runs, {seeds} seed{'s'*(seeds > 1)}, {self.unit}; {len(self.flags)} flags")
 
 @patch
 def _repr_html_(self:CurveSet):
     return f"<p>{html.escape(repr(self))}</p>" + self.summary().to_html(index=False, na_rep="", float_format="{:,.4g}".format, max_rows=12)
 
-# %% ../nbs/10_measure/curves.ipynb #5039e512
+# %% ../nbs/10_measure/curves.ipynb #dd7a0f85
 @patch
 def plot(self:CurveSet,
     highlight=3, # how many of the best at the largest size to colour (0 to 6), or a list of model names
@@ -312,7 +316,7 @@ def plot(self:CurveSet,
     last = w.ffill(axis=1).iloc[:, -1]
     best = list(last.nsmallest(highlight).index) if isinstance(highlight, int) else self.filter(model=highlight).models
     colours = dict(zip(best, palette(len(best)) if best else []))
-    ax = loss_axes(ax)
+    ax = loss_axes(ax, self.unit)
     for m, y in w.iterrows(): ax.plot(y.dropna(), color=colours.get(m, GREY), lw=1.8 if m in colours else .8, zorder=2 + (m in colours), marker="o" if m in colours else None, ms=3)
     ax.margins(y=.1)
     ax.set_title(f"{self.tasks[0]}: {len(w)} models" + (f", the best {len(best)} at {w.columns[-1]:,} in colour" if isinstance(highlight, int) and best else ""), loc="left")

@@ -6,7 +6,7 @@
 __all__ = ['RATES', 'SHORT', 'FALL', 'Recipe', 'Run', 'ratio', 'row_costs', 'prepared', 'Moment', 'finetune', 'max_tokens',
            'probe_rate', 'task_of', 'work']
 
-# %% ../nbs/50_tune/finetune.ipynb #20b40ca6
+# %% ../nbs/50_tune/finetune.ipynb #cb20c224
 import math, os, time
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -15,7 +15,6 @@ import numpy as np, torch
 from fastcore.basics import patch
 from .corpora import Task, collate, count_cut, encode, load_task
 from .files import atomic_path
-from .findings import Findings
 from .probe import IGNORED, sequence_loss
 from .products import in_precision
 from .zoo import count_params, load_model, most_tokens, token_work
@@ -435,7 +434,7 @@ def probe_rate(
     if not losses: raise FloatingPointError(f"`rate` must be given, {model} diverges at all of {', '.join(f'{r:g}' for r in RATES)}; take a lower one")
     return min(losses, key=losses.get)
 
-# %% ../nbs/50_tune/finetune.ipynb #12994de9
+# %% ../nbs/50_tune/finetune.ipynb #6c16418a
 @lru_cache(maxsize=2)
 def _task(source, test, columns): return load_task(source, test=test, columns=columns)
 
@@ -452,6 +451,7 @@ def work(
     alone=False, # go on when the process that asked is gone
 )->dict: # the run's record, or reason and again: why there is none, and whether to try once more
     "Make one run."
+    from lensllm.findings import Findings # with kernels and curvature behind it, which few runs need
     progress = progress or (_alive(os.getppid()) if not alone else lambda *_: None)
     watch = Findings(spec["findings_of"]) if spec.get("findings_of") else None
     try:

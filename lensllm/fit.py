@@ -106,11 +106,12 @@ def _covariance(fit, held):
     cov[np.ix_(free, free)] = sigma**2*np.linalg.inv((J/size).T@(J/size))/np.outer(size, size)
     return cov
 
-# %% ../nbs/20_model/fit.ipynb #1abbf7a6
+# %% ../nbs/20_model/fit.ipynb #6654fdeb
 def _doubts(fit, held):
     "What a reader should not believe of a fit, each with a remedy."
     law, n = fit.law, len(fit.D)
     if fit.dof == 0: yield f"{len(law.params)} parameters on {n} sizes pass through every point: no error can be told; add sizes"
+    if fit.dof == 1: yield f"{len(law.params)} parameters on {n} sizes leave one difference to tell the error by, which may be small by luck; add sizes"
     if not fit.result.success: yield "the solver stopped before it converged; look at the curve, or take a law with fewer parameters"
     for p in held: yield f"`{p}` ended at its bound {fit.params[p]:.3g} and is held there; its error is one-sided, more or larger sizes would free it"
     if fit.cov is None and fit.dof > 0: yield "the sizes seen leave a combination of parameters open: predictions beyond them are guesses; add larger sizes or take a law with fewer parameters"

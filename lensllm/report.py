@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['PAGE', 'study_report']
 
-# %% ../nbs/60_use/report.ipynb #a182b9be
+# %% ../nbs/60_use/report.ipynb #43fefcbe
 import base64, io
 from pathlib import Path
 import pandas as pd
 from .axes import new_axes, palette
 from .files import atomic_path
+from .posterior import in_percent
 
 # %% ../nbs/60_use/report.ipynb #3ca4e8a8
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -38,7 +39,7 @@ img { max-width: 100%; height: auto; } code { background: #f4f4f4; padding: .1re
 </body></html>
 """
 
-# %% ../nbs/60_use/report.ipynb #fb6e66e1
+# %% ../nbs/60_use/report.ipynb #f04f5cf5
 def study_report(
     study, # a `Study`
     path,  # .html
@@ -61,7 +62,7 @@ def _contents(study):
     first = ranking.frame.iloc[0] if ranking else None
     shown = dict(choice=None, p_best=None, predicted=None) if ranking is None else dict(choice=first.model, p_best=_percent(first.p_best), predicted=f"{first.predicted_loss:.3f} ({first.low:.3f} to {first.high:.3f})")
     rows = ranking.frame if ranking else pd.DataFrame(columns=["model", "rank", "predicted_loss", "low", "high", "p_best"])
-    return shown | dict(task=facts["task"], target=f"{facts['target']:,}", candidates=len(study.prices), ranked=len(rows), unit=unit, spent=f"{100*study.spent/study.whole:.2f}", figures=_figures(study, ranking, unit) if ranking else [],
+    return shown | dict(task=facts["task"], target=f"{facts['target']:,}", candidates=len(study.prices), ranked=len(rows), unit=unit, spent=f"{100*study.spent/study.whole:.2f}", figures=_figures(study, ranking) if ranking else [],
                         ranking=[[r.model, f"{r.predicted_loss:.3f}", f"{r.low:.3f} to {r.high:.3f}", _percent(r.p_best), *_made(runs, r.model)] for r in rows.itertuples()], ranking_columns=["model", f"predicted loss ({unit})", "90 % interval", "P(best)", "runs", "largest size"],
                         doubts=ranking.doubts if ranking else [], runs=[[r.model, f"{r.train_size:,}", r.seed, r.state, _loss(r), _share(r.price, study.whole), r.reason or r.why or ""] for r in runs.itertuples()],
                         **_findings(made), run_columns=["model", "examples", "seed", "state", f"test loss ({unit})", "% of full tuning", "why"], again=_again(study))
@@ -74,8 +75,8 @@ def _findings(made):
     rows = [[r.model, f"{r.train_size:,}", r.seed, r.result["step"], number(f, "effective_dimension", ".1f"), number(f, "drift", ".3f"), number(f, "distance", ".2f"), number(f, "trace", ".3g"), number(f, "certificate", ".3f"), number(f, "guess", ".3f"), f.get("reason") or ("certifies nothing: above guessing" if f.get("certificate", 0) > f.get("guess", 0) else "")] for r, f in found]
     return dict(findings=rows, sure=f"{100*(1 - found[0][1].get('delta', .05)):g}" if found else "", finding_columns=["model", "examples", "seed", "best step", "directions", "drift", "distance", "curvature", "certificate", "guessing", "doubt"])
 
-# %% ../nbs/60_use/report.ipynb #15a070d7
-def _percent(p): return f"{100*p:.0f} %" if p == p else "unknown"
+# %% ../nbs/60_use/report.ipynb #19da3b35
+def _percent(p): return in_percent(p) if p == p else "unknown"
 def _loss(r): return "" if r.test_loss != r.test_loss else f"{r.test_loss:.4f}" + (f" ± {r.test_loss_se:.4f}" if r.test_loss_se == r.test_loss_se and r.test_loss_se is not None else "")
 def _share(price, whole): return f"{100*price/whole:.3f}" if price == price and whole else ""
 
@@ -90,11 +91,10 @@ def _again(study):
     known = dict(command=study.store.fact("command"), texts=(facts["source"] or {}).get("fingerprint"), seed=facts["seed"], policy=facts["policy"], recipe=", ".join(f"{k}={v}" for k, v in facts["recipe"].items() if v is not None) if facts["source"] else None, versions=", ".join(f"{k} {v}" for k, v in versions.items()))
     return [(k, v) for k, v in known.items() if v not in (None, "")]
 
-# %% ../nbs/60_use/report.ipynb #556028c6
-def _figures(study, ranking, unit):
+# %% ../nbs/60_use/report.ipynb #95d75820
+def _figures(study, ranking):
     "Curves and where the money went, as pictures in text."
     curves = ranking.plot(ax=new_axes(size=(7.5, 4.2)))
-    curves.set_ylabel(f"test loss ({unit})")
     return [dict(title="Curves", png=_png(curves), alt=f"Learning curves of the candidates with predictions at {study.facts['target']:,} examples."),
             dict(title="Where the budget went", png=_png(_spending(study, ranking)), alt="A bar for each candidate, as long as what its runs cost, parted by run.")]
 

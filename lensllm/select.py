@@ -266,7 +266,7 @@ def _repr_html_(self:Ranking):
     head, _ = repr(self).split("\n", 1)
     return f"<p>{html.escape(head)}</p>" + self.frame.dropna(axis=1, how="all").to_html(index=False, float_format="{:.3f}".format, max_rows=12)
 
-# %% ../nbs/40_choose/select.ipynb #384647aa
+# %% ../nbs/40_choose/select.ipynb #e36ad62f
 @patch
 def plot(self:Ranking,
     truth=None, # CurveSet with the complete curves, where they are known
@@ -276,7 +276,7 @@ def plot(self:Ranking,
 ): # the Axes
     "What was seen (lines), what is predicted (diamonds, with intervals or 50 and 90 % bands where given), and what came (rings)."
     from lensllm.axes import GREY, loss_axes, palette
-    ax, names = loss_axes(ax), list(self.frame.model[:top])
+    ax, names = loss_axes(ax, self.seen.unit), list(self.frame.model[:top])
     colours, row = dict(zip(names, palette(len(names)))), self.frame.set_index("model")
     _draw_curves(ax, self, row, colours)
     if self.posterior is not None: _draw_bands(ax, self, colours)
@@ -366,7 +366,7 @@ def compare(
     cells = [(task, s, r) for task in tasks for s in selectors for r in ratios]
     return pd.DataFrame([_cell(*c, target) for c in progress(cells)])
 
-# %% ../nbs/40_choose/select.ipynb #f8f140bb
+# %% ../nbs/40_choose/select.ipynb #306663b6
 def _cell(task, selector, ratio, target):
     "One row of `compare`."
     target = int(target or max(task.sizes))
@@ -374,7 +374,7 @@ def _cell(task, selector, ratio, target):
     if not budget: raise ValueError(f"`ratios` {ratio} leaves no size above 0 of {task.one_task()} to be seen; give a smaller one")
     truth = task.at(target)
     lost = [m for m in task.models if m not in truth.index]
-    if lost: raise ValueError(f"`tasks` must be complete up to the target; {task.one_task()} has no run of {lost[0]} at {target:,}; leave the model out")
+    if lost: raise ValueError(f"`tasks` must be complete up to the target; {task.one_task()} has no run at {target:,} of {', '.join(lost)}; take them out of the table, or give a smaller target")
     ranking = selector.rank(task.up_to(budget), target)
     return dict(task=task.one_task(), method=selector.name, budget_ratio=ratio, budget_train_size=budget, target_train_size=target,
                 **ranking.evaluate(truth))

@@ -57,15 +57,16 @@ def simulate(
         racing = racing.drop(index=list({m for m, d in plan if (m, d) in failed}))
         if spent > budget*whole*(1 + 1e-9): raise ValueError(f"`policy` {policy.name} must stay within its budget, got {spent/whole:.4f} of {budget}; mend its `next`")
 
-# %% ../nbs/40_choose/simulate.ipynb #3098ccfe
+# %% ../nbs/40_choose/simulate.ipynb #b1fc3193
 def _complete_to(curves, target):
     "The curves up to the target, which every model must have."
     curves.one_task()
     target = max(curves.sizes) if target is None else target
     curves = curves.up_to(target)
     have = set(zip(curves.frame.model, curves.frame.train_size))
-    hole = next((f"{m} has no run at {d:,}" for m in curves.models for d in curves.sizes if d > 0 and (m, d) not in have), None)
-    if hole: raise ValueError(f"`curves` must be complete up to the target; {hole}; leave the model or the size out")
+    holes = {m: ", ".join(f"{d:,}" for d in curves.sizes if d > 0 and (m, d) not in have) for m in curves.models}
+    holes = [f"{m} has no run at {sizes}" for m, sizes in holes.items() if sizes]
+    if holes: raise ValueError(f"`curves` must be complete up to the target; {'; '.join(holes)}; take the models or the sizes out of the table")
     return curves
 
 def _seen(curves, have, costs):

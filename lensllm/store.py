@@ -175,7 +175,7 @@ def _end(self:Store, run, state, correct, price, **columns):
         db.execute(f"UPDATE runs SET {', '.join(f'{k} = ?' for k in values)} WHERE (model, train_size, seed) = (?, ?, ?) AND (state != 'done' OR ?)", (*values.values(), *run, correct))
     if (lock := self.held.pop(run, None)): lock.close()
 
-# %% ../nbs/50_tune/store.ipynb #8db697e9
+# %% ../nbs/50_tune/store.ipynb #fdf13cc0
 @patch
 def forget(self:Store, run):
     "Take back a run that was told; what was made here stays."
@@ -199,4 +199,4 @@ def curves(self:Store)->CurveSet: # None where nothing is done
     frame = self.runs().query("state == 'done'").merge(self.candidates().reset_index(), left_on="model", right_on="name")
     if frame.empty: return None
     frame["task"] = self.fact("task", "task")
-    return CurveSet(frame[["task", "model", "n_params", "train_size", "test_loss", "seed", *(["test_loss_se"] if frame.test_loss_se.notna().any() else [])]])
+    return CurveSet(frame[["task", "model", "n_params", "train_size", "test_loss", "seed", *(["test_loss_se"] if frame.test_loss_se.notna().any() else [])]], unit=f"nats/{unit}" if (unit := self.fact("unit")) else "nats")

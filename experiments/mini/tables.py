@@ -27,7 +27,7 @@ def table(name):
 def about(name):
     "What stands beside the table."
     return dict(citation=f"LensBench-mini, {name}: the candidates that lensllm ships, fine-tuned by lensllm; one run a cell, results/mini in its repository", license="Apache-2.0",
-                unit="nats per byte of the target (test_loss); nats per token of the model's own tokenizer (token_loss)")
+                unit="nats/byte", columns=dict(test_loss="nats per byte of the target", token_loss="nats per token of the model's own tokenizer"))
 
 
 if __name__ == "__main__":
