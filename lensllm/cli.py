@@ -822,12 +822,14 @@ def _say_forecast(study, as_json):
     if search: print(f"searches for learning rates, paid with the first run of a candidate, cost {100*search/whole:.2f} % for all of them; --rate saves them")
     print(f"these runs {100*runs.cost_fraction.sum():.2f} %, budget {100*budget:.2f} % of fine-tuning every candidate on {study.facts['target']:,} examples; nothing has been spent")
 
-# %% ../nbs/60_use/cli.ipynb #869d3353
+# %% ../nbs/60_use/cli.ipynb #bc506196
 def _doubts_of_money(study, plan, budget):
     "What a user should know before money is spent."
     prices, target, planned = study.prices, study.facts["target"], {m for m, _ in plan}
     left_out = [m for m in study.racing if m not in planned]
     if plan and left_out: yield f"not among these runs: {', '.join(left_out)}, whose next run is not wanted yet, or costs more than is left"
+    left, further = budget*study.whole - study.spent - sum(study.priced(plan)), [prices.at[m, n] for m, d in plan for n in prices if n > d and (m, n) not in plan]
+    if study.facts["budget"]["share"] and further and left < min(further): yield "after these runs the money covers no further one, so the choice rests on them alone; a larger --budget looks again at the best"
     if budget >= 1: yield f"for this money every candidate can be fine-tuned on {target:,} examples itself: --size {target} --budget-size {target}"
     elif (prices[prices.columns[0]] > .5*prices[target]).any(): yield f"runs on {prices.columns[0]:,} examples cost more than half of those on {target:,}, since each is planned for at least {study.facts['recipe']['least_steps']} steps and is checked and tested on the same rows; a larger target saves more"
 
@@ -862,8 +864,8 @@ def _spending(study):
     budget = study.facts["budget"]["share"]
     return f"{100*study.spent/study.whole:.3f} % of full tuning spent" + (f", budget {100*budget:g} %" if budget is not None else f", up to {study.facts['budget']['size']:,} examples")
 
-# %% ../nbs/60_use/cli.ipynb #fd85c6de
-@app.command("tell")
+# %% ../nbs/60_use/cli.ipynb #767a14ae
+@app.command("tell", context_settings=dict(ignore_unknown_options=True)) # so that a loss may be negative, and is refused as one
 def tell_command(folder:_Dir, model:Annotated[str, typer.Argument(metavar="MODEL", help="A candidate of the study.")], train_size:Annotated[int, typer.Argument(metavar="N", parser=_examples, help="Examples it was fine-tuned on.")],
     test_loss:Annotated[float, typer.Argument(metavar="LOSS", help="Its test loss, nats in the study's unit. Left out with --failed.")]=None,
     seed:Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the run. Default: the study's.")]=None,
@@ -872,7 +874,7 @@ def tell_command(folder:_Dir, model:Annotated[str, typer.Argument(metavar="MODEL
     correct:Annotated[bool, typer.Option("--correct", help="Put this in the place of what was told before.")]=False,
     forget:Annotated[bool, typer.Option("--forget", help="Take back a run that was told by mistake.")]=False):
     "Tell a study what came of a run that was made elsewhere."
-    if (test_loss is not None) + (failed is not None) + forget != 1: raise ValueError("`LOSS`, `--failed WHY` or `--forget` must be given, one of the three")
+    if (test_loss is not None) + (failed is not None) + forget != 1: raise ValueError("one of `LOSS`, `--failed WHY` and `--forget` must be given, and no more; with --forget leave the loss out")
     from lensllm.study import Study
     study = Study(folder)
     if forget:
