@@ -33,39 +33,39 @@ class State(NamedTuple):
     eg:np.ndarray
     gg:np.ndarray
 
-# %% ../nbs/20_model/kalman.ipynb #136bbbce
-def _flow(rate, h):
-    "Integral of exp(rate t) over 0..h."
+# %% ../nbs/20_model/kalman.ipynb #8db96396
+def _flows(rate, h):
+    "Integrals of exp(rate t) and of t exp(rate t) over 0..h."
     a = rate*h
-    safe = np.where(np.abs(a) < 1e-6, 1., a)
-    return h*np.where(np.abs(a) < 1e-6, 1 + a/2, np.expm1(safe)/safe)
+    small = np.abs(a) < 1e-3
+    safe = np.where(small, 1., a)
+    up = np.expm1(safe)
+    return h*np.where(small, 1 + a/2 + a*a/6, up/safe), h*h*np.where(small, .5 + a/3 + a*a/8, (up*(safe - 1) + safe)/safe**2)
 
-def _flow_rate(rate, h):
-    "Derivative of `_flow` in the rate: the integral of t exp(rate t)."
-    a = rate*h
-    safe = np.where(np.abs(a) < 1e-3, 1., a)
-    return h*h*np.where(np.abs(a) < 1e-3, .5 + a/3 + a*a/8, (np.exp(safe)*(safe - 1) + 1)/safe**2)
-
-# %% ../nbs/20_model/kalman.ipynb #34ee11ce
+# %% ../nbs/20_model/kalman.ipynb #adb89047
 def _step(state, h, b, k, sg):
     "Carry the state over `h` in ln D; `b`: growth expected of each candidate, shape as the state; `sg`: its spread."
     l, e, g, M, ll, le, lg, ee, eg, gg = state
     forget, keep = np.exp(-KAPPA*h), np.exp(-RHO*h)
     mean = np.where(KAPPA*h > 1e-9, (1 - forget)/np.maximum(KAPPA*h, 1e-12), 1.) # average of exp(-kappa t) over the step
-    rate, s = b + (g - b)*mean, np.exp(e)
-    G, G1 = _flow(rate, h), _flow_rate(rate, h)
-    z = k*s*G
-    M1 = M + b*h - np.log1p(k*np.exp(M)*_flow(b, h))
-    F = 1/(1 + z)
-    A, C, Fe, Eg = -s*G*F, -s*mean*G1*F, keep*F, keep*mean*(h - k*s*G1*F) # dl/de, dl/dg, de/de, de/dg
-    u0, u1, u2 = ll + A*le + C*lg, le + A*ee + C*eg, lg + A*eg + C*gg
+    over, s, sh = g - b, np.exp(e), np.exp(e)*h
+    rate = b + over*mean
+    G, G1 = _flows(rate, h)
+    z, F = k*s*G, 1/(1 + k*s*G)
+    M1, fall = M + b*h, np.log1p(z)
+    if k: M1 = M1 - np.log1p(k*np.exp(M)*_flows(b, h)[0])
+    A, C = -s*G*F, -s*mean*G1*F # dl/de, dl/dg
+    Fe, Eg = keep*F, keep*(mean*h + k*C) # de/de, de/dg
+    u1, u2 = le + A*ee + C*eg, lg + A*eg + C*gg
     v1, v2, q = Fe*ee + Eg*eg, Fe*eg + Eg*gg, sg**2*(1 - forget**2)
-    curved = .5*s*G*F*F*ee # a convex path falls further, on average, the less its slope is known
-    return State(l - (np.log1p(z)/k if k else s*G) - curved, np.clip(M1 + keep*(e + rate*h - np.log1p(z) - M1), *SLOPES), b + (g - b)*forget, np.clip(M1, *SLOPES),
-        u0 + A*u1 + C*u2 + q*s*s*h**4/20, Fe*u1 + Eg*u2 - q*s*h**3/8, u2*forget - q*s*h*h/6,
-        Fe*v1 + Eg*v2 + q*h*h/3, v2*forget + q*h/2, gg*forget**2 + q)
+    curved = .5*A*F*ee # a convex path falls further, on average, the less its slope is known
+    return State(l - (fall/k if k else s*G) + curved, _slope_range(M1 + keep*(e + rate*h - fall - M1)), b + over*forget, _slope_range(M1),
+        ll + A*(le + u1) + C*(lg + u2) + q*sh*sh*h*h/20, Fe*u1 + Eg*u2 - q*sh*h*h/8, u2*forget - q*sh*h/6,
+        Fe*v1 + Eg*v2 + q*(h*h/3), v2*forget + q*(h/2), gg*forget**2 + q)
 
-# %% ../nbs/20_model/kalman.ipynb #2427303d
+def _slope_range(e): return np.minimum(np.maximum(e, SLOPES[0]), SLOPES[1]) # as np.clip, which takes three times as long on small arrays
+
+# %% ../nbs/20_model/kalman.ipynb #72fee101
 _T_NORM = gammaln((NU + 1)/2) - gammaln(NU/2) - .5*np.log(NU*np.pi)
 
 def _update(state, y, R, on, robust):
@@ -78,7 +78,7 @@ def _update(state, y, R, on, robust):
     K0, K1, K2 = on*A/T, on*le/T, on*lg/T
     if robust: log_p = _T_NORM - .5*np.log(S) - .5*(NU + 1)*np.log1p(q/NU)
     else: log_p = -.5*(q + np.log(2*np.pi*S))
-    return State(l + K0*d, np.clip(e + K1*d, *SLOPES), g + K2*d, M, np.where(on, A, ll)*(1 - K0), le*(1 - K0), lg*(1 - K0),
+    return State(l + K0*d, _slope_range(e + K1*d), g + K2*d, M, np.where(on, A, ll)*(1 - K0), le*(1 - K0), lg*(1 - K0),
                  ee - K1*le, eg - K1*lg, gg - K2*lg), on*log_p
 
 # %% ../nbs/20_model/kalman.ipynb #a59f22e2

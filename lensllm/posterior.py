@@ -122,12 +122,16 @@ def quantile(self:Posterior,
         lo, hi = np.where(below, x, lo), np.where(below, hi, x)
     return np.exp((lo + hi)/2)
 
-# %% ../nbs/20_model/posterior.ipynb #2a78f131
+# %% ../nbs/20_model/posterior.ipynb #f076fa1c
 def _nodes(m, s):
-    "Where the lowest of normals may lie: the range of those that may be it, finely where one of them is well known, with the widths of a trapezoid rule."
+    "Where the lowest of normals may lie: a sixth of the smallest spread apart that any of them has there, with the widths of a trapezoid rule."
     likely = np.argsort(m - 2*s)[:max(8, min(64, 20_000//len(m)))] # of very many candidates, those that reach lowest
-    t = np.unique(m[likely, None] + s[likely, None]*np.linspace(-6, 6, 49))
-    t = t[t <= (m + 6*s).min()]
+    m, s, top = m[likely], s[likely], (m + 6*s).min()
+    t = np.unique(m[:, None] + s[:, None]*np.linspace(-6, 6, 49))
+    t = t[t <= top]
+    apart = np.where(np.abs(t[:, None] - m) <= 6*s, s, np.inf).min(1)/6
+    place = np.cumsum(np.r_[0., np.diff(t)/np.minimum(apart[1:], apart[:-1])]) # in steps
+    t = t[np.unique(np.floor(place + 1e-9), return_index=True)[1]]
     return t, np.diff(t, prepend=t[0])/2 + np.diff(t, append=t[-1])/2
 
 @patch
