@@ -412,6 +412,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'lensllm.fit._doubts': ('20_model/fit.html#_doubts', 'lensllm/fit.py'),
                              'lensllm.fit._finish': ('20_model/fit.html#_finish', 'lensllm/fit.py'),
                              'lensllm.fit._minimise': ('20_model/fit.html#_minimise', 'lensllm/fit.py'),
+                             'lensllm.fit._rounding': ('20_model/fit.html#_rounding', 'lensllm/fit.py'),
                              'lensllm.fit._solve': ('20_model/fit.html#_solve', 'lensllm/fit.py'),
                              'lensllm.fit.fit_law': ('20_model/fit.html#fit_law', 'lensllm/fit.py')},
             'lensllm.flow': { 'lensllm.flow.Modes': ('30_probe/flow.html#modes', 'lensllm/flow.py'),

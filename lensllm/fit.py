@@ -28,7 +28,7 @@ class Fit:
     minimizer:object # lmfit's Minimizer, for further analysis
     weights:np.ndarray # of the squared residuals, shape (n,): 1 for least squares, less for outliers of a robust fit
 
-# %% ../nbs/20_model/fit.ipynb #af96d124
+# %% ../nbs/20_model/fit.ipynb #16df041c
 @patch(as_prop=True)
 def residuals(self:Fit) -> np.ndarray: # shape (n,)
     "ln(fitted / measured) at each point."
@@ -46,8 +46,14 @@ def dof(self:Fit) -> int: # n - p, may be 0
 
 @patch(as_prop=True)
 def sigma(self:Fit) -> float: # 1; infinite without a degree of freedom
-    "Residual standard deviation of ln(loss)."
-    return float(np.sqrt((self.weights*self.residuals**2).sum()/self.dof)) if self.dof > 0 else float("inf")
+    "Residual standard deviation of ln(loss), not below what rounding the losses does to them."
+    if not self.dof > 0: return float("inf")
+    return max(float(np.sqrt((self.weights*self.residuals**2).sum()/self.dof)), _rounding(self.loss))
+
+def _rounding(loss, most=9):
+    "Standard deviation of ln(loss) that comes of its decimals; 0 where there are more than `most`."
+    decimals = next((k for k in range(most + 1) if np.abs(loss - np.round(loss, k)).max() < 1e-12), None)
+    return 0. if decimals is None else float(10.**-decimals/np.sqrt(12)/np.exp(np.log(loss).mean()))
 
 # %% ../nbs/20_model/fit.ipynb #8575096b
 @patch(as_prop=True)
