@@ -34,10 +34,10 @@ def palette(
     if not 1 <= n <= 6: raise ValueError(f"`n` must lie in 1..6 for colours that can be told apart, got {n}; highlight fewer lines")
     return sns.color_palette("colorblind", 6)[:n]
 
-# %% ../nbs/00_base/axes.ipynb #11576ac4
+# %% ../nbs/00_base/axes.ipynb #5faaba91
 def loss_axes(
     ax=None, # Axes to dress; new ones when None
-    unit="nats/token", # of the losses
+    unit="nats", # of the losses
 ): # the Axes: training examples (log) against test loss (log)
     "Axes for learning curves, with readable numbers on both logarithmic scales."
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator

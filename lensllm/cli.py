@@ -31,7 +31,7 @@ def _bytes(text):
     if n < 1: raise typer.BadParameter(f"must be an amount of memory such as 500MB or 4GB, got {text!r}")
     return int(n)
 
-# %% ../nbs/60_use/cli.ipynb #e23edd30
+# %% ../nbs/60_use/cli.ipynb #ea87806c
 _Curves = Annotated[str, typer.Argument(metavar="CURVES", help="A shipped task (see [bold]lensllm data[/]) or a CSV or Parquet file: one row a run (model, train_size, test_loss), or one row a model and one column a size.")]
 _Budget = Annotated[int, typer.Option("--budget", "-b", metavar="N", parser=_examples, help="Largest training-set size that may be seen. Default: all sizes below the target.")]
 _Target = Annotated[int, typer.Option("--target", "-t", metavar="N", parser=_examples, help="Training-set size for which the best model is wanted. Default: the largest in the table.")]
@@ -41,7 +41,7 @@ _AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 _Out = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Also write the table: .csv or .json.")]
 _Prior = Annotated[str, typer.Option("--prior", metavar="PRIOR", help="For posterior: transfer (from the shipped tasks, never the one at hand), generic (nothing from other tasks), or a file that [bold]lensllm learn[/] wrote.")]
 _Policy = Annotated[str, typer.Option("--policy", metavar="NAME", help="race (ours), halving, hyperband, uniform, subtuning or full.")]
-_Money = Annotated[str, typer.Option("--budget", "-b", metavar="SHARE", help="What may be spent in all: 2% or 0.02 of fine-tuning every candidate on the target; with --costs a plain number is in its unit, without it a number above 1 is FLOP at one token an example.")]
+_Money = Annotated[str, typer.Option("--budget", "-b", metavar="SHARE", help="What may be spent in all: 2% or 0.02 of fine-tuning every candidate on the target; with --costs a plain number is in its unit, without it a number above 100 is FLOP at one token an example.")]
 _Costs = Annotated[str, typer.Option("--costs", metavar="COLUMN", help="Column with your own price of each run, such as hours. Default: FLOP from n_params.")]
 _Plot = Annotated[Path, typer.Option("--plot", "-p", metavar="FILE", help="Draw a figure: .png, .svg or .pdf.")]
 
@@ -134,11 +134,11 @@ def _cut(cs, budget, target):
     if budget >= target: raise ValueError(f"`--target` must be larger than what is seen ({budget:,}), got {target:,}; lower --budget, or give a larger --target")
     return target, cs.up_to(budget)
 
-# %% ../nbs/60_use/cli.ipynb #858392f1
+# %% ../nbs/60_use/cli.ipynb #0bcaa6b4
 @app.command("select")
 def select_command(curves:_Curves="flan", budget:_Budget=None, target:_Target=None,
     method:Annotated[str, typer.Option("--method", "-m", metavar="NAME", help="posterior, ats, rectifiedfit, vanillafit, lensllm (rectifiedfit, until a kernel caps F), subtuning, modelsize, zeroshot, or nlpmetrics for tables with a column pl_alpha.")]="posterior",
-    prior:_Prior="transfer", within:Annotated[float, typer.Option("--within", metavar="NATS", help="For posterior: how far above the best the choice may be, in nats per token.")]=.05,
+    prior:_Prior="transfer", within:Annotated[float, typer.Option("--within", metavar="NATS", help="For posterior: how far above the best the choice may be, in nats as in the table.")]=.05,
     task:_Task=None, json_:_AsJson=False, csv:_AsCsv=False, out:_Out=None, plot:_Plot=None):
     "Rank candidates for a large training set from their curves on small ones."
     _check_formats(json_, csv, out, plot)
@@ -157,7 +157,7 @@ def select_command(curves:_Curves="flan", budget:_Budget=None, target:_Target=No
     _verdict(ranking, data, cs.at(target) if known else None, within)
     if asked is None: print(f"the target {target:,} is the largest size in the table; --target looks further")
 
-# %% ../nbs/60_use/cli.ipynb #0bd378a2
+# %% ../nbs/60_use/cli.ipynb #1948a129
 def _selector(method, prior):
     "The method by name; the prior goes where there is one to set."
     from lensllm.select import PosteriorSelector, as_selector
@@ -168,14 +168,14 @@ def _selector(method, prior):
 def _verdict(ranking, data, truth, within):
     "What the ranking comes to, in words."
     from lensllm.posterior import in_percent
-    odd = (ranking.seen.flags.flag == "rising task").any()
+    unit, odd = ranking.seen.unit, (ranking.seen.flags.flag == "rising task").any()
     lines = [f"choose {ranking.best}" + (", if these are losses: most of the curves rise" if odd else "")]
     if ranking.posterior is not None:
         regret = next(b["expected_regret"] for b in data["beliefs"] if b["model"] == ranking.best)
         known = ", ".join(ranking.posterior.learned_from) or "no other task"
-        lines.append(f"the best of all with probability {in_percent(ranking.frame.p_best[0])}, within {within:g} nats of it with {in_percent(ranking.posterior.within(within, ranking.best))}; expected regret {regret:.3f} nats; prior learned from {known}")
+        lines.append(f"the best of all with probability {in_percent(ranking.frame.p_best[0])}, within {within:g} {unit} of it with {in_percent(ranking.posterior.within(within, ranking.best))}; expected regret {regret:.3f} {unit}; prior learned from {known}")
     if truth is not None:
-        lines.append(f"true best: {truth.idxmin()} ({truth.min():.3f} nats); regret of the choice {data['regret']:.3f} nats")
+        lines.append(f"true best: {truth.idxmin()} ({truth.min():.3f} {unit}); regret of the choice {data['regret']:.3f}")
         lines.append(f"relative accuracy {data['relative_accuracy']:.1f} %, Pearson {data['pearson']:.1f} %")
     saved = ranking.cost_saved()
     lines.append(f"cost saved: {saved:.1f} % of fine-tuning every candidate on {ranking.target:,}" if saved is not None
@@ -184,7 +184,7 @@ def _verdict(ranking, data, truth, within):
     if len(ranking.notes) > 3: lines.append(f"{len(ranking.notes) - 3} further doubts: --json lists them")
     print("\n".join(lines))
 
-# %% ../nbs/60_use/cli.ipynb #39c9007f
+# %% ../nbs/60_use/cli.ipynb #4eb7a623
 @app.command("plan")
 def plan_command(ctx:typer.Context, curves:Annotated[str, typer.Argument(metavar="CURVES", help="A table as for [bold]select[/], or the folder of a study.")], budget:_Money=None, target:_Target=None,
     up_to:Annotated[int, typer.Option("--up-to", metavar="N", parser=_examples, help="Use only runs of the table up to this size. Default: all.")]=None,
@@ -205,7 +205,7 @@ def plan_command(ctx:typer.Context, curves:Annotated[str, typer.Argument(metavar
     price, share, spent = _purse(cs, seen, budget, target, costs)
     whole, racing = price[target].sum(), _without(price, failed)
     plan = as_policy(policy).next(seen, racing, max(share*whole - spent, 0.))
-    about = dict(task=seen.one_task(), policy=policy, target=target, unit=seen.unit, budget_fraction=share, spent_fraction=float(spent/whole) if whole else 0.)
+    about = dict(task=seen.one_task(), policy=policy, target=target, unit=seen.unit.partition("/")[2] or None, budget_fraction=share, spent_fraction=float(spent/whole) if whole else 0.)
     _propose(plan, _proposed(plan, [price.at[run] for run in plan], whole), about, json_, csv, out)
     if at_largest and not (json_ or csv): print(f"the target {target:,} is the largest size in the table; --target looks further")
 
@@ -227,17 +227,17 @@ def _propose(plan, runs, about, as_json, as_csv, out):
     _show_proposed(runs, f"{about['policy']} on {about['task']}, for {about['target']:,} examples: {plan.why or 'nothing to run'}")
     _say_plan(data)
 
-# %% ../nbs/60_use/cli.ipynb #04d3274b
+# %% ../nbs/60_use/cli.ipynb #10e4fc9c
 def _say_plan(data):
     "Where a study stands, in words."
     from lensllm.posterior import in_percent
     p, r = data["p_best"], data["expected_regret"]
-    if data["choice"] is not None: print(f"chosen now: {data['choice']}" + (f", the best of all with probability {in_percent(p)}; expected regret {r:.3f} {data['unit']}" if p is not None else ""))
+    if data["choice"] is not None: print(f"chosen now: {data['choice']}" + (f", the best of all with probability {in_percent(p)}; expected regret {r:.3f} nats{'/' + data['unit'] if data['unit'] else ''}" if p is not None else ""))
     next_ = sum(r["cost_fraction"] for r in data["runs"])
     print(f"spent {100*data['spent_fraction']:.3f} % of full tuning for {data['target']:,} examples, these runs {100*next_:.3f} %, budget {100*data['budget_fraction']:.3f} %")
-    if data["spent_fraction"] >= data["budget_fraction"] > 0: print("the runs that exist have cost the budget; a larger --budget goes on")
+    if data["spent_fraction"] >= data["budget_fraction"] > 0: print("the runs that exist have cost the budget")
 
-# %% ../nbs/60_use/cli.ipynb #c309a7e4
+# %% ../nbs/60_use/cli.ipynb #1e7bc5c9
 def _purse(cs, seen, budget, target, column):
     "Prices of all runs up to the target, the budget as a share of full tuning, and what the runs that exist cost."
     from lensllm.allocate import run_costs
@@ -254,8 +254,8 @@ def _share(text, whole, column):
     percent = text.strip().endswith("%")
     try: value = float(text.strip().removesuffix("%"))/(100 if percent else 1)
     except ValueError: value = -1.
-    if not 0 < value < float("inf"): raise ValueError(f"`--budget` must be a share such as 2% or 0.02, or an amount above 1, got {text!r}")
-    if column is None and not percent and 1 < value <= 100: raise ValueError(f"`--budget` must be a share such as 2% or 0.02, got {text}; write {text}% for that many hundredths")
+    if not 0 < value < float("inf"): raise ValueError(f"`--budget` must be a share such as 2% or 0.02{', or an amount' if whole else ''}, got {text!r}")
+    if column is None and not percent and value > 1 and (not whole or value <= 100): raise ValueError(f"`--budget` must be a share such as 2% or 0.02{', or FLOP above 100' if whole else ''}, got {text}; write {text}% for that many hundredths")
     return value if percent or not whole or (value <= 1 and column is None) else value/whole
 
 def _without(price, failed):
@@ -308,14 +308,14 @@ def fit_command(curves:_Curves="flan",
         print(f"{r['model']}, {r['law']}: " + ", ".join(f"{p} = {v['estimate']:.4g}" + (f" ± {v['stderr']:.2g}" if v["stderr"] is not None else "") for p, v in r["params"].items()))
         for flag in r["flags"]: print(f"  {flag}")
 
-# %% ../nbs/60_use/cli.ipynb #d63cbf93
+# %% ../nbs/60_use/cli.ipynb #b6d20c92
 def _fit_row(seen, model, law, robust, target, plot):
     "One fit as plain data; drawn where `plot` names a file."
     import math
     from lensllm.fit import fit_law
     try: f = fit_law(law, *seen.curve(model), robust=robust)
     except ValueError as e: raise ValueError(f"{model}: {e}") from None
-    if plot: _save_plot(lambda: _titled(f.plot(target), model), plot)
+    if plot: _save_plot(lambda: _titled(f.plot(target, unit=seen.unit), model), plot)
     p = f.predict(target, .9).iloc[0]
     finite = lambda v: float(v) if math.isfinite(v) else None
     return dict(model=model, law=law, predicted_loss=float(p.loss), low=finite(p.low) if math.isfinite(p.high) else None, high=finite(p.high),
@@ -676,7 +676,7 @@ def _say_terms(measured):
 # %% ../nbs/60_use/cli.ipynb #ae189ca6
 _Dir = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a study, as [bold]lensllm run --out DIR[/] or [bold]lensllm plan DIR --candidate …[/] made it.")]
 
-# %% ../nbs/60_use/cli.ipynb #85b56244
+# %% ../nbs/60_use/cli.ipynb #81591bde
 @app.command("run")
 def run_command(ctx:typer.Context, out:Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The study's folder: new, or with --resume an old one.")],
     task:Annotated[str, typer.Option("--task", metavar="TASK", help="headline, translate or define (shipped); a file .jsonl, .csv, .tsv, .parquet or .txt; a folder or name for [bold]datasets[/].")]=None,
@@ -689,7 +689,7 @@ def run_command(ctx:typer.Context, out:Annotated[Path, typer.Option("--out", "-o
     columns:Annotated[str, typer.Option("--columns", metavar="PROMPT,TARGET", help="Names of the task's columns. Default: prompt,target, or text.")]=None,
     method:Annotated[str, typer.Option("--method", metavar="NAME", help="full, lora, or last-K: which weights are trained.")]="full", rate:Annotated[float, typer.Option("--rate", metavar="X", help="Highest learning rate. Default: a short probe finds each candidate's.")]=None,
     passes:Annotated[float, typer.Option("--passes", metavar="N", help="Passes over the training rows, at most.")]=4., max_tokens:Annotated[int, typer.Option("--max-tokens", metavar="N", min=2, help="Longest row; the rest is cut. Default: 256, or what the model can read.")]=None,
-    ladder:Annotated[str, typer.Option("--ladder", metavar="NAME", help="fresh: each size is trained from the start. continue: on from the next smaller one, at half to two thirds of the cost; losses are not quite those of fresh runs.")]="fresh",
+    ladder:Annotated[str, typer.Option("--ladder", metavar="NAME", help="fresh: each size is trained from the start. continue: on from the next smaller one, which saves the more the longer the ladder; losses are not quite those of fresh runs.")]="fresh",
     probes:Annotated[bool, typer.Option("--probes", help="Also look at each run's kernel, and certify its loss; the report shows both.")]=False,
     unit:Annotated[str, typer.Option("--unit", metavar="NAME", help="byte or token: what losses are ranked by. Only bytes compare different tokenizers.")]="byte",
     workers:Annotated[int, typer.Option("--workers", "-w", metavar="N", min=1, help="Runs at once.")]=1, executor:Annotated[str, typer.Option("--executor", metavar="NAME", help="local, or ray: on a Ray cluster (RAY_ADDRESS, or one that is started here).")]="local",
@@ -822,14 +822,16 @@ def _say_forecast(study, as_json):
     if search: print(f"searches for learning rates, paid with the first run of a candidate, cost {100*search/whole:.2f} % for all of them; --rate saves them")
     print(f"these runs {100*runs.cost_fraction.sum():.2f} %, budget {100*budget:.2f} % of fine-tuning every candidate on {study.facts['target']:,} examples; nothing has been spent")
 
-# %% ../nbs/60_use/cli.ipynb #bc506196
+# %% ../nbs/60_use/cli.ipynb #a51bf677
 def _doubts_of_money(study, plan, budget):
     "What a user should know before money is spent."
     prices, target, planned = study.prices, study.facts["target"], {m for m, _ in plan}
     left_out = [m for m in study.racing if m not in planned]
     if plan and left_out: yield f"not among these runs: {', '.join(left_out)}, whose next run is not wanted yet, or costs more than is left"
-    left, further = budget*study.whole - study.spent - sum(study.priced(plan)), [prices.at[m, n] for m, d in plan for n in prices if n > d and (m, n) not in plan]
-    if study.facts["budget"]["share"] and further and left < min(further): yield "after these runs the money covers no further one, so the choice rests on them alone; a larger --budget looks again at the best"
+    if study.facts["budget"]["share"] and not study.spent:
+        planned_to = {m: max(d for n, d in plan if n == m) for m in planned}
+        further = [price for m in study.racing for n, price in study.due.loc[m].items() if n > planned_to.get(m, 0)]
+        if further and budget*study.whole - sum(study.priced(plan)) < min(further): yield "after these runs the money covers no further one: the choice will rest on these"
     if budget >= 1: yield f"for this money every candidate can be fine-tuned on {target:,} examples itself: --size {target} --budget-size {target}"
     elif (prices[prices.columns[0]] > .5*prices[target]).any(): yield f"runs on {prices.columns[0]:,} examples cost more than half of those on {target:,}, since each is planned for at least {study.facts['recipe']['least_steps']} steps and is checked and tested on the same rows; a larger target saves more"
 
@@ -894,7 +896,7 @@ def report_command(folder:_Dir, out:Annotated[Path, typer.Option("--out", "-o", 
     from lensllm.study import Study
     print(study_report(Study(folder), out or folder/"report.html"))
 
-# %% ../nbs/60_use/cli.ipynb #0580e925
+# %% ../nbs/60_use/cli.ipynb #cb43ef27
 @app.command("zoo")
 def zoo_command(json_:_AsJson=False, csv:_AsCsv=False):
     "The shipped candidates: small models to try a study with."
@@ -914,7 +916,7 @@ def _plan_study(ctx, folder, candidate, budget, target, policy, unit, as_json, a
     if candidate: study = new_study(folder, task=folder.resolve().name, candidates=dict(named), budget=_share(budget or "2%", 0, None), target=target, policy=policy, unit=unit)
     else: study = Study(folder)
     plan = study.ask()
-    about = {k: study.facts[k] for k in ("task", "policy", "target")} | dict(unit=f"nats/{study.facts['unit']}", budget_fraction=study.facts["budget"]["share"] or 0., spent_fraction=study.spent/study.whole)
+    about = {k: study.facts[k] for k in ("task", "policy", "target", "unit")} | dict(budget_fraction=study.facts["budget"]["share"] or 0., spent_fraction=study.spent/study.whole)
     _propose(plan, _proposed(plan, study.priced(plan), study.whole), about, as_json, as_csv, out)
 
 def _told(text):

@@ -57,11 +57,11 @@ def _tidy(frame):
     long.attrs["wide"] = True
     return long
 
-# %% ../nbs/10_measure/curves.ipynb #92b6ef99
+# %% ../nbs/10_measure/curves.ipynb #25de16f5
 class CurveSet:
     "Learning curves of candidate models on one task or several: a checked tidy table. Treat it as immutable."
     def __init__(self,
-        frame,       # DataFrame with `model`, `train_size`, `test_loss` (nats/token), optional columns as in `COLUMNS`; or wide, one column a size
+        frame,       # DataFrame with `model`, `train_size`, `test_loss` (nats), optional columns as in `COLUMNS`; or wide, one column a size
         source="",   # where the figures come from; shown and kept
         unit="nats", # of test_loss, where more is known: "nats/token", "nats/byte"; figures name it
     ):
@@ -261,7 +261,7 @@ def _path_fields(path, pattern):
     if m is None: raise ValueError(f"`pattern` must match every path, but {pattern!r} does not match {path}; write the folders as they are named")
     return m.groupdict()
 
-# %% ../nbs/10_measure/curves.ipynb #1e6fb47a
+# %% ../nbs/10_measure/curves.ipynb #018a19fd
 def load_trainer_states(
     paths,       # `trainer_state.json` files, one a fine-tuning run; or a folder, in which they are looked for
     pattern="{model}/{train_size}/trainer_state.json", # how a path names `model`, `train_size` and, if wanted, `task`, `seed`, `family`
@@ -278,7 +278,7 @@ def load_trainer_states(
         losses = [entry["eval_loss"] for entry in log if "eval_loss" in entry]
         if not losses: raise ValueError(f"{path} must hold an `eval_loss`; train with eval_strategy set, or evaluate once at the end")
         rows.append({**_path_fields(path, pattern), "test_loss": np.fmin.reduce(losses) if take == "best" else losses[-1]})
-    return CurveSet(pd.DataFrame(rows).astype({"train_size": int} if rows else {}), source="trainer logs")
+    return CurveSet(pd.DataFrame(rows).astype({"train_size": int} if rows else {}), source="trainer logs", unit="nats/token")
 
 # %% ../nbs/10_measure/curves.ipynb #4cfb6e34
 @patch

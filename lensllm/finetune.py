@@ -64,7 +64,7 @@ def _check_recipe(recipe):
     if recipe.ladder not in ("fresh", "continue"): raise ValueError(f"`ladder` must be fresh or continue, got {recipe.ladder!r}")
     if recipe.precision not in ("auto", "float32", "bfloat16"): raise ValueError(f"`precision` must be auto, float32 or bfloat16, got {recipe.precision!r}")
 
-# %% ../nbs/50_tune/finetune.ipynb #210a16ca
+# %% ../nbs/50_tune/finetune.ipynb #832f3324
 @dataclass(frozen=True)
 class Run:
     "What one run measured; losses of the test rows, with standard errors over rows."
@@ -76,7 +76,7 @@ class Run:
     came_from:int     # rows of the smaller size that it went on from; 0: from the start
     rate:float        # highest learning rate; None where nothing was trained and none was given
     n_params:int; trained:int # parameters, and how many of them were trained
-    tokens:int; flop:float # tokens that this run was trained on, read and written, repetitions counted; FLOP of training, checks and test, 6 a parameter and token that it works on, 2 where nothing is learned
+    tokens:int; flop:float # tokens that this run was trained on, read and written, repetitions counted; FLOP, an estimate: 6 a parameter and token that it works on in training, whatever the method, 2 in checks and test; not the search for a rate, nor work begun again
     seconds:float
     cut:int           # rows that were shortened, of training and test rows
     rows_at_once:int
@@ -148,7 +148,7 @@ def _last(model, k):
     norms = [m for name, m in model.named_modules() if name.rsplit(".", 1)[-1] in ("ln_f", "final_layer_norm", "norm", "norm_f") and m not in set(top.modules())]
     return [*list(top)[-k:], *norms]
 
-# %% ../nbs/50_tune/finetune.ipynb #81d86e19
+# %% ../nbs/50_tune/finetune.ipynb #b779639d
 class _Loop:
     "A training that can be left and taken up again."
     def __init__(self, model, tokenizer, train, valid, recipe, rate, steps, seed, rows_at_once):
@@ -164,7 +164,8 @@ class _Loop:
         self.model, self.adam = self.accelerator.prepare(model, adam)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(adam, self._share)
         self.step, self.order, self.best, self.came_from = 0, (-1, None), (math.inf, 0, None), 0
-        self.sizes, self.tokens, self.flop = count_params(model), 0, 0.
+        self.n_params, self.encoder_params = count_params(model)
+        self.tokens, self.flop = 0, 0.
 
     def _share(self, step):
         "Of the highest rate."
@@ -172,15 +173,15 @@ class _Loop:
         rising = max(1, round(self.recipe.warmup*self.steps))
         return (step + 1)/rising if step < rising else .5*(1 + math.cos(math.pi*(step - rising)/max(1, self.steps - rising)))
 
-# %% ../nbs/50_tune/finetune.ipynb #6ba5889e
+# %% ../nbs/50_tune/finetune.ipynb #3d48f1ab
 @patch
-def account(self:_Loop, rows, each):
+def count(self:_Loop, rows, each):
     "Adds the FLOP of rows, `each` for a parameter and token; returns their tokens."
     read, written = (sum(len(row[side]) for row in rows) for side in (0, 1))
-    self.flop += each*token_work(*self.sizes, read, written)
-    return read + (written if self.sizes[1] else 0)
+    self.flop += each*token_work(self.n_params, self.encoder_params, read, written)
+    return read + (written if self.encoder_params else 0)
 
-# %% ../nbs/50_tune/finetune.ipynb #d062a588
+# %% ../nbs/50_tune/finetune.ipynb #6717f862
 @patch
 def _rows(self:_Loop):
     "The rows of this step: a new order for every pass, by seed and pass alone."
@@ -203,19 +204,19 @@ def advance(self:_Loop):
     for batch, count in zip(parts, counts): self.accelerator.backward((sequence_loss(self.model, batch)*count).sum()/whole)
     self.accelerator.clip_grad_norm_(self.weights, self.recipe.clip)
     self.adam.step(); self.adam.zero_grad(); self.schedule.step()
-    self.step, self.tokens = self.step + 1, self.tokens + self.account(rows, 6)
+    self.step, self.tokens = self.step + 1, self.tokens + self.count(rows, 6)
 
-# %% ../nbs/50_tune/finetune.ipynb #f4914e41
+# %% ../nbs/50_tune/finetune.ipynb #e3036e7d
 @patch
 def check(self:_Loop):
     "Validate, and keep the state if it is the best so far."
     loss, _ = ratio(*row_costs(self.model, self.tokenizer, self.valid, 2*self.rows_at_once)[:2])
-    self.account(self.valid, 2)
+    self.count(self.valid, 2)
     if not math.isfinite(loss): raise FloatingPointError(f"`rate` must be one at which training does not diverge, got {self.adam.defaults['lr']:g}: the validation loss is {loss} after step {self.step}; take a lower one")
     if loss < self.best[0]: self.best = (loss, self.step, [p.detach().clone() for p in self.weights])
     return loss
 
-# %% ../nbs/50_tune/finetune.ipynb #7d268cff
+# %% ../nbs/50_tune/finetune.ipynb #c187481e
 @patch
 def save(self:_Loop, path):
     "All that is needed to go on."
@@ -232,12 +233,14 @@ def _try_to_save(self:_Loop, path):
 @patch
 def load(self:_Loop, path):
     "Go on from what `save` wrote; a file that cannot be read, or is not there, is left alone."
-    try: state = torch.load(path, weights_only=True, map_location=self.model.device)
+    try:
+        state = torch.load(path, weights_only=True, map_location=self.model.device)
+        place = state["step"], state["tokens"], state["flop"], tuple(state["best"])
     except Exception: return False
     with torch.no_grad():
         for p, was in zip(self.weights, state["weights"]): p.copy_(was)
     self.adam.load_state_dict(state["adam"]); self.schedule.load_state_dict(state["schedule"])
-    self.step, self.tokens, self.flop, self.best = state["step"], state["tokens"], state["flop"], tuple(state["best"])
+    self.step, self.tokens, self.flop, self.best = place
     torch.set_rng_state(state["random"].cpu())
     return True
 
@@ -328,7 +331,7 @@ def _shown(watch, model, tokenizer, rows):
     show(0)
     return show
 
-# %% ../nbs/50_tune/finetune.ipynb #1b993837
+# %% ../nbs/50_tune/finetune.ipynb #932efeef
 def finetune(
     model,      # a folder, or a name on the hub
     task:Task,
@@ -354,7 +357,7 @@ def finetune(
         loop, at_once = _trained(ready, tokenizer, parts, recipe, train_size, seed, lambda step, *at: (progress(step, *at), show(step)), checkpoint, trunk and Path(trunk))
         show(loop.best[1], last=True)
         costs = row_costs(loop.model, tokenizer, parts["test"], 2*at_once)
-        loop.account(parts["test"], 2)
+        loop.count(parts["test"], 2)
     if keep: _keep(loop, tokenizer, keep)
     if checkpoint: Path(checkpoint).unlink(missing_ok=True)
     return _account(str(model), task, train_size, seed, recipe, loop, costs, parts, cut, at_once, time.monotonic() - t0)
@@ -434,7 +437,7 @@ def probe_rate(
     if not losses: raise FloatingPointError(f"`rate` must be given, {model} diverges at all of {', '.join(f'{r:g}' for r in RATES)}; take a lower one")
     return min(losses, key=losses.get)
 
-# %% ../nbs/50_tune/finetune.ipynb #6c16418a
+# %% ../nbs/50_tune/finetune.ipynb #eac3c9cd
 @lru_cache(maxsize=2)
 def _task(source, test, columns): return load_task(source, test=test, columns=columns)
 
@@ -451,9 +454,11 @@ def work(
     alone=False, # go on when the process that asked is gone
 )->dict: # the run's record, or reason and again: why there is none, and whether to try once more
     "Make one run."
-    from lensllm.findings import Findings # with kernels and curvature behind it, which few runs need
     progress = progress or (_alive(os.getppid()) if not alone else lambda *_: None)
-    watch = Findings(spec["findings_of"]) if spec.get("findings_of") else None
+    watch = None
+    if spec.get("findings_of"):
+        from lensllm.findings import Findings # kernels and curvature, which few runs need, take seconds to import
+        watch = Findings(spec["findings_of"])
     try:
         run = finetune(spec["model"], task_of(spec["task"]), spec["train_size"], seed=spec["seed"], recipe=Recipe(**spec["recipe"]), device=spec["device"], trust=spec.get("trust") or (), checkpoint=spec["checkpoint"], trunk=spec.get("trunk"), watch=watch, progress=progress)
         return run.to_dict() | (dict(findings=watch.found) if watch else {})

@@ -202,17 +202,18 @@ def _repr_html_(self:Fit):
     head = f"<p>{html.escape(self.law.name)}: n = {len(self.D)}, rmsd of ln(loss) = {self.rmsd_log:.4f}, AIC = {self.aic:.1f}, BIC = {self.bic:.1f}</p>"
     return head + self.summary().to_html(index=False, float_format="{:.4g}".format) + "".join(f"<p>⚠ {html.escape(f)}</p>" for f in self.flags)
 
-# %% ../nbs/20_model/fit.ipynb #15b31bb9
+# %% ../nbs/20_model/fit.ipynb #8def5290
 @patch
 def plot(self:Fit,
     target=None,      # size to extrapolate to, examples; 8 times the largest seen when None
     *,
     interval:float=.9, # probability of the band
+    unit="nats",      # of the losses, such as a CurveSet's
     ax=None,          # Axes to draw on; new ones when None
 ): # the Axes
     "Points, law, band and asymptote."
     from lensllm.axes import INK, loss_axes, palette
-    ax, colour = loss_axes(ax), palette(1)[0]
+    ax, colour = loss_axes(ax, unit), palette(1)[0]
     D = np.geomspace(self.D.min(), target or 8*self.D.max(), 200)
     band = self.predict(D, interval)
     if np.isfinite(band.high).all(): ax.fill_between(D, band.low, band.high, color=colour, alpha=.2, lw=0, label=f"{interval:.0%} prediction interval")

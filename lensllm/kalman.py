@@ -42,7 +42,7 @@ def _flows(rate, h):
     up = np.expm1(safe)
     return h*np.where(small, 1 + a/2 + a*a/6, up/safe), h*h*np.where(small, .5 + a/3 + a*a/8, (up*(safe - 1) + safe)/safe**2)
 
-# %% ../nbs/20_model/kalman.ipynb #adb89047
+# %% ../nbs/20_model/kalman.ipynb #302e161a
 def _step(state, h, b, k, sg):
     "Carry the state over `h` in ln D; `b`: growth expected of each candidate, shape as the state; `sg`: its spread."
     l, e, g, M, ll, le, lg, ee, eg, gg = state
@@ -63,7 +63,7 @@ def _step(state, h, b, k, sg):
         ll + A*(le + u1) + C*(lg + u2) + q*sh*sh*h*h/20, Fe*u1 + Eg*u2 - q*sh*h*h/8, u2*forget - q*sh*h/6,
         Fe*v1 + Eg*v2 + q*(h*h/3), v2*forget + q*(h/2), gg*forget**2 + q)
 
-def _slope_range(e): return np.minimum(np.maximum(e, SLOPES[0]), SLOPES[1]) # as np.clip, which takes three times as long on small arrays
+def _slope_range(e): return np.minimum(np.maximum(e, SLOPES[0]), SLOPES[1]) # as np.clip, which is slower on small arrays
 
 # %% ../nbs/20_model/kalman.ipynb #72fee101
 _T_NORM = gammaln((NU + 1)/2) - gammaln(NU/2) - .5*np.log(NU*np.pi)

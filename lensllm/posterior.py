@@ -122,9 +122,9 @@ def quantile(self:Posterior,
         lo, hi = np.where(below, x, lo), np.where(below, hi, x)
     return np.exp((lo + hi)/2)
 
-# %% ../nbs/20_model/posterior.ipynb #f076fa1c
+# %% ../nbs/20_model/posterior.ipynb #92ed431f
 def _nodes(m, s):
-    "Where the lowest of normals may lie: a sixth of the smallest spread apart that any of them has there, with the widths of a trapezoid rule."
+    "Where the lowest of normals may lie: nodes of each, thinned to about a sixth of the smallest spread that any of them has there, with the widths of a trapezoid rule."
     likely = np.argsort(m - 2*s)[:max(8, min(64, 20_000//len(m)))] # of very many candidates, those that reach lowest
     m, s, top = m[likely], s[likely], (m + 6*s).min()
     t = np.unique(m[:, None] + s[:, None]*np.linspace(-6, 6, 49))
@@ -146,7 +146,7 @@ def best(self:Posterior)->tuple: # (P(best), expected regret in nats/token), eac
         p, low = p + w*f.sum(0)/f.sum(), low + w*(np.exp(t)@f.sum(1))/f.sum()
     return p, np.maximum(self.weight@np.exp(self.m + self.v/2) - low, 0)
 
-# %% ../nbs/20_model/posterior.ipynb #e18b61fe
+# %% ../nbs/20_model/posterior.ipynb #8a6162f0
 @patch
 def within(self:Posterior,
     x:float,    # nats/token, >= 0
@@ -168,7 +168,7 @@ def in_percent(
     p, # a probability that is believed
 )->str: # never 0 or 100 %, which no belief from a few curves is
     "A probability for people."
-    return "more than 99 %" if p > .995 else "less than 1 %" if p < .005 else f"{100*p:.0f} %"
+    return "more than 99 %" if p >= .995 else "less than 1 %" if p <= .005 else f"{100*p:.0f} %"
 
 # %% ../nbs/20_model/posterior.ipynb #6f2e8fb8
 STEADY = np.log(1.1)/np.log(2) # growth of ln s per e-fold of D below which a slope is steady: 10 % a doubling

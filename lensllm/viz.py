@@ -8,9 +8,9 @@ __all__ = ['LABELS', 'plot_compare', 'plot_predictions']
 # %% ../nbs/60_use/viz.ipynb #cc161ee1
 from .axes import GREY, INK, label_ends, new_axes, palette, short_name
 
-# %% ../nbs/60_use/viz.ipynb #1e806fe5
+# %% ../nbs/60_use/viz.ipynb #91ca26b8
 LABELS = dict(pearson="Pearson correlation (%)", relative_accuracy="relative accuracy (%)", spearman="Spearman's rank correlation",
-              kendall="Kendall's tau", regret="regret (nats/token)") # what a column of `compare` means on an axis
+              kendall="Kendall's tau", regret="regret (nats)") # what a column of `compare` means on an axis
 
 # %% ../nbs/60_use/viz.ipynb #aec9ad4d
 def plot_compare(
@@ -45,10 +45,10 @@ def _budget_axis(ax, ratios, metric, table):
     ax.set(xlabel="budget (share of the full training set, each candidate)", ylabel=LABELS[metric])
     ax.set_title(f"{' and '.join(table.task.unique())}: {LABELS[metric].split(' (')[0]} by method", loc="left")
 
-# %% ../nbs/60_use/viz.ipynb #cdcb0030
+# %% ../nbs/60_use/viz.ipynb #5bab6951
 def plot_predictions(
     ranking, # a Ranking whose method predicts losses
-    truth,   # Series by model: loss at the target, nats/token
+    truth,   # Series by model: loss at the target, in the unit of the curves
     *,
     ax=None, # Axes to draw on; new ones when None
 ): # the Axes
@@ -63,6 +63,6 @@ def plot_predictions(
     ax.plot(ends, ends, color=INK, lw=.8, ls=":")
     for name, m in dict(chosen=ranking.best, best=true.idxmin()).items():
         ax.annotate(f"{name}: {short_name(m)}", (true[m], f.predicted_loss[m]), xytext=(8, -10 if name == "chosen" else 8), textcoords="offset points", fontsize=8, color=INK, parse_math=False)
-    ax.set(xlabel="true loss (nats/token)", ylabel="predicted loss (nats/token)")
+    ax.set(xlabel=f"true loss ({ranking.seen.unit})", ylabel=f"predicted loss ({ranking.seen.unit})")
     ax.set_title(f"{ranking.seen.tasks[0]}, {ranking.method}, seen to {max(ranking.seen.sizes):,}", loc="left", parse_math=False)
     return ax

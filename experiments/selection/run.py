@@ -23,7 +23,7 @@ def curves_of(task):
     cs = load_benchmark(task).complete()
     if not task.startswith("mini/"): return cs
     metrics = pd.DataFrame({m: tail_metrics(load_model(m, device="cpu")[0]) for m in cs.models}).T
-    return CurveSet(cs.frame.join(metrics, on="model"), cs.source)
+    return CurveSet(cs.frame.join(metrics, on="model"), cs.source, cs.unit)
 
 
 def ratios_of(cs): return [r for r in (2, 4, 8, 16, 32, 64, 128, 256, 512) if max(cs.sizes) / r in cs.sizes and (len(cs.models) < 30 or r >= 8)]
