@@ -34,7 +34,7 @@ def _first_seen(column):
     "Sort key: text columns keep the order in which values first appear, numbers rise."
     return pd.Series(pd.factorize(column)[0], column.index) if not pd.api.types.is_numeric_dtype(column) else column
 
-# %% ../nbs/10_measure/curves.ipynb #49cbbf1f
+# %% ../nbs/10_measure/curves.ipynb #79d5f070
 def _size(header):
     "The training-set size that a column's header names, or None."
     text = str(header).strip().replace(",", "").replace("_", "")
@@ -47,7 +47,7 @@ def _tidy(frame):
     if frame.index.name in COLUMNS: frame = frame.reset_index()
     size = {c: d for c in frame if (d := _size(c)) is not None}
     if not size or "test_loss" in frame: return frame
-    if "model" not in frame: check_columns(frame, ["model"])
+    check_columns(frame, ["model"])
     odd = [c for c in frame if c not in size and c not in COLUMNS and re.search(r"\d", str(c)) and pd.api.types.is_numeric_dtype(frame[c])]
     if odd: raise ValueError(f"a column of a wide table must be a size or a known column ({', '.join(COLUMNS)}), got {odd[0]!r}; rename or remove it")
     empty = frame[list(size)].isna().all(axis=1)

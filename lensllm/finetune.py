@@ -394,7 +394,7 @@ def _trained(model, tokenizer, parts, recipe, train_size, seed, progress, checkp
             with torch.no_grad():
                 for p, was in zip(loop.weights, start): p.copy_(was)
 
-# %% ../nbs/50_tune/finetune.ipynb #96b534a1
+# %% ../nbs/50_tune/finetune.ipynb #947fd279
 def _keep(loop, tokenizer, folder):
     "The tuned model and its tokenizer, at once or not at all."
     folder = Path(folder)
@@ -408,10 +408,9 @@ def _account(model, task, train_size, seed, recipe, loop, costs, parts, cut, at_
     import platform
     from importlib.metadata import version
     nats, tokens, size = costs
-    n, trained = (sum(p.numel() for p in loop.model.parameters() if p.requires_grad or every) for every in (True, False))
     made_with = {p: version(p) for p in ("torch", "transformers", "accelerate")} | dict(python=platform.python_version(), device=loop.model.device.type)
     losses = dict(zip(("test_loss", "test_loss_se", "byte_loss", "byte_loss_se"), (*ratio(nats, tokens), *ratio(nats, size))))
-    return Run(model, task.name, train_size, seed, **losses, valid_loss=loop.best[0], step=loop.best[1], steps=loop.step, came_from=loop.came_from, rate=recipe.rate, n_params=n, trained=trained, tokens=loop.tokens, flop=loop.flop, seconds=seconds, cut=cut, rows_at_once=at_once, recipe=asdict(recipe), made_with=made_with)
+    return Run(model, task.name, train_size, seed, **losses, valid_loss=loop.best[0], step=loop.best[1], steps=loop.step, came_from=loop.came_from, rate=recipe.rate, n_params=loop.n_params, trained=sum(p.numel() for p in loop.weights), tokens=loop.tokens, flop=loop.flop, seconds=seconds, cut=cut, rows_at_once=at_once, recipe=asdict(recipe), made_with=made_with)
 
 # %% ../nbs/50_tune/finetune.ipynb #7b069c64
 def probe_rate(

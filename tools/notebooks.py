@@ -13,7 +13,6 @@ from nbdev.test import nbdev_test
 ROOT = Path(__file__).resolve().parent.parent
 NUMBER = re.compile(r"[-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?")
 SLACK = .02  # relative: another processor may round the last digits of an optimum differently
-ROUNDING = 1e-6  # absolute: errors of single precision are another processor's own
 
 
 def texts(path):
@@ -25,10 +24,10 @@ def texts(path):
 
 
 def alike(a, b):
-    "Whether two texts say the same: equal words, and numbers within `SLACK`, or within `ROUNDING`."
+    "Whether two texts say the same: equal words, and numbers within `SLACK`."
     words = [re.sub(r"[ \-]+", " ", NUMBER.sub("#", t)) for t in (a, b)]  # columns may widen by a digit
     pairs = zip(*([float(n.replace(",", "")) for n in NUMBER.findall(t)] for t in (a, b)))
-    return words[0] == words[1] and all(abs(x - y) <= SLACK * max(abs(x), abs(y)) + ROUNDING for x, y in pairs)
+    return words[0] == words[1] and all(abs(x - y) <= SLACK * max(abs(x), abs(y)) + 1e-9 for x, y in pairs)
 
 
 def rerun(into):
