@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from fastcore.basics import patch
 
-# %% ../nbs/60_use/cli.ipynb #5f05a77e
+# %% ../nbs/60_use/cli.ipynb #8c508276
 def _examples(text):
     "A number of examples as people write it: 12800, 12,800, 1e6, 200k, 1.5M."
     m = re.fullmatch(r"([\d.,_]+(?:e\d+)?)([kM]?)", str(text).strip())
@@ -22,6 +22,11 @@ def _examples(text):
     except (TypeError, ValueError): n = 0
     if n < 1 or n % 1: raise typer.BadParameter(f"must be a whole number of examples >= 1, got {text!r}")
     return int(n)
+
+def _loss(text):
+    "A loss; what looks like an option is one that is mistyped."
+    try: return float(text)
+    except ValueError: raise typer.BadParameter(f"must be a number, got {text!r}" + ("; no option has this name" if str(text).startswith("--") else ""))
 
 def _bytes(text):
     "An amount of memory as people write it: 500MB, 4GB, 2GiB, or plain bytes."
@@ -748,10 +753,12 @@ def _check_room(out):
     if not parent.is_dir() or not os.access(parent, os.W_OK): raise ValueError(f"`--out` must be a folder that can be written to, got {out}")
     if (free := shutil.disk_usage(parent).free) < 50e6: raise ValueError(f"`--out` must be on a disk with at least 50 MB free, {out} has {free/1e6:.0f} MB; make room, or take another folder")
 
-# %% ../nbs/60_use/cli.ipynb #90a485e4
+# %% ../nbs/60_use/cli.ipynb #76d78cd8
 class _Watch:
-    "Progress: a live table on a terminal, silence elsewhere; what happens is kept in study.log in the folder."
-    def __init__(self, study): self.study, self.said, self.now, self.live = study, set(), {}, None
+    "Progress: a live table on a terminal, a line for each run that begins or ends elsewhere; the lines are kept in study.log in the folder."
+    def __init__(self, study):
+        self.study, self.now, self.live = study, {}, None
+        self.said = {_state(r) for r in study.store.runs().itertuples() if r.state in ("done", "failed")} # by an earlier call
     def __enter__(self):
         self.log = open(self.study.store.folder/"study.log", "a", encoding="utf-8")
         if sys.stderr.isatty():
@@ -770,10 +777,12 @@ class _Watch:
 
     def _note(self, r):
         "A line in the log for each change of state."
-        if (key := (r.model, r.train_size, r.seed, r.state, r.attempts)) in self.said: return
-        self.said.add(key)
+        if _state(r) in self.said: return
+        self.said.add(_state(r))
         loss = f", test loss {r.test_loss:.4f}" if r.state == "done" else f", {r.reason}" if r.state == "failed" else ""
-        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {r.model} on {r.train_size:,}: {r.state}{loss}", file=self.log, flush=True)
+        for place in (self.log, *([] if self.live else [sys.stderr])): print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {r.model} on {r.train_size:,}: {r.state}{loss}", file=place, flush=True)
+
+def _state(r): return r.model, r.train_size, r.seed, r.state, r.attempts
 
 # %% ../nbs/60_use/cli.ipynb #defbc092
 @patch
@@ -866,10 +875,10 @@ def _spending(study):
     budget = study.facts["budget"]["share"]
     return f"{100*study.spent/study.whole:.3f} % of full tuning spent" + (f", budget {100*budget:g} %" if budget is not None else f", up to {study.facts['budget']['size']:,} examples")
 
-# %% ../nbs/60_use/cli.ipynb #767a14ae
+# %% ../nbs/60_use/cli.ipynb #9d3e59a1
 @app.command("tell", context_settings=dict(ignore_unknown_options=True)) # so that a loss may be negative, and is refused as one
 def tell_command(folder:_Dir, model:Annotated[str, typer.Argument(metavar="MODEL", help="A candidate of the study.")], train_size:Annotated[int, typer.Argument(metavar="N", parser=_examples, help="Examples it was fine-tuned on.")],
-    test_loss:Annotated[float, typer.Argument(metavar="LOSS", help="Its test loss, nats in the study's unit. Left out with --failed.")]=None,
+    test_loss:Annotated[float, typer.Argument(metavar="LOSS", parser=_loss, help="Its test loss, nats in the study's unit. Left out with --failed.")]=None,
     seed:Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the run. Default: the study's.")]=None,
     se:Annotated[float, typer.Option("--se", metavar="X", help="The loss's standard error.")]=None,
     failed:Annotated[str, typer.Option("--failed", metavar="WHY", help="The run came to nothing, and why.")]=None,
