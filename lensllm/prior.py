@@ -77,7 +77,7 @@ def _shapes(cs):
     "ln(loss) of every run's curve above size 0, one row a model and seed, one column a size; missing where there is no run."
     return np.log(cs.frame[cs.frame.train_size > 0].pivot(index=["model", "seed"], columns="train_size", values="test_loss"))
 
-# %% ../nbs/20_model/prior.ipynb #d1910534
+# %% ../nbs/20_model/prior.ipynb #1169f8a1
 def _record(cs):
     "What one task says, as plain data."
     p, pooled = panel(cs), {}
@@ -90,7 +90,7 @@ def _record(cs):
     kind = cs.frame.groupby("model", sort=False)[["family", "n_params"]].first().loc[cs.models]
     models = [dict(model=i, family=r.family, n_params=None if np.isnan(r.n_params) else int(r.n_params), lean=round(float(v), 4)) for (i, r), v in zip(kind.iterrows(), own - own.mean())]
     shapes = _shapes(cs)
-    shapes = shapes.sub(shapes.mean(axis=1), axis=0).round(5)
+    shapes = (shapes - np.nanmean(shapes)).round(5) # the task's unit is no matter
     return dict(task=cs.one_task(), source=cs.source, pooled=pooled, models=models,
                 shapes=dict(sizes=[int(d) for d in shapes], ln_loss=[[None if np.isnan(v) else v for v in row] for row in shapes.to_numpy()]))
 
@@ -139,7 +139,7 @@ def _is_record(r):
     return bool(np.isfinite(numbers).all() and len(numbers) == 2*len(PATHS)*len(POOLED) + len(r["models"]) and r["models"] and isinstance(r["task"], str)
                 and shape.shape[1] == len(r["shapes"]["sizes"]) and all(isinstance(m["model"], str) and isinstance(m["family"], str) and (m["n_params"] or 1) > 0 for m in r["models"]))
 
-# %% ../nbs/20_model/prior.ipynb #ac423286
+# %% ../nbs/20_model/prior.ipynb #cd31eee3
 SAME = .0015 # of ln(loss): losses printed with three decimals differ by less
 
 def _known(record, cs):
@@ -152,8 +152,10 @@ def _known(record, cs):
     off = new[both].to_numpy()[:, None] - old[both].to_numpy() # (curves at hand, recorded curves, sizes)
     n = np.isfinite(off).sum(2)
     with np.errstate(all="ignore"): centre = np.nansum(off, axis=2)/n
-    same = np.nanmax(np.abs(off - centre[..., None]), axis=2, initial=0.) < SAME
-    return bool((same & (n >= 4)).any() or (same & (n >= 2)).any(1).mean() >= .5)
+    same = (np.nanmax(np.abs(off - centre[..., None]), axis=2, initial=0.) < SAME) & (n >= 2)
+    unit = np.where(same, centre, np.nan) # ln of the factor that makes one curve the other
+    alike = max(((np.abs(unit - u) < SAME).any(1).sum() for u in np.unique(unit[same])), default=0)
+    return bool((same & (n >= 7)).any() or alike >= max(2, len(new)/2))
 
 @patch
 def without(self:Prior,
