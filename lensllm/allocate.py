@@ -35,7 +35,7 @@ def run_costs(
     price = [flops(weight, d, epochs=epochs) + (flops(weight, evaluated, train=False) if evaluated else 0) + probe for d in sizes]
     return pd.DataFrame(np.transpose(price), index=curves.models, columns=sizes)
 
-# %% ../nbs/40_choose/allocate.ipynb #85ba522e
+# %% ../nbs/40_choose/allocate.ipynb #65448056
 def _per_example(curves, tokens):
     "Parameters that work on an example, times their tokens; shape (models,)."
     first = curves.frame.groupby("model", sort=False)[[c for c in ("n_params", "active_params", "encoder_params") if c in curves.frame]].first().loc[curves.models]
@@ -49,10 +49,12 @@ def _own_prices(curves, sizes, column):
     "A user's prices; a size without one costs as much an example as the nearest size of that model."
     if column not in curves.frame: raise ValueError(f"`column` must be one of the table's ({', '.join(curves.frame)}), got {column!r}")
     f = curves.frame[curves.frame.train_size > 0].assign(price=pd.to_numeric(curves.frame[column], errors="coerce"))
+    wrong = f[(f.price.isna() & f[column].notna() & (f[column].astype(str).str.strip() != "")) | (f.price < 0)]
+    if len(wrong): raise ValueError(f"`{column}` must hold numbers >= 0; model {wrong.model.iloc[0]}, train_size {wrong.train_size.iloc[0]} has {wrong[column].iloc[0]}")
     rows = []
     for m in curves.models:
         p = f[(f.model == m) & f.price.notna()].groupby("train_size").price.mean()
-        if not len(p) or not np.isfinite(p).all() or (p < 0).any(): raise ValueError(f"`{column}` must hold a finite price >= 0 for every model; {m} has none; price one of its runs above size 0")
+        if not len(p) or not np.isfinite(p).all(): raise ValueError(f"`{column}` must hold a finite price >= 0 for every model; {m} has none; price one of its runs above size 0")
         near = [p.index[np.argmin(np.abs(np.log(p.index.to_numpy()/d)))] for d in sizes]
         rows.append([p[n]*d/n for n, d in zip(near, sizes)])
     return pd.DataFrame(rows, index=curves.models, columns=sizes)
@@ -81,7 +83,7 @@ class Policy:
         "What to run now."
         raise NotImplementedError
 
-# %% ../nbs/40_choose/allocate.ipynb #2388bb93
+# %% ../nbs/40_choose/allocate.ipynb #c1e09fe4
 def _made(seen, costs):
     "Which of the possible runs exist, shape of `costs`."
     made = np.zeros(costs.shape, bool)
@@ -90,20 +92,26 @@ def _made(seen, costs):
     made[i[(i >= 0) & (j >= 0)], j[(i >= 0) & (j >= 0)]] = True
     return made
 
+def _slack(costs):
+    "What prices may come to differ by when they are added up in another order."
+    return 1e-12*float(costs.to_numpy().sum())
+
 def _affordable(runs, costs, budget):
     "The runs, in their order, that the budget covers together; one that is too dear is left out, cheaper ones behind it are still made."
-    out, left = [], budget
+    out, left = [], budget + _slack(costs)
     for m, d in runs:
         if costs.at[m, d] <= left: out.append((m, d)); left -= costs.at[m, d]
     return out
 
 def _complete(runs, costs, budget):
     "All of the runs, or none if the budget does not cover them."
-    return runs if sum(costs.at[r] for r in runs) <= budget else []
+    return runs if sum(costs.at[r] for r in runs) <= budget + _slack(costs) else []
+
+_SHORT = "the budget does not cover what is due next"
 
 def _offer(runs, why, choice):
     "A plan, or the reason why there is none."
-    return Plan(runs, why if runs else "the budget does not cover what is due next", choice)
+    return Plan(runs, why if runs else _SHORT, choice)
 
 # %% ../nbs/40_choose/allocate.ipynb #50cfb092
 def _curves(seen):
@@ -132,7 +140,7 @@ def slope_loss(seen, target):
 
 SCORES = dict(loss=last_loss, ats=ats_loss, slope=slope_loss)
 
-# %% ../nbs/40_choose/allocate.ipynb #0b25d7d3
+# %% ../nbs/40_choose/allocate.ipynb #e79508f0
 def _best(seen, costs, score, among=None):
     "The candidate with the lowest score among those in the race; None where nothing was run."
     if seen is None: return None
@@ -155,7 +163,7 @@ class SubTuningPolicy(Policy):
     name:str = "subtuning"
     def next(self, seen, costs, budget):
         made, choice = _made(seen, costs), _best(seen, costs, "loss")
-        fits = [d for d in costs if costs[d].sum() <= (budget + costs.to_numpy()[made].sum())*(1 + 1e-12)] # what the whole budget covers, spent or not
+        fits = [d for d in costs if costs[d].sum() <= budget + costs.to_numpy()[made].sum() + _slack(costs)] # what the whole budget covers, spent or not
         runs = [(m, fits[-1]) for m, on in zip(costs.index, made[:, len(fits) - 1]) if not on] if fits else []
         if fits and not runs: return Plan(why=f"every candidate was run on {fits[-1]:,} examples", choice=choice)
         return _offer(_affordable(runs, costs, budget), f"every candidate on {max(fits, default=0):,} examples", choice)
@@ -200,23 +208,24 @@ def _kept(policy, seen, costs, alive, size):
     s = SCORES[policy.rank](seen.where(f.model.isin(alive) & (f.train_size <= size), "a rung"), costs.columns.max())
     return list(s.sort_values(kind="stable").index[:max(1, min(len(alive) - 1, int(np.ceil(policy.keep*len(alive)))))])
 
-# %% ../nbs/40_choose/allocate.ipynb #e8531a5b
+# %% ../nbs/40_choose/allocate.ipynb #1130b41d
 @dataclass(frozen=True)
 class Hyperband(Policy):
-    "Successive halving from several starts, each on its share of the candidates; the best of all brackets wins."
+    "Successive halving from several starts, each on every third candidate, of those that have not failed; the best of all brackets wins."
     starts:tuple = (800, 3200, 12800) # examples
     keep:float = .5    # as in `Halving`
     rank:str = "slope" # key of `SCORES`
     name:str = "hyperband"
     def next(self, seen, costs, budget):
-        winners = []
+        ended = []
         for b, start in enumerate(self.starts):
             part = costs.iloc[b::len(self.starts)]
             mine = None if seen is None or not seen.frame.model.isin(part.index).any() else seen.where(seen.frame.model.isin(part.index))
             plan = Halving(start, self.keep, self.rank).next(mine, part, budget) if len(part) else Plan()
             if plan: return Plan(plan, f"bracket from {start:,}: {plan.why}", _best(seen, costs, self.rank))
-            winners.append(plan.choice)
-        return Plan(why="every bracket has a winner", choice=_best(seen, costs, self.rank, [m for m in winners if m]))
+            ended.append(plan)
+        why = _SHORT if any(p.why == _SHORT for p in ended) else "every bracket has a winner"
+        return Plan(why=why, choice=_best(seen, costs, self.rank, [p.choice for p in ended if p.choice]))
 
 # %% ../nbs/40_choose/allocate.ipynb #114ec657
 @dataclass(frozen=True)
@@ -292,7 +301,7 @@ def _stop(policy, belief, costs):
     if belief.regret <= policy.regret: return f"the expected regret of {belief.choice} is {belief.regret:.4f} nats"
     return "" if belief.rivals else "no run can change the choice"
 
-# %% ../nbs/40_choose/allocate.ipynb #9ce9a5c4
+# %% ../nbs/40_choose/allocate.ipynb #ce3abd88
 def _round(policy, belief, made, costs, budget):
     "The runs of the round that the money spent so far says is due; of later ones where it has nothing to run."
     price, n = costs.to_numpy(), _opening_rungs(policy, costs)
@@ -315,7 +324,7 @@ def _shares(policy, models, made, costs, money):
     price = costs.to_numpy()[rows]
     weight = np.maximum(price[:, -1], 1e-300)**policy.power
     new = np.cumsum(made[rows, ::-1], axis=1)[:, ::-1] == 0 # larger than anything run
-    can = new & (price <= (money*weight/weight.sum())[:, None])
+    can = new & (price <= (money*weight/weight.sum())[:, None] + _slack(costs))
     return [(m, int(costs.columns[np.flatnonzero(c)[-1]])) for m, c in zip(models, can) if c.any()]
 
 # %% ../nbs/40_choose/allocate.ipynb #55a76340

@@ -66,14 +66,15 @@ def bic(self:Fit) -> float: # lower is better; comparable between laws on the sa
     "Bayesian information criterion, n ln(mean r²) + p ln n."
     return float(2*len(self.D)*np.log(max(self.rmsd_log, 1e-300)) + len(self.law.params)*np.log(len(self.D)))
 
-# %% ../nbs/20_model/fit.ipynb #475df757
+# %% ../nbs/20_model/fit.ipynb #5cdd15e6
 def _minimise(law, D, measured, start, **kws):
     "One lmfit run from `start`: the Minimizer and its result."
     held = [p for p in law.params if start[p] in law.bounds[p]]
     mini, res = _solve(law, D, measured, start, held, **kws)
     if not held: return mini, res
     params = res.params.valuesdict()
-    slope = law.grad(D, **params).T@(res.residual/law(D, **params)) # of half the sum of squares
+    weight = _ROBUST[kws["loss"]](res.residual/kws["f_scale"]) if kws else 1.
+    slope = law.grad(D, **params).T@(weight*res.residual/law(D, **params)) # of half the sum of what is minimised
     inward = {p: slope[law.params.index(p)]*(1 if start[p] == law.bounds[p][0] else -1) < 0 for p in held}
     return _solve(law, D, measured, params, [p for p in held if not inward[p]], **kws) if any(inward.values()) else (mini, res)
 
@@ -112,11 +113,11 @@ def _covariance(fit, held):
     cov[np.ix_(free, free)] = sigma**2*np.linalg.inv((J/size).T@(J/size))/np.outer(size, size)
     return cov
 
-# %% ../nbs/20_model/fit.ipynb #6654fdeb
+# %% ../nbs/20_model/fit.ipynb #55f5af9e
 def _doubts(fit, held):
     "What a reader should not believe of a fit, each with a remedy."
     law, n = fit.law, len(fit.D)
-    if fit.dof == 0: yield f"{len(law.params)} parameters on {n} sizes pass through every point: no error can be told; add sizes"
+    if fit.dof == 0: yield f"{len(law.params)} parameters on {n} sizes {'leave nothing to tell an error by' if held else 'pass through every point: no error can be told'}; add sizes"
     if fit.dof == 1: yield f"{len(law.params)} parameters on {n} sizes leave one difference to tell the error by, which may be small by luck; add sizes"
     if not fit.result.success: yield "the solver stopped before it converged; look at the curve, or take a law with fewer parameters"
     for p in held: yield f"`{p}` ended at its bound {fit.params[p]:.3g} and is held there; its error is one-sided, more or larger sizes would free it"

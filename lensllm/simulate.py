@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['TRACE', 'Replay', 'simulate', 'pareto', 'pareto_summary']
 
-# %% ../nbs/40_choose/simulate.ipynb #0f23ad31
+# %% ../nbs/40_choose/simulate.ipynb #d0cb4ec2
 from dataclasses import dataclass
 import numpy as np, pandas as pd
 from fastcore.basics import patch
-from .allocate import Plan, as_policy, run_costs
+from .allocate import Plan, _slack, as_policy, run_costs
 from .curves import CurveSet
 from .metrics import agreement
 
@@ -28,7 +28,7 @@ class Replay:
     why:str                 # why it stopped
     trace:pd.DataFrame      # a row a run, columns `TRACE`: choice and p_best before the step, cost_fraction after the run; a failed run has no test_loss
 
-# %% ../nbs/40_choose/simulate.ipynb #55189f6b
+# %% ../nbs/40_choose/simulate.ipynb #302e66e0
 def simulate(
     policy,            # a Policy, or a name in `POLICIES`
     curves:CurveSet,   # one task, complete up to the target
@@ -42,9 +42,10 @@ def simulate(
     "Replay a policy on complete curves; it sees what it has paid for."
     policy, curves = as_policy(policy), _complete_to(curves, target)
     if not 0 <= budget < np.inf: raise ValueError(f"`budget` must be a fraction >= 0 of full fine-tuning, got {budget}; 0.02 is two per cent")
+    have, failed, rows, spent = set(warm), set(failed), [], 0.
+    _check_runs(curves, have | failed, costs)
     racing = run_costs(curves) if costs is None else costs.loc[curves.models, [d for d in curves.sizes if d > 0]]
-    whole = racing.iloc[:, -1].sum()
-    have, rows, spent, failed = set(warm), [], 0., set(failed)
+    whole, slack = racing.iloc[:, -1].sum(), _slack(racing)
     while True:
         plan = policy.next(_seen(curves, have, racing), racing, max(budget*whole - spent, 0.)) if len(racing) else Plan(why="every candidate has failed")
         if not plan: return _account(policy, plan, curves, rows, spent/whole if whole else 0.)
@@ -55,19 +56,27 @@ def simulate(
             rows.append(dict(step=step, model=m, train_size=int(d), why=plan.why, cost_fraction=spent/whole if whole else 0., choice=plan.choice, p_best=plan.p_best, failed=(m, d) in failed))
         have |= set(plan) - failed
         racing = racing.drop(index=list({m for m, d in plan if (m, d) in failed}))
-        if spent > budget*whole*(1 + 1e-9): raise ValueError(f"`policy` {policy.name} must stay within its budget, got {spent/whole:.4f} of {budget}; mend its `next`")
+        if spent > budget*whole*(1 + 1e-9) + slack: raise ValueError(f"`policy` {policy.name} must stay within its budget, got {spent/whole:.4f} of {budget}; mend its `next`")
 
-# %% ../nbs/40_choose/simulate.ipynb #b1fc3193
+# %% ../nbs/40_choose/simulate.ipynb #5cf14720
 def _complete_to(curves, target):
     "The curves up to the target, which every model must have."
     curves.one_task()
-    target = max(curves.sizes) if target is None else target
-    curves = curves.up_to(target)
+    if target is not None and target not in curves.sizes: raise ValueError(f"`target` must be a size of the table ({', '.join(f'{d:,}' for d in curves.sizes if d)}), where choices are judged, got {target:,}")
+    curves = curves.up_to(max(curves.sizes) if target is None else target)
     have = set(zip(curves.frame.model, curves.frame.train_size))
     holes = {m: ", ".join(f"{d:,}" for d in curves.sizes if d > 0 and (m, d) not in have) for m in curves.models}
     holes = [f"{m} has no run at {sizes}" for m, sizes in holes.items() if sizes]
     if holes: raise ValueError(f"`curves` must be complete up to the target; {'; '.join(holes)}; take the models or the sizes out of the table")
     return curves
+
+def _check_runs(curves, named, costs):
+    "What is said of runs must be said of runs in the table, and all need a price."
+    unknown = named - set(zip(curves.frame.model, curves.frame.train_size))
+    if unknown: raise ValueError(f"`warm` and `failed` must name runs in the table, which has no {' on '.join(map(str, min(unknown)))}")
+    if costs is None: return
+    missing = [m for m in curves.models if m not in costs.index] or [f"{d:,}" for d in curves.sizes if d and d not in costs]
+    if missing: raise ValueError(f"`costs` must hold every model and every size up to the target, {missing[0]} is missing; take it from `run_costs`")
 
 def _seen(curves, have, costs):
     "The runs that exist, of candidates still in the race; None where there is none."
@@ -99,7 +108,7 @@ def __repr__(self:Replay):
     return (f"{self.policy}: {self.choice} after {len(self.trace)} runs and {100*self.cost_fraction:.2f} % of full tuning; "
             f"relative accuracy {self.relative_accuracy:.1f} %, regret {self.regret:.3f} nats; {self.why}")
 
-# %% ../nbs/40_choose/simulate.ipynb #bbcb5ae7
+# %% ../nbs/40_choose/simulate.ipynb #868aad4f
 @patch
 def plot(self:Replay,
     *,
@@ -118,10 +127,10 @@ def plot(self:Replay,
     for label, m in zip(ax.get_yticklabels(), order): label.set(color=INK, fontweight="bold" if m == self.choice else "normal")
     ax.set(xlabel="fine-tuning examples", ylim=(-1, len(order)))
     ax.set_title(f"{self.policy}: {100*self.cost_fraction:.2g} % of full tuning, chosen: {short_name(self.choice or 'none')}", loc="left", fontsize=10, parse_math=False)
-    ax.legend(frameon=False, fontsize=7, title="spent", title_fontsize=7, loc="lower right")
+    if len(t): ax.legend(frameon=False, fontsize=7, title="spent", title_fontsize=7, loc="lower right")
     return ax
 
-# %% ../nbs/40_choose/simulate.ipynb #65007107
+# %% ../nbs/40_choose/simulate.ipynb #08bea5f3
 def pareto(
     policies,        # Policies, or names in `POLICIES`
     tasks,           # CurveSets of one task each, complete up to the target
@@ -133,7 +142,7 @@ def pareto(
     progress=iter,   # wraps the list of studies, such as rich.progress.track
 )->pd.DataFrame: # a row a study: task, policy, budget, draw, choice, relative_accuracy, regret, cost_fraction
     "Replay policies on subsets of the candidates."
-    cells = []
+    cells, policies, budgets = [], list(policies), list(budgets)
     for t in tasks:
         rng, n = np.random.default_rng(seed), len(t.models)
         if not 2 <= size <= n: raise ValueError(f"`size` must lie between 2 and the {n} candidates of {t.one_task()}, got {size}")
@@ -145,11 +154,11 @@ def pareto(
         return dict(task=task, policy=policy.name, budget=b, draw=draw, choice=s.choice, relative_accuracy=s.relative_accuracy, regret=s.regret, cost_fraction=s.cost_fraction)
     return pd.DataFrame([one(*c) for c in progress(cells)])
 
-# %% ../nbs/40_choose/simulate.ipynb #38788c2b
+# %% ../nbs/40_choose/simulate.ipynb #e906d381
 def pareto_summary(
     results, # DataFrame from `pareto`
-)->pd.DataFrame: # a row a (policy, task, budget): mean, 10th percentile and standard error of relative accuracy (percent); mean regret with its 5 and 95 % quantiles over draws (nats/token); mean cost
+)->pd.DataFrame: # a row a (policy, task, budget): mean, 10th percentile and standard error of relative accuracy (percent); mean regret with its 5 and 95 % quantiles over draws (nats), both without the draws that ended in no choice; mean cost; how many ended in no choice, of how many draws
     "Bands over the subsets."
     g = results.groupby(["policy", "task", "budget"], sort=False)
-    return g.agg(relative_accuracy=("relative_accuracy", "mean"), p10=("relative_accuracy", lambda v: v.quantile(.1)), se=("relative_accuracy", lambda v: v.std()/np.sqrt(len(v))),
+    return g.agg(relative_accuracy=("relative_accuracy", "mean"), p10=("relative_accuracy", lambda v: v.quantile(.1)), se=("relative_accuracy", "sem"),
                  regret=("regret", "mean"), regret_low=("regret", lambda v: v.quantile(.05)), regret_high=("regret", lambda v: v.quantile(.95)), cost_fraction=("cost_fraction", "mean"), no_choice=("choice", lambda v: v.isna().sum()), draws=("draw", "size")).reset_index()
