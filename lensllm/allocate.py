@@ -6,16 +6,16 @@
 __all__ = ['SCORES', 'POLICIES', 'run_costs', 'Plan', 'Policy', 'last_loss', 'ats_loss', 'slope_loss', 'FullTuning',
            'SubTuningPolicy', 'UniformLadder', 'Halving', 'Hyperband', 'Race', 'as_policy']
 
-# %% ../nbs/40_choose/allocate.ipynb #3ce32503
+# %% ../nbs/40_choose/allocate.ipynb #47382ecf
 from dataclasses import dataclass
 import numpy as np, pandas as pd
 from .curves import CurveSet
 from .kalman import panel
-from .metrics import flops
+from .metrics import example_work, flops
 from .posterior import posterior
 from .select import accept_then_stop
 
-# %% ../nbs/40_choose/allocate.ipynb #f2a8883f
+# %% ../nbs/40_choose/allocate.ipynb #7a607112
 def run_costs(
     curves:CurveSet, # candidates of one task, with `n_params`; `active_params`, `encoder_params` where they apply
     sizes=None,      # training-set sizes that can be run, examples; those of the table when None
@@ -31,20 +31,11 @@ def run_costs(
     sizes = sorted({int(d) for d in (curves.sizes if sizes is None else sizes) if d > 0})
     if not sizes: raise ValueError("`sizes` must hold a training-set size > 0, got none; name the sizes that you can run")
     if column: return _own_prices(curves, sizes, column)
-    weight = _per_example(curves, tokens) # parameters times tokens
+    weight = example_work(curves.frame, tokens)[curves.models].to_numpy()
     price = [flops(weight, d, epochs=epochs) + (flops(weight, evaluated, train=False) if evaluated else 0) + probe for d in sizes]
     return pd.DataFrame(np.transpose(price), index=curves.models, columns=sizes)
 
-# %% ../nbs/40_choose/allocate.ipynb #65448056
-def _per_example(curves, tokens):
-    "Parameters that work on an example, times their tokens; shape (models,)."
-    first = curves.frame.groupby("model", sort=False)[[c for c in ("n_params", "active_params", "encoder_params") if c in curves.frame]].first().loc[curves.models]
-    n = first.get("active_params", first.n_params).fillna(first.n_params).astype(float)
-    if n.isna().any(): raise ValueError(f"`n_params` must be known to count FLOP; {n.index[n.isna()][0]} has none; fill in the column, or name a column with your own costs")
-    given, made = tokens if np.ndim(tokens) else (tokens, 0.)
-    encoder = first.get("encoder_params", pd.Series(np.nan, n.index)).astype(float)
-    return np.where(encoder.notna(), encoder*given + (n - encoder)*made, n*(given + made))
-
+# %% ../nbs/40_choose/allocate.ipynb #8bdd9287
 def _own_prices(curves, sizes, column):
     "A user's prices; a size without one costs as much an example as the nearest size of that model."
     if column not in curves.frame: raise ValueError(f"`column` must be one of the table's ({', '.join(curves.frame)}), got {column!r}")

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['pearson', 'chosen', 'regret', 'relative_accuracy', 'spearman', 'kendall', 'top_k_recall', 'agreement', 'coverage',
-           'width', 'crps', 'flops', 'cost_fraction']
+           'width', 'crps', 'flops', 'example_work', 'cost_fraction']
 
 # %% ../nbs/10_measure/metrics.ipynb #d526f3a6
 import numpy as np, pandas as pd
@@ -96,7 +96,7 @@ def agreement(
     return dict(pearson=pearson(scores, losses), relative_accuracy=relative_accuracy(scores, losses),
                 spearman=spearman(scores, losses), kendall=kendall(scores, losses), regret=regret(scores, losses))
 
-# %% ../nbs/10_measure/metrics.ipynb #82e09e7a
+# %% ../nbs/10_measure/metrics.ipynb #808c6d35
 def coverage(
     low,   # lower ends, shape (k,)
     high,  # upper ends, shape (k,)
@@ -104,7 +104,7 @@ def coverage(
 )->float: # 0 to 1
     "Share of truths inside their intervals, ends included."
     low, high, truth = (np.asarray(a, float) for a in (low, high, truth))
-    if not low.shape == high.shape == truth.shape or not low.size: raise ValueError(f"`low`, `high` and `truth` must be vectors of one length > 0, got shapes {low.shape}, {high.shape}, {truth.shape}")
+    _check_vectors(low=low, high=high, truth=truth)
     if not (low <= high).all(): raise ValueError(f"`low` must not exceed `high`; it does at position {int(np.flatnonzero(~(low <= high))[0])}")
     return float(((low <= truth) & (truth <= high)).mean())
 
@@ -113,19 +113,31 @@ def width(
     high, # upper ends, shape (k,)
 )->float: # in the unit of the ends
     "Mean width of intervals: coverage is only worth something when this is small."
-    return float(np.mean(np.asarray(high, float) - np.asarray(low, float)))
+    low, high = np.asarray(low, float), np.asarray(high, float)
+    _check_vectors(low=low, high=high)
+    return float((high - low).mean())
 
-# %% ../nbs/10_measure/metrics.ipynb #408c7850
+def _check_vectors(**named):
+    "Vectors of one length, and no NaN in them; an end may be infinite."
+    if len({a.shape for a in named.values()}) > 1 or any(a.ndim != 1 or not a.size for a in named.values()):
+        raise ValueError(f"{', '.join(f'`{k}`' for k in named)} must be vectors of one length > 0, got shapes {', '.join(str(a.shape) for a in named.values())}")
+    for k, a in named.items():
+        if np.isnan(a).any(): raise ValueError(f"`{k}` must not be NaN; it is at position {int(np.flatnonzero(np.isnan(a))[0])}; leave out what is not known")
+
+# %% ../nbs/10_measure/metrics.ipynb #575778ec
 def crps(
     quantiles, # forecast quantiles at `levels`, shape (k, q), nats
-    levels,    # probabilities in (0, 1), rising, shape (q,)
+    levels,    # probabilities spread evenly over (0, 1), rising, shape (q,)
     truth,     # what came, shape (k,), nats
 )->float: # nats, >= 0; an approximation that improves with q
     "Mean continuous ranked probability score of quantile forecasts."
     import scoringrules
     q, a, y = np.asarray(quantiles, float), np.asarray(levels, float), np.asarray(truth, float)
+    _check_vectors(truth=y); _check_vectors(levels=a)
     if q.shape != (y.size, a.size): raise ValueError(f"`quantiles` must have shape (len(truth), len(levels)) = {(y.size, a.size)}, got {q.shape}")
+    if np.isnan(q).any(): raise ValueError(f"`quantiles` must not be NaN; one is in row {int(np.argwhere(np.isnan(q))[0, 0])}; leave out what is not known")
     if not ((a > 0) & (a < 1)).all() or not (np.diff(a) > 0).all(): raise ValueError("`levels` must rise within (0, 1)")
+    if np.abs(a - (np.arange(a.size) + .5)/a.size).max() > .5/a.size: raise ValueError(f"`levels` must be spread evenly over (0, 1), got {a.size} of them from {a[0]:g} to {a[-1]:g}; take (i - 1/2)/q for i = 1, …, q")
     return float(np.mean(scoringrules.crps_quantile(y, q, a)))
 
 # %% ../nbs/10_measure/metrics.ipynb #490a9f17
@@ -142,12 +154,24 @@ def flops(
     if not (n > 0).all(): raise ValueError(f"`n_params` must be known and > 0, got {n_params}; fill in the column")
     return (6 if train else 2)*n*np.asarray(examples, float)*tokens*epochs
 
-# %% ../nbs/10_measure/metrics.ipynb #ed9c01aa
+# %% ../nbs/10_measure/metrics.ipynb #2aa05603
+def example_work(
+    frame, # tidy frame: model, n_params; active_params (mixtures of experts), encoder_params where they apply
+    tokens=(1., 0.), # input and output tokens of one example; one number where nothing tells them apart
+)->pd.Series: # by model, in the frame's order; parameters times tokens
+    "Parameters that work on an example, times their tokens: an encoder's on the input, the rest on the output, all of them on both where there is none."
+    columns = [c for c in ("n_params", "active_params", "encoder_params") if c in frame]
+    first = frame.groupby("model", sort=False)[columns].first().astype(float).reindex(columns=["n_params", "active_params", "encoder_params"]) # the first that is known
+    n = first.active_params.fillna(first.n_params)
+    if n.isna().any(): raise ValueError(f"`n_params` must be known to count FLOP; {n.index[n.isna()][0]} has none; fill in the column, or name a column with your own costs")
+    given, made = tokens if np.ndim(tokens) else (tokens, 0.)
+    return (first.encoder_params*given + (n - first.encoder_params)*made).fillna(n*(given + made))
+
+# %% ../nbs/10_measure/metrics.ipynb #2a5924ef
 def cost_fraction(
-    seen,       # tidy frame of the runs that were made: model, n_params, train_size
+    seen,       # tidy frame of the runs that were made: train_size, and what `example_work` reads
     target:int, # size on which every candidate would be tuned otherwise, examples
 )->float: # cost of the runs over the cost of tuning every candidate on `target`; > 1 is possible
     "What a search cost, as a fraction of full fine-tuning; each run starts from the pre-trained model."
-    n = seen.groupby("model").n_params.first() # the first that is known
-    if n.isna().any(): raise ValueError(f"`n_params` must be known for every model; {n.index[n.isna()][0]} has none; fill in the column")
-    return float(flops(seen.model.map(n), seen.train_size).sum()/flops(n, target).sum())
+    work = example_work(seen)
+    return float(flops(seen.model.map(work), seen.train_size).sum()/flops(work, target).sum())
