@@ -230,55 +230,72 @@ def read_table(
     except (UnicodeDecodeError, pd.errors.ParserError, OSError) as e:
         raise ValueError(f"{path} must be a CSV (UTF-8) or Parquet table, but could not be read: {e}; save it as one") from None
 
-# %% ../nbs/10_measure/curves.ipynb #07eb1a3f
+# %% ../nbs/10_measure/curves.ipynb #a0128a03
 def load_curves(
     source, # name of a shipped task (`benchmark_names()`), path of a CSV or Parquet file, or a DataFrame
-)->CurveSet: # checked curves; without a `task` column the task has the file's name
+)->CurveSet: # checked curves; without a `task` column the task has the file's name, a `unit` column names the losses' unit
     "Curves from a shipped task, a file or a frame."
-    if isinstance(source, pd.DataFrame): return CurveSet(source)
-    if str(source) in benchmark_names(): return load_benchmark(str(source))
-    frame = read_table(source)
-    return CurveSet(frame if "task" in frame else frame.assign(task=Path(source).stem), source=str(source))
+    if isinstance(source, str) and source in benchmark_names(): return load_benchmark(source)
+    given = isinstance(source, pd.DataFrame)
+    frame, unit = _unit(source if given else read_table(source))
+    return CurveSet(frame, unit=unit) if given else CurveSet(frame if "task" in frame else frame.assign(task=Path(source).stem), source=str(source), unit=unit)
+
+def _unit(frame):
+    "A table without its `unit` column, and what that says."
+    units = frame.unit.dropna().unique() if "unit" in frame else []
+    if len(units) > 1: raise ValueError(f"`unit` must be one for all losses of a table, got {' and '.join(map(str, units[:2]))}; bring them to one, or load them as two tables")
+    return frame.drop(columns="unit", errors="ignore"), str(units[0]) if len(units) else "nats"
 
 @patch
 def save(self:CurveSet,
     path, # file to write: .csv, .tsv or .parquet
 )->Path: # the file written
-    "Write the tidy table, whole or not at all."
-    path = Path(path)
-    writers = {".csv": lambda p: self.frame.to_csv(p, index=False), ".tsv": lambda p: self.frame.to_csv(p, index=False, sep="\t"),
-               ".parquet": lambda p: self.frame.to_parquet(p, index=False)}
+    "Write the tidy table and its unit, whole or not at all."
+    path, table = Path(path), self.frame if self.unit == "nats" else self.frame.assign(unit=self.unit)
+    writers = {".csv": lambda p: table.to_csv(p, index=False), ".tsv": lambda p: table.to_csv(p, index=False, sep="\t"),
+               ".parquet": lambda p: table.to_parquet(p, index=False)}
     if path.suffix not in writers: raise ValueError(f"`path` must end in {', '.join(writers)}, got {path.name}")
     with atomic_path(path) as tmp: writers[path.suffix](tmp)
     return path
 
-# %% ../nbs/10_measure/curves.ipynb #7deaf8d2
+# %% ../nbs/10_measure/curves.ipynb #f1f72fbb
 def _path_fields(path, pattern):
     "What the `{fields}` of `pattern` stand for in `path`, matched from the right."
+    for field in ("model", "train_size"):
+        if f"{{{field}}}" not in pattern: raise ValueError(f"`pattern` must say where a path names the {field}, got {pattern!r}; write {{{field}}} in its place")
     regex = re.sub(r"\\{(\w+)\\}", lambda m: f"(?P<{m[1]}>[^/]+?)" if m[1] != "train_size" else r"(?P<train_size>\d+)", re.escape(pattern))
     place = re.sub(r"/checkpoint-\d+(?=/[^/]*$)", "", Path(path).as_posix()) # a Trainer's own folder, unless the pattern names it
     m = re.search(f"(?:^|/){regex}$", place if "checkpoint-" not in pattern else Path(path).as_posix())
     if m is None: raise ValueError(f"`pattern` must match every path, but {pattern!r} does not match {path}; write the folders as they are named")
     return m.groupdict()
 
-# %% ../nbs/10_measure/curves.ipynb #018a19fd
+# %% ../nbs/10_measure/curves.ipynb #a1d50b95
 def load_trainer_states(
-    paths,       # `trainer_state.json` files, one a fine-tuning run; or a folder, in which they are looked for
+    paths,       # `trainer_state.json` files; or a folder, in which they are looked for
     pattern="{model}/{train_size}/trainer_state.json", # how a path names `model`, `train_size` and, if wanted, `task`, `seed`, `family`
     *,
     take="best", # "best": smallest evaluation loss of the run; "last": the final one
-)->CurveSet: # one run a file
+)->CurveSet: # one run a folder; of its checkpoints the last
     "Curves from the Hugging Face Trainer's logs."
     if take not in ("best", "last"): raise ValueError(f"`take` must be 'best' or 'last', got {take!r}")
     rows = []
     given = [Path(p) for p in ([paths] if isinstance(paths, (str, Path)) else paths)]
-    for path in [f for p in given for f in (sorted(p.rglob("trainer_state.json")) if p.is_dir() else [p])]:
-        try: log = json.loads(path.read_text())["log_history"]
-        except (json.JSONDecodeError, KeyError, TypeError) as e: raise ValueError(f"{path} must be a Trainer's state with a `log_history`, got {type(e).__name__}: {e}") from None
+    for path, log in _last_states(f for p in given for f in (sorted(p.rglob("trainer_state.json")) if p.is_dir() else [p])):
         losses = [entry["eval_loss"] for entry in log if "eval_loss" in entry]
         if not losses: raise ValueError(f"{path} must hold an `eval_loss`; train with eval_strategy set, or evaluate once at the end")
         rows.append({**_path_fields(path, pattern), "test_loss": np.fmin.reduce(losses) if take == "best" else losses[-1]})
     return CurveSet(pd.DataFrame(rows).astype({"train_size": int} if rows else {}), source="trainer logs", unit="nats/token")
+
+# %% ../nbs/10_measure/curves.ipynb #3e4d0f8e
+def _last_states(paths):
+    "The path and log of each run: of the checkpoints in one folder, the one with most steps."
+    last = {}
+    for path in paths:
+        try: state = json.loads(path.read_text()); step, log = state.get("global_step", 0), state["log_history"]
+        except (OSError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as e: raise ValueError(f"{path} must be a Trainer's state with a `log_history`, got {type(e).__name__}: {e}") from None
+        run = path.parent.parent if path.parent.name.startswith("checkpoint-") else path.parent
+        if run not in last or step >= last[run][0]: last[run] = step, path, log
+    return [(path, log) for _, path, log in last.values()]
 
 # %% ../nbs/10_measure/curves.ipynb #4cfb6e34
 @patch
@@ -302,7 +319,7 @@ def __repr__(self:CurveSet):
 def _repr_html_(self:CurveSet):
     return f"<p>{html.escape(repr(self))}</p>" + self.summary().to_html(index=False, na_rep="", float_format="{:,.4g}".format, max_rows=12)
 
-# %% ../nbs/10_measure/curves.ipynb #dd7a0f85
+# %% ../nbs/10_measure/curves.ipynb #d8c4a7ab
 @patch
 def plot(self:CurveSet,
     highlight=3, # how many of the best at the largest size to colour (0 to 6), or a list of model names
@@ -313,6 +330,7 @@ def plot(self:CurveSet,
     from lensllm.axes import GREY, label_ends, loss_axes, palette, short_name
     w = self.wide().loc[:, lambda w: w.columns > 0]
     if not w.size: raise ValueError("a curve needs sizes above 0 to be drawn; this table holds zero-shot losses only")
+    if isinstance(highlight, int) and not 0 <= highlight <= 6: raise ValueError(f"`highlight` must lie in 0..6 for colours that can be told apart, got {highlight}; name fewer")
     last = w.ffill(axis=1).iloc[:, -1]
     best = list(last.nsmallest(highlight).index) if isinstance(highlight, int) else self.filter(model=highlight).models
     colours = dict(zip(best, palette(len(best)) if best else []))

@@ -27,7 +27,7 @@ COLUMNS = dict(task="str", model="str", family="str", n_params="float", train_si
 NEEDED = ("model", "train_size", "test_loss")
 KEY = ["task", "model", "train_size", "seed"] # one run
 
-# %% ../nbs/10_measure/quality.ipynb #77d00ab8
+# %% ../nbs/10_measure/quality.ipynb #ab59c5a0
 _RULES = [ # column, flag, is the value wrong?, rule, remedy
     ("model", "no model", lambda v: v.isna() | (v.astype(str).str.strip() == ""), "must name a model", "fill in the name"),
     ("test_loss", "not finite", lambda v: ~np.isfinite(v), "must be a finite number of nats", "mend the value, or leave the run out"),
@@ -35,7 +35,7 @@ _RULES = [ # column, flag, is the value wrong?, rule, remedy
     ("train_size", "not a count", lambda v: ~np.isfinite(v) | (v < 0) | (v % 1 != 0) | (v > 1e15), "must be a whole number of examples >= 0",
      "give the number of fine-tuning examples, 0 for zero-shot"),
     ("seed", "not a seed", lambda v: ~np.isfinite(v) | (v % 1 != 0) | (np.abs(v) > 1e15), "must be a whole number", "number the repeated runs 0, 1, 2, …"),
-    ("n_params", "not a size", lambda v: v <= 0, "must be > 0 parameters", "leave the cell empty where the size is unknown"),
+    ("n_params", "not a size", lambda v: (v <= 0) | np.isinf(v), "must be > 0 parameters", "leave the cell empty where the size is unknown"),
     ("test_loss_se", "not a spread", lambda v: (v < 0) | np.isinf(v), "must be >= 0 nats", "leave the cell empty where it is unknown"),
 ]
 
@@ -61,10 +61,11 @@ def _value_errors(frame):
         if flag == "not positive": continue # the other rule about losses has named the text
         for i in np.flatnonzero(text): yield _row("error", "not a number", frame, i, column, "must be a number", "write it with a decimal point, without a unit")
 
-# %% ../nbs/10_measure/quality.ipynb #e3e02e07
+# %% ../nbs/10_measure/quality.ipynb #2d570dfb
 def _duplicate_errors(frame):
     "Runs that are there twice: the same task, model, size and seed."
-    run = frame.groupby([c for c in KEY if c in frame], sort=False, dropna=False).ngroup().to_numpy()
+    typed = frame.assign(**{c: pd.to_numeric(frame[c], errors="coerce") for c in ("train_size", "seed") if c in frame}) # 200 and "200" are one size
+    run = typed.groupby([c for c in KEY if c in frame], sort=False, dropna=False).ngroup().to_numpy()
     first_rows = np.unique(run, return_index=True)[1]
     for i in np.setdiff1d(np.arange(len(run)), first_rows):
         same = "" if frame.attrs.get("wide") else f"; row {first_rows[run[i]] + 1} is the same run"
@@ -132,15 +133,15 @@ def _task_warnings(task, frame, min_points=4):
                    remedy="bring all losses to nats per target token: not perplexity, percent or sums")
     yield from _shared_values(task, wide)
 
-# %% ../nbs/10_measure/quality.ipynb #40378375
+# %% ../nbs/10_measure/quality.ipynb #5a1e629a
 def _shared_values(task, wide):
     "The same loss, digit for digit, for two models at one size."
     for size, v in wide.items():
         v = v.dropna()
         for value, models in v[v.duplicated(keep=False)].groupby(v):
             if f"{value:.6g}" != f"{value:.3g}": # short numbers coincide by rounding
-                yield dict(flag="shared value", task=task, model=models.index[1], train_size=size,
-                           detail=f"the same loss {value:.9g} as {models.index[0]}", remedy="check for a copied cell")
+                for other in models.index[1:]: yield dict(flag="shared value", task=task, model=other, train_size=size,
+                                                          detail=f"the same loss {value:.9g} as {models.index[0]}", remedy="check for a copied cell")
 
 # %% ../nbs/10_measure/quality.ipynb #1b915d77
 _COLUMNS = ["severity", "flag", "task", "model", "train_size", "detail", "remedy"]

@@ -266,7 +266,7 @@ def _repr_html_(self:Ranking):
     head, _ = repr(self).split("\n", 1)
     return f"<p>{html.escape(head)}</p>" + self.frame.dropna(axis=1, how="all").to_html(index=False, float_format="{:.3f}".format, max_rows=12)
 
-# %% ../nbs/40_choose/select.ipynb #e36ad62f
+# %% ../nbs/40_choose/select.ipynb #75d7c83b
 @patch
 def plot(self:Ranking,
     truth=None, # CurveSet with the complete curves, where they are known
@@ -276,11 +276,15 @@ def plot(self:Ranking,
 ): # the Axes
     "What was seen (lines), what is predicted (diamonds, with intervals or 50 and 90 % bands where given), and what came (rings)."
     from lensllm.axes import GREY, loss_axes, palette
-    ax, names = loss_axes(ax, self.seen.unit), list(self.frame.model[:top])
+    sizes = [d for d in self.seen.sizes if d > 0]
+    if not sizes: raise ValueError("a ranking needs sizes above 0 to be drawn; this one has seen zero-shot losses only")
+    if not 1 <= top <= 6: raise ValueError(f"`top` must lie in 1..6 for colours that can be told apart, got {top}; name fewer")
+    tuned = set(self.seen.frame.model[self.seen.frame.train_size > 0])
+    ax, names = loss_axes(ax, self.seen.unit), [m for m in self.frame.model[:top] if m in tuned]
     colours, row = dict(zip(names, palette(len(names)))), self.frame.set_index("model")
     _draw_curves(ax, self, row, colours)
     if self.posterior is not None: _draw_bands(ax, self, colours)
-    sizes, far = [d for d in self.seen.sizes if d > 0], truth is not None or self.frame.predicted_loss.notna().any()
+    far = truth is not None or self.frame.predicted_loss.notna().any()
     losses = None if truth is None else truth.at(self.target)
     _set_limits(ax, self, losses, .8*sizes[0], 1.6*self.target if far else 1.25*sizes[-1])
     ax.axvspan(.8*sizes[0], sizes[-1], color=GREY, alpha=.15, lw=0)
@@ -297,11 +301,13 @@ def _set_limits(ax, ranking, losses, left, right):
     ax.set_xlim(left, right)
     ax.set_ylim(.93*y.min(), 1.07*y.max())
 
-# %% ../nbs/40_choose/select.ipynb #8f62202c
+# %% ../nbs/40_choose/select.ipynb #55b1367d
 def _draw_curves(ax, ranking, row, colours):
     "What was seen: coloured in front, the others grey behind."
     from lensllm.axes import GREY
-    for m in [*[m for m in ranking.seen.models if m not in colours], *[*colours][::-1]]:
+    f = ranking.seen.frame
+    behind = [m for m in dict.fromkeys(f.model[f.train_size > 0]) if m not in colours]
+    for m in [*behind, *[*colours][::-1]]:
         D, loss = ranking.seen.curve(m)
         colour, front = colours.get(m, GREY), m in colours
         ax.plot(D, loss, color=colour, lw=1.8 if front else .8, marker="o" if front else None, ms=3, zorder=3 if front else 1)
@@ -325,13 +331,13 @@ def _draw_bands(ax, ranking, colours):
         ax.plot(grid, paths[.5][:, i], color=colour, lw=1, ls="--", zorder=3)
         ax.plot(ranking.target, paths[.5][-1, i], "D", color=colour, ms=5, zorder=4)
 
-# %% ../nbs/40_choose/select.ipynb #8906573c
+# %% ../nbs/40_choose/select.ipynb #cfe33af2
 def _name_top(ax, ranking, row, colours, losses):
     "Names of the coloured candidates at their ends; where the truth is known, rings at the true losses and the name of the best."
     from lensllm.axes import GREY, INK, label_ends, short_name
     names, x = list(colours), ranking.target if row.predicted_loss.notna().all() else max(ranking.seen.sizes) # the right end of what is drawn
     ends = row.predicted_loss[names].fillna(ranking.seen.wide().ffill(axis=1).iloc[:, -1])
-    labels = [(ends[m], f"{i}  {short_name(m)}", colours[m]) for i, m in enumerate(names, 1)]
+    labels = [(ends[m], f"{i}  {short_name(m)}", colours[m]) for i, m in enumerate(ranking.frame.model, 1) if m in colours]
     if losses is not None:
         for m, v in losses.items(): ax.plot(1.3*ranking.target, v, "o", mfc="none", mec=colours.get(m, GREY), ms=5, zorder=3 if m in colours else 1)
         best, x = losses.idxmin(), 1.6*ranking.target
@@ -346,7 +352,7 @@ def _legend(ax, predicted, came):
     handles = [ax.plot([], [], m, color="#666666", mfc="#666666" if m == "D" else "none", ms=5, label=text)[0] for m, text in marks]
     if handles: ax.legend(handles=handles, frameon=False, loc="upper right", fontsize=8)
 
-# %% ../nbs/40_choose/select.ipynb #fc2f518f
+# %% ../nbs/40_choose/select.ipynb #306c36ab
 RATIOS = (8, 16, 32, 64, 128, 256, 512) # target over budget, as in Lin et al.
 
 def compare(
@@ -359,6 +365,7 @@ def compare(
 )->pd.DataFrame: # a row a (task, method, ratio): sizes in examples; pearson, relative_accuracy in percent; spearman, kendall; regret in nats/token
     "Replay selectors on complete curves, cut at target/ratio."
     selectors = [as_selector(s) for s in ([selectors] if isinstance(selectors, (str, Selector)) else selectors)]
+    tasks, ratios = list(tasks), list(ratios)
     names = [task.one_task() for task in tasks]
     if len(set(names)) < len(names): raise ValueError(f"`tasks` must have different names, got {', '.join(names)}; set the `task` column")
     bad = [r for r in ratios if not 1 < r < np.inf]
