@@ -92,7 +92,7 @@ class Panel(NamedTuple):
     se2:np.ndarray  # known variance of `y`
     lean:np.ndarray # growth known from elsewhere, shape (candidates,)
 
-# %% ../nbs/20_model/kalman.ipynb #8a5bb1c9
+# %% ../nbs/20_model/kalman.ipynb #107a00d2
 def panel(
     seen:CurveSet,  # curves of one task
     target=np.inf,  # examples; larger sizes are not used
@@ -102,7 +102,7 @@ def panel(
     seen.one_task()
     f = seen.frame[(seen.frame.train_size > 0) & (seen.frame.train_size <= target)]
     lost = sorted(set(seen.models) - set(f.model))
-    if lost: raise ValueError(f"`seen` must hold a run above size 0 and up to the target {target:,} for every model; {lost[0]} has none")
+    if lost: raise ValueError(f"`seen` must hold a run above size 0{f' and up to the target {target:,}' if target < np.inf else ''} for every model; {lost[0]} has none")
     code = f.model.map({m: i for i, m in enumerate(seen.models)}).to_numpy()
     (rows, sizes), runs = np.unique([code, f.train_size], axis=1, return_inverse=True)
     count = np.bincount(runs)

@@ -94,7 +94,7 @@ def _record(cs):
     return dict(task=cs.one_task(), source=cs.source, pooled=pooled, models=models,
                 shapes=dict(sizes=[int(d) for d in shapes], ln_loss=[[None if np.isnan(v) else v for v in row] for row in shapes.to_numpy()]))
 
-# %% ../nbs/20_model/prior.ipynb #b5f2c12f
+# %% ../nbs/20_model/prior.ipynb #bb5099f8
 def learn_prior(
     tasks, # CurveSets, each of one task, with its curves as far as they are known
 )->Prior: # one record a task
@@ -103,6 +103,8 @@ def learn_prior(
     names = [t.one_task() for t in tasks]
     if not tasks: raise ValueError("`tasks` must hold at least one task, got none; give curves to learn from")
     if len(set(names)) < len(names): raise ValueError(f"`tasks` must have different names, got {', '.join(names)}; set the `task` column")
+    for t in tasks:
+        if not any(t.sizes): raise ValueError(f"`tasks` must hold runs above size 0, {t.one_task()} has zero-shot losses only; give its curves, or leave it out")
     return Prior(tuple(map(_record, tasks)))
 
 # %% ../nbs/20_model/prior.ipynb #710e25c2
