@@ -444,6 +444,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'lensllm.gradients._Tap.__torch_function__': ( '30_probe/gradients.html#_tap.__torch_function__',
                                                                                   'lensllm/gradients.py'),
                                    'lensllm.gradients._Tap.met': ('30_probe/gradients.html#_tap.met', 'lensllm/gradients.py'),
+                                   'lensllm.gradients._Tap.picks': ('30_probe/gradients.html#_tap.picks', 'lensllm/gradients.py'),
                                    'lensllm.gradients._Tap.rules': ('30_probe/gradients.html#_tap.rules', 'lensllm/gradients.py'),
                                    'lensllm.gradients._Use': ('30_probe/gradients.html#_use', 'lensllm/gradients.py'),
                                    'lensllm.gradients._add': ('30_probe/gradients.html#_add', 'lensllm/gradients.py'),

@@ -117,7 +117,7 @@ def spare_rows(model, batch, f, params)->tuple: # as for `naive_rows`
     try: return functional_rows(model, batch, f, params)
     except RuntimeError: return naive_rows(model, batch, f, params)
 
-# %% ../nbs/30_probe/gradients.ipynb #06dc14f4
+# %% ../nbs/30_probe/gradients.ipynb #48ccc986
 class _Use(NamedTuple):
     "A parameter met in the forward pass."
     name:str    # of the parameter
@@ -130,9 +130,11 @@ class _Tap(TorchFunctionMode):
         super().__init__()
         self.names, self.n, self.uses, self.unknown = {id(p): k for k, p in params.items()}, n_rows(batch), [], set()
         self.sizes = {1, self.n, *(self.n*v.shape[1] for v in batch.values() if v.ndim > 1)} # first dimensions that keep rows apart
+        self.picked = False # whether rows may stand in another order than the batch's
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs, out = kwargs or {}, func(*args, **(kwargs or {}))
+        self.picked = self.picked or func in _PICKS and self.picks(*args, **kwargs)
         met = self.met((*args, *kwargs.values()))
         if not met or not any(isinstance(o, torch.Tensor) for o in tree_leaves(out)): return out
         rules = self.rules(func, args, kwargs, out)
@@ -145,16 +147,26 @@ class _Tap(TorchFunctionMode):
         self.uses += [_Use(self.names[id(p)], edge, rule) for p, rule in rules if id(p) in self.names]
         return out
 
-# %% ../nbs/30_probe/gradients.ipynb #8933c109
+# %% ../nbs/30_probe/gradients.ipynb #3cc4a516
 @patch
 def met(self:_Tap, values):
     "Names of the parameters among the arguments, in lists too; this runs at every operation."
     return [n for v in values for n in (self.met(v) if isinstance(v, (list, tuple)) else [self.names[id(v)]] if id(v) in self.names else [])]
 
+_PICKS = {torch.Tensor.__getitem__, torch.Tensor.index_select, torch.index_select, torch.Tensor.masked_select, torch.masked_select, torch.Tensor.gather, torch.gather}
+
+@patch
+def picks(self:_Tap, input, *at, **kwargs):
+    "Whether rows of something that has them first are picked by tensors; along another dimension they stay where they are."
+    if not input.is_floating_point() or input.ndim < 2 or input.shape[0] not in self.sizes - {1}: return False
+    by = at[0] if at else kwargs.get("dim", kwargs.get("mask"))
+    return by == 0 if isinstance(by, int) else isinstance(by, torch.Tensor) or isinstance(by, (tuple, list)) and any(isinstance(i, (torch.Tensor, list)) for i in by)
+
 @patch
 def rules(self:_Tap, func, args, kwargs, out):
     "What a rule says of the operation; None where none applies."
     if func not in RULES or not torch.is_grad_enabled() or out.ndim < 2 or out.shape[0] not in self.sizes: return None
+    if self.picked and self.n > 1 and (out.ndim < 3 or out.shape[0] != self.n): return None
     try: return RULES[func](self, *args, **kwargs)
     except TypeError: return None # an argument that the rule does not know
 
