@@ -1,5 +1,4 @@
 "What a ladder run and a study cost beside a bare training loop on the same model and batches: `make bench`."
-import resource
 import statistics
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from lensllm.corpora import collate, encode, load_task
 from lensllm.finetune import Recipe, _Loop, prepared
 from lensllm.probe import sequence_loss
 from lensllm.zoo import load_model
-from timing import report
+from timing import highest, report
 
 MODEL, ROWS, STEPS, RECIPE = "opt-dictionary", 640, 40, Recipe(rate=1e-3, checks=1)
 
@@ -50,8 +49,8 @@ def ours():
 
 
 def peak(what):
-    "Peak memory of a process that does it, MB."
-    return int(subprocess.run([sys.executable, __file__, what], check=True, capture_output=True, text=True).stdout.split()[-1]) / 1e3
+    "Most bytes that a process of its own holds that does it."
+    return int(subprocess.run([sys.executable, __file__, what], check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
 def overhead():
@@ -75,7 +74,7 @@ def overhead():
 if __name__ == "__main__":
     if sys.argv[1:]:
         dict(bare=bare, ours=ours)[sys.argv[1]]()
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        print(highest())
         sys.exit()
     pairs = [(bare(), ours()) for _ in range(5)]  # in turn, so that both meet the same machine
     per_run = overhead()

@@ -1,5 +1,4 @@
 "Ranking with intervals against multi-start least squares with lmfit's profile intervals, and how it grows: `make bench`."
-import resource
 import statistics
 import sys
 
@@ -10,7 +9,7 @@ from lensllm.curves import CurveSet, load_benchmark
 from lensllm.laws import RECTIFIED
 from lensllm.posterior import posterior
 from lensllm.select import as_selector
-from timing import seconds
+from timing import highest, seconds
 
 TARGET = 1638400
 FLAN = load_benchmark("flan")
@@ -51,7 +50,7 @@ def main():
     small, large = many(1000), many(10_000)
     thousand, ten_thousand = seconds(lambda: posterior(small, TARGET).best(), 3), seconds(lambda: posterior(large, TARGET).best(), 1)
     rows += [("10,000 curves: share of 60 s", ten_thousand/60, 1., "<="), ("10,000 curves over ten times 1,000: time", ten_thousand/thousand/10, 1.5, "<="),
-             ("10,000 curves: share of 2 GB", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/2e6, 1., "<=")]
+             ("10,000 curves: share of 2 GB", highest()/2e9, 1., "<=")]
     bad = [value > limit if sign == "<=" else value < limit for _, value, limit, sign in rows]
     for (what, value, limit, sign), wrong in zip(rows, bad): print(f"  {what:52} {value:7.2f}  {sign} {limit:g}  {'MISSED' if wrong else 'ok'}")
     sys.exit(any(bad))

@@ -21,7 +21,7 @@ from .products import check_generator, in_precision
 # %% ../nbs/30_probe/bounds.ipynb #af885346
 _all_ = ["kl_inverse"] # one import for all that is done with bounds
 
-# %% ../nbs/30_probe/bounds.ipynb #5d0addbe
+# %% ../nbs/30_probe/bounds.ipynb #aa950bc6
 def update_of(
     model0, # the start
     model,  # the end, of the same architecture
@@ -39,17 +39,17 @@ def _kind(model): return getattr(getattr(model, "config", None), "model_type", t
 
 def _shape(params, name): return tuple(params[name].shape) if name in params else "none"
 
-def _as_list(model, batches):
+def _as_list(model, batches, name="batches"):
     "Batches on which the loss is defined, and how many rows they have."
     batches = [batches] if hasattr(batches, "items") or isinstance(batches, torch.Tensor) else list(batches)
-    if not batches: raise ValueError("the data must hold at least one batch, got none; give a dictionary of tensors or a list of them")
+    if not batches: raise ValueError(f"`{name}` must hold at least one batch, got none; give a dictionary of tensors or a list of them")
     for b in batches: n_rows(b); check_batch(model, _inputs(b), "loss")
     device = next(model.parameters()).device
     return [take(b, slice(None), device) for b in batches], sum(map(n_rows, batches))
 
 def _inputs(batch): return {k: v for k, v in batch.items() if k != "target_bytes"}
 
-# %% ../nbs/30_probe/bounds.ipynb #5345df48
+# %% ../nbs/30_probe/bounds.ipynb #fa4b3bef
 @dataclass(frozen=True)
 class Terms:
     "Terms of the bound behind LensLLM, layer by layer: a measure of generalisation, NOT a certificate."
@@ -58,22 +58,19 @@ class Terms:
     loss_bound:float   # B, nats/token
     b:float
     over:str           # "max" over rows, or that of the "mean" loss
+    stderr:float       # of `total`, from the random vectors, which layers of one row share
 
     @property
     def total(self): return float(self.frame.term.sum()) # nats/token, an estimate; without the statement's factor 1/b
     @property
     def total_along(self): return float(self.frame.term_along.sum())
     @property
-    def stderr(self): # of `total`, from the traces', whose errors are taken as independent
-        slope = self.frame.term/(2*self.frame.trace.where(self.frame.trace > 0))
-        return float(np.sqrt(((slope*self.frame.trace_stderr)**2).sum()))
-    @property
     def doubts(self): # in plain words
         below, weak = (", ".join(self.frame.layer[c]) for c in (self.frame.trace <= 0, (self.frame.trace > 0) & (self.frame.trace < 2*self.frame.trace_stderr)))
         return [f"{text}: {names}" for names, text in ((below, "the trace is below 0, so the model is not at a minimum, and the term counts as 0"), (weak, "the trace is less than two standard errors from 0")) if names]
     def __repr__(self): return f"terms of {len(self.frame)} layers, n = {self.n}: {self.total:.3g} ± {self.stderr:.1g} nats/token, along the update {self.total_along:.3g} ({self.over} over rows; a measure, not a certificate)"
 
-# %% ../nbs/30_probe/bounds.ipynb #ae57803c
+# %% ../nbs/30_probe/bounds.ipynb #5e6f8399
 def bound_terms(
     model0, model, # start and end
     batches,       # rows on which curvature is measured: a dictionary of tensors or a list of them
@@ -94,21 +91,23 @@ def bound_terms(
     if not 0 < loss_bound < math.inf: raise ValueError(f"`loss_bound` must be a bound on the loss, > 0 and finite, got {loss_bound}; smooth the loss, or clip it")
     if not 0 < b < 1: raise ValueError(f"`b` must lie in (0, 1), got {b}")
     if over not in ("max", "mean"): raise ValueError(f"`over` must be max or mean, got {over!r}")
+    model0, model = in_precision(model0), in_precision(model)
     update, (batches, _) = update_of(model0, model, params), _as_list(model, batches)
     groups = [[_inputs(bt) for bt in batches]] if over == "mean" else [[_inputs(take(bt, slice(i, i + 1)))] for bt in batches for i in range(n_rows(bt))]
-    found = [_curvatures(model, group, update, generator, num_probes, steps, options) for group in progress(groups)]
-    return Terms(_with_terms(_largest(pd.concat(found)), n, loss_bound, b), n, loss_bound, b, over)
+    found = [_curvatures(model, group, update, generator, num_probes, steps, options).assign(row=i) for i, group in enumerate(progress(groups))]
+    frame = _with_terms(_largest(pd.concat(found)), n, loss_bound, b)
+    return Terms(frame.drop(columns=["row", "samples"]), n, loss_bound, b, over, _total_stderr(frame))
 
-# %% ../nbs/30_probe/bounds.ipynb #972e962b
+# %% ../nbs/30_probe/bounds.ipynb #0b99bbc5
 def _curvatures(model, batches, update, generator, num_probes, steps, options):
     "Distance, trace and curvature along the update, a row a layer."
     traces = layer_traces(model, batches, generator=generator, num_probes=num_probes, params=lambda k, p: k in update, **options)
     rows = []
     for layer, trace in traces.items():
-        names = {k for k in update if layer_of(k) == layer}
-        shift = torch.cat([update[k].flatten() for k in update if k in names])
-        moved = curvature_along(model, batches, shift, params=lambda k, p, names=names: k in names, steps=steps, **options)
-        rows.append(dict(layer=layer, size=len(shift), distance=float(shift.double().norm()), trace=trace.value, trace_stderr=trace.stderr, along=moved.positive, along_error=moved.error))
+        names = [k for k in update if layer_of(k) == layer]
+        shift = torch.cat([update[k].flatten() for k in names])
+        moved = curvature_along(model, batches, shift, params=lambda k, p, names=names: k in names, steps=steps, generator=generator, **options)
+        rows.append(dict(layer=layer, size=len(shift), distance=float(shift.double().norm()), trace=trace.value, trace_stderr=trace.stderr, samples=trace.samples, along=moved.positive, along_error=moved.error))
     return pd.DataFrame(rows)
 
 def _largest(found):
@@ -116,7 +115,13 @@ def _largest(found):
     best = lambda column: found.sort_values(column, ascending=False, kind="stable").drop_duplicates("layer").set_index("layer")
     trace, along = best("trace"), best("along")
     order = found.layer.drop_duplicates()
-    return trace[["size", "distance", "trace", "trace_stderr"]].join(along[["along", "along_error"]]).loc[order].reset_index()
+    return trace[["row", "size", "distance", "trace", "trace_stderr", "samples"]].join(along[["along", "along_error"]]).loc[order].reset_index()
+
+def _total_stderr(f):
+    "Standard error of the sum of the terms: of one row's layers draw by draw, since a draw serves them all, and rows are independent."
+    slope = f.term/(2*f.trace.where(f.trace > 0)) # d term/d trace
+    rows = [sum(s*draws for s, draws in zip(slope.fillna(0)[f.row == i], f.samples[f.row == i])) for i in f.row.unique()]
+    return float(np.sqrt(sum(np.var(v, ddof=1)/len(v) for v in rows)))
 
 def _with_terms(f, n, B, b):
     "Terms and optimal noise; a trace below 0 bounds nothing and counts as 0, where no noise is too much."
@@ -362,7 +367,7 @@ def plain_losses(
 
 def _where(model, batches): return next((k for b in batches if (k := first_nonfinite(sequence_loss, model, _inputs(b)))), "the loss itself")
 
-# %% ../nbs/30_probe/bounds.ipynb #6f395eb4
+# %% ../nbs/30_probe/bounds.ipynb #6955b291
 NOISES = tuple(2.**(-j/2) for j in range(-4, 26)) # relative sizes of noise: the prior's mixture, and what the posterior is chosen from
 PAC_BAYES = dict(kl=kl_bound, Catoni=catoni_bound, Thiemann=thiemann_bound, quadratic=quadratic_bound, McAllester=mcallester_bound)
 
@@ -379,7 +384,6 @@ def _sampled(noisy, batches, n, noise, draws, scale, generator):
 
 def _pac_bayes(model0, model, update, batches, n, delta, scale, generator, draws, noise):
     "All five formulas for one posterior."
-    _mean_risks(model, batches, scale) # finite, or said at once
     sizes, guess = _sizes(model0, update), _guess(model, batches, scale)
     unit = " × the start's size" if any(p.any() for k, p in model0.named_parameters() if k in update) else "" # a start of zeros has none
     noisy, kls = _Noisy(model, sizes), {s: _divergence(update, sizes, s) for s in (NOISES if noise is None else [noise])}
@@ -421,7 +425,7 @@ def _compressed(model0, model, update, batches, n, delta, scale):
 # %% ../nbs/30_probe/bounds.ipynb #742185bd
 WAYS = ("held out", "PAC-Bayes", "compression") # of coming to a certificate
 
-# %% ../nbs/30_probe/bounds.ipynb #154a3db0
+# %% ../nbs/30_probe/bounds.ipynb #3270eb83
 def certify(
     model0, model, # start and end, of one architecture; for LoRA the same model with its adapters as they were before training
     data,          # the rows that the model was fine-tuned on: a dictionary of tensors as a collator returns it, or a list of them, with `target_bytes` (n,) for unit="byte"
@@ -438,12 +442,13 @@ def certify(
     params="all",  # those that fine-tuning changed, as for `pick_params`; all others must be as they were
 )->Certificates: # they hold for the rows' distribution, if rows are independent draws from it
     "All certificates side by side."
-    (train, n), (fresh, m) = _as_list(model, data), _as_list(model, held_out) if held_out is not None else ([], 0)
-    ways = _check_certify(delta, unit, noise, draws, ways, train, fresh)
+    (train, n), (fresh, m) = _as_list(model, data, "data"), _as_list(model, held_out, "held_out") if held_out is not None else ([], 0)
+    ways = _check_certify(delta, unit, noise, draws, list(ways) if not isinstance(ways, str) else ways, train, fresh)
     model0, model, each = in_precision(model0), in_precision(model), delta/len(ways)
     _check_rest(model0, model, update := update_of(model0, model, params)) # before `evaluating` freezes what can be trained
     with evaluating(model0), evaluating(model):
         scale, rows = Scale(_vocabulary(model, train), unit, tokens_per_byte), []
+        if set(ways) & {"PAC-Bayes", "compression"}: _mean_risks(model, train, scale) # finite, or said at once
         if "held out" in ways: rows += [_held_out(model, fresh, m, each, scale, candidates)]
         if "PAC-Bayes" in ways: rows += _pac_bayes(model0, model, update, train, n, each, scale, generator, draws, noise)
         if "compression" in ways: rows += [_compressed(model0, model, update, train, n, each, scale)]
@@ -456,7 +461,7 @@ def _held_out(model, batches, n, delta, scale, candidates):
     risks = held_out_bound(emp, n, delta/len(SMOOTHING), candidates)
     return _certificate("held out", "the end", risks, emp, math.log(candidates), n, delta, scale, _guess(model, batches, scale))
 
-# %% ../nbs/30_probe/bounds.ipynb #ab987e28
+# %% ../nbs/30_probe/bounds.ipynb #788886ee
 def _check_certify(delta, unit, noise, draws, ways, train, fresh):
     "Refuse what cannot be meant; the ways that can be gone."
     check_delta(delta)
@@ -464,6 +469,7 @@ def _check_certify(delta, unit, noise, draws, ways, train, fresh):
     if noise is not None and not noise > 0: raise ValueError(f"`noise` must be > 0, got {noise}")
     if draws < 1: raise ValueError(f"`draws` must be >= 1, got {draws}")
     if isinstance(ways, str): raise TypeError(f"`ways` must be a list of names, got {ways!r}; take [{ways!r}]")
+    if not ways: raise ValueError(f"`ways` must name at least one of {', '.join(WAYS)}, got none")
     odd = [w for w in ways if w not in WAYS]
     if odd: raise ValueError(f"`ways` must be of {', '.join(WAYS)}, got {odd[0]!r}")
     for b in [*train, *fresh] if unit == "byte" else []: _check_bytes(b)

@@ -153,7 +153,7 @@ def add_products(
         if same: _add_lower(K, a)
         else: K += a @ b[0].T
 
-# %% ../nbs/30_probe/gram.ipynb #06e4199e
+# %% ../nbs/30_probe/gram.ipynb #b4ab464f
 def sketches(
     walk:Walk, # see above
     batch,     # rows
@@ -161,16 +161,17 @@ def sketches(
     *,
     seed:int,  # of buckets and signs; the same for every batch that is to be compared
 )->tuple: # two tensors (n, s/2); their Gram matrices are unbiased, independent estimates of the kernel
-    "Count-sketches of all per-row gradients, in one walk and n·s numbers."
+    "Count-sketches of all per-row gradients, in one walk, n·s numbers and ten bytes a parameter."
     if s < 2 or s % 2: raise ValueError(f"`sketch` must be an even number of buckets >= 2, got {s}")
     g, device = torch.Generator().manual_seed(seed), next(iter(walk.params.values())).device
-    hashes = {k: [(torch.randint(0, s//2, (p.numel(),), generator=g).to(device), torch.randint(0, 2, (p.numel(),), generator=g).to(device)*2 - 1) for _ in range(2)] for k, p in walk.params.items()}
+    def table(most, P, kind): return torch.randint(0, most, (P,), generator=g, dtype=kind).to(device)
+    hashes = {k: [(table(s//2, p.numel(), torch.int32), table(2, p.numel(), torch.int8)*2 - 1) for _ in range(2)] for k, p in walk.params.items()}
     done, n = ([], []), n_rows(batch)
     for at in range(0, n, walk.micro_batch):
         out, forms = walk.rows(take(batch, slice(at, at + walk.micro_batch)), list(walk.params))
         folded = [out.new_zeros(out.numel(), s//2) for _ in range(2)]
         for k, uses in forms.items():
             G = piece(uses, 0, as_matrix(walk.params[k])[0]).to(out.dtype)
-            for f, (bucket, sign) in zip(folded, hashes[k]): f.scatter_add_(1, bucket.expand(len(G), -1), G*sign)
+            for f, (bucket, sign) in zip(folded, hashes[k]): f.scatter_add_(1, bucket.long().expand(len(G), -1), G*sign)
         for d, f in zip(done, folded): d.append(f)
     return tuple(torch.cat(d) for d in done)

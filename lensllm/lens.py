@@ -63,7 +63,7 @@ def _terms(self:LensLaw, t):
     if not (np.real(t) >= 0).all(): raise ValueError(f"`t` must be steps >= 0, got {t[~(np.real(t) >= 0)].ravel()[0]}; 0 is before fine-tuning")
     return np.exp(-2*self.eta*self.eigvals[live]*t[..., None])*self.weights[live]
 
-# %% ../nbs/30_probe/lens.ipynb #4bb8f889
+# %% ../nbs/30_probe/lens.ipynb #1bbba5ed
 def lens_law(
     kernel,        # kernel (n, n), or anything with a `.K`, and perhaps with `.residual`
     residual=None, # r(0) = prediction less target, shape (n,) or (n, C); the kernel's own when None
@@ -71,7 +71,7 @@ def lens_law(
     eta:float,     # learning rate, > 0, as for `LensLaw`
 )->LensLaw: # exact to rounding; eigenvalues that `spectrum` takes for rounding count as 0
     "F(Theta, t) of a kernel, with Theta = K/n."
-    s, r = spectrum(kernel), _residual(kernel, residual)
+    s, r = spectrum(kernel, "kernel"), _residual(kernel, residual)
     n = len(s.eigvals)
     if r.ndim not in (1, 2) or len(r) != n or not np.isfinite(r).all(): raise ValueError(f"`residual` must be finite, of shape ({n},) or ({n}, C), got shape {r.shape}; one row for each row of the kernel")
     return LensLaw(np.where(s.eigvals > s.floor, s.eigvals, 0.)/n, ((s.eigvecs.T@r.reshape(n, -1))**2).sum(1), eta)
@@ -192,7 +192,7 @@ def _law_of(D, loss):
     p = fit_law(RECTIFIED, D, loss).params
     return np.array([np.log(max(p["D_l"], .01*np.min(D)**p["beta"])), p["beta"], p["E"]])
 
-# %% ../nbs/30_probe/lens.ipynb #03ce0b4d
+# %% ../nbs/30_probe/lens.ipynb #596306b0
 def kernel_features(
     kernel,        # kernel (n, n), or anything with a `.K`, on the same n rows for each model that is compared
     residual=None, # prediction less target, shape (n,) or (n, C); the kernel's own when None
@@ -201,7 +201,8 @@ def kernel_features(
     t:float,       # steps, >= 0, such as the early-stopping step
 )->pd.Series: # ln_F at `t`; effective_dimension at the mean eigenvalue; alignment of kernel and residual; decay, an estimate, NaN where the kernel shows too few effective ranks (drop the column then)
     "What a kernel says of its model: a row of features for `learn_hints`."
-    s, r = spectrum(kernel), _residual(kernel, residual)
+    s, r = spectrum(kernel, "kernel"), _residual(kernel, residual)
+    if not r.any(): raise ValueError("`residual` must not be all zero, which says nothing of a model; give the prediction less the target before fine-tuning")
     F, aligned = float(lens_law(s, r, eta=eta).F(t)), target_alignment(s, r)
     if not F > 0: raise ValueError(f"`t` must leave some residual for ln F, got t = {t} with F = {F:g}; take fewer steps or a smaller `eta`")
     try: decay = decay_exponent(s).value

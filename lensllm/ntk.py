@@ -7,21 +7,21 @@ __all__ = ['Kernel', 'ntk_gram', 'load_kernel', 'NTKTracker', 'spectrum', 'decay
            'condition_number', 'target_alignment', 'centred_alignment', 'squared_flow', 'cross_entropy_flow',
            'kernel_learning_curve']
 
-# %% ../nbs/30_probe/ntk.ipynb #085c8bea
+# %% ../nbs/30_probe/ntk.ipynb #c6d68852
 import copy, inspect, json, zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from contextlib import contextmanager
 from typing import NamedTuple
 from zipfile import BadZipFile
-import numpy as np, pandas as pd, psutil, torch
+import numpy as np, pandas as pd, torch
 from fastcore.basics import patch
 from transformers.trainer_callback import TrainerCallback
 from .files import atomic_path
 from .flow import cross_entropy_flow, kernel_learning_curve, squared_flow
 from .gradients import as_matrix, layerwise_rows, naive_rows, piece
 from .gram import WORKSPACE, Unsteady, Walk, add_products, groups_within, row_blocks, sketches, use_of
-from .probe import as_output, check_batch, evaluating, layer_of, n_rows, pick_params, sample_logits, take
+from .probe import as_output, beside, check_batch, evaluating, free_bytes, layer_of, n_rows, pick_params, sample_logits, take
 from .spectra import centred_alignment, condition_number, decay_exponent, effective_dimension, spectrum, target_alignment
 
 # %% ../nbs/30_probe/ntk.ipynb #dadf8ed6
@@ -149,7 +149,7 @@ def _share(walk, batch, batch2, groups, devices, label, dtype, **plan):
         for t in total.values(): _mirror(t)
     return {k: t.numpy() for k, t in total.items()}, sum(w for w, _ in done)
 
-# %% ../nbs/30_probe/ntk.ipynb #dac2aa22
+# %% ../nbs/30_probe/ntk.ipynb #35727f0b
 def _check_options(method, dtype, products, micro_batch, memory, sketch, params, devices):
     "Refuse what cannot be meant."
     if method not in ("auto", "layerwise", "functional", "naive"): raise ValueError(f"`method` must be auto, layerwise, functional or naive, got {method!r}")
@@ -159,14 +159,9 @@ def _check_options(method, dtype, products, micro_batch, memory, sketch, params,
     if memory is not None and not memory > WORKSPACE: raise ValueError(f"`memory` must be more than the workspace of {WORKSPACE/1e6:.3g} MB, got {memory/1e6:.3g} MB; raise it")
     if sketch is not None and (params == "layers" or products is not None or memory is not None or devices is not None): raise ValueError("`sketch` folds all parameters together on the model's device, so it excludes params='layers', `products`, `memory` and `devices`; leave one of the two out")
 
-def _ready(batch, like):
-    "A batch where a parameter is, its floating entries in that parameter's precision."
-    return {k: v.to(like.device, like.dtype if v.is_floating_point() else v.dtype) for k, v in batch.items()}
-
 def _limit(devices, memory):
     "Bytes for forms: what was given, or half of what is free, less the workspace."
-    def free(d): return torch.cuda.mem_get_info(d)[0] if d.type == "cuda" else psutil.virtual_memory().available
-    return (min(map(free, devices))/2 if memory is None else memory) - WORKSPACE
+    return (min(map(free_bytes, devices))/2 if memory is None else memory) - WORKSPACE
 
 # %% ../nbs/30_probe/ntk.ipynb #18e7fdd8
 class _Done(NamedTuple):
@@ -206,7 +201,7 @@ def _sketched(walk, batch, batch2, s, seed)->_Done:
     a, b = ((x @ y.T).to(_table_dtype(walk)).cpu() for x, y in zip(both[0], both[-1]))
     return _Done({"": ((a + b)/2).numpy()}, f"{_told(walk)}, count-sketch of {s}", float((a - b).norm()/(a + b).norm()), 1.)
 
-# %% ../nbs/30_probe/ntk.ipynb #461eda41
+# %% ../nbs/30_probe/ntk.ipynb #5cf29b8d
 def ntk_gram(
     model,       # a Hugging Face language model, or any torch module whose rows do not touch each other
     batch,       # dictionary of tensors, rows first, as a collator returns it: input_ids, attention_mask, labels, ...
@@ -227,20 +222,21 @@ def ntk_gram(
 )->Kernel: # exact up to rounding, or an estimate where `products` or `sketch` ask for one; its `error` says how good
     "The empirical neural tangent kernel of `model` on `batch`."
     _check_options(method, dtype, products, micro_batch, memory, sketch, params, devices)
+    if output == "sampled" and samples < 1: raise ValueError(f"`samples` must be >= 1, got {samples}")
     for b in (batch, batch2):
         if b is not None: check_batch(model, b, output)
     if dtype is not None and any(p.dtype != dtype for p in model.parameters() if p.is_floating_point()): model = copy.deepcopy(model).to(dtype)
     chosen = pick_params(model, params)
     like, label = next(iter(chosen.values())), layer_of if params == "layers" else lambda name: ""
     with torch.inference_mode(False), torch.enable_grad(), evaluating(model):
-        batch, batch2 = (b if b is None else _ready(b, like) for b in (batch, batch2))
+        batch, batch2 = (b if b is None else beside(b, like) for b in (batch, batch2))
         batch, batch2, residual = _drawn(model, batch, batch2, samples, seed) if output == "sampled" else (batch, batch2, None)
         walk = Walk(model, as_output(output), chosen, "layerwise" if method == "auto" else method, micro_batch)
         if sketch is not None: done = _sketched(walk, batch, batch2, sketch, seed)
         else: done = _exact(walk, batch, batch2, memory, products, [torch.device(d) for d in devices or [like.device]], label, progress)
-    return _as_kernel(done, output, params, sum(p.numel() for p in chosen.values()), residual)
+    return _as_kernel(done, output, params, sum(p.numel() for p in chosen.values()), residual, products)
 
-# %% ../nbs/30_probe/ntk.ipynb #93d8e29b
+# %% ../nbs/30_probe/ntk.ipynb #a73aa35e
 def _drawn(model, batch, batch2, samples, seed):
     "Batches with sampled logits, drawn where they are not given; residuals of the first, where drawn."
     samples = next((b["position"].shape[1] for b in (batch, batch2) if b is not None and "position" in b), samples)
@@ -249,10 +245,11 @@ def _drawn(model, batch, batch2, samples, seed):
     if widths[0] != widths[-1]: raise ValueError(f"`batch` and `batch2` must have equally many sampled logits a row, got {widths[0]} and {widths[-1]}; draw both with one `m`")
     return batch, batch2, residual
 
-def _as_kernel(done, output, params, P, residual):
+def _as_kernel(done, output, params, P, residual, products):
     "The result, once it is made of numbers."
     tables = list(done.tables.values())
     K = tables[0] if len(tables) == 1 else sum(tables)
+    if products is not None and not np.isfinite(K).all(): raise ValueError(f"`products` must hold the largest inner product, {str(products)[6:]} overflows; take torch.bfloat16, or None")
     if not np.isfinite(K).all(): raise ValueError("`model` must have finite gradients on `batch`, got NaN or infinity although its outputs are finite; look for roots or logarithms of 0")
     said = [v if isinstance(v, str) else getattr(v, "__name__", "function") for v in (output, params)]
     return Kernel(K, *said, P, done.method, done.error, done.sweeps, done.tables if params == "layers" else {}, residual if residual is None else residual.flatten().numpy())

@@ -5,16 +5,16 @@
 # %% auto #0
 __all__ = ['KINDS', 'Products', 'check_generator', 'in_precision']
 
-# %% ../nbs/30_probe/products.ipynb #75dd2d62
+# %% ../nbs/30_probe/products.ipynb #dc96bf12
 import copy
 from contextlib import contextmanager, nullcontext
 from itertools import accumulate
-import psutil, torch
+import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from .gradients import _Output
-from .probe import IGNORED, as_output, check_batch, evaluating, first_nonfinite, layer_of, logits_and_labels, n_rows, pick_params, take
+from .probe import IGNORED, as_output, beside, check_batch, evaluating, first_nonfinite, free_bytes, layer_of, logits_and_labels, n_rows, pick_params, take
 
 # %% ../nbs/30_probe/products.ipynb #210ffd71
 class _Smooth(torch.autograd.Function):
@@ -206,7 +206,7 @@ def _middle(kind, model, batch):
     def times(Jv): return ((pv := p*Jv.view(p.shape)) - p*pv.sum(-1, keepdim=True)).mul_(weight).flatten()
     return times
 
-# %% ../nbs/30_probe/products.ipynb #4dd2de57
+# %% ../nbs/30_probe/products.ipynb #99b9cb08
 class Products:
     "A curvature matrix of the mean over rows, which takes vectors and gives vectors; exact up to rounding."
     def __init__(self,
@@ -228,7 +228,7 @@ class Products:
         self.model, self.kind, self.output, self.params = model, kind, output, pick_params(model, params)
         self.like = next(iter(self.params.values())) # where vectors live, and in what precision
         self.P, self.n, self.done = sum(p.numel() for p in self.params.values()), sum(map(n_rows, batches)), 0
-        self.batches = [self._ready(take(b, slice(i, i + batch_size))) for b in batches for i in range(0, n_rows(b), batch_size)]
+        self.batches = [beside(take(b, slice(i, i + batch_size)), self.like) for b in batches for i in range(0, n_rows(b), batch_size)]
         with _still(model):
             self._check_outputs()
             if kind == "fisher": self.batches = [_draw(model, b, generator) for b in self.batches]
@@ -277,12 +277,7 @@ def _still(model):
     "The model in eval mode with frozen parameters; gradients are on, whatever the caller's mode."
     with torch.inference_mode(False), torch.enable_grad(), evaluating(model): yield
 
-# %% ../nbs/30_probe/products.ipynb #55432460
-@patch
-def _ready(self:Products, batch):
-    "A batch where the parameters are, its floating entries in their precision."
-    return {k: v.to(self.like.device, self.like.dtype if v.is_floating_point() else v.dtype) for k, v in batch.items()}
-
+# %% ../nbs/30_probe/products.ipynb #712727de
 @patch
 def _check_outputs(self:Products):
     "There must be one finite number a row; the layer that first makes something else is named."
@@ -322,12 +317,12 @@ def _once(self:Products, graph, v):
     if self.method == "double": return graph(v)
     with _still(self.model), _plain_attention(self.model), _constant_padding(self.model): return graph(v)
 
-# %% ../nbs/30_probe/products.ipynb #5b4fd545
+# %% ../nbs/30_probe/products.ipynb #76be1cc3
 @patch
 def _plan(self:Products, memory):
     "How many batches' graphs may be kept; the others are made anew each time."
     if self.method == "forward": return 0
-    if memory is None: memory = (torch.cuda.mem_get_info(self.like.device)[0] if self.like.device.type == "cuda" else psutil.virtual_memory().available)/2
+    if memory is None: memory = free_bytes(self.like.device)/2
     sizes = list(accumulate(self._bytes_per_row()*n_rows(b) for b in self.batches))
     keep = sum(s <= memory for s in sizes)
     self.why += f"; graphs of {keep} of {len(sizes)} batches kept, about {([0, *sizes])[keep]/1e6:.3g} MB"

@@ -55,16 +55,17 @@ class Spectrum:
 
     def __repr__(self): return f"Spectrum(n={len(self.eigvals)}, rank={self.rank}, largest={self.eigvals[0]:.4g}, clipped={self.clipped})"
 
-# %% ../nbs/30_probe/spectra.ipynb #c89b7630
+# %% ../nbs/30_probe/spectra.ipynb #80f8584e
 def spectrum(
-    K, # kernel, symmetric and positive semi-definite up to rounding, shape (n, n), or anything with such a `.K`; `.error` beside it raises the floor
+    K,        # kernel, symmetric and positive semi-definite up to rounding, shape (n, n), or anything with such a `.K`; `.error` beside it raises the floor
+    name="K", # of the argument, for errors
 )->Spectrum: # exact, in float64; its floor is that of the precision in which `K` came
     "Eigendecomposition of a kernel; eigenvalues that only rounding made negative become 0, and are counted."
     if isinstance(K, Spectrum): return K
-    A, noise = _gram(K)
+    A, noise = _gram(K, name)
     lam, vec = np.linalg.eigh(A)
     lam, vec = lam[::-1], vec[:, ::-1]
-    if lam[-1] < -max(_ROUNDING, noise)*np.abs(lam).max(): raise ValueError(f"`K` must be positive semi-definite, got eigenvalues from {lam[-1]:.3g} to {lam[0]:.3g}; a kernel is J J^T, so look at how it was made")
+    if lam[-1] < -max(_ROUNDING, noise)*np.abs(lam).max(): raise ValueError(f"`{name}` must be positive semi-definite, got eigenvalues from {lam[-1]:.3g} to {lam[0]:.3g}; a kernel is J J^T, so look at how it was made")
     floor = max(noise*lam[0], -lam[-1], 0.) # noise that made one eigenvalue negative made others positive
     return Spectrum(np.maximum(lam, 0.), vec, float(floor), int((lam < 0).sum()))
 
