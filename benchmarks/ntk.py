@@ -103,8 +103,9 @@ def speed(shape, faster):
 
 def growth():
     "From 1,024 rows to 2,048 on shape A, within 1.5 GB for gradients."
-    small, large = once("A", "limited", 1024), once("A", "limited", 2048)
-    return [("A, 2,048 rows: share of 4 GB", large["peak"] / 4e9, "<=", 1.), ("A, 2,048 rows over 1,024: time over 4", large["seconds"] / small["seconds"] / 4, "<=", 1.),
+    pairs = [(once("A", "limited", 1024), once("A", "limited", 2048)) for _ in range(3)]  # in turn: one run alone strays by a tenth
+    large = max((big for _, big in pairs), key=lambda run: run["peak"])
+    return [("A, 2,048 rows: share of 4 GB", large["peak"] / 4e9, "<=", 1.), ("A, 2,048 rows over 1,024: time over 4", statistics.median(big["seconds"] / small["seconds"] for small, big in pairs) / 4, "<=", 1.),
             ("A, 2,048 rows: memory beside the 4 n² of the kernel over 1.5 GB", (large["peak"] - 4 * 2048**2) / 1.5e9, "<=", 1.)]
 
 
