@@ -13,10 +13,10 @@ from importlib.resources import files
 from pathlib import Path
 import pandas as pd
 
-# %% ../nbs/50_tune/corpora.ipynb #b445f872
+# %% ../nbs/50_tune/corpora.ipynb #38aa6c20
 def _open(path): return {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)(path, "rt", encoding="utf-8")
 def _json_lines(path):
-    with _open(path) as f: return pd.DataFrame([json.loads(line) for line in f if line.strip()])
+    with _open(path) as f: return pd.DataFrame([json.loads(line) for line in f if line.strip()], dtype=object) # 1 stays 1, beside 2.5 or nothing
 
 READERS = {".csv": pd.read_csv, ".tsv": lambda p, **k: pd.read_csv(p, sep="\t", **k), ".parquet": lambda p, **k: pd.read_parquet(p), ".jsonl": lambda p, **k: _json_lines(p)} # suffix -> reader of a table
 
@@ -36,11 +36,12 @@ def load_rows(
     if not rows: raise ValueError(f"`{argument}` must hold at least one text, {path.name} holds none")
     return rows
 
-# %% ../nbs/50_tune/corpora.ipynb #06ba1ad4
+# %% ../nbs/50_tune/corpora.ipynb #439ab683
 def _lines(path):
     "Lines with something in them."
     try:
         with _open(path) as f: text = f.read().removeprefix("\ufeff")
+    except (OSError, EOFError, lzma.LZMAError) as e: raise ValueError(f"must be a readable file, got {path.name} ({type(e).__name__}: {str(e)[:80]})") from None
     except UnicodeDecodeError as e: raise ValueError(f"must be text in UTF-8, got {path.name} with byte {e.object[e.start]:#x} at {e.start}; convert it first") from None
     return [("", line) for line in text.splitlines() if line.strip()]
 
@@ -51,13 +52,15 @@ def _table(path, kind):
 
 def _pairs(table, name, columns):
     "Rows of a table."
-    wanted = list(columns) if columns else ["prompt", "target"] if "target" in table else ["text"]
+    wanted = [c.strip() for c in columns] if columns else ["prompt", "target"] if "target" in table else ["text"]
+    if len(wanted) > 2: raise ValueError(f"must have one column of texts, or two, prompt and target; `columns` names {len(wanted)}: {', '.join(wanted)}")
     lost = [c for c in wanted if c not in table]
     if lost and columns: raise ValueError(f"must have columns {' and '.join(wanted)}; {name} has {', '.join(map(str, table)) or 'none'}")
     if lost: raise ValueError(f"must have columns prompt and target, or text; {name} has {', '.join(map(str, table)) or 'none'}; other names are given by `columns`")
-    empty = table.index[table[wanted[-1]].fillna("").astype(str).str.strip() == ""]
-    if len(empty): raise ValueError(f"must have a {wanted[-1]} in every row, row {empty[0]} of {name} has none; fill it in, or leave the row out")
-    return [(str(row[0]) if len(wanted) == 2 else "", str(row[-1])) for row in table[wanted].fillna("").itertuples(index=False)]
+    columns = [["" if missing else str(v) for v, missing in zip(table[c].astype(object), table[c].isna())] for c in wanted]
+    empty = next((i for i, text in zip(table.index, columns[-1]) if not text.strip()), None)
+    if empty is not None: raise ValueError(f"must have a {wanted[-1]} in every row, row {empty} of {name} has none; fill it in, or leave the row out")
+    return list(zip(columns[0] if len(wanted) == 2 else [""]*len(table), columns[-1]))
 
 # %% ../nbs/50_tune/corpora.ipynb #c6303791
 TASKS = Path(str(files("lensllm")))/"data"/"tasks" # those that are shipped
@@ -84,7 +87,7 @@ class Task:
         return self.train[:n]
     def __repr__(self): return f"task {self.name}: {len(self.train):,} rows to train on, {len(self.valid):,} to validate, {len(self.test):,} to test" + (f"; {self.repeated:,} repeated rows left out" if self.repeated else "")
 
-# %% ../nbs/50_tune/corpora.ipynb #69b6443f
+# %% ../nbs/50_tune/corpora.ipynb #924b49bc
 def load_task(
     source, # "headline", "translate" or "define", which are shipped; a file as for `load_rows`; or what `datasets` can load, a folder or a name
     *,
@@ -98,10 +101,13 @@ def load_task(
     found = _dataset(str(source), columns) if _is_dataset(source) else dict(train=load_rows(source, columns=columns, argument="task"))
     if test is not None: found["test"] = load_rows(test, columns=columns, argument="test")
     task = split_rows(found.pop("train"), name, **found)
-    if not (task.train and task.valid and task.test): raise ValueError(f"`task` must hold enough rows to train, validate and test on, got {sum(map(len, (task.train, task.valid, task.test)))} different ones in {name}; at least 10 are needed")
+    if not (task.train and task.valid and task.test):
+        rows = [*task.train, *task.valid, *task.test]
+        few = len({content_key(r) for r in rows})
+        raise ValueError(f"`task` must hold enough rows to train, validate and test on, got {len(rows)} different ones in {name}" + (f" with {few} different prompts, which are not parted; put into the prompt what differs, or leave it empty" if few < len(rows) else "; at least 10 are needed"))
     return task
 
-# %% ../nbs/50_tune/corpora.ipynb #69a13bd4
+# %% ../nbs/50_tune/corpora.ipynb #3406dd6f
 def split_rows(
     rows, # (prompt, target) pairs
     name, # of the task
@@ -113,6 +119,8 @@ def split_rows(
     (keys, rows), seen = parts[2], {k: what for (ks, _), what in zip(parts[:2], ("test", "validation")) for k in ks}
     at = next((i for i, k in enumerate(keys) if k in seen), None)
     if at is not None: raise ValueError(f"`{seen[keys[at]]}` must share no row with those to train on, got {(rows[at][0] or rows[at][1])[:60]!r} in both ({sum(k in seen for k in keys)} in all); leave them out of one")
+    shared = set(parts[0][0]) & set(parts[1][0])
+    if shared: raise ValueError(f"`test` must share no row with `validation`, by which a state is chosen, got {len(shared)} in both; leave them out of one")
     a = 0 if test else _cut(keys, 0, min(TEST, len(rows)//10))
     b = a if validation else _cut(keys, a, min(VALID, len(rows)//10))
     repeated = given - sum(len(p) for _, p in parts)
@@ -125,7 +133,7 @@ def _ordered(rows):
 
 def _cut(keys, start, n):
     "Where a part of about n rows ends without parting rows of one prompt."
-    return bisect.bisect_right(keys, keys[start + n - 1]) if n else start
+    return bisect.bisect_right(keys, keys[min(start + n, len(keys)) - 1]) if n else start
 
 # %% ../nbs/50_tune/corpora.ipynb #c57ebe0a
 def _is_dataset(source):

@@ -6,8 +6,8 @@
 __all__ = ['RATES', 'SHORT', 'FALL', 'Recipe', 'Run', 'ratio', 'row_costs', 'prepared', 'Moment', 'finetune', 'max_tokens',
            'probe_rate', 'task_of', 'work']
 
-# %% ../nbs/50_tune/finetune.ipynb #cb20c224
-import math, os, time
+# %% ../nbs/50_tune/finetune.ipynb #0f519e80
+import json, math, os, time
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -148,16 +148,16 @@ def _last(model, k):
     norms = [m for name, m in model.named_modules() if name.rsplit(".", 1)[-1] in ("ln_f", "final_layer_norm", "norm", "norm_f") and m not in set(top.modules())]
     return [*list(top)[-k:], *norms]
 
-# %% ../nbs/50_tune/finetune.ipynb #b779639d
+# %% ../nbs/50_tune/finetune.ipynb #2ec504ce
 class _Loop:
     "A training that can be left and taken up again."
     def __init__(self, model, tokenizer, train, valid, recipe, rate, steps, seed, rows_at_once):
         from accelerate import Accelerator
         from accelerate.state import AcceleratorState
-        half = recipe.precision == "bfloat16" or recipe.precision == "auto" and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-        precision = "bf16" if half else "no"
-        if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision: AcceleratorState._reset_state() # one process may make runs of different precisions
-        self.accelerator = Accelerator(mixed_precision=precision, cpu=model.device.type == "cpu")
+        half = recipe.precision == "bfloat16" or recipe.precision == "auto" and model.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        precision, kind = "bf16" if half else "no", model.device.type
+        if AcceleratorState._shared_state and (AcceleratorState().mixed_precision, AcceleratorState().device.type) != (precision, kind): AcceleratorState._reset_state(reset_partial_state=True) # one process may make runs of different precisions, on different devices
+        self.accelerator = Accelerator(mixed_precision=precision, cpu=model.device.type == "cpu", device_placement=False) # the model is where it shall be
         self.tokenizer, self.train, self.valid, self.recipe, self.steps, self.seed, self.rows_at_once = tokenizer, train, valid, recipe, steps, seed, rows_at_once
         self.turn, self.weights = None, [p for p in model.parameters() if p.requires_grad] # turn: the step from which "continue" lets the rate fall
         adam = torch.optim.AdamW(self.weights, lr=rate, weight_decay=recipe.weight_decay)
@@ -166,6 +166,7 @@ class _Loop:
         self.step, self.order, self.best, self.came_from = 0, (-1, None), (math.inf, 0, None), 0
         self.n_params, self.encoder_params = count_params(model)
         self.tokens, self.flop = 0, 0.
+        self.of = json.dumps([asdict(recipe), rate, seed, [p.detach().flatten()[0].item() for p in self.weights]]) # whose states may be loaded
 
     def _share(self, step):
         "Of the highest rate."
@@ -206,21 +207,22 @@ def advance(self:_Loop):
     self.adam.step(); self.adam.zero_grad(); self.schedule.step()
     self.step, self.tokens = self.step + 1, self.tokens + self.count(rows, 6)
 
-# %% ../nbs/50_tune/finetune.ipynb #e3036e7d
+# %% ../nbs/50_tune/finetune.ipynb #6a6bf169
 @patch
 def check(self:_Loop):
     "Validate, and keep the state if it is the best so far."
     loss, _ = ratio(*row_costs(self.model, self.tokenizer, self.valid, 2*self.rows_at_once)[:2])
     self.count(self.valid, 2)
+    if not math.isfinite(loss) and not self.step: raise ValueError(f"`MODEL` must have a finite loss before training, got {loss} on the validation rows; look at its weights")
     if not math.isfinite(loss): raise FloatingPointError(f"`rate` must be one at which training does not diverge, got {self.adam.defaults['lr']:g}: the validation loss is {loss} after step {self.step}; take a lower one")
     if loss < self.best[0]: self.best = (loss, self.step, [p.detach().clone() for p in self.weights])
     return loss
 
-# %% ../nbs/50_tune/finetune.ipynb #c187481e
+# %% ../nbs/50_tune/finetune.ipynb #5267c9ad
 @patch
 def save(self:_Loop, path):
     "All that is needed to go on."
-    state = dict(weights=[p.detach() for p in self.weights], adam=self.adam.state_dict(), schedule=self.schedule.state_dict(), step=self.step, tokens=self.tokens, flop=self.flop, best=self.best, random=torch.get_rng_state())
+    state = dict(weights=[p.detach() for p in self.weights], adam=self.adam.state_dict(), schedule=self.schedule.state_dict(), step=self.step, tokens=self.tokens, flop=self.flop, best=self.best, random=torch.get_rng_state(), cuda=torch.cuda.get_rng_state_all(), of=self.of, ends=self.steps)
     with atomic_path(path) as tmp: torch.save(state, tmp)
 
 @patch
@@ -231,24 +233,25 @@ def _try_to_save(self:_Loop, path):
     return time.monotonic()
 
 @patch
-def load(self:_Loop, path):
-    "Go on from what `save` wrote; a file that cannot be read, or is not there, is left alone."
+def load(self:_Loop, path, ends=None):
+    "Go on from what `save` wrote; a file that cannot be read, is not there, or is another run's, is left alone."
     try:
         state = torch.load(path, weights_only=True, map_location=self.model.device)
+        if state["of"] != self.of or ends not in (None, state["ends"]): return False
         place = state["step"], state["tokens"], state["flop"], tuple(state["best"])
     except Exception: return False
     with torch.no_grad():
         for p, was in zip(self.weights, state["weights"]): p.copy_(was)
     self.adam.load_state_dict(state["adam"]); self.schedule.load_state_dict(state["schedule"])
     self.step, self.tokens, self.flop, self.best = place
-    torch.set_rng_state(state["random"].cpu())
+    torch.set_rng_state(state["random"].cpu()); torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]])
     return True
 
-# %% ../nbs/50_tune/finetune.ipynb #7a9cba10
+# %% ../nbs/50_tune/finetune.ipynb #252407dc
 @patch
 def run(self:_Loop, progress, checkpoint, every=60.):
     "Train to the end, or until nothing has become better for a while."
-    if checkpoint: self.load(checkpoint)
+    if checkpoint: self.load(checkpoint, ends=self.steps)
     if not self.step: self.check()
     gap, saved = max(1, self.steps//self.recipe.checks), time.monotonic()
     while self.step < self.steps:
@@ -331,7 +334,7 @@ def _shown(watch, model, tokenizer, rows):
     show(0)
     return show
 
-# %% ../nbs/50_tune/finetune.ipynb #932efeef
+# %% ../nbs/50_tune/finetune.ipynb #bfdc32eb
 def finetune(
     model,      # a folder, or a name on the hub
     task:Task,
@@ -347,6 +350,7 @@ def finetune(
     watch=None, # called with a `Moment` before the first step, after each check, and at the end
 )->Run: # the same for the same seed on the same machine
     "Fine-tune a model on the first rows of a task, and test it."
+    if keep and Path(keep).exists() and (not Path(keep).is_dir() or any(Path(keep).iterdir())): raise ValueError(f"`keep` must be a new folder, or an empty one, got {keep}; name another")
     if (recipe.ladder == "continue") != (trunk is not None): raise ValueError(f"`trunk` must be a folder where recipe.ladder is continue, and None where it is fresh, got {trunk} with {recipe.ladder}")
     t0, (whole, tokenizer) = time.monotonic(), load_model(model, device=device, trust=trust)
     recipe = replace(recipe, rate=recipe.rate or (probe_rate(model, task, recipe=recipe, seed=seed, device=device, trust=trust) if train_size else None))
@@ -380,19 +384,25 @@ def max_tokens(
     if recipe.max_tokens and recipe.max_tokens > most: raise ValueError(f"`max_tokens` must be <= {most}, what the model can read, got {recipe.max_tokens}")
     return recipe.max_tokens or min(256, most)
 
-# %% ../nbs/50_tune/finetune.ipynb #70722a32
+# %% ../nbs/50_tune/finetune.ipynb #b96dd045
 def _trained(model, tokenizer, parts, recipe, train_size, seed, progress, checkpoint, trunk):
-    "The loop when it is done; where memory runs out, again with half the rows at once."
-    at_once = recipe.rows_at_once or recipe.batch
-    start = [p.detach().clone() for p in model.parameters() if p.requires_grad]
+    "The loop when it is done, and how many rows it took at once."
+    def begin(at_once): return _Loop(model, tokenizer, parts["train"], parts["valid"], recipe, recipe.rate or 1., recipe.steps(train_size) if train_size else 0, seed, at_once)
+    def train(loop): return loop.go_on(trunk, train_size, progress) if trunk and train_size else loop.run(progress, checkpoint)
+    return _within_memory(begin, train, recipe)
+
+def _within_memory(begin, train, recipe):
+    "Train what `begin` makes; where memory runs out, again with half the rows at once."
+    loop = begin(at_once := recipe.rows_at_once or recipe.batch)
+    start = [p.detach().clone() for p in loop.weights]
     while True:
-        loop = _Loop(model, tokenizer, parts["train"], parts["valid"], recipe, recipe.rate or 1., recipe.steps(train_size) if train_size else 0, seed, at_once)
-        try: return loop.go_on(trunk, train_size, progress) if trunk and train_size else loop.run(progress, checkpoint), at_once
+        try: return train(loop), at_once
         except (torch.OutOfMemoryError, MemoryError):
             if at_once == 1: raise
             at_once = (at_once + 1)//2
             with torch.no_grad():
                 for p, was in zip(loop.weights, start): p.copy_(was)
+            loop = begin(at_once)
 
 # %% ../nbs/50_tune/finetune.ipynb #947fd279
 def _keep(loop, tokenizer, folder):
@@ -412,7 +422,7 @@ def _account(model, task, train_size, seed, recipe, loop, costs, parts, cut, at_
     losses = dict(zip(("test_loss", "test_loss_se", "byte_loss", "byte_loss_se"), (*ratio(nats, tokens), *ratio(nats, size))))
     return Run(model, task.name, train_size, seed, **losses, valid_loss=loop.best[0], step=loop.best[1], steps=loop.step, came_from=loop.came_from, rate=recipe.rate, n_params=loop.n_params, trained=sum(p.numel() for p in loop.weights), tokens=loop.tokens, flop=loop.flop, seconds=seconds, cut=cut, rows_at_once=at_once, recipe=asdict(recipe), made_with=made_with)
 
-# %% ../nbs/50_tune/finetune.ipynb #7b069c64
+# %% ../nbs/50_tune/finetune.ipynb #c9f2b234
 def probe_rate(
     model, # as for `finetune`
     task:Task,
@@ -430,13 +440,13 @@ def probe_rate(
             torch.manual_seed(seed)
             whole, tokenizer = load_model(model, device=device, trust=trust)
             ready, parts, _ = _made_ready(whole, tokenizer, task, n, recipe, seed)
-            loop = _Loop(ready, tokenizer, parts["train"], parts["valid"], replace(recipe, checks=1, patience=10), rate, steps, seed, recipe.rows_at_once or recipe.batch)
-            try: losses[rate] = loop.run(lambda *_: None, None).best[0]
+            def begin(at_once): return _Loop(ready, tokenizer, parts["train"], parts["valid"], replace(recipe, checks=1, patience=10), rate, steps, seed, at_once)
+            try: losses[rate] = _within_memory(begin, lambda loop: loop.run(lambda *_: None, None), recipe)[0].best[0]
             except FloatingPointError: pass
     if not losses: raise FloatingPointError(f"`rate` must be given, {model} diverges at all of {', '.join(f'{r:g}' for r in RATES)}; take a lower one")
     return min(losses, key=losses.get)
 
-# %% ../nbs/50_tune/finetune.ipynb #eac3c9cd
+# %% ../nbs/50_tune/finetune.ipynb #84a82330
 @lru_cache(maxsize=2)
 def _task(source, test, columns): return load_task(source, test=test, columns=columns)
 
@@ -463,6 +473,8 @@ def work(
         return run.to_dict() | (dict(findings=watch.found) if watch else {})
     except (FloatingPointError, ValueError) as e: return dict(reason=str(e), again=False)
     except (MemoryError, RuntimeError) as e: return dict(reason=f"{type(e).__name__}: {e}", again=True)
+    except OSError: raise # a full disk, a folder that is gone: no candidate's fault
+    except Exception as e: return dict(reason=f"{type(e).__name__}: {e}", again=False) # a model's own code may raise anything
 
 # %% ../nbs/50_tune/finetune.ipynb #f871abbf
 def _alive(parent):

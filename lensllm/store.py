@@ -23,7 +23,7 @@ CREATE TABLE runs (
     PRIMARY KEY (model, train_size, seed), CHECK (state != 'done' OR test_loss IS NOT NULL));
 """,) # one script a version of the tables, in order; a store of an older version is brought up to date when it is opened
 
-# %% ../nbs/50_tune/store.ipynb #c4f4db57
+# %% ../nbs/50_tune/store.ipynb #479026ac
 class Store:
     "A study's folder, open; any number of processes may have it open."
     def __init__(self,
@@ -33,12 +33,23 @@ class Store:
         try:
             (self.folder/"locks").mkdir(parents=True, exist_ok=True)
             self.db = sqlite3.connect(self.folder/"study.db", timeout=60, isolation_level=None)
-            self.db.execute("PRAGMA journal_mode=WAL"); self.db.execute("PRAGMA synchronous=FULL"); self.db.execute("PRAGMA foreign_keys=ON")
+            _in_turn(self.db)
+            self.db.execute("PRAGMA synchronous=FULL"); self.db.execute("PRAGMA foreign_keys=ON")
             self._migrate()
         except OSError as e: raise ValueError(f"`DIR` must be a folder that can be written to, got {folder}: {e.strerror}") from None
+        except sqlite3.OperationalError as e: raise ValueError(f"`DIR` must be a folder whose study.db can be opened, got {folder}: {e}; try again when no other process is writing") from None
         except sqlite3.DatabaseError as e: raise ValueError(f"`DIR` must hold a study of lensllm in study.db, got {folder}: {e}") from None
         self.held = {} # run -> the open lock file
     def close(self): self.db.close()
+
+def _in_turn(db, patience=30.):
+    "Readers beside one writer. The switch to it, alone of all, does not wait for others that begin the same study."
+    until = time.monotonic() + patience
+    while True:
+        try: return db.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as e:
+            if "locked" not in str(e) or time.monotonic() > until: raise
+            time.sleep(.05)
 
 # %% ../nbs/50_tune/store.ipynb #292ec829
 @contextlib.contextmanager
@@ -110,18 +121,18 @@ def plan(self:Store,
         for run, price in zip(runs, prices or [None]*len(runs)): db.execute("INSERT OR IGNORE INTO runs (model, train_size, seed, state, price, why) VALUES (?, ?, ?, 'planned', ?, ?)", (*run, price, why))
     return self.db.total_changes - before
 
-# %% ../nbs/50_tune/store.ipynb #c79b3bd9
+# %% ../nbs/50_tune/store.ipynb #caf76368
 @patch
 def claim(self:Store,
     *,
-    in_turn=False, # a model's runs of one seed one after the other, in the order in which they were planned
+    in_turn=(), # models whose runs of one seed go one after the other, in the order in which they were planned
 )->tuple: # (model, train_size, seed), or None
     "Take the next run that nobody works on: a planned one, or one whose process is gone."
     with _writing(self.db) as db:
         open_ = db.execute("SELECT model, train_size, seed FROM runs WHERE state IN ('planned', 'running') ORDER BY rowid").fetchall()
         first = {(m, seed): n for m, n, seed in reversed(open_)} # of each model and seed, what was planned first
         for run in open_:
-            if in_turn and first[run[0], run[2]] != run[1]: continue
+            if run[0] in in_turn and first[run[0], run[2]] != run[1]: continue
             if run in self.held or not (lock := self._lock(run)): continue
             self.held[run] = lock
             db.execute("UPDATE runs SET state = 'running', attempts = attempts + 1, started = ? WHERE (model, train_size, seed) = (?, ?, ?)", (time.time(), *run))
@@ -141,18 +152,19 @@ def artefact(self:Store, run, suffix):
     "Where a run keeps something while it is made."
     return self.folder/"locks"/f"{hashlib.sha256(json.dumps(run).encode()).hexdigest()[:16]}.{suffix}"
 
-# %% ../nbs/50_tune/store.ipynb #4ee4c3de
+# %% ../nbs/50_tune/store.ipynb #db044776
 @patch
 def done(self:Store,
     run, # (model, train_size, seed)
-    test_loss:float, # nats, >= 0
+    test_loss:float, # nats, > 0
     *,
     test_loss_se=None, result=None, # result: anything that JSON can hold
     correct=False, # put this in the place of an earlier result
     price=None, # what it cost; what was planned when None
 ):
     "A run's result, whether it was planned here or made elsewhere; the first result of a run stays, unless it is corrected."
-    if not (isinstance(test_loss, (int, float)) and 0 <= test_loss < float("inf")): raise ValueError(f"`test_loss` must be a finite number >= 0 in nats, got {test_loss} for {run[0]} on {run[1]} examples; tell a run that diverged as failed")
+    if not (isinstance(test_loss, (int, float)) and 0 < test_loss < float("inf")): raise ValueError(f"`test_loss` must be a finite number > 0 in nats, got {test_loss} for {run[0]} on {run[1]} examples; tell a run that diverged as failed")
+    if test_loss_se is not None and not 0 <= test_loss_se < float("inf"): raise ValueError(f"`test_loss_se` must be a finite number >= 0 in nats, got {test_loss_se} for {run[0]} on {run[1]} examples; leave it out where it is unknown")
     self._end(run, "done", correct, price, test_loss=float(test_loss), test_loss_se=test_loss_se, result=json.dumps(result), reason=None)
 
 @patch
@@ -161,13 +173,13 @@ def failed(self:Store, run, reason, *, again=False, correct=False, price=None): 
     tried = self.db.execute("SELECT attempts FROM runs WHERE (model, train_size, seed) = (?, ?, ?)", run).fetchone()
     self._end(run, "planned" if again and tried and tried[0] < 2 else "failed", correct, price, reason=str(reason)[:500], **(dict(test_loss=None, test_loss_se=None, result=None) if correct else {}))
 
-# %% ../nbs/50_tune/store.ipynb #4d1c78f1
+# %% ../nbs/50_tune/store.ipynb #8039c1c8
 @patch
 def _end(self:Store, run, state, correct, price, **columns):
     "Enter how a run ended, and let go of it."
     run = (str(run[0]), int(run[1]), int(run[2]))
     names = self.candidates().index
-    if run[1] < 0: raise ValueError(f"`train_size` must be a number of examples >= 0, got {run[1]}")
+    if not 0 <= run[1] <= 1e15: raise ValueError(f"`train_size` must be a number of examples, 0 to 1e15, got {run[1]}")
     if run[0] not in names: raise ValueError(f"`model` must be a candidate of the study ({', '.join(names)}), got {run[0]!r}")
     with _writing(self.db) as db:
         db.execute("INSERT OR IGNORE INTO runs (model, train_size, seed, state, price, why) VALUES (?, ?, ?, 'planned', ?, 'told')", (*run, price))

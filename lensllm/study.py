@@ -6,7 +6,7 @@
 __all__ = ['LADDER', 'inspect_candidate', 'name_of', 'run_price', 'search_price', 'Study', 'new_study', 'json_safe',
            'with_searches', 'check_executor']
 
-# %% ../nbs/50_tune/study.ipynb #04b6eb48
+# %% ../nbs/50_tune/study.ipynb #604e6df8
 import json, math, os, time
 from dataclasses import asdict, replace
 from importlib.util import find_spec
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.basics import patch
 from .allocate import Plan, Policy, as_policy
-from .corpora import count_cut, encode, load_task
+from .corpora import TASKS, count_cut, encode, load_task
 from .finetune import Recipe, max_tokens, task_of, work
 from .metrics import flops
 from .select import as_selector
@@ -85,7 +85,7 @@ class Study:
         states = self.store.runs().state.value_counts()
         return f"study of {len(self.prices)} candidates on {self.facts['task']} for {self.facts['target']:,} examples, {self.facts['policy']}: " + (", ".join(f"{n} {s}" for s, n in states.items()) or "nothing run yet")
 
-# %% ../nbs/50_tune/study.ipynb #85709f89
+# %% ../nbs/50_tune/study.ipynb #6f9fc51d
 def new_study(
     folder, # new or empty, or that of the same study
     *,
@@ -113,16 +113,17 @@ def new_study(
     known = _told_candidates(candidates, sizes) if elsewhere else _loaded_candidates(candidates, loaded, recipe, sizes, trust)
     if not (Path(folder)/"study.db").is_file(): _check_budget(known, budget, budget_size, sizes) # a study that goes on has passed
     facts = dict(task=loaded.name if loaded else str(task), policy=policy, target=target, sizes=sizes, seed=seed, budget=dict(share=budget, size=budget_size), unit=unit or ("token" if elsewhere else "byte"), recipe=asdict(recipe), probes=probes, trust=sorted(trust),
-                 source=None if elsewhere else dict(task=_absolute(task), test=test and _absolute(test), columns=columns and list(columns), fingerprint=loaded.fingerprint))
+                 source=None if elsewhere else dict(task=_absolute_task(task), test=test and _absolute(test), columns=columns and list(columns), fingerprint=loaded.fingerprint))
     return _entered(folder, facts, known)
 
-# %% ../nbs/50_tune/study.ipynb #bdd169cf
+# %% ../nbs/50_tune/study.ipynb #b444ee45
 def _ladder(sizes, target, task):
     "Sizes up to the target, which is one of them."
     top = len(task.train) if task else math.inf
     sizes = sorted({int(s) for s in sizes or [s for s in LADDER if s <= min(top, target or math.inf)]} | ({int(target)} if target else set()))
     sizes = [s for s in sizes if s <= (target or math.inf)]
-    if not sizes or sizes[0] < 1: raise ValueError(f"`sizes` must be training-set sizes > 0, got {sizes}")
+    if not sizes: raise ValueError(f"`size` must be given for {task.name}, which has {top:,} rows to train on, fewer than the smallest of the usual sizes, {LADDER[0]:,}; name sizes up to {top:,}" if task and top < LADDER[0] else f"`sizes` must hold a training-set size up to the target, {target:,}, got none")
+    if sizes[0] < 1: raise ValueError(f"`sizes` must be training-set sizes > 0, got {sizes}")
     if sizes[-1] > top: raise ValueError(f"`target` must be at most {top:,}, as many rows as {task.name} has to train on (some are set apart to test and to validate), got {sizes[-1]:,}; take a smaller --target, or give more texts")
     return sizes, int(target or sizes[-1])
 
@@ -141,6 +142,8 @@ def _loaded_candidates(candidates, task, recipe, sizes, trust):
 def _told_candidates(candidates, sizes):
     "Candidates that are trained elsewhere: 6 FLOP a parameter and example's token, of which all have as many."
     return {n: dict(source=None, n_params=int(p), encoder_params=None, prices=[float(flops(p, s)) for s in sizes]) for n, p in candidates.items()}
+
+def _absolute_task(task): return str(task) if (TASKS/f"{task}.jsonl.xz").is_file() else _absolute(task) # a shipped one comes before a folder of its name
 
 def _absolute(source): return str(Path(source).expanduser().resolve()) if Path(str(source)).expanduser().exists() else str(source)
 
@@ -372,13 +375,13 @@ def _check_task(facts):
     now = task_of(source).fingerprint
     if now != source["fingerprint"]: raise ValueError(f"`task` must hold the texts that the study began with, got others in {source['task']}; put them back, or begin a new study")
 
-# %% ../nbs/50_tune/study.ipynb #a1ad66b9
+# %% ../nbs/50_tune/study.ipynb #6ea41168
 @patch
 def _work_off(self:Study, pool, workers, device, report):
     "Make the planned runs, as many at once as there are workers; wait for those of other processes."
     busy = {}
     while True:
-        while len(busy) < workers and (run := self.store.claim(in_turn=self.continues or self.facts["recipe"]["rate"] is None)): # else a second run would search for the rate too
+        while len(busy) < workers and (run := self.store.claim(in_turn=self._waiting())):
             report(self)
             busy[run] = pool.submit(self._spec(run, device), lambda *at, run=run: report(self, run, *at))
         if not busy:
@@ -388,6 +391,12 @@ def _work_off(self:Study, pool, workers, device, report):
         for run in pool.ready(busy):
             self._enter(run, pool.result(busy.pop(run)))
             report(self)
+
+@patch
+def _waiting(self:Study):
+    "Candidates whose runs wait for each other: on a ladder that continues, and until the first has found the rate, which a second would search for too."
+    searched = self.facts["recipe"]["rate"] is None
+    return [m for m in self.prices.index if self.continues or searched and not self.store.fact(f"rate of {m}")]
 
 @patch
 def _enter(self:Study, run, record):
@@ -406,13 +415,15 @@ class _Here:
     def ready(self, busy): return list(busy)
     def result(self, record): return record
 
-# %% ../nbs/50_tune/study.ipynb #e8566bd3
+# %% ../nbs/50_tune/study.ipynb #a9f403b5
 class _Beside:
     "Processes beside this one; one that dies loses its run, no more."
     def __init__(self, workers): self.workers, self.busy = workers, {}
     def __enter__(self): self.free = [self._worker() for _ in range(self.workers)]; return self
-    def __exit__(self, *_):
-        for worker in (*self.free, *self.busy.values()): worker.shutdown(wait=False, cancel_futures=True)
+    def __exit__(self, kind, *_):
+        for worker in (*self.free, *self.busy.values()):
+            if kind: _stop(worker)
+            worker.shutdown(wait=False, cancel_futures=True)
 
     def _worker(self):
         "A pool of its own each, since a pool goes down with any of its processes."
@@ -421,7 +432,11 @@ class _Beside:
         from transformers.utils.logging import disable_progress_bar
         return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=disable_progress_bar)
 
-# %% ../nbs/50_tune/study.ipynb #bb30d286
+# %% ../nbs/50_tune/study.ipynb #2b527cce
+def _stop(worker):
+    "End what a pool is doing: nobody will enter it, and its process would hold up ours."
+    for process in list((worker._processes or {}).values()): process.terminate() # Python 3.14 has terminate_workers for it
+
 @patch
 def submit(self:_Beside, spec, progress):
     from concurrent.futures.process import BrokenProcessPool

@@ -59,7 +59,7 @@ def pick_device(
         return device
     return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
-# %% ../nbs/50_tune/zoo.ipynb #6f1f7918
+# %% ../nbs/50_tune/zoo.ipynb #550e03f9
 def load_model(
     name, # a shipped candidate, a folder, or a name on the hub
     *,
@@ -80,12 +80,14 @@ def load_model(
         config = tf.AutoConfig.from_pretrained(source, trust_remote_code=code)
         _check_kind(config)
         cls = tf.AutoModelForSeq2SeqLM if config.is_encoder_decoder else tf.AutoModelForCausalLM
-        model = cls.from_pretrained(source, use_safetensors=None if "pickle" in trust else True, trust_remote_code=code)
+        model, read = cls.from_pretrained(source, use_safetensors=None if "pickle" in trust else True, trust_remote_code=code, output_loading_info=True)
         tokenizer = tf.AutoTokenizer.from_pretrained(source, trust_remote_code=code)
-    except (OSError, ValueError, SafetensorError) as e: raise ValueError(f"`MODEL` must be a folder or a name on the hub, of a language model in safetensors without code of its own, got {name}{'' if local else ', which is no folder here'}: {str(e).splitlines()[0][:200]}") from None
+    except (OSError, ValueError, RuntimeError, SafetensorError) as e: raise ValueError(f"`MODEL` must be a folder or a name on the hub, of a language model in safetensors without code of its own, got {name}{'' if local else ', which is no folder here'}: {str(e).splitlines()[0][:200]}") from None
+    lost = sorted(set(read["missing_keys"]) & {k for k, _ in model.named_parameters()})
+    if lost: raise ValueError(f"`MODEL` must hold all its weights, {name} lacks {lost[0]} ({len(lost)} such), which would be random; save the whole model")
     return model.eval().to(device), tokenizer
 
-# %% ../nbs/50_tune/zoo.ipynb #4ae685c4
+# %% ../nbs/50_tune/zoo.ipynb #45104fdd
 def _check_kind(config):
     "Refuse what cannot write texts: encoders and classifiers."
     named = getattr(config, "architectures", None) or ()
@@ -103,7 +105,7 @@ def _check_folder(where, name, trust):
     if (where/"adapter_config.json").is_file(): raise ValueError(f"`MODEL` must be a whole model, got {name}, which holds adapters; give the model that they were made for")
     if not (where/"config.json").is_file(): raise ValueError(f"`MODEL` must be a folder that transformers saved, {name} holds no config.json; give the folder that `save_pretrained` wrote")
     pickles = sorted(f.name for f in where.glob("*.bin"))
-    if pickles and not list(where.glob("*.safetensors")) and "pickle" not in trust: raise ValueError(f"`MODEL` must hold its weights in safetensors, {name} has only {pickles[0]}, a pickle, which can run code and is not read; where you trust it, `trust` pickle reads it")
+    if pickles and not list(where.glob("*.safetensors")) and "pickle" not in trust: raise ValueError(f"`MODEL` must hold its weights in safetensors, {name} has only {pickles[0]}, a pickle, which can run code and is not read; save it as safetensors, or, where you trust its makers, let `lensllm run --trust pickle` or trust=['pickle'] read it")
 
 # %% ../nbs/50_tune/zoo.ipynb #ee11eb94
 def load_pair(
