@@ -209,7 +209,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'lensllm.cli._spending': ('60_use/cli.html#_spending', 'lensllm/cli.py'),
                              'lensllm.cli._state': ('60_use/cli.html#_state', 'lensllm/cli.py'),
                              'lensllm.cli._terms_of': ('60_use/cli.html#_terms_of', 'lensllm/cli.py'),
-                             'lensllm.cli._texts': ('60_use/cli.html#_texts', 'lensllm/cli.py'),
                              'lensllm.cli._titled': ('60_use/cli.html#_titled', 'lensllm/cli.py'),
                              'lensllm.cli._told': ('60_use/cli.html#_told', 'lensllm/cli.py'),
                              'lensllm.cli._track': ('60_use/cli.html#_track', 'lensllm/cli.py'),

@@ -14,10 +14,10 @@ from typing import Annotated
 import typer
 from fastcore.basics import patch
 
-# %% ../nbs/60_use/cli.ipynb #8c508276
+# %% ../nbs/60_use/cli.ipynb #24bd7617
 def _examples(text):
     "A number of examples as people write it: 12800, 12,800, 1e6, 200k, 1.5M."
-    m = re.fullmatch(r"([\d.,_]+(?:e\d+)?)([kM]?)", str(text).strip())
+    m = re.fullmatch(r"((?:\d{1,3}(?:,\d{3})+|[\d_]+)?(?:\.\d+)?(?:e\d+)?)([kM]?)", str(text).strip()) # a comma parts thousands
     try: n = float(m[1].replace(",", "").replace("_", ""))*{"": 1, "k": 1e3, "M": 1e6}[m[2]]
     except (TypeError, ValueError): n = 0
     if n < 1 or n % 1: raise typer.BadParameter(f"must be a whole number of examples >= 1, got {text!r}")
@@ -561,7 +561,7 @@ def bound_command(start:Annotated[str, typer.Argument(metavar="START", help="The
     if _emit(found.frame.assign(unit=unit, delta=delta), told, json_, csv, out): return
     _say_bounds(found, measured, told)
 
-# %% ../nbs/60_use/cli.ipynb #734662e5
+# %% ../nbs/60_use/cli.ipynb #feab632c
 def _check_bound(delta, tokens_per_byte, unit, over, way, held_out):
     "Refuse what cannot be meant before a model is loaded; the ways to certificates, as they are called in Python."
     from lensllm.certificates import check_delta
@@ -573,18 +573,13 @@ def _check_bound(delta, tokens_per_byte, unit, over, way, held_out):
     names = {"held-out": "held out", "pac-bayes": "PAC-Bayes", "compression": "compression"}
     return [names[w] for w in way or names]
 
-def _texts(path, argument):
-    "Texts of a file, whose argument is named if they cannot be had."
-    from lensllm.corpora import load_rows
-    try: return load_rows(path)
-    except ValueError as e: raise ValueError(str(e).replace("`DATA`", f"`{argument}`")) from None
-
 def _same_text(row): return " ".join(" ".join(row).split()) # spaces, and where the prompt ends, make no other text
 
-# %% ../nbs/60_use/cli.ipynb #229921bc
+# %% ../nbs/60_use/cli.ipynb #672cf636
 def _bounds_of(start, end, data, held_out, terms, max_tokens, device, seed, rows, over, unit, **options):
     "Certificates, terms, and what they are of."
-    texts, fresh = _texts(data, "DATA"), _texts(held_out, "--held-out") if held_out else []
+    from lensllm.corpora import load_rows
+    texts, fresh = load_rows(data), load_rows(held_out, argument="--held-out") if held_out else []
     shared = len({*map(_same_text, texts)} & {*map(_same_text, fresh)})
     if shared: raise ValueError(f"`--held-out` must share no text with DATA, on which END was trained, got {shared} that do; take them out of --held-out")
     _hush()
@@ -681,7 +676,7 @@ def _say_terms(measured):
 # %% ../nbs/60_use/cli.ipynb #ae189ca6
 _Dir = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a study, as [bold]lensllm run --out DIR[/] or [bold]lensllm plan DIR --candidate …[/] made it.")]
 
-# %% ../nbs/60_use/cli.ipynb #81591bde
+# %% ../nbs/60_use/cli.ipynb #e043b845
 @app.command("run")
 def run_command(ctx:typer.Context, out:Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The study's folder: new, or with --resume an old one.")],
     task:Annotated[str, typer.Option("--task", metavar="TASK", help="headline, translate or define (shipped); a file .jsonl, .csv, .tsv, .parquet or .txt; a folder or name for [bold]datasets[/].")]=None,
@@ -712,8 +707,8 @@ def run_command(ctx:typer.Context, out:Annotated[Path, typer.Option("--out", "-o
     if dry_run:
         with tempfile.TemporaryDirectory() as scratch: return _say_forecast(begin(out if old else Path(scratch)/"study"), json_)
     study = begin(out)
-    study.store.set_fact("command", "lensllm " + " ".join(map(shlex.quote, sys.argv[1:])))
-    with _Watch(study) as watch: ranking = study.run(executor=executor, workers=workers, device=device, progress=watch)
+    study.store.set_fact("command", "lensllm " + shlex.join(ctx.obj))
+    with _Watch(study, workers) as watch: ranking = study.run(executor=executor, workers=workers, device=device, progress=watch)
     _finish(study, ranking, json_)
 
 # %% ../nbs/60_use/cli.ipynb #4df1cbc9
@@ -753,11 +748,11 @@ def _check_room(out):
     if not parent.is_dir() or not os.access(parent, os.W_OK): raise ValueError(f"`--out` must be a folder that can be written to, got {out}")
     if (free := shutil.disk_usage(parent).free) < 50e6: raise ValueError(f"`--out` must be on a disk with at least 50 MB free, {out} has {free/1e6:.0f} MB; make room, or take another folder")
 
-# %% ../nbs/60_use/cli.ipynb #76d78cd8
+# %% ../nbs/60_use/cli.ipynb #ead13f37
 class _Watch:
     "Progress: a live table on a terminal, a line for each run that begins or ends elsewhere; the lines are kept in study.log in the folder."
-    def __init__(self, study):
-        self.study, self.now, self.live = study, {}, None
+    def __init__(self, study, workers):
+        self.study, self.workers, self.now, self.live = study, workers, {}, None
         self.said = {_state(r) for r in study.store.runs().itertuples() if r.state in ("done", "failed")} # by an earlier call
     def __enter__(self):
         self.log = open(self.study.store.folder/"study.log", "a", encoding="utf-8")
@@ -805,13 +800,14 @@ def _cell(self:_Watch, r):
     if r.state == "done": return f"{r.test_loss:.3f}"
     return self.now.get((r.model, r.train_size, r.seed), "…") if r.state == "running" else "failed" if r.state == "failed" else "·"
 
-# %% ../nbs/60_use/cli.ipynb #7296b871
+# %% ../nbs/60_use/cli.ipynb #b4b84dff
 @patch
 def _eta(self:_Watch, runs):
     "How long what is planned will take, by what was done so far."
     done, left = runs[(runs.state == "done") & runs.ended.notna() & runs.started.notna()], runs[runs.state.isin(["planned", "running"])]
     if done.empty or not left.price.sum() or not done.price.sum(): return ""
-    seconds = (done.ended - done.started).sum()/done.price.sum()*left.price.sum()
+    at_once = min(self.workers, left.model.nunique()) # at most; a model's runs may have to wait for each other
+    seconds = (done.ended - done.started).sum()/done.price.sum()*left.price.sum()/at_once
     return f", about {seconds/60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"
 
 # %% ../nbs/60_use/cli.ipynb #884e02fa
@@ -856,7 +852,7 @@ def _finish(study, ranking, as_json):
     for doubt in ranking.doubts: print(f"doubt: {doubt}")
     print(f"choose {ranking.best}; spent {100*study.spent/study.whole:.2f} % of fine-tuning every candidate; report: {path}")
 
-# %% ../nbs/60_use/cli.ipynb #e3af3a60
+# %% ../nbs/60_use/cli.ipynb #a34c17e1
 @app.command("status")
 def status_command(folder:_Dir, json_:_AsJson=False, csv:_AsCsv=False):
     "Where a study stands: every run and its state."
@@ -873,14 +869,15 @@ def status_command(folder:_Dir, json_:_AsJson=False, csv:_AsCsv=False):
 def _spending(study):
     "What has been spent, of what."
     budget = study.facts["budget"]["share"]
-    return f"{100*study.spent/study.whole:.3f} % of full tuning spent" + (f", budget {100*budget:g} %" if budget is not None else f", up to {study.facts['budget']['size']:,} examples")
+    open_ = study.store.runs().state.isin(["planned", "running"]).any()
+    return f"{100*study.spent/study.whole:.3f} % of full tuning spent{' or planned' if open_ else ''}" + (f", budget {100*budget:g} %" if budget is not None else f", up to {study.facts['budget']['size']:,} examples")
 
-# %% ../nbs/60_use/cli.ipynb #9d3e59a1
+# %% ../nbs/60_use/cli.ipynb #eb1e25f6
 @app.command("tell", context_settings=dict(ignore_unknown_options=True)) # so that a loss may be negative, and is refused as one
 def tell_command(folder:_Dir, model:Annotated[str, typer.Argument(metavar="MODEL", help="A candidate of the study.")], train_size:Annotated[int, typer.Argument(metavar="N", parser=_examples, help="Examples it was fine-tuned on.")],
     test_loss:Annotated[float, typer.Argument(metavar="LOSS", parser=_loss, help="Its test loss, nats in the study's unit. Left out with --failed.")]=None,
     seed:Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the run. Default: the study's.")]=None,
-    se:Annotated[float, typer.Option("--se", metavar="X", help="The loss's standard error.")]=None,
+    test_loss_se:Annotated[float, typer.Option("--se", metavar="X", help="The loss's standard error.")]=None,
     failed:Annotated[str, typer.Option("--failed", metavar="WHY", help="The run came to nothing, and why.")]=None,
     correct:Annotated[bool, typer.Option("--correct", help="Put this in the place of what was told before.")]=False,
     forget:Annotated[bool, typer.Option("--forget", help="Take back a run that was told by mistake.")]=False):
@@ -891,7 +888,7 @@ def tell_command(folder:_Dir, model:Annotated[str, typer.Argument(metavar="MODEL
     if forget:
         study.forget(model, train_size, seed=seed)
         return print(f"took back {model} on {train_size:,} examples; {study}, {_spending(study)}")
-    study.tell(model, train_size, test_loss, seed=seed, test_loss_se=se, reason=failed, correct=correct)
+    study.tell(model, train_size, test_loss, seed=seed, test_loss_se=test_loss_se, reason=failed, correct=correct)
     said = f"{test_loss:g} nats/{study.facts['unit']}" if failed is None else f"failed, {failed}"
     print(f"entered {model} on {train_size:,} examples: {said}; {study}, {_spending(study)}")
     if train_size > study.facts["target"]: print(f"doubt: {train_size:,} lies beyond the target, {study.facts['target']:,}")
@@ -905,7 +902,7 @@ def report_command(folder:_Dir, out:Annotated[Path, typer.Option("--out", "-o", 
     from lensllm.study import Study
     print(study_report(Study(folder), out or folder/"report.html"))
 
-# %% ../nbs/60_use/cli.ipynb #cb43ef27
+# %% ../nbs/60_use/cli.ipynb #c94a39a3
 @app.command("zoo")
 def zoo_command(json_:_AsJson=False, csv:_AsCsv=False):
     "The shipped candidates: small models to try a study with."
@@ -931,17 +928,19 @@ def _plan_study(ctx, folder, candidate, budget, target, policy, unit, as_json, a
 def _told(text):
     "A candidate that is trained elsewhere: NAME=PARAMETERS."
     name, _, count = text.rpartition("=")
-    if not name or not re.fullmatch(r"[0-9.]*[1-9][0-9.]*(e[0-9]+)?", count): raise ValueError(f"`--candidate` must be NAME=PARAMETERS, such as opt-1.3b=1.3e9, got {text!r}")
-    return name, int(float(count))
+    try: n = float(count)
+    except ValueError: n = 0.
+    if not name or not 1 <= n < 1e15: raise ValueError(f"`--candidate` must be NAME=PARAMETERS, such as opt-1.3b=1.3e9, got {text!r}")
+    return name, int(n)
 
-# %% ../nbs/60_use/cli.ipynb #38485929
+# %% ../nbs/60_use/cli.ipynb #faa02e6d
 def main(
     argv=None, # arguments; those of the process when None
 ):
     "The `lensllm` command. Exit codes: 0 done, 1 a fault of the program, 2 a mistake in the call or in the data."
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in argv
-    try: code = app([a for a in argv if a != "--debug"], prog_name="lensllm", standalone_mode=False) or 0
+    try: code = app([a for a in argv if a != "--debug"], prog_name="lensllm", standalone_mode=False, obj=argv) or 0
     except KeyboardInterrupt: code = 130
     except Exception as e:
         if debug: raise

@@ -319,7 +319,7 @@ def __repr__(self:CurveSet):
 def _repr_html_(self:CurveSet):
     return f"<p>{html.escape(repr(self))}</p>" + self.summary().to_html(index=False, na_rep="", float_format="{:,.4g}".format, max_rows=12)
 
-# %% ../nbs/10_measure/curves.ipynb #d8c4a7ab
+# %% ../nbs/10_measure/curves.ipynb #a71b0bc9
 @patch
 def plot(self:CurveSet,
     highlight=3, # how many of the best at the largest size to colour (0 to 6), or a list of model names
@@ -337,6 +337,6 @@ def plot(self:CurveSet,
     ax = loss_axes(ax, self.unit)
     for m, y in w.iterrows(): ax.plot(y.dropna(), color=colours.get(m, GREY), lw=1.8 if m in colours else .8, zorder=2 + (m in colours), marker="o" if m in colours else None, ms=3)
     ax.margins(y=.1)
-    ax.set_title(f"{self.tasks[0]}: {len(w)} models" + (f", the best {len(best)} at {w.columns[-1]:,} in colour" if isinstance(highlight, int) and best else ""), loc="left")
+    ax.set_title(f"{self.tasks[0]}: {len(w)} models" + (f", the best {len(best)} at {w.columns[-1]:,} in colour" if isinstance(highlight, int) and best else ""), loc="left", parse_math=False)
     label_ends(ax, w.columns[-1], last[best], [short_name(m) for m in best], colours.values())
     return ax

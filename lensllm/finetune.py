@@ -422,7 +422,7 @@ def _account(model, task, train_size, seed, recipe, loop, costs, parts, cut, at_
     losses = dict(zip(("test_loss", "test_loss_se", "byte_loss", "byte_loss_se"), (*ratio(nats, tokens), *ratio(nats, size))))
     return Run(model, task.name, train_size, seed, **losses, valid_loss=loop.best[0], step=loop.best[1], steps=loop.step, came_from=loop.came_from, rate=recipe.rate, n_params=loop.n_params, trained=sum(p.numel() for p in loop.weights), tokens=loop.tokens, flop=loop.flop, seconds=seconds, cut=cut, rows_at_once=at_once, recipe=asdict(recipe), made_with=made_with)
 
-# %% ../nbs/50_tune/finetune.ipynb #c9f2b234
+# %% ../nbs/50_tune/finetune.ipynb #7679c1d8
 def probe_rate(
     model, # as for `finetune`
     task:Task,
@@ -434,15 +434,14 @@ def probe_rate(
     steps=SHORT,   # a rate
 )->float: # of `RATES`
     "The learning rate after which a short training has the lowest validation loss."
-    n, losses = min(rows, len(task.train)), {}
-    for rate in RATES:
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            torch.manual_seed(seed)
-            whole, tokenizer = load_model(model, device=device, trust=trust)
-            ready, parts, _ = _made_ready(whole, tokenizer, task, n, recipe, seed)
-            def begin(at_once): return _Loop(ready, tokenizer, parts["train"], parts["valid"], replace(recipe, checks=1, patience=10), rate, steps, seed, at_once)
-            try: losses[rate] = _within_memory(begin, lambda loop: loop.run(lambda *_: None, None), recipe)[0].best[0]
-            except FloatingPointError: pass
+    def loss_at(rate): # missing where training diverges
+        torch.manual_seed(seed)
+        whole, tokenizer = load_model(model, device=device, trust=trust)
+        ready, parts, _ = _made_ready(whole, tokenizer, task, min(rows, len(task.train)), recipe, seed)
+        def begin(at_once): return _Loop(ready, tokenizer, parts["train"], parts["valid"], replace(recipe, checks=1, patience=10), rate, steps, seed, at_once)
+        try: return _within_memory(begin, lambda loop: loop.run(lambda *_: None, None), recipe)[0].best[0]
+        except FloatingPointError: return None
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())): losses = {rate: loss for rate in RATES if (loss := loss_at(rate)) is not None}
     if not losses: raise FloatingPointError(f"`rate` must be given, {model} diverges at all of {', '.join(f'{r:g}' for r in RATES)}; take a lower one")
     return min(losses, key=losses.get)
 

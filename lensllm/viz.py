@@ -35,7 +35,7 @@ def plot_compare(
     label_ends(ax, min(lines.columns), lines.iloc[:, 0], lines.index, [colours.get(m, INK) for m in lines.index])
     return ax
 
-# %% ../nbs/60_use/viz.ipynb #da8a5b13
+# %% ../nbs/60_use/viz.ipynb #48880f0f
 def _budget_axis(ax, ratios, metric, table):
     "Budgets from small to large, written as fractions."
     ax.set_xscale("log", base=2)
@@ -43,7 +43,7 @@ def _budget_axis(ax, ratios, metric, table):
     ax.set_xticks(list(ratios), [f"1/{r:g}" for r in ratios])
     ax.minorticks_off()
     ax.set(xlabel="budget (share of the full training set, each candidate)", ylabel=LABELS[metric])
-    ax.set_title(f"{' and '.join(table.task.unique())}: {LABELS[metric].split(' (')[0]} by method", loc="left")
+    ax.set_title(f"{' and '.join(table.task.unique())}: {LABELS[metric].split(' (')[0]} by method", loc="left", parse_math=False)
 
 # %% ../nbs/60_use/viz.ipynb #5bab6951
 def plot_predictions(
