@@ -98,7 +98,7 @@ def bound_terms(
     frame = _with_terms(_largest(pd.concat(found)), n, loss_bound, b)
     return Terms(frame.drop(columns=["row", "samples"]), n, loss_bound, b, over, _total_stderr(frame))
 
-# %% ../nbs/30_probe/bounds.ipynb #0b99bbc5
+# %% ../nbs/30_probe/bounds.ipynb #45a0770f
 def _curvatures(model, batches, update, generator, num_probes, steps, options):
     "Distance, trace and curvature along the update, a row a layer."
     traces = layer_traces(model, batches, generator=generator, num_probes=num_probes, params=lambda k, p: k in update, **options)
@@ -117,6 +117,7 @@ def _largest(found):
     order = found.layer.drop_duplicates()
     return trace[["row", "size", "distance", "trace", "trace_stderr", "samples"]].join(along[["along", "along_error"]]).loc[order].reset_index()
 
+# %% ../nbs/30_probe/bounds.ipynb #9dc79d2b
 def _total_stderr(f):
     "Standard error of the sum of the terms: of one row's layers draw by draw, since a draw serves them all, and rows are independent."
     slope = f.term/(2*f.trace.where(f.trace > 0)) # d term/d trace

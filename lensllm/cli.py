@@ -748,12 +748,12 @@ def _check_room(out):
     if not parent.is_dir() or not os.access(parent, os.W_OK): raise ValueError(f"`--out` must be a folder that can be written to, got {out}")
     if (free := shutil.disk_usage(parent).free) < 50e6: raise ValueError(f"`--out` must be on a disk with at least 50 MB free, {out} has {free/1e6:.0f} MB; make room, or take another folder")
 
-# %% ../nbs/60_use/cli.ipynb #ead13f37
+# %% ../nbs/60_use/cli.ipynb #005b2ab7
 class _Watch:
     "Progress: a live table on a terminal, a line for each run that begins or ends elsewhere; the lines are kept in study.log in the folder."
     def __init__(self, study, workers):
         self.study, self.workers, self.now, self.live = study, workers, {}, None
-        self.said = {_state(r) for r in study.store.runs().itertuples() if r.state in ("done", "failed")} # by an earlier call
+        self.said = {_state(r) for r in study.store.runs().query("state in ('done', 'failed')").itertuples()} # by an earlier call
     def __enter__(self):
         self.log = open(self.study.store.folder/"study.log", "a", encoding="utf-8")
         if sys.stderr.isatty():
@@ -770,12 +770,14 @@ class _Watch:
         for r in study.store.runs().itertuples(): self._note(r)
         if self.live: self.live.update(self._table())
 
-    def _note(self, r):
-        "A line in the log for each change of state."
-        if _state(r) in self.said: return
-        self.said.add(_state(r))
-        loss = f", test loss {r.test_loss:.4f}" if r.state == "done" else f", {r.reason}" if r.state == "failed" else ""
-        for place in (self.log, *([] if self.live else [sys.stderr])): print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {r.model} on {r.train_size:,}: {r.state}{loss}", file=place, flush=True)
+# %% ../nbs/60_use/cli.ipynb #7a98af03
+@patch
+def _note(self:_Watch, r):
+    "A line in the log for each change of state."
+    if _state(r) in self.said: return
+    self.said.add(_state(r))
+    loss = f", test loss {r.test_loss:.4f}" if r.state == "done" else f", {r.reason}" if r.state == "failed" else ""
+    for place in (self.log, *([] if self.live else [sys.stderr])): print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {r.model} on {r.train_size:,}: {r.state}{loss}", file=place, flush=True)
 
 def _state(r): return r.model, r.train_size, r.seed, r.state, r.attempts
 
@@ -902,7 +904,7 @@ def report_command(folder:_Dir, out:Annotated[Path, typer.Option("--out", "-o", 
     from lensllm.study import Study
     print(study_report(Study(folder), out or folder/"report.html"))
 
-# %% ../nbs/60_use/cli.ipynb #c94a39a3
+# %% ../nbs/60_use/cli.ipynb #a3d1e0b1
 @app.command("zoo")
 def zoo_command(json_:_AsJson=False, csv:_AsCsv=False):
     "The shipped candidates: small models to try a study with."
@@ -925,6 +927,7 @@ def _plan_study(ctx, folder, candidate, budget, target, policy, unit, as_json, a
     about = {k: study.facts[k] for k in ("task", "policy", "target", "unit")} | dict(budget_fraction=study.facts["budget"]["share"] or 0., spent_fraction=study.spent/study.whole)
     _propose(plan, _proposed(plan, study.priced(plan), study.whole), about, as_json, as_csv, out)
 
+# %% ../nbs/60_use/cli.ipynb #bbb1358f
 def _told(text):
     "A candidate that is trained elsewhere: NAME=PARAMETERS."
     name, _, count = text.rpartition("=")

@@ -301,7 +301,7 @@ def _set_limits(ax, ranking, losses, left, right):
     ax.set_xlim(left, right)
     ax.set_ylim(.93*y.min(), 1.07*y.max())
 
-# %% ../nbs/40_choose/select.ipynb #55b1367d
+# %% ../nbs/40_choose/select.ipynb #e80d9292
 def _draw_curves(ax, ranking, row, colours):
     "What was seen: coloured in front, the others grey behind."
     from lensllm.axes import GREY
@@ -320,6 +320,7 @@ def _draw_prediction(ax, D, loss, target, row, colour):
     ax.plot(target, row.predicted_loss, "D", color=colour, ms=5, zorder=4)
     if np.isfinite(row.high): ax.plot([target]*2, [row.low, row.high], color=colour, lw=2, alpha=.5, zorder=3)
 
+# %% ../nbs/40_choose/select.ipynb #b3446c2a
 def _draw_bands(ax, ranking, colours):
     "Medians with 50 and 90 % bands from the last size seen to the target."
     post = ranking.posterior

@@ -58,7 +58,7 @@ def simulate(
         racing = racing.drop(index=list({m for m, d in plan if (m, d) in failed}))
         if spent > budget*whole*(1 + 1e-9) + slack: raise ValueError(f"`policy` {policy.name} must stay within its budget, got {spent/whole:.4f} of {budget}; mend its `next`")
 
-# %% ../nbs/40_choose/simulate.ipynb #5cf14720
+# %% ../nbs/40_choose/simulate.ipynb #ecfa96b3
 def _complete_to(curves, target):
     "The curves up to the target, which every model must have."
     curves.one_task()
@@ -70,6 +70,7 @@ def _complete_to(curves, target):
     if holes: raise ValueError(f"`curves` must be complete up to the target; {'; '.join(holes)}; take the models or the sizes out of the table")
     return curves
 
+# %% ../nbs/40_choose/simulate.ipynb #5171c9ff
 def _check_runs(curves, named, costs):
     "What is said of runs must be said of runs in the table, and all need a price."
     unknown = named - set(zip(curves.frame.model, curves.frame.train_size))

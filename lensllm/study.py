@@ -375,7 +375,7 @@ def _check_task(facts):
     now = task_of(source).fingerprint
     if now != source["fingerprint"]: raise ValueError(f"`task` must hold the texts that the study began with, got others in {source['task']}; put them back, or begin a new study")
 
-# %% ../nbs/50_tune/study.ipynb #6ea41168
+# %% ../nbs/50_tune/study.ipynb #58c05256
 @patch
 def _work_off(self:Study, pool, workers, device, report):
     "Make the planned runs, as many at once as there are workers; wait for those of other processes."
@@ -392,6 +392,7 @@ def _work_off(self:Study, pool, workers, device, report):
             self._enter(run, pool.result(busy.pop(run)))
             report(self)
 
+# %% ../nbs/50_tune/study.ipynb #9940385b
 @patch
 def _waiting(self:Study):
     "Candidates whose runs wait for each other: on a ladder that continues, and until the first has found the rate, which a second would search for too."
@@ -432,7 +433,7 @@ class _Beside:
         from transformers.utils.logging import disable_progress_bar
         return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=disable_progress_bar)
 
-# %% ../nbs/50_tune/study.ipynb #2b527cce
+# %% ../nbs/50_tune/study.ipynb #d2d6b303
 def _stop(worker):
     "End what a pool is doing: nobody will enter it, and its process would hold up ours."
     for process in list((worker._processes or {}).values()): process.terminate() # Python 3.14 has terminate_workers for it
@@ -448,6 +449,7 @@ def submit(self:_Beside, spec, progress):
     self.busy[future] = worker
     return future
 
+# %% ../nbs/50_tune/study.ipynb #3b951584
 @patch
 def ready(self:_Beside, busy):
     from concurrent.futures import FIRST_COMPLETED, wait
