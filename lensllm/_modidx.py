@@ -643,6 +643,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'lensllm.prior.load_prior': ('20_model/prior.html#load_prior', 'lensllm/prior.py'),
                                'lensllm.prior.shared_mode': ('20_model/prior.html#shared_mode', 'lensllm/prior.py')},
             'lensllm.probe': { 'lensllm.probe._changes_in_training': ('30_probe/probe.html#_changes_in_training', 'lensllm/probe.py'),
+                               'lensllm.probe._vocabularies': ('30_probe/probe.html#_vocabularies', 'lensllm/probe.py'),
                                'lensllm.probe.as_output': ('30_probe/probe.html#as_output', 'lensllm/probe.py'),
                                'lensllm.probe.beside': ('30_probe/probe.html#beside', 'lensllm/probe.py'),
                                'lensllm.probe.check_batch': ('30_probe/probe.html#check_batch', 'lensllm/probe.py'),

@@ -748,9 +748,9 @@ def _check_room(out):
     if not parent.is_dir() or not os.access(parent, os.W_OK): raise ValueError(f"`--out` must be a folder that can be written to, got {out}")
     if (free := shutil.disk_usage(parent).free) < 50e6: raise ValueError(f"`--out` must be on a disk with at least 50 MB free, {out} has {free/1e6:.0f} MB; make room, or take another folder")
 
-# %% ../nbs/60_use/cli.ipynb #005b2ab7
+# %% ../nbs/60_use/cli.ipynb #0e4581c5
 class _Watch:
-    "Progress: a live table on a terminal, a line for each run that begins or ends elsewhere; the lines are kept in study.log in the folder."
+    "Progress: a live table on a terminal, elsewhere a line for each change of a run's state; the lines are kept in study.log in the folder."
     def __init__(self, study, workers):
         self.study, self.workers, self.now, self.live = study, workers, {}, None
         self.said = {_state(r) for r in study.store.runs().query("state in ('done', 'failed')").itertuples()} # by an earlier call
@@ -802,13 +802,14 @@ def _cell(self:_Watch, r):
     if r.state == "done": return f"{r.test_loss:.3f}"
     return self.now.get((r.model, r.train_size, r.seed), "…") if r.state == "running" else "failed" if r.state == "failed" else "·"
 
-# %% ../nbs/60_use/cli.ipynb #b4b84dff
+# %% ../nbs/60_use/cli.ipynb #53501eb3
 @patch
 def _eta(self:_Watch, runs):
     "How long what is planned will take, by what was done so far."
     done, left = runs[(runs.state == "done") & runs.ended.notna() & runs.started.notna()], runs[runs.state.isin(["planned", "running"])]
     if done.empty or not left.price.sum() or not done.price.sum(): return ""
-    at_once = min(self.workers, left.model.nunique()) # at most; a model's runs may have to wait for each other
+    waiting = left.model.isin(self.study._waiting()) # runs of these go one after the other
+    at_once = min(self.workers, (~waiting).sum() + left.model[waiting].nunique())
     seconds = (done.ended - done.started).sum()/done.price.sum()*left.price.sum()/at_once
     return f", about {seconds/60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"
 

@@ -38,10 +38,10 @@ def interval(self:Estimate,
     half = t.ppf((1 + level)/2, self.draws - 1)*self.stderr
     return self.value - half, self.value + half
 
-# %% ../nbs/30_probe/curvature.ipynb #42917fc4
+# %% ../nbs/30_probe/curvature.ipynb #d2cfe542
 def _mean(values, products, method, unit=Estimate.unit):
     "The estimate that independent draws make."
-    values = torch.as_tensor(values, dtype=torch.float64)
+    values = torch.as_tensor(values, dtype=torch.float64).cpu()
     return Estimate(float(values.mean()), float(values.std()/len(values)**.5), len(values), products, method, unit, values.numpy())
 
 # %% ../nbs/30_probe/curvature.ipynb #07353c7e

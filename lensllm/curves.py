@@ -269,7 +269,7 @@ def _path_fields(path, pattern):
     if m is None: raise ValueError(f"`pattern` must match every path, but {pattern!r} does not match {path}; write the folders as they are named")
     return m.groupdict()
 
-# %% ../nbs/10_measure/curves.ipynb #a1d50b95
+# %% ../nbs/10_measure/curves.ipynb #007fc8d1
 def load_trainer_states(
     paths,       # `trainer_state.json` files; or a folder, in which they are looked for
     pattern="{model}/{train_size}/trainer_state.json", # how a path names `model`, `train_size` and, if wanted, `task`, `seed`, `family`
@@ -280,20 +280,20 @@ def load_trainer_states(
     if take not in ("best", "last"): raise ValueError(f"`take` must be 'best' or 'last', got {take!r}")
     rows = []
     given = [Path(p) for p in ([paths] if isinstance(paths, (str, Path)) else paths)]
-    for path, log in _last_states(f for p in given for f in (sorted(p.rglob("trainer_state.json")) if p.is_dir() else [p])):
+    for path, log in _last_states((f for p in given for f in (sorted(p.rglob("trainer_state.json")) if p.is_dir() else [p])), "checkpoint-" in pattern):
         losses = [entry["eval_loss"] for entry in log if "eval_loss" in entry]
         if not losses: raise ValueError(f"{path} must hold an `eval_loss`; train with eval_strategy set, or evaluate once at the end")
         rows.append({**_path_fields(path, pattern), "test_loss": np.fmin.reduce(losses) if take == "best" else losses[-1]})
     return CurveSet(pd.DataFrame(rows).astype({"train_size": int} if rows else {}), source="trainer logs", unit="nats/token")
 
-# %% ../nbs/10_measure/curves.ipynb #3e4d0f8e
-def _last_states(paths):
-    "The path and log of each run: of the checkpoints in one folder, the one with most steps."
+# %% ../nbs/10_measure/curves.ipynb #e47c3102
+def _last_states(paths, named):
+    "The path and log of each run: of a folder's checkpoints the one with most steps, unless the pattern names them."
     last = {}
     for path in paths:
         try: state = json.loads(path.read_text()); step, log = state.get("global_step", 0), state["log_history"]
         except (OSError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as e: raise ValueError(f"{path} must be a Trainer's state with a `log_history`, got {type(e).__name__}: {e}") from None
-        run = path.parent.parent if path.parent.name.startswith("checkpoint-") else path.parent
+        run = path.parent.parent/path.name if path.parent.name.startswith("checkpoint-") and not named else path
         if run not in last or step >= last[run][0]: last[run] = step, path, log
     return [(path, log) for _, path, log in last.values()]
 

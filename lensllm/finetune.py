@@ -218,7 +218,7 @@ def check(self:_Loop):
     if loss < self.best[0]: self.best = (loss, self.step, [p.detach().clone() for p in self.weights])
     return loss
 
-# %% ../nbs/50_tune/finetune.ipynb #5267c9ad
+# %% ../nbs/50_tune/finetune.ipynb #03d5822c
 @patch
 def save(self:_Loop, path):
     "All that is needed to go on."
@@ -244,7 +244,7 @@ def load(self:_Loop, path, ends=None):
         for p, was in zip(self.weights, state["weights"]): p.copy_(was)
     self.adam.load_state_dict(state["adam"]); self.schedule.load_state_dict(state["schedule"])
     self.step, self.tokens, self.flop, self.best = place
-    torch.set_rng_state(state["random"].cpu()); torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]])
+    torch.set_rng_state(state["random"].cpu()); torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]][:torch.cuda.device_count()])
     return True
 
 # %% ../nbs/50_tune/finetune.ipynb #252407dc

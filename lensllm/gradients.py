@@ -117,7 +117,7 @@ def spare_rows(model, batch, f, params)->tuple: # as for `naive_rows`
     try: return functional_rows(model, batch, f, params)
     except RuntimeError: return naive_rows(model, batch, f, params)
 
-# %% ../nbs/30_probe/gradients.ipynb #48ccc986
+# %% ../nbs/30_probe/gradients.ipynb #7f37ebee
 class _Use(NamedTuple):
     "A parameter met in the forward pass."
     name:str    # of the parameter
@@ -134,7 +134,7 @@ class _Tap(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs, out = kwargs or {}, func(*args, **(kwargs or {}))
-        self.picked = self.picked or func in _PICKS and self.picks(*args, **kwargs)
+        self.picked = self.picked or func in _PICKS and self.picks(func, *args, **kwargs)
         met = self.met((*args, *kwargs.values()))
         if not met or not any(isinstance(o, torch.Tensor) for o in tree_leaves(out)): return out
         rules = self.rules(func, args, kwargs, out)
@@ -147,7 +147,7 @@ class _Tap(TorchFunctionMode):
         self.uses += [_Use(self.names[id(p)], edge, rule) for p, rule in rules if id(p) in self.names]
         return out
 
-# %% ../nbs/30_probe/gradients.ipynb #3cc4a516
+# %% ../nbs/30_probe/gradients.ipynb #6bc50c95
 @patch
 def met(self:_Tap, values):
     "Names of the parameters among the arguments, in lists too; this runs at every operation."
@@ -156,11 +156,14 @@ def met(self:_Tap, values):
 _PICKS = {torch.Tensor.__getitem__, torch.Tensor.index_select, torch.index_select, torch.Tensor.masked_select, torch.masked_select, torch.Tensor.gather, torch.gather}
 
 @patch
-def picks(self:_Tap, input, *at, **kwargs):
+def picks(self:_Tap, func, input, *at, **kwargs):
     "Whether rows of something that has them first are picked by tensors; along another dimension they stay where they are."
     if not input.is_floating_point() or input.ndim < 2 or input.shape[0] not in self.sizes - {1}: return False
+    if func is torch.Tensor.__getitem__:
+        first = next((i for i in (at[0] if isinstance(at[0], tuple) else at) if i is not None), None)
+        return isinstance(first, (torch.Tensor, list))
     by = at[0] if at else kwargs.get("dim", kwargs.get("mask"))
-    return by == 0 if isinstance(by, int) else isinstance(by, torch.Tensor) or isinstance(by, (tuple, list)) and any(isinstance(i, (torch.Tensor, list)) for i in by)
+    return by in (0, -input.ndim) if isinstance(by, int) else True # a mask
 
 @patch
 def rules(self:_Tap, func, args, kwargs, out):

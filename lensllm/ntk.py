@@ -236,7 +236,7 @@ def ntk_gram(
         else: done = _exact(walk, batch, batch2, memory, products, [torch.device(d) for d in devices or [like.device]], label, progress)
     return _as_kernel(done, output, params, sum(p.numel() for p in chosen.values()), residual, products)
 
-# %% ../nbs/30_probe/ntk.ipynb #a73aa35e
+# %% ../nbs/30_probe/ntk.ipynb #141921e1
 def _drawn(model, batch, batch2, samples, seed):
     "Batches with sampled logits, drawn where they are not given; residuals of the first, where drawn."
     samples = next((b["position"].shape[1] for b in (batch, batch2) if b is not None and "position" in b), samples)
@@ -249,7 +249,7 @@ def _as_kernel(done, output, params, P, residual, products):
     "The result, once it is made of numbers."
     tables = list(done.tables.values())
     K = tables[0] if len(tables) == 1 else sum(tables)
-    if products is not None and not np.isfinite(K).all(): raise ValueError(f"`products` must hold the largest inner product, {str(products)[6:]} overflows; take torch.bfloat16, or None")
+    if products is torch.float16 and not np.isfinite(K).all(): raise ValueError("`products` must hold the largest inner product, float16 overflows; take torch.bfloat16, or None")
     if not np.isfinite(K).all(): raise ValueError("`model` must have finite gradients on `batch`, got NaN or infinity although its outputs are finite; look for roots or logarithms of 0")
     said = [v if isinstance(v, str) else getattr(v, "__name__", "function") for v in (output, params)]
     return Kernel(K, *said, P, done.method, done.error, done.sweeps, done.tables if params == "layers" else {}, residual if residual is None else residual.flatten().numpy())

@@ -79,7 +79,14 @@ def summed_logits(model, batch)->torch.Tensor: # sum over classes and labelled p
     logits, labels = logits_and_labels(model, batch)
     return (logits.sum(2)*(labels != IGNORED)).sum(1)
 
-# %% ../nbs/30_probe/probe.ipynb #ad3eb839
+# %% ../nbs/30_probe/probe.ipynb #6348793f
+def _vocabularies(model):
+    "How many tokens a Hugging Face model reads, and among how many it chooses: an encoder-decoder may have two vocabularies."
+    if not hasattr(model, "get_input_embeddings"): return {}
+    reads, writes = model.get_input_embeddings(), model.get_output_embeddings()
+    return dict(input_ids=reads.num_embeddings) | ({} if writes is None else dict(labels=writes.weight.shape[0]))
+
+# %% ../nbs/30_probe/probe.ipynb #3e99ccdf
 def check_batch(
     model, batch, # as for `logits_and_labels`
     output, # as for `as_output`
@@ -91,8 +98,8 @@ def check_batch(
     if batch["labels"].ndim != 2: raise ValueError(f"`batch` must hold a label for each token, got labels of shape {tuple(batch['labels'].shape)}; use a collator for language models")
     labels = batch["labels"] if getattr(getattr(model, "config", None), "is_encoder_decoder", False) else batch["labels"][:, 1:]
     empty = (labels == IGNORED).all(1).nonzero().flatten().tolist() # a causal model predicts nothing in a row of one token
-    tokens = model.get_input_embeddings().num_embeddings if hasattr(model, "get_input_embeddings") else float("inf")
-    if (most := max(int(batch[k].max()) for k in ("input_ids", "labels") if k in batch)) >= tokens: raise ValueError(f"`batch` must hold tokens that the model knows, got {most} where it has {tokens}; use the tokenizer that belongs to it")
+    for key, tokens in _vocabularies(model).items():
+        if key in batch and (most := int(batch[key].max())) >= tokens: raise ValueError(f"`batch` must hold tokens that the model knows, got {most} in {key} where it has {tokens}; use the tokenizer that belongs to it")
     if empty: raise ValueError(f"`batch` must hold a label that is predicted in every row, got none in row {empty[0]} ({len(empty)} such rows); leave the row out, or unmask its target")
 
 # %% ../nbs/30_probe/probe.ipynb #c51cf19f

@@ -61,10 +61,10 @@ def _value_errors(frame):
         if flag == "not positive": continue # the other rule about losses has named the text
         for i in np.flatnonzero(text): yield _row("error", "not a number", frame, i, column, "must be a number", "write it with a decimal point, without a unit")
 
-# %% ../nbs/10_measure/quality.ipynb #2d570dfb
+# %% ../nbs/10_measure/quality.ipynb #89772112
 def _duplicate_errors(frame):
     "Runs that are there twice: the same task, model, size and seed."
-    typed = frame.assign(**{c: pd.to_numeric(frame[c], errors="coerce") for c in ("train_size", "seed") if c in frame}) # 200 and "200" are one size
+    typed = frame.assign(**{c: pd.to_numeric(frame[c], errors="coerce").astype(object).fillna(frame[c]) for c in ("train_size", "seed") if c in frame}) # 200 and "200" are one size
     run = typed.groupby([c for c in KEY if c in frame], sort=False, dropna=False).ngroup().to_numpy()
     first_rows = np.unique(run, return_index=True)[1]
     for i in np.setdiff1d(np.arange(len(run)), first_rows):

@@ -28,7 +28,7 @@ class Replay:
     why:str                 # why it stopped
     trace:pd.DataFrame      # a row a run, columns `TRACE`: choice and p_best before the step, cost_fraction after the run; a failed run has no test_loss
 
-# %% ../nbs/40_choose/simulate.ipynb #302e66e0
+# %% ../nbs/40_choose/simulate.ipynb #8122dfe6
 def simulate(
     policy,            # a Policy, or a name in `POLICIES`
     curves:CurveSet,   # one task, complete up to the target
@@ -40,10 +40,10 @@ def simulate(
     warm=(),           # (model, train_size) that exist before the study, at no cost
 )->Replay: # deterministic
     "Replay a policy on complete curves; it sees what it has paid for."
-    policy, curves = as_policy(policy), _complete_to(curves, target)
+    policy, table, curves = as_policy(policy), curves, _complete_to(curves, target)
     if not 0 <= budget < np.inf: raise ValueError(f"`budget` must be a fraction >= 0 of full fine-tuning, got {budget}; 0.02 is two per cent")
     have, failed, rows, spent = set(warm), set(failed), [], 0.
-    _check_runs(curves, have | failed, costs)
+    _check_runs(table, curves, have | failed, costs)
     racing = run_costs(curves) if costs is None else costs.loc[curves.models, [d for d in curves.sizes if d > 0]]
     whole, slack = racing.iloc[:, -1].sum(), _slack(racing)
     while True:
@@ -70,10 +70,10 @@ def _complete_to(curves, target):
     if holes: raise ValueError(f"`curves` must be complete up to the target; {'; '.join(holes)}; take the models or the sizes out of the table")
     return curves
 
-# %% ../nbs/40_choose/simulate.ipynb #5171c9ff
-def _check_runs(curves, named, costs):
-    "What is said of runs must be said of runs in the table, and all need a price."
-    unknown = named - set(zip(curves.frame.model, curves.frame.train_size))
+# %% ../nbs/40_choose/simulate.ipynb #9871b53a
+def _check_runs(table, curves, named, costs):
+    "What is said of runs must be said of runs in the table, and all up to the target need a price."
+    unknown = named - set(zip(table.frame.model, table.frame.train_size))
     if unknown: raise ValueError(f"`warm` and `failed` must name runs in the table, which has no {' on '.join(map(str, min(unknown)))}")
     if costs is None: return
     missing = [m for m in curves.models if m not in costs.index] or [f"{d:,}" for d in curves.sizes if d and d not in costs]

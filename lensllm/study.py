@@ -116,13 +116,13 @@ def new_study(
                  source=None if elsewhere else dict(task=_absolute_task(task), test=test and _absolute(test), columns=columns and list(columns), fingerprint=loaded.fingerprint))
     return _entered(folder, facts, known)
 
-# %% ../nbs/50_tune/study.ipynb #b444ee45
+# %% ../nbs/50_tune/study.ipynb #d7ad8aa9
 def _ladder(sizes, target, task):
     "Sizes up to the target, which is one of them."
     top = len(task.train) if task else math.inf
     sizes = sorted({int(s) for s in sizes or [s for s in LADDER if s <= min(top, target or math.inf)]} | ({int(target)} if target else set()))
     sizes = [s for s in sizes if s <= (target or math.inf)]
-    if not sizes: raise ValueError(f"`size` must be given for {task.name}, which has {top:,} rows to train on, fewer than the smallest of the usual sizes, {LADDER[0]:,}; name sizes up to {top:,}" if task and top < LADDER[0] else f"`sizes` must hold a training-set size up to the target, {target:,}, got none")
+    if not sizes: raise ValueError(f"`size` must be given for {task.name}, which has {top:,} rows to train on, fewer than the smallest of the usual sizes, {LADDER[0]:,}; name sizes up to {top:,}")
     if sizes[0] < 1: raise ValueError(f"`sizes` must be training-set sizes > 0, got {sizes}")
     if sizes[-1] > top: raise ValueError(f"`target` must be at most {top:,}, as many rows as {task.name} has to train on (some are set apart to test and to validate), got {sizes[-1]:,}; take a smaller --target, or give more texts")
     return sizes, int(target or sizes[-1])

@@ -59,7 +59,7 @@ def pick_device(
         return device
     return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
-# %% ../nbs/50_tune/zoo.ipynb #550e03f9
+# %% ../nbs/50_tune/zoo.ipynb #4f27f69c
 def load_model(
     name, # a shipped candidate, a folder, or a name on the hub
     *,
@@ -82,7 +82,9 @@ def load_model(
         cls = tf.AutoModelForSeq2SeqLM if config.is_encoder_decoder else tf.AutoModelForCausalLM
         model, read = cls.from_pretrained(source, use_safetensors=None if "pickle" in trust else True, trust_remote_code=code, output_loading_info=True)
         tokenizer = tf.AutoTokenizer.from_pretrained(source, trust_remote_code=code)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as e: raise ValueError(f"`MODEL` must be a folder or a name on the hub, of a language model in safetensors without code of its own, got {name}{'' if local else ', which is no folder here'}: {str(e).splitlines()[0][:200]}") from None
+    except (OSError, ValueError, RuntimeError, SafetensorError) as e:
+        if isinstance(e, RuntimeError) and "mismatch" not in str(e): raise # want of memory is no fault of the model's
+        raise ValueError(f"`MODEL` must be a folder or a name on the hub, of a language model in safetensors without code of its own, got {name}{'' if local else ', which is no folder here'}: {str(e).splitlines()[0][:200]}") from None
     lost = sorted(set(read["missing_keys"]) & {k for k, _ in model.named_parameters()})
     if lost: raise ValueError(f"`MODEL` must hold all its weights, {name} lacks {lost[0]} ({len(lost)} such), which would be random; save the whole model")
     return model.eval().to(device), tokenizer
