@@ -426,7 +426,7 @@ def _compressed(model0, model, update, batches, n, delta, scale):
 # %% ../nbs/30_probe/bounds.ipynb #742185bd
 WAYS = ("held out", "PAC-Bayes", "compression") # of coming to a certificate
 
-# %% ../nbs/30_probe/bounds.ipynb #3270eb83
+# %% ../nbs/30_probe/bounds.ipynb #2999f101
 def certify(
     model0, model, # start and end, of one architecture; for LoRA the same model with its adapters as they were before training
     data,          # the rows that the model was fine-tuned on: a dictionary of tensors as a collator returns it, or a list of them, with `target_bytes` (n,) for unit="byte"
@@ -444,7 +444,7 @@ def certify(
 )->Certificates: # they hold for the rows' distribution, if rows are independent draws from it
     "All certificates side by side."
     (train, n), (fresh, m) = _as_list(model, data, "data"), _as_list(model, held_out, "held_out") if held_out is not None else ([], 0)
-    ways = _check_certify(delta, unit, noise, draws, list(ways) if not isinstance(ways, str) else ways, train, fresh)
+    ways = _check_certify(delta, unit, noise, draws, ways, train, fresh)
     model0, model, each = in_precision(model0), in_precision(model), delta/len(ways)
     _check_rest(model0, model, update := update_of(model0, model, params)) # before `evaluating` freezes what can be trained
     with evaluating(model0), evaluating(model):
@@ -462,7 +462,7 @@ def _held_out(model, batches, n, delta, scale, candidates):
     risks = held_out_bound(emp, n, delta/len(SMOOTHING), candidates)
     return _certificate("held out", "the end", risks, emp, math.log(candidates), n, delta, scale, _guess(model, batches, scale))
 
-# %% ../nbs/30_probe/bounds.ipynb #788886ee
+# %% ../nbs/30_probe/bounds.ipynb #07a18880
 def _check_certify(delta, unit, noise, draws, ways, train, fresh):
     "Refuse what cannot be meant; the ways that can be gone."
     check_delta(delta)
@@ -470,6 +470,7 @@ def _check_certify(delta, unit, noise, draws, ways, train, fresh):
     if noise is not None and not noise > 0: raise ValueError(f"`noise` must be > 0, got {noise}")
     if draws < 1: raise ValueError(f"`draws` must be >= 1, got {draws}")
     if isinstance(ways, str): raise TypeError(f"`ways` must be a list of names, got {ways!r}; take [{ways!r}]")
+    ways = list(ways)
     if not ways: raise ValueError(f"`ways` must name at least one of {', '.join(WAYS)}, got none")
     odd = [w for w in ways if w not in WAYS]
     if odd: raise ValueError(f"`ways` must be of {', '.join(WAYS)}, got {odd[0]!r}")

@@ -148,7 +148,7 @@ def _last(model, k):
     norms = [m for name, m in model.named_modules() if name.rsplit(".", 1)[-1] in ("ln_f", "final_layer_norm", "norm", "norm_f") and m not in set(top.modules())]
     return [*list(top)[-k:], *norms]
 
-# %% ../nbs/50_tune/finetune.ipynb #2ec504ce
+# %% ../nbs/50_tune/finetune.ipynb #c9dfd2fb
 class _Loop:
     "A training that can be left and taken up again."
     def __init__(self, model, tokenizer, train, valid, recipe, rate, steps, seed, rows_at_once):
@@ -157,7 +157,7 @@ class _Loop:
         half = recipe.precision == "bfloat16" or recipe.precision == "auto" and model.device.type == "cuda" and torch.cuda.is_bf16_supported()
         precision, kind = "bf16" if half else "no", model.device.type
         if AcceleratorState._shared_state and (AcceleratorState().mixed_precision, AcceleratorState().device.type) != (precision, kind): AcceleratorState._reset_state(reset_partial_state=True) # one process may make runs of different precisions, on different devices
-        self.accelerator = Accelerator(mixed_precision=precision, cpu=model.device.type == "cpu", device_placement=False) # the model is where it shall be
+        self.accelerator = Accelerator(mixed_precision=precision, cpu=kind == "cpu", device_placement=False) # the model is where it shall be
         self.tokenizer, self.train, self.valid, self.recipe, self.steps, self.seed, self.rows_at_once = tokenizer, train, valid, recipe, steps, seed, rows_at_once
         self.turn, self.weights = None, [p for p in model.parameters() if p.requires_grad] # turn: the step from which "continue" lets the rate fall
         adam = torch.optim.AdamW(self.weights, lr=rate, weight_decay=recipe.weight_decay)
