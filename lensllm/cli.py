@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from fastcore.basics import patch
 
-# %% ../nbs/60_use/cli.ipynb #24bd7617
+# %% ../nbs/60_use/cli.ipynb #af0babd3
 def _examples(text):
     "A number of examples as people write it: 12800, 12,800, 1e6, 200k, 1.5M."
     m = re.fullmatch(r"((?:\d{1,3}(?:,\d{3})+|[\d_]+)?(?:\.\d+)?(?:e\d+)?)([kM]?)", str(text).strip()) # a comma parts thousands
@@ -22,6 +22,10 @@ def _examples(text):
     except (TypeError, ValueError): n = 0
     if n < 1 or n % 1: raise typer.BadParameter(f"must be a whole number of examples >= 1, got {text!r}")
     return int(n)
+
+def _size(text):
+    "A training-set size; 0 is the model as it is."
+    return 0 if str(text).strip() == "0" else _examples(text)
 
 def _loss(text):
     "A loss; what looks like an option is one that is mistyped."
@@ -36,7 +40,7 @@ def _bytes(text):
     if n < 1: raise typer.BadParameter(f"must be an amount of memory such as 500MB or 4GB, got {text!r}")
     return int(n)
 
-# %% ../nbs/60_use/cli.ipynb #ea87806c
+# %% ../nbs/60_use/cli.ipynb #6d6bee05
 _Curves = Annotated[str, typer.Argument(metavar="CURVES", help="A shipped task (see [bold]lensllm data[/]) or a CSV or Parquet file: one row a run (model, train_size, test_loss), or one row a model and one column a size.")]
 _Budget = Annotated[int, typer.Option("--budget", "-b", metavar="N", parser=_examples, help="Largest training-set size that may be seen. Default: all sizes below the target.")]
 _Target = Annotated[int, typer.Option("--target", "-t", metavar="N", parser=_examples, help="Training-set size for which the best model is wanted. Default: the largest in the table.")]
@@ -49,6 +53,7 @@ _Policy = Annotated[str, typer.Option("--policy", metavar="NAME", help="race (ou
 _Money = Annotated[str, typer.Option("--budget", "-b", metavar="SHARE", help="What may be spent in all: 2% or 0.02 of fine-tuning every candidate on the target; with --costs a plain number is in its unit, without it a number above 100 is FLOP at one token an example.")]
 _Costs = Annotated[str, typer.Option("--costs", metavar="COLUMN", help="Column with your own price of each run, such as hours. Default: FLOP from n_params.")]
 _Plot = Annotated[Path, typer.Option("--plot", "-p", metavar="FILE", help="Draw a figure: .png, .svg or .pdf.")]
+_Columns = Annotated[str, typer.Option("--columns", metavar="PROMPT,TARGET", help="Names of the columns that hold the texts. Default: prompt,target, or text.")]
 
 # %% ../nbs/60_use/cli.ipynb #063e63ad
 app = typer.Typer(name="lensllm", no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
@@ -162,7 +167,7 @@ def select_command(curves:_Curves="flan", budget:_Budget=None, target:_Target=No
     _verdict(ranking, data, cs.at(target) if known else None, within)
     if asked is None: print(f"the target {target:,} is the largest size in the table; --target looks further")
 
-# %% ../nbs/60_use/cli.ipynb #1948a129
+# %% ../nbs/60_use/cli.ipynb #c65ea926
 def _selector(method, prior):
     "The method by name; the prior goes where there is one to set."
     from lensllm.select import PosteriorSelector, as_selector
@@ -185,11 +190,17 @@ def _verdict(ranking, data, truth, within):
     saved = ranking.cost_saved()
     lines.append(f"cost saved: {saved:.1f} % of fine-tuning every candidate on {ranking.target:,}" if saved is not None
                  else "cost saved: unknown without n_params for every model")
-    lines += [f"doubt: {n}" for n in ranking.notes[:3]]
-    if len(ranking.notes) > 3: lines.append(f"{len(ranking.notes) - 3} further doubts: --json lists them")
+    lines += [*_far(ranking), *(f"doubt: {n}" for n in ranking.notes[:3])]
+    if (more := len(ranking.notes) - 3) > 0: lines.append(f"{more} further doubt{'s'*(more > 1)}: --json lists them")
     print("\n".join(lines))
 
-# %% ../nbs/60_use/cli.ipynb #4eb7a623
+# %% ../nbs/60_use/cli.ipynb #8f67c768
+def _far(ranking):
+    "A doubt where the target lies so far ahead that all curves may bend before it, which no interval counts with."
+    times = ranking.target/max(ranking.seen.sizes)
+    return [f"doubt: the target lies {times:,.0f} times beyond the largest size seen; so far ahead all curves may bend at once, and intervals hold less often than they say"] if times >= 64 else []
+
+# %% ../nbs/60_use/cli.ipynb #faac0397
 @app.command("plan")
 def plan_command(ctx:typer.Context, curves:Annotated[str, typer.Argument(metavar="CURVES", help="A table as for [bold]select[/], or the folder of a study.")], budget:_Money=None, target:_Target=None,
     up_to:Annotated[int, typer.Option("--up-to", metavar="N", parser=_examples, help="Use only runs of the table up to this size. Default: all.")]=None,
@@ -210,7 +221,7 @@ def plan_command(ctx:typer.Context, curves:Annotated[str, typer.Argument(metavar
     price, share, spent = _purse(cs, seen, budget, target, costs)
     whole, racing = price[target].sum(), _without(price, failed)
     plan = as_policy(policy).next(seen, racing, max(share*whole - spent, 0.))
-    about = dict(task=seen.one_task(), policy=policy, target=target, unit=seen.unit.partition("/")[2] or None, budget_fraction=share, spent_fraction=float(spent/whole) if whole else 0.)
+    about = dict(task=seen.one_task(), policy=policy, target=target, unit=seen.unit.partition("/")[2] or None, budget_fraction=share, spent_fraction=float(spent/whole) if whole else 0., left_out=_left_out(racing.index, seen.frame, plan))
     _propose(plan, _proposed(plan, [price.at[run] for run in plan], whole), about, json_, csv, out)
     if at_largest and not (json_ or csv): print(f"the target {target:,} is the largest size in the table; --target looks further")
 
@@ -232,7 +243,7 @@ def _propose(plan, runs, about, as_json, as_csv, out):
     _show_proposed(runs, f"{about['policy']} on {about['task']}, for {about['target']:,} examples: {plan.why or 'nothing to run'}")
     _say_plan(data)
 
-# %% ../nbs/60_use/cli.ipynb #10e4fc9c
+# %% ../nbs/60_use/cli.ipynb #c6e0d7c4
 def _say_plan(data):
     "Where a study stands, in words."
     from lensllm.posterior import in_percent
@@ -241,6 +252,12 @@ def _say_plan(data):
     next_ = sum(r["cost_fraction"] for r in data["runs"])
     print(f"spent {100*data['spent_fraction']:.3f} % of full tuning for {data['target']:,} examples, these runs {100*next_:.3f} %, budget {100*data['budget_fraction']:.3f} %")
     if data["spent_fraction"] >= data["budget_fraction"] > 0: print("the runs that exist have cost the budget")
+    if data["left_out"]: print(f"doubt: never run, nor among these runs: {', '.join(data['left_out'])}, of which the choice will know nothing; a larger budget looks at all")
+
+def _left_out(racing, runs, plan):
+    "Candidates that a plan leaves as unknown as they are."
+    known = {*runs.model[runs.train_size > 0], *(m for m, _ in plan)}
+    return [m for m in racing if m not in known] if plan else []
 
 # %% ../nbs/60_use/cli.ipynb #1e7bc5c9
 def _purse(cs, seen, budget, target, column):
@@ -287,13 +304,14 @@ def simulate_command(curves:_Curves="flan", budget:_Money="2%", target:_Target=N
     _show(steps.assign(spent=[f"{100*v:.3f} %" for v in steps.spent]), f"{policy} on {cs.one_task()}, step by step", dict(smallest=",", largest=","))
     print(replay)
 
-# %% ../nbs/60_use/cli.ipynb #68598a3f
+# %% ../nbs/60_use/cli.ipynb #32ab680b
 @app.command("fit")
 def fit_command(curves:_Curves="flan",
     model:Annotated[list[str], typer.Option("--model", metavar="NAME", help="Only these models; may be repeated.")]=None,
     law:Annotated[list[str], typer.Option("--law", "-l", metavar="NAME", help="vanilla, rectified, lensllm, pow4, mmf4, bnsl or m4; may be repeated. Default: rectified.")]=None,
     robust:Annotated[str, typer.Option("--robust", metavar="LOSS", help="soft_l1, huber or cauchy: outliers weigh less.")]=None,
-    budget:_Budget=None, target:Annotated[int, typer.Option("--target", "-t", metavar="N", parser=_examples, help="Size at which the law is read. Default: the largest in the table.")]=None,
+    budget:Annotated[int, typer.Option("--budget", "-b", metavar="N", parser=_examples, help="Largest training-set size that the fit may see. Default: all.")]=None,
+    target:Annotated[int, typer.Option("--target", "-t", metavar="N", parser=_examples, help="Size at which the law is read. Default: the largest in the table.")]=None,
     task:_Task=None, json_:_AsJson=False, csv:_AsCsv=False, out:_Out=None, plot:_Plot=None):
     "Fit laws to curves, one at a time: parameters with errors, prediction with a 90 % interval, doubts."
     _check_formats(json_, csv, out, plot)
@@ -446,7 +464,7 @@ def _describe(cs, save, json_, csv, out):
     _show(summary.dropna(axis=1, how="all"), repr(cs), dict(n_params=",.0f", first_loss=".3f", last_loss=".3f"))
     if len(flags): _show(flags, "worth a look", {"train_size": ",.0f"})
 
-# %% ../nbs/60_use/cli.ipynb #7eb94635
+# %% ../nbs/60_use/cli.ipynb #d28f86dd
 @app.command("ntk")
 def ntk_command(model:Annotated[str, typer.Argument(metavar="MODEL", help="A folder that transformers saved, or a name on the hub; safetensors only, none of its own code.")],
     data:Annotated[Path, typer.Argument(metavar="DATA", help="Texts: .txt (a line a row), or .csv, .tsv, .parquet, .jsonl with columns prompt and target, or text.")],
@@ -458,11 +476,11 @@ def ntk_command(model:Annotated[str, typer.Argument(metavar="MODEL", help="A fol
     params:Annotated[str, typer.Option("--params", metavar="NAME", help="all, layers (all, and each layer's share), trainable, or lora.")]="all",
     dtype:Annotated[str, typer.Option("--dtype", metavar="NAME", help="float32 or float64 to compute in. Default: the model's own, float32 where that is less.")]=None,
     memory:Annotated[int, typer.Option("--memory", metavar="SIZE", parser=_bytes, help="Limit for gradients, such as 4GB; below what they need, rows are walked again. Default: half of what is free.")]=None,
-    seed:Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the random draw, of rows and of logits.")]=0,
+    columns:_Columns=None, seed:Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the random draw, of rows and of logits.")]=0,
     device:Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, ...")]="auto", json_:_AsJson=False):
     "The neural tangent kernel of a model on your texts: which rows learn together, and how fast learning slows down (the steeper the eigenvalues fall, the sooner)."
     _check_kernel(out, plot, dtype)
-    kernel, about = _kernel_of(model, data, rows, max_tokens, device, seed, output=output, params=params, dtype=dtype, memory=memory)
+    kernel, about = _kernel_of(model, data, columns, rows, max_tokens, device, seed, output=output, params=params, dtype=dtype, memory=memory)
     if out: kernel.save(out)
     told = dict(model=model, data=str(data), out=out and str(out)) | about | kernel.to_dict()
     if json_: print(json.dumps(told, indent=1, allow_nan=False))
@@ -488,11 +506,13 @@ def _hush(always=False):
     disable_progress_bars(); disable_progress_bar()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
-# %% ../nbs/60_use/cli.ipynb #1cec4403
-def _kernel_of(model, data, rows, max_tokens, device, seed, dtype, **options):
+# %% ../nbs/60_use/cli.ipynb #c6595222
+def _split(columns): return columns and columns.split(",")
+
+def _kernel_of(model, data, columns, rows, max_tokens, device, seed, dtype, **options):
     "The kernel, and which texts it is of: their numbers from 1, how many there were, how many were cut."
     from lensllm.corpora import as_batch, count_cut, load_rows
-    texts = load_rows(data)
+    texts = load_rows(data, columns=_split(columns))
     _hush()
     import random, torch
     from lensllm.ntk import ntk_gram
@@ -534,7 +554,7 @@ def _say_kernel(kernel, told):
     if told["cut"]: print(f"doubt: {told['cut']} of the texts are cut to the longest row; --max-tokens raises it, as far as the model reads")
     if told["out"]: print(f"kernel: {told['out']}", file=sys.stderr)
 
-# %% ../nbs/60_use/cli.ipynb #cf1b2c94
+# %% ../nbs/60_use/cli.ipynb #52d561d6
 @app.command("bound")
 def bound_command(start:Annotated[str, typer.Argument(metavar="START", help="The model before fine-tuning: a folder that transformers saved, or a name on the hub.")],
     end:Annotated[str, typer.Argument(metavar="END", help="The model after it, of the same architecture; or a folder with LoRA adapters that peft saved.")],
@@ -550,12 +570,12 @@ def bound_command(start:Annotated[str, typer.Argument(metavar="START", help="The
     rows:Annotated[int, typer.Option("--rows", "-n", metavar="N", min=1, help="How many texts the curvature of the terms is measured on.")]=32,
     draws:Annotated[int, typer.Option("--draws", metavar="N", min=1, help="Draws of noise for the PAC-Bayesian certificates; more make them tighter.")]=200,
     max_tokens:Annotated[int, typer.Option("--max-tokens", metavar="N", min=2, help="Longest row; the rest is cut. Default: 128, or what the model can read.")]=None,
-    seed:Annotated[int, typer.Option("--seed", metavar="N", help="Seed of noise, rows and random vectors.")]=0,
+    columns:_Columns=None, seed:Annotated[int, typer.Option("--seed", metavar="N", help="Seed of noise, rows and random vectors.")]=0,
     device:Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, ...")]="auto", json_:_AsJson=False, csv:_AsCsv=False, out:_Out=None, plot:_Plot=None):
     "What the loss of a fine-tuned model on unseen texts can be bounded by: certificates that hold, and terms that only measure."
     _check_formats(json_, csv, out, plot)
     ways = _check_bound(delta, tokens_per_byte, unit, over, way, held_out)
-    found, measured, about = _bounds_of(start, end, data, held_out, terms, max_tokens, device, seed, rows, over, delta=delta, candidates=candidates, unit=unit, tokens_per_byte=tokens_per_byte, draws=draws, ways=ways)
+    found, measured, about = _bounds_of(start, end, data, held_out, columns, terms, max_tokens, device, seed, rows, over, delta=delta, candidates=candidates, unit=unit, tokens_per_byte=tokens_per_byte, draws=draws, ways=ways)
     told = about | found.to_dict() | dict(terms=measured and dict(total=measured.total, stderr=measured.stderr, total_along=measured.total_along, over=over, layers=_plain(measured.frame), doubts=measured.doubts))
     if plot: _save_plot(found.plot, plot)
     if _emit(found.frame.assign(unit=unit, delta=delta), told, json_, csv, out): return
@@ -575,11 +595,11 @@ def _check_bound(delta, tokens_per_byte, unit, over, way, held_out):
 
 def _same_text(row): return " ".join(" ".join(row).split()) # spaces, and where the prompt ends, make no other text
 
-# %% ../nbs/60_use/cli.ipynb #672cf636
-def _bounds_of(start, end, data, held_out, terms, max_tokens, device, seed, rows, over, unit, **options):
+# %% ../nbs/60_use/cli.ipynb #ab8b7ca6
+def _bounds_of(start, end, data, held_out, columns, terms, max_tokens, device, seed, rows, over, unit, **options):
     "Certificates, terms, and what they are of."
     from lensllm.corpora import load_rows
-    texts, fresh = load_rows(data), load_rows(held_out, argument="--held-out") if held_out else []
+    texts, fresh = load_rows(data, columns=_split(columns)), load_rows(held_out, columns=_split(columns), argument="--held-out") if held_out else []
     shared = len({*map(_same_text, texts)} & {*map(_same_text, fresh)})
     if shared: raise ValueError(f"`--held-out` must share no text with DATA, on which END was trained, got {shared} that do; take them out of --held-out")
     _hush()
@@ -676,7 +696,7 @@ def _say_terms(measured):
 # %% ../nbs/60_use/cli.ipynb #ae189ca6
 _Dir = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a study, as [bold]lensllm run --out DIR[/] or [bold]lensllm plan DIR --candidate …[/] made it.")]
 
-# %% ../nbs/60_use/cli.ipynb #e043b845
+# %% ../nbs/60_use/cli.ipynb #e9f7041a
 @app.command("run")
 def run_command(ctx:typer.Context, out:Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The study's folder: new, or with --resume an old one.")],
     task:Annotated[str, typer.Option("--task", metavar="TASK", help="headline, translate or define (shipped); a file .jsonl, .csv, .tsv, .parquet or .txt; a folder or name for [bold]datasets[/].")]=None,
@@ -686,7 +706,7 @@ def run_command(ctx:typer.Context, out:Annotated[Path, typer.Option("--out", "-o
     target:Annotated[int, typer.Option("--target", "-t", metavar="N", parser=_examples, help="Training-set size for which the best model is wanted. Default: the largest of the sizes that the task has rows for.")]=None,
     size:Annotated[list[int], typer.Option("--size", metavar="N", parser=_examples, help="A training-set size that may be run; may be repeated. Default: 100, 200, 400, …")]=None,
     policy:_Policy="race", seed:Annotated[int, typer.Option("--seed", metavar="N", help="Seed of every run.")]=0, test:Annotated[Path, typer.Option("--test", metavar="FILE", help="Rows to test on. Default: a tenth of the task's, at most 1,000, set apart by content.")]=None,
-    columns:Annotated[str, typer.Option("--columns", metavar="PROMPT,TARGET", help="Names of the task's columns. Default: prompt,target, or text.")]=None,
+    columns:_Columns=None,
     method:Annotated[str, typer.Option("--method", metavar="NAME", help="full, lora, or last-K: which weights are trained.")]="full", rate:Annotated[float, typer.Option("--rate", metavar="X", help="Highest learning rate. Default: a short probe finds each candidate's.")]=None,
     passes:Annotated[float, typer.Option("--passes", metavar="N", help="Passes over the training rows, at most.")]=4., max_tokens:Annotated[int, typer.Option("--max-tokens", metavar="N", min=2, help="Longest row; the rest is cut. Default: 256, or what the model can read.")]=None,
     ladder:Annotated[str, typer.Option("--ladder", metavar="NAME", help="fresh: each size is trained from the start. continue: on from the next smaller one, which saves the more the longer the ladder; losses are not quite those of fresh runs.")]="fresh",
@@ -700,15 +720,21 @@ def run_command(ctx:typer.Context, out:Annotated[Path, typer.Option("--out", "-o
     "Fine-tune candidates on growing parts of a task, where it decides; end with a ranking and a report."
     _hush(always=True)
     from lensllm.study import Study, check_executor
+    from lensllm.zoo import pick_device
     if task is None: _check_alone(ctx, out, ("out", "resume", "dry_run", "json_", "workers", "executor", "device"))
     check_executor(executor, workers, ladder)
+    if executor == "local": pick_device(device)
     old = _check_out(out, resume or dry_run)
     begin = lambda place: Study(out) if old and task is None else _begun(place, task, candidate, budget, budget_size, target, size, policy, seed, test, columns, unit, dict(method=method, rate=rate, passes=passes, max_tokens=max_tokens, ladder=ladder), probes, trust)
     if dry_run:
         with tempfile.TemporaryDirectory() as scratch: return _say_forecast(begin(out if old else Path(scratch)/"study"), json_)
     study = begin(out)
     study.store.set_fact("command", "lensllm " + shlex.join(ctx.obj))
-    with _Watch(study, workers) as watch: ranking = study.run(executor=executor, workers=workers, device=device, progress=watch)
+    if plan := study.ask():
+        for doubt in _doubts_of_money(study, plan): print(f"doubt: {doubt}", file=sys.stderr)
+    try:
+        with _Watch(study, workers) as watch: ranking = study.run(executor=executor, workers=workers, device=device, progress=watch)
+    except KeyboardInterrupt: print(f"lensllm: stopped; go on with lensllm run --resume --out {shlex.quote(str(out))}", file=sys.stderr); raise
     _finish(study, ranking, json_)
 
 # %% ../nbs/60_use/cli.ipynb #4df1cbc9
@@ -728,14 +754,14 @@ def _check_out(out, may_be_old):
     _check_room(out)
     return old
 
-# %% ../nbs/60_use/cli.ipynb #7427ea87
+# %% ../nbs/60_use/cli.ipynb #c18bdd94
 def _begun(place, task, candidate, budget, budget_size, target, size, policy, seed, test, columns, unit, recipe, probes, trust):
     "A study as the options say: a new one, or the same again."
     from lensllm.study import new_study
     if task is None: raise ValueError("`--task` must be given; headline, translate and define are shipped")
     if budget is not None and budget_size is not None: raise ValueError("`--budget` and `--budget-size` exclude each other; choose one")
     from lensllm.finetune import Recipe
-    return new_study(place, task=task, candidates=_named(candidate), policy=policy, budget=_share(budget or "2%", 0, None), budget_size=budget_size, target=target, sizes=size, seed=seed, test=test, columns=columns and columns.split(","), unit=unit, recipe=Recipe(**recipe), probes=probes, trust=trust or ())
+    return new_study(place, task=task, candidates=_named(candidate), policy=policy, budget=_share(budget or "2%", 0, None), budget_size=budget_size, target=target, sizes=size, seed=seed, test=test, columns=_split(columns), unit=unit, recipe=Recipe(**recipe), probes=probes, trust=trust or ())
 
 def _named(candidates):
     "Candidates, the shipped ones spelled out."
@@ -813,7 +839,7 @@ def _eta(self:_Watch, runs):
     seconds = (done.ended - done.started).sum()/done.price.sum()*left.price.sum()/at_once
     return f", about {seconds/60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"
 
-# %% ../nbs/60_use/cli.ipynb #884e02fa
+# %% ../nbs/60_use/cli.ipynb #12e9d9ae
 def _say_forecast(study, as_json):
     "What a study would do first, and what it costs."
     plan, known, prices, whole = study.ask(), study.store.candidates(), study.prices, study.whole
@@ -825,22 +851,22 @@ def _say_forecast(study, as_json):
     from lensllm.finetune import task_of
     _show(pd.DataFrame([{"candidate": a["name"], "parameters": a["n_params"], "tokens a row": sum(a["tokens"]), "rows cut": f"{100*a['cut']:.0f} %", "full tuning, FLOP": a["cost"]} for a in about]), f"{task_of(study.facts['source'])}; for {study.facts['target']:,} examples, sizes {', '.join(f'{s:,}' for s in study.facts['sizes'])}", {"parameters": ",", "tokens a row": ".0f", "full tuning, FLOP": ".3g"})
     _show_proposed(runs, f"first: {plan.why}")
-    for doubt in _doubts_of_money(study, plan, budget): print(f"doubt: {doubt}")
+    for doubt in _doubts_of_money(study, plan): print(f"doubt: {doubt}")
     search = sum(f.get("search", 0.) for f in known.facts) if not study.spent else 0.
     if search: print(f"searches for learning rates, paid with the first run of a candidate, cost {100*search/whole:.2f} % for all of them; --rate saves them")
     print(f"these runs {100*runs.cost_fraction.sum():.2f} %, budget {100*budget:.2f} % of fine-tuning every candidate on {study.facts['target']:,} examples; nothing has been spent")
 
-# %% ../nbs/60_use/cli.ipynb #a51bf677
-def _doubts_of_money(study, plan, budget):
+# %% ../nbs/60_use/cli.ipynb #917a529c
+def _doubts_of_money(study, plan):
     "What a user should know before money is spent."
-    prices, target, planned = study.prices, study.facts["target"], {m for m, _ in plan}
+    prices, target, planned, share = study.prices, study.facts["target"], {m for m, _ in plan}, study.facts["budget"]["share"]
     left_out = [m for m in study.racing if m not in planned]
     if plan and left_out: yield f"not among these runs: {', '.join(left_out)}, whose next run is not wanted yet, or costs more than is left"
-    if study.facts["budget"]["share"] and not study.spent:
+    if share and not study.spent:
         planned_to = {m: max(d for n, d in plan if n == m) for m in planned}
         further = [price for m in study.racing for n, price in study.due.loc[m].items() if n > planned_to.get(m, 0)]
-        if further and budget*study.whole - sum(study.priced(plan)) < min(further): yield "after these runs the money covers no further one: the choice will rest on these"
-    if budget >= 1: yield f"for this money every candidate can be fine-tuned on {target:,} examples itself: --size {target} --budget-size {target}"
+        if further and share*study.whole - sum(study.priced(plan)) < min(further): yield "after these runs the money covers no further one: the choice will rest on these"
+    if (share or sum(study.priced(plan))/study.whole) >= 1 and study.facts["policy"] != "full": yield f"for this money every candidate can be fine-tuned on {target:,} examples itself: --policy full"
     elif (prices[prices.columns[0]] > .5*prices[target]).any(): yield f"runs on {prices.columns[0]:,} examples cost more than half of those on {target:,}, since each is planned for at least {study.facts['recipe']['least_steps']} steps and is checked and tested on the same rows; a larger target saves more"
 
 # %% ../nbs/60_use/cli.ipynb #b8ba4042
@@ -875,9 +901,9 @@ def _spending(study):
     open_ = study.store.runs().state.isin(["planned", "running"]).any()
     return f"{100*study.spent/study.whole:.3f} % of full tuning spent{' or planned' if open_ else ''}" + (f", budget {100*budget:g} %" if budget is not None else f", up to {study.facts['budget']['size']:,} examples")
 
-# %% ../nbs/60_use/cli.ipynb #eb1e25f6
+# %% ../nbs/60_use/cli.ipynb #2b05db0c
 @app.command("tell", context_settings=dict(ignore_unknown_options=True)) # so that a loss may be negative, and is refused as one
-def tell_command(folder:_Dir, model:Annotated[str, typer.Argument(metavar="MODEL", help="A candidate of the study.")], train_size:Annotated[int, typer.Argument(metavar="N", parser=_examples, help="Examples it was fine-tuned on.")],
+def tell_command(folder:_Dir, model:Annotated[str, typer.Argument(metavar="MODEL", help="A candidate of the study.")], train_size:Annotated[int, typer.Argument(metavar="N", parser=_size, help="Examples it was fine-tuned on; 0 is the model as it is.")],
     test_loss:Annotated[float, typer.Argument(metavar="LOSS", parser=_loss, help="Its test loss, nats in the study's unit. Left out with --failed.")]=None,
     seed:Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the run. Default: the study's.")]=None,
     test_loss_se:Annotated[float, typer.Option("--se", metavar="X", help="The loss's standard error.")]=None,
@@ -905,7 +931,7 @@ def report_command(folder:_Dir, out:Annotated[Path, typer.Option("--out", "-o", 
     from lensllm.study import Study
     print(study_report(Study(folder), out or folder/"report.html"))
 
-# %% ../nbs/60_use/cli.ipynb #a3d1e0b1
+# %% ../nbs/60_use/cli.ipynb #67bbe1b7
 @app.command("zoo")
 def zoo_command(json_:_AsJson=False, csv:_AsCsv=False):
     "The shipped candidates: small models to try a study with."
@@ -925,7 +951,7 @@ def _plan_study(ctx, folder, candidate, budget, target, policy, unit, as_json, a
     if candidate: study = new_study(folder, task=folder.resolve().name, candidates=dict(named), budget=_share(budget or "2%", 0, None), target=target, policy=policy, unit=unit)
     else: study = Study(folder)
     plan = study.ask()
-    about = {k: study.facts[k] for k in ("task", "policy", "target", "unit")} | dict(budget_fraction=study.facts["budget"]["share"] or 0., spent_fraction=study.spent/study.whole)
+    about = {k: study.facts[k] for k in ("task", "policy", "target", "unit")} | dict(budget_fraction=study.facts["budget"]["share"] or 0., spent_fraction=study.spent/study.whole, left_out=_left_out(study.racing, study.store.runs(), plan))
     _propose(plan, _proposed(plan, study.priced(plan), study.whole), about, as_json, as_csv, out)
 
 # %% ../nbs/60_use/cli.ipynb #bbb1358f
@@ -952,13 +978,15 @@ def main(
         if said: print("lensllm:", " ".join(_as_options(said, argv).split()), file=sys.stderr)
     sys.exit(code)
 
-# %% ../nbs/60_use/cli.ipynb #ef372be0
+# %% ../nbs/60_use/cli.ipynb #6bc46168
 def _as_options(text, argv):
     "Arguments of a Python function as the command spells them."
     commands = typer.main.get_command(app).commands
     command = next((commands[a] for a in argv if a in commands), None)
-    spelled = {p.name: max(p.opts, key=len) for p in command.params if p.opts[0].startswith("-")} if command else {}
-    return re.sub(r"`(\w+)`", lambda m: f"`{spelled.get(m[1], m[1])}`", text)
+    spelled = {p.name: max(p.opts, key=len) if p.opts[0].startswith("-") else p.metavar or p.name for p in command.params} if command else {}
+    return re.sub(r"`(\w+)`", lambda m: f"`{spelled.get(m[1]) or spelled.get(_ELSEWHERE.get(m[1]), m[1])}`", text)
+
+_ELSEWHERE = dict(column="costs", sizes="target", seen="curves", path="curves", MODEL="candidate") # what the library calls them, where the command has another name
 
 def _what_went_wrong(e):
     "Exit code and one line for an exception."

@@ -187,7 +187,7 @@ def _end(self:Store, run, state, correct, price, **columns):
         db.execute(f"UPDATE runs SET {', '.join(f'{k} = ?' for k in values)} WHERE (model, train_size, seed) = (?, ?, ?) AND (state != 'done' OR ?)", (*values.values(), *run, correct))
     if (lock := self.held.pop(run, None)): lock.close()
 
-# %% ../nbs/50_tune/store.ipynb #fdf13cc0
+# %% ../nbs/50_tune/store.ipynb #94a8a157
 @patch
 def forget(self:Store, run):
     "Take back a run that was told; what was made here stays."
@@ -196,7 +196,8 @@ def forget(self:Store, run):
 
 @patch
 def release(self:Store):
-    "Let go of all runs that this process holds; they are free again."
+    "Let go of all runs that this process holds; they are planned again."
+    with _writing(self.db) as db: db.executemany("UPDATE runs SET state = 'planned' WHERE state = 'running' AND (model, train_size, seed) = (?, ?, ?)", list(self.held))
     while self.held: self.held.popitem()[1].close()
 
 @patch

@@ -6,7 +6,7 @@
 __all__ = ['LADDER', 'inspect_candidate', 'name_of', 'run_price', 'search_price', 'Study', 'new_study', 'json_safe',
            'with_searches', 'check_executor']
 
-# %% ../nbs/50_tune/study.ipynb #604e6df8
+# %% ../nbs/50_tune/study.ipynb #cd087714
 import json, math, os, time
 from dataclasses import asdict, replace
 from importlib.util import find_spec
@@ -19,7 +19,7 @@ from .finetune import Recipe, max_tokens, task_of, work
 from .metrics import flops
 from .select import as_selector
 from .store import Store
-from .zoo import count_params, load_model, token_work
+from .zoo import count_params, load_model, pick_device, token_work
 
 # %% ../nbs/50_tune/study.ipynb #c5478a25
 LADDER = (100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 102400) # sizes, where none are given
@@ -345,7 +345,7 @@ def _spec(self:Study, run, device):
     recipe = self.facts["recipe"] | (dict(rate=rate) if rate else {})
     return dict(model=self.store.candidates().source[model], trust=self.facts["trust"], task=source, train_size=train_size, seed=seed, recipe=recipe, device=device, checkpoint=str(self.store.artefact(run, "pt")), trunk=str(self.store.artefact((model, seed), "trunk")) if self.continues else None, findings_of=self.prices.size if self.facts["probes"] and seed == self.facts["seed"] else None)
 
-# %% ../nbs/50_tune/study.ipynb #f1955468
+# %% ../nbs/50_tune/study.ipynb #2c075be8
 @patch
 def run(self:Study,
     *,
@@ -358,6 +358,7 @@ def run(self:Study,
     if self.facts["source"] is None: raise ValueError("`candidates` must be models that can be loaded, got names whose runs are told; use ask and tell")
     _check_task(self.facts)
     check_executor(executor, workers, self.facts["recipe"]["ladder"])
+    if executor == "local": pick_device(device) # refused here, and not by every run
     report = progress or (lambda *_: None)
     with _executor(executor, workers) as pool:
         try:
