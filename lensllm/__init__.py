@@ -14,13 +14,16 @@ _HOME = dict(CurveSet="curves", load_curves="curves", load_benchmark="curves", b
              SELECTORS="select", as_selector="select", compare="select", plot_compare="viz", plot_predictions="viz") # name -> module
 _all_ = ["CurveSet", "load_curves", "load_benchmark", "benchmark_names", "LAWS", "fit_law", "SELECTORS", "as_selector", "compare", "plot_compare", "plot_predictions"]
 
-# %% ../nbs/00_base/package.ipynb #8b384e1b
+# %% ../nbs/00_base/package.ipynb #eff94341
 def __getattr__(name):
     if name == "__version__": return import_module("importlib.metadata").version("lensllm")
     if name in _HOME: return getattr(import_module(f"lensllm.{_HOME[name]}"), name)
-    try: return import_module(f"lensllm.{name}") # a room by its name
-    except ModuleNotFoundError as e:
-        if e.name != f"lensllm.{name}": raise
-        raise AttributeError(f"module 'lensllm' has no attribute {name!r}; it offers its rooms and {', '.join(_HOME)}") from None
+    if name in _rooms(): return import_module(f"lensllm.{name}")
+    raise AttributeError(f"module 'lensllm' has no attribute {name!r}; it offers {', '.join(_HOME)}; and its rooms, {', '.join(_rooms())}")
 
-def __dir__(): return [*globals(), *_HOME]
+def _rooms():
+    "Modules of the package."
+    from pkgutil import iter_modules
+    return [m.name for m in iter_modules(__path__) if not m.name.startswith("_")]
+
+def __dir__(): return [*globals(), *_HOME, *_rooms()]

@@ -173,7 +173,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'lensllm.cli._doubts_of_texts': ('60_use/cli.html#_doubts_of_texts', 'lensllm/cli.py'),
                              'lensllm.cli._emit': ('60_use/cli.html#_emit', 'lensllm/cli.py'),
                              'lensllm.cli._examples': ('60_use/cli.html#_examples', 'lensllm/cli.py'),
-                             'lensllm.cli._far': ('60_use/cli.html#_far', 'lensllm/cli.py'),
                              'lensllm.cli._finish': ('60_use/cli.html#_finish', 'lensllm/cli.py'),
                              'lensllm.cli._fit_row': ('60_use/cli.html#_fit_row', 'lensllm/cli.py'),
                              'lensllm.cli._flat': ('60_use/cli.html#_flat', 'lensllm/cli.py'),

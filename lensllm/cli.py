@@ -14,18 +14,18 @@ from typing import Annotated
 import typer
 from fastcore.basics import patch
 
-# %% ../nbs/60_use/cli.ipynb #af0babd3
-def _examples(text):
+# %% ../nbs/60_use/cli.ipynb #644cfa37
+def _examples(text, least=1):
     "A number of examples as people write it: 12800, 12,800, 1e6, 200k, 1.5M."
     m = re.fullmatch(r"((?:\d{1,3}(?:,\d{3})+|[\d_]+)?(?:\.\d+)?(?:e\d+)?)([kM]?)", str(text).strip()) # a comma parts thousands
     try: n = float(m[1].replace(",", "").replace("_", ""))*{"": 1, "k": 1e3, "M": 1e6}[m[2]]
-    except (TypeError, ValueError): n = 0
-    if n < 1 or n % 1: raise typer.BadParameter(f"must be a whole number of examples >= 1, got {text!r}")
+    except (TypeError, ValueError): n = -1
+    if n < least or n % 1: raise typer.BadParameter(f"must be a whole number of examples >= {least}, got {text!r}")
     return int(n)
 
 def _size(text):
     "A training-set size; 0 is the model as it is."
-    return 0 if str(text).strip() == "0" else _examples(text)
+    return _examples(text, least=0)
 
 def _loss(text):
     "A loss; what looks like an option is one that is mistyped."
@@ -167,7 +167,7 @@ def select_command(curves:_Curves="flan", budget:_Budget=None, target:_Target=No
     _verdict(ranking, data, cs.at(target) if known else None, within)
     if asked is None: print(f"the target {target:,} is the largest size in the table; --target looks further")
 
-# %% ../nbs/60_use/cli.ipynb #c65ea926
+# %% ../nbs/60_use/cli.ipynb #95f8ea75
 def _selector(method, prior):
     "The method by name; the prior goes where there is one to set."
     from lensllm.select import PosteriorSelector, as_selector
@@ -190,15 +190,9 @@ def _verdict(ranking, data, truth, within):
     saved = ranking.cost_saved()
     lines.append(f"cost saved: {saved:.1f} % of fine-tuning every candidate on {ranking.target:,}" if saved is not None
                  else "cost saved: unknown without n_params for every model")
-    lines += [*_far(ranking), *(f"doubt: {n}" for n in ranking.notes[:3])]
+    lines += [f"doubt: {n}" for n in ranking.notes[:3]]
     if (more := len(ranking.notes) - 3) > 0: lines.append(f"{more} further doubt{'s'*(more > 1)}: --json lists them")
     print("\n".join(lines))
-
-# %% ../nbs/60_use/cli.ipynb #8f67c768
-def _far(ranking):
-    "A doubt where the target lies so far ahead that all curves may bend before it, which no interval counts with."
-    times = ranking.target/max(ranking.seen.sizes)
-    return [f"doubt: the target lies {times:,.0f} times beyond the largest size seen; so far ahead all curves may bend at once, and intervals hold less often than they say"] if times >= 64 else []
 
 # %% ../nbs/60_use/cli.ipynb #faac0397
 @app.command("plan")
@@ -243,7 +237,7 @@ def _propose(plan, runs, about, as_json, as_csv, out):
     _show_proposed(runs, f"{about['policy']} on {about['task']}, for {about['target']:,} examples: {plan.why or 'nothing to run'}")
     _say_plan(data)
 
-# %% ../nbs/60_use/cli.ipynb #c6e0d7c4
+# %% ../nbs/60_use/cli.ipynb #9e46e5a6
 def _say_plan(data):
     "Where a study stands, in words."
     from lensllm.posterior import in_percent
@@ -252,12 +246,12 @@ def _say_plan(data):
     next_ = sum(r["cost_fraction"] for r in data["runs"])
     print(f"spent {100*data['spent_fraction']:.3f} % of full tuning for {data['target']:,} examples, these runs {100*next_:.3f} %, budget {100*data['budget_fraction']:.3f} %")
     if data["spent_fraction"] >= data["budget_fraction"] > 0: print("the runs that exist have cost the budget")
-    if data["left_out"]: print(f"doubt: never run, nor among these runs: {', '.join(data['left_out'])}, of which the choice will know nothing; a larger budget looks at all")
+    if data["left_out"]: print(f"doubt: never run, nor among these runs: {', '.join(data['left_out'])}, of which the choice knows nothing")
 
 def _left_out(racing, runs, plan):
     "Candidates that a plan leaves as unknown as they are."
     known = {*runs.model[runs.train_size > 0], *(m for m, _ in plan)}
-    return [m for m in racing if m not in known] if plan else []
+    return [m for m in racing if m not in known] if known else []
 
 # %% ../nbs/60_use/cli.ipynb #1e7bc5c9
 def _purse(cs, seen, budget, target, column):
@@ -696,7 +690,7 @@ def _say_terms(measured):
 # %% ../nbs/60_use/cli.ipynb #ae189ca6
 _Dir = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a study, as [bold]lensllm run --out DIR[/] or [bold]lensllm plan DIR --candidate …[/] made it.")]
 
-# %% ../nbs/60_use/cli.ipynb #e9f7041a
+# %% ../nbs/60_use/cli.ipynb #d6446883
 @app.command("run")
 def run_command(ctx:typer.Context, out:Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The study's folder: new, or with --resume an old one.")],
     task:Annotated[str, typer.Option("--task", metavar="TASK", help="headline, translate or define (shipped); a file .jsonl, .csv, .tsv, .parquet or .txt; a folder or name for [bold]datasets[/].")]=None,
@@ -723,18 +717,19 @@ def run_command(ctx:typer.Context, out:Annotated[Path, typer.Option("--out", "-o
     from lensllm.zoo import pick_device
     if task is None: _check_alone(ctx, out, ("out", "resume", "dry_run", "json_", "workers", "executor", "device"))
     check_executor(executor, workers, ladder)
-    if executor == "local": pick_device(device)
+    if dry_run: pick_device(device)
     old = _check_out(out, resume or dry_run)
     begin = lambda place: Study(out) if old and task is None else _begun(place, task, candidate, budget, budget_size, target, size, policy, seed, test, columns, unit, dict(method=method, rate=rate, passes=passes, max_tokens=max_tokens, ladder=ladder), probes, trust)
     if dry_run:
         with tempfile.TemporaryDirectory() as scratch: return _say_forecast(begin(out if old else Path(scratch)/"study"), json_)
     study = begin(out)
     study.store.set_fact("command", "lensllm " + shlex.join(ctx.obj))
-    if plan := study.ask():
-        for doubt in _doubts_of_money(study, plan): print(f"doubt: {doubt}", file=sys.stderr)
+    for doubt in _doubts_of_money(study, study.ask()) if study.store.runs().empty else (): print(f"doubt: {doubt}", file=sys.stderr)
     try:
         with _Watch(study, workers) as watch: ranking = study.run(executor=executor, workers=workers, device=device, progress=watch)
-    except KeyboardInterrupt: print(f"lensllm: stopped; go on with lensllm run --resume --out {shlex.quote(str(out))}", file=sys.stderr); raise
+    except KeyboardInterrupt:
+        print("lensllm: stopped; go on with lensllm run --resume --out", shlex.quote(str(out)), *(f"--{k} {ctx.params[k]}" for k in _given(ctx, ("workers", "executor", "device"))), file=sys.stderr)
+        raise
     _finish(study, ranking, json_)
 
 # %% ../nbs/60_use/cli.ipynb #4df1cbc9
@@ -856,17 +851,18 @@ def _say_forecast(study, as_json):
     if search: print(f"searches for learning rates, paid with the first run of a candidate, cost {100*search/whole:.2f} % for all of them; --rate saves them")
     print(f"these runs {100*runs.cost_fraction.sum():.2f} %, budget {100*budget:.2f} % of fine-tuning every candidate on {study.facts['target']:,} examples; nothing has been spent")
 
-# %% ../nbs/60_use/cli.ipynb #917a529c
+# %% ../nbs/60_use/cli.ipynb #d732a749
 def _doubts_of_money(study, plan):
     "What a user should know before money is spent."
     prices, target, planned, share = study.prices, study.facts["target"], {m for m, _ in plan}, study.facts["budget"]["share"]
     left_out = [m for m in study.racing if m not in planned]
-    if plan and left_out: yield f"not among these runs: {', '.join(left_out)}, whose next run is not wanted yet, or costs more than is left"
+    if plan and left_out: yield f"not among the next runs: {', '.join(left_out)}, whose next run is not wanted yet, or costs more than is left"
     if share and not study.spent:
         planned_to = {m: max(d for n, d in plan if n == m) for m in planned}
         further = [price for m in study.racing for n, price in study.due.loc[m].items() if n > planned_to.get(m, 0)]
         if further and share*study.whole - sum(study.priced(plan)) < min(further): yield "after these runs the money covers no further one: the choice will rest on these"
-    if (share or sum(study.priced(plan))/study.whole) >= 1 and study.facts["policy"] != "full": yield f"for this money every candidate can be fine-tuned on {target:,} examples itself: --policy full"
+    if study.facts["policy"] == "full": return # which runs no small sizes
+    if (share or sum(study.priced(plan))/study.whole) >= 1: yield f"for this money every candidate can be fine-tuned on {target:,} examples itself: --policy full --budget 100%{'' if share else ', in place of --budget-size'}"
     elif (prices[prices.columns[0]] > .5*prices[target]).any(): yield f"runs on {prices.columns[0]:,} examples cost more than half of those on {target:,}, since each is planned for at least {study.facts['recipe']['least_steps']} steps and is checked and tested on the same rows; a larger target saves more"
 
 # %% ../nbs/60_use/cli.ipynb #b8ba4042
@@ -978,15 +974,15 @@ def main(
         if said: print("lensllm:", " ".join(_as_options(said, argv).split()), file=sys.stderr)
     sys.exit(code)
 
-# %% ../nbs/60_use/cli.ipynb #6bc46168
+# %% ../nbs/60_use/cli.ipynb #bf677de7
 def _as_options(text, argv):
     "Arguments of a Python function as the command spells them."
     commands = typer.main.get_command(app).commands
     command = next((commands[a] for a in argv if a in commands), None)
-    spelled = {p.name: max(p.opts, key=len) if p.opts[0].startswith("-") else p.metavar or p.name for p in command.params} if command else {}
+    spelled = {p.name: max(p.opts, key=len) if p.opts[0].startswith("-") else (p.metavar or p.name).strip("[].") for p in command.params} if command else {}
     return re.sub(r"`(\w+)`", lambda m: f"`{spelled.get(m[1]) or spelled.get(_ELSEWHERE.get(m[1]), m[1])}`", text)
 
-_ELSEWHERE = dict(column="costs", sizes="target", seen="curves", path="curves", MODEL="candidate") # what the library calls them, where the command has another name
+_ELSEWHERE = dict(column="costs", seen="curves", MODEL="candidate") # what the library calls them, where the command has another name
 
 def _what_went_wrong(e):
     "Exit code and one line for an exception."

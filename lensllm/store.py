@@ -187,7 +187,7 @@ def _end(self:Store, run, state, correct, price, **columns):
         db.execute(f"UPDATE runs SET {', '.join(f'{k} = ?' for k in values)} WHERE (model, train_size, seed) = (?, ?, ?) AND (state != 'done' OR ?)", (*values.values(), *run, correct))
     if (lock := self.held.pop(run, None)): lock.close()
 
-# %% ../nbs/50_tune/store.ipynb #94a8a157
+# %% ../nbs/50_tune/store.ipynb #6ce9a806
 @patch
 def forget(self:Store, run):
     "Take back a run that was told; what was made here stays."
@@ -197,8 +197,11 @@ def forget(self:Store, run):
 @patch
 def release(self:Store):
     "Let go of all runs that this process holds; they are planned again."
-    with _writing(self.db) as db: db.executemany("UPDATE runs SET state = 'planned' WHERE state = 'running' AND (model, train_size, seed) = (?, ?, ?)", list(self.held))
-    while self.held: self.held.popitem()[1].close()
+    try:
+        if self.held:
+            with _writing(self.db) as db: db.executemany("UPDATE runs SET state = 'planned', attempts = attempts - 1 WHERE state = 'running' AND (model, train_size, seed) = (?, ?, ?)", list(self.held))
+    finally:
+        while self.held: self.held.popitem()[1].close()
 
 @patch
 def runs(self:Store)->pd.DataFrame: # model, train_size, seed, state, attempts, test_loss, test_loss_se, price, why, reason, result (dict), started, ended

@@ -287,12 +287,12 @@ def whole(self:Study): return float(self.prices[self.facts["target"]].sum() + su
 @patch(as_prop=True)
 def spent(self:Study): return float(self.store.runs().price.fillna(0.).sum()) # FLOP, what is planned included
 
-# %% ../nbs/50_tune/study.ipynb #9ddabb10
+# %% ../nbs/50_tune/study.ipynb #aaaa770a
 @patch
 def _racing_curves(self:Study):
-    "Curves of the candidates none of whose runs has failed; None where there are none."
+    "Curves of the candidates that have a run above size 0, and none that failed; None where there are none."
     curves, racing = self.store.curves(), self.racing
-    known = [m for m in (curves.models if curves else ()) if m in racing]
+    known = [m for m in (curves.models if curves else ()) if m in racing and curves.frame.train_size[curves.frame.model == m].any()]
     return curves.filter(model=known) if known else None
 
 @patch
@@ -345,7 +345,7 @@ def _spec(self:Study, run, device):
     recipe = self.facts["recipe"] | (dict(rate=rate) if rate else {})
     return dict(model=self.store.candidates().source[model], trust=self.facts["trust"], task=source, train_size=train_size, seed=seed, recipe=recipe, device=device, checkpoint=str(self.store.artefact(run, "pt")), trunk=str(self.store.artefact((model, seed), "trunk")) if self.continues else None, findings_of=self.prices.size if self.facts["probes"] and seed == self.facts["seed"] else None)
 
-# %% ../nbs/50_tune/study.ipynb #2c075be8
+# %% ../nbs/50_tune/study.ipynb #547bf015
 @patch
 def run(self:Study,
     *,
@@ -360,13 +360,13 @@ def run(self:Study,
     check_executor(executor, workers, self.facts["recipe"]["ladder"])
     if executor == "local": pick_device(device) # refused here, and not by every run
     report = progress or (lambda *_: None)
-    with _executor(executor, workers) as pool:
-        try:
+    try:
+        with _executor(executor, workers) as pool:
             self._work_off(pool, workers, device, report) # what was planned before
             while (plan := self.ask()):
                 self.store.plan([(m, n, self.facts["seed"]) for m, n in plan], prices=self.priced(plan), why=plan.why)
                 self._work_off(pool, workers, device, report)
-        finally: self.store.release()
+    finally: self.store.release() # when nobody works on them any more
     return self.ranking()
 
 # %% ../nbs/50_tune/study.ipynb #20911eae
