@@ -690,7 +690,7 @@ def _say_terms(measured):
 # %% ../nbs/60_use/cli.ipynb #ae189ca6
 _Dir = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a study, as [bold]lensllm run --out DIR[/] or [bold]lensllm plan DIR --candidate …[/] made it.")]
 
-# %% ../nbs/60_use/cli.ipynb #d6446883
+# %% ../nbs/60_use/cli.ipynb #f47cede4
 @app.command("run")
 def run_command(ctx:typer.Context, out:Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The study's folder: new, or with --resume an old one.")],
     task:Annotated[str, typer.Option("--task", metavar="TASK", help="headline, translate or define (shipped); a file .jsonl, .csv, .tsv, .parquet or .txt; a folder or name for [bold]datasets[/].")]=None,
@@ -717,7 +717,7 @@ def run_command(ctx:typer.Context, out:Annotated[Path, typer.Option("--out", "-o
     from lensllm.zoo import pick_device
     if task is None: _check_alone(ctx, out, ("out", "resume", "dry_run", "json_", "workers", "executor", "device"))
     check_executor(executor, workers, ladder)
-    if dry_run: pick_device(device)
+    if dry_run and executor == "local": pick_device(device)
     old = _check_out(out, resume or dry_run)
     begin = lambda place: Study(out) if old and task is None else _begun(place, task, candidate, budget, budget_size, target, size, policy, seed, test, columns, unit, dict(method=method, rate=rate, passes=passes, max_tokens=max_tokens, ladder=ladder), probes, trust)
     if dry_run:

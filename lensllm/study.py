@@ -287,7 +287,7 @@ def whole(self:Study): return float(self.prices[self.facts["target"]].sum() + su
 @patch(as_prop=True)
 def spent(self:Study): return float(self.store.runs().price.fillna(0.).sum()) # FLOP, what is planned included
 
-# %% ../nbs/50_tune/study.ipynb #aaaa770a
+# %% ../nbs/50_tune/study.ipynb #f3d00e29
 @patch
 def _racing_curves(self:Study):
     "Curves of the candidates that have a run above size 0, and none that failed; None where there are none."
@@ -299,7 +299,7 @@ def _racing_curves(self:Study):
 def choice(self:Study): # a candidate, or None
     "The candidate with the lowest expected loss by now, among those that have not failed."
     curves = self._racing_curves()
-    if curves is None or not (curves.frame.train_size > 0).any(): return None
+    if curves is None: return None
     return self.ranking().best if len(curves.models) > 1 else curves.models[0] # a look at one is no race
 
 # %% ../nbs/50_tune/study.ipynb #08e0281a
