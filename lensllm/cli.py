@@ -40,8 +40,8 @@ def _bytes(text):
     if n < 1: raise typer.BadParameter(f"must be an amount of memory such as 500MB or 4GB, got {text!r}")
     return int(n)
 
-# %% ../nbs/60_use/cli.ipynb #6d6bee05
-_Curves = Annotated[str, typer.Argument(metavar="CURVES", help="A shipped task (see [bold]lensllm data[/]) or a CSV or Parquet file: one row a run (model, train_size, test_loss), or one row a model and one column a size.")]
+# %% ../nbs/60_use/cli.ipynb #47e079e7
+_Curves = Annotated[str, typer.Argument(metavar="CURVES", help="A shipped task (see [bold]lensllm data[/]) or a CSV or Parquet file: one row a run (model, train_size, test_loss), or one row a model and one column a size; or a folder of Trainer logs, MODEL/SIZE/trainer_state.json.")]
 _Budget = Annotated[int, typer.Option("--budget", "-b", metavar="N", parser=_examples, help="Largest training-set size that may be seen. Default: all sizes below the target.")]
 _Target = Annotated[int, typer.Option("--target", "-t", metavar="N", parser=_examples, help="Training-set size for which the best model is wanted. Default: the largest in the table.")]
 _Task = Annotated[str, typer.Option("--task", metavar="NAME", help="Which task, where the table holds several.")]
@@ -144,7 +144,7 @@ def _cut(cs, budget, target):
     if budget >= target: raise ValueError(f"`--target` must be larger than what is seen ({budget:,}), got {target:,}; lower --budget, or give a larger --target")
     return target, cs.up_to(budget)
 
-# %% ../nbs/60_use/cli.ipynb #0bcaa6b4
+# %% ../nbs/60_use/cli.ipynb #c7cf1d9c
 @app.command("select")
 def select_command(curves:_Curves="flan", budget:_Budget=None, target:_Target=None,
     method:Annotated[str, typer.Option("--method", "-m", metavar="NAME", help="posterior, ats, rectifiedfit, vanillafit, lensllm (rectifiedfit, until a kernel caps F), subtuning, modelsize, zeroshot, or nlpmetrics for tables with a column pl_alpha.")]="posterior",
@@ -164,10 +164,10 @@ def select_command(curves:_Curves="flan", budget:_Budget=None, target:_Target=No
     shown = ranking.frame[["rank", *(c for c in ROWS if c != "rank")]].dropna(axis=1, how="all")
     if known: shown = shown.assign(true_loss=cs.at(target)[shown.model].to_numpy())
     _show(shown, f"{ranking.method} on {data['task']}: seen up to {data['budget']:,} examples, ranked for {target:,}" + ("; low to high: 90 % interval" if "low" in shown else ""), {c: ".3f" for c in shown if shown[c].dtype.kind == "f"})
-    _verdict(ranking, data, cs.at(target) if known else None, within)
+    _verdict(ranking, data, cs.at(target) if known else None, within, prior)
     if asked is None: print(f"the target {target:,} is the largest size in the table; --target looks further")
 
-# %% ../nbs/60_use/cli.ipynb #95f8ea75
+# %% ../nbs/60_use/cli.ipynb #8c5ae07e
 def _selector(method, prior):
     "The method by name; the prior goes where there is one to set."
     from lensllm.select import PosteriorSelector, as_selector
@@ -175,15 +175,14 @@ def _selector(method, prior):
     if prior != "transfer": raise ValueError(f"`--prior` is for posterior, got --method {method}; leave one of the two out")
     return as_selector(method)
 
-def _verdict(ranking, data, truth, within):
+def _verdict(ranking, data, truth, within, prior):
     "What the ranking comes to, in words."
     from lensllm.posterior import in_percent
     unit, odd = ranking.seen.unit, (ranking.seen.flags.flag == "rising task").any()
     lines = [f"choose {ranking.best}" + (", if these are losses: most of the curves rise" if odd else "")]
     if ranking.posterior is not None:
         regret = next(b["expected_regret"] for b in data["beliefs"] if b["model"] == ranking.best)
-        known = ", ".join(ranking.posterior.learned_from) or "no other task"
-        lines.append(f"the best of all with probability {in_percent(ranking.frame.p_best[0])}, within {within:g} {unit} of it with {in_percent(ranking.posterior.within(within, ranking.best))}; expected regret {regret:.3f} {unit}; prior learned from {known}")
+        lines.append(f"the best of all with probability {in_percent(ranking.frame.p_best[0])}, within {within:g} {unit} of it with {in_percent(ranking.posterior.within(within, ranking.best))}; expected regret {regret:.3f} {unit}; {_learned(ranking.posterior.learned_from, prior)}")
     if truth is not None:
         lines.append(f"true best: {truth.idxmin()} ({truth.min():.3f} {unit}); regret of the choice {data['regret']:.3f}")
         lines.append(f"relative accuracy {data['relative_accuracy']:.1f} %, Pearson {data['pearson']:.1f} %")
@@ -193,6 +192,14 @@ def _verdict(ranking, data, truth, within):
     lines += [f"doubt: {n}" for n in ranking.notes[:3]]
     if (more := len(ranking.notes) - 3) > 0: lines.append(f"{more} further doubt{'s'*(more > 1)}: --json lists them")
     print("\n".join(lines))
+
+# %% ../nbs/60_use/cli.ipynb #08bd245c
+def _learned(tasks, prior):
+    "Whom a prior has learned from, and whom it has left out."
+    from lensllm.prior import load_prior
+    known = [] if prior == "generic" else [r["task"] for r in load_prior(None if prior == "transfer" else prior).records]
+    left_out = [t for t in known if t not in tasks]
+    return f"prior learned from {', '.join(tasks) or 'no other task'}" + (f", {', '.join(left_out)} left out, which holds these curves" if left_out else "")
 
 # %% ../nbs/60_use/cli.ipynb #faac0397
 @app.command("plan")
@@ -237,7 +244,7 @@ def _propose(plan, runs, about, as_json, as_csv, out):
     _show_proposed(runs, f"{about['policy']} on {about['task']}, for {about['target']:,} examples: {plan.why or 'nothing to run'}")
     _say_plan(data)
 
-# %% ../nbs/60_use/cli.ipynb #9e46e5a6
+# %% ../nbs/60_use/cli.ipynb #a61c04e0
 def _say_plan(data):
     "Where a study stands, in words."
     from lensllm.posterior import in_percent
@@ -246,6 +253,7 @@ def _say_plan(data):
     next_ = sum(r["cost_fraction"] for r in data["runs"])
     print(f"spent {100*data['spent_fraction']:.3f} % of full tuning for {data['target']:,} examples, these runs {100*next_:.3f} %, budget {100*data['budget_fraction']:.3f} %")
     if data["spent_fraction"] >= data["budget_fraction"] > 0: print("the runs that exist have cost the budget")
+    elif data["budget_fraction"] >= 1 and data["policy"] != "full": print(f"doubt: for this money every candidate can be fine-tuned on {data['target']:,} examples itself: --policy full")
     if data["left_out"]: print(f"doubt: never run, nor among these runs: {', '.join(data['left_out'])}, of which the choice knows nothing")
 
 def _left_out(racing, runs, plan):
@@ -589,13 +597,14 @@ def _check_bound(delta, tokens_per_byte, unit, over, way, held_out):
 
 def _same_text(row): return " ".join(" ".join(row).split()) # spaces, and where the prompt ends, make no other text
 
-# %% ../nbs/60_use/cli.ipynb #ab8b7ca6
+# %% ../nbs/60_use/cli.ipynb #42c9d09f
 def _bounds_of(start, end, data, held_out, columns, terms, max_tokens, device, seed, rows, over, unit, **options):
     "Certificates, terms, and what they are of."
     from lensllm.corpora import load_rows
     texts, fresh = load_rows(data, columns=_split(columns)), load_rows(held_out, columns=_split(columns), argument="--held-out") if held_out else []
-    shared = len({*map(_same_text, texts)} & {*map(_same_text, fresh)})
-    if shared: raise ValueError(f"`--held-out` must share no text with DATA, on which END was trained, got {shared} that do; take them out of --held-out")
+    seen = set(map(_same_text, texts))
+    shared = list(dict.fromkeys(t for t in map(_same_text, fresh) if t in seen))
+    if shared: raise ValueError(f"`--held-out` must share no text with DATA, on which END was trained, got {len(shared)} that do, the first being {shared[0][:60]!r}; take them out of --held-out")
     _hush()
     import torch
     from lensllm.bounds import certify, update_of
@@ -690,12 +699,12 @@ def _say_terms(measured):
 # %% ../nbs/60_use/cli.ipynb #ae189ca6
 _Dir = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a study, as [bold]lensllm run --out DIR[/] or [bold]lensllm plan DIR --candidate …[/] made it.")]
 
-# %% ../nbs/60_use/cli.ipynb #f47cede4
+# %% ../nbs/60_use/cli.ipynb #bd158432
 @app.command("run")
 def run_command(ctx:typer.Context, out:Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The study's folder: new, or with --resume an old one.")],
     task:Annotated[str, typer.Option("--task", metavar="TASK", help="headline, translate or define (shipped); a file .jsonl, .csv, .tsv, .parquet or .txt; a folder or name for [bold]datasets[/].")]=None,
     candidate:Annotated[list[str], typer.Option("--candidate", "-c", metavar="MODEL", help="A shipped candidate ([bold]lensllm zoo[/]), a folder, or a name on the hub; may be repeated. zoo: all that are shipped.")]=None,
-    budget:Annotated[str, typer.Option("--budget", "-b", metavar="SHARE", help="What may be spent in all: 2% or 0.02 of fine-tuning every candidate on the target; small targets need more. Default: 2%.")]=None,
+    budget:Annotated[str, typer.Option("--budget", "-b", metavar="SHARE", help="What may be spent in all: 2% or 0.02 of fine-tuning every candidate on the target; small targets need more. Default: 2%. With --resume and nothing but --out: changes it, and goes on.")]=None,
     budget_size:Annotated[int, typer.Option("--budget-size", metavar="N", parser=_examples, help="Instead: every candidate on every size up to this.")]=None,
     target:Annotated[int, typer.Option("--target", "-t", metavar="N", parser=_examples, help="Training-set size for which the best model is wanted. Default: the largest of the sizes that the task has rows for.")]=None,
     size:Annotated[list[int], typer.Option("--size", metavar="N", parser=_examples, help="A training-set size that may be run; may be repeated. Default: 100, 200, 400, …")]=None,
@@ -713,13 +722,13 @@ def run_command(ctx:typer.Context, out:Annotated[Path, typer.Option("--out", "-o
     resume:Annotated[bool, typer.Option("--resume", help="Go on with the study in DIR; begin it where there is none.")]=False, json_:_AsJson=False):
     "Fine-tune candidates on growing parts of a task, where it decides; end with a ranking and a report."
     _hush(always=True)
-    from lensllm.study import Study, check_executor
+    from lensllm.study import check_executor
     from lensllm.zoo import pick_device
-    if task is None: _check_alone(ctx, out, ("out", "resume", "dry_run", "json_", "workers", "executor", "device"))
+    if task is None: _check_alone(ctx, out, ("out", "resume", "dry_run", "json_", "workers", "executor", "device", "budget"))
     check_executor(executor, workers, ladder)
     if dry_run and executor == "local": pick_device(device)
     old = _check_out(out, resume or dry_run)
-    begin = lambda place: Study(out) if old and task is None else _begun(place, task, candidate, budget, budget_size, target, size, policy, seed, test, columns, unit, dict(method=method, rate=rate, passes=passes, max_tokens=max_tokens, ladder=ladder), probes, trust)
+    begin = lambda place: _reopened(out, budget, keep=not dry_run) if old and task is None else _begun(place, task, candidate, budget, budget_size, target, size, policy, seed, test, columns, unit, dict(method=method, rate=rate, passes=passes, max_tokens=max_tokens, ladder=ladder), probes, trust)
     if dry_run:
         with tempfile.TemporaryDirectory() as scratch: return _say_forecast(begin(out if old else Path(scratch)/"study"), json_)
     study = begin(out)
@@ -732,15 +741,22 @@ def run_command(ctx:typer.Context, out:Annotated[Path, typer.Option("--out", "-o
         raise
     _finish(study, ranking, json_)
 
-# %% ../nbs/60_use/cli.ipynb #4df1cbc9
+# %% ../nbs/60_use/cli.ipynb #e04ba92a
 def _given(ctx, among=None, but=()):
     "Options that stand in the call."
     return [p for p in ctx.params if p not in but and (among is None or p in among) and ctx.get_parameter_source(p).name == "COMMANDLINE"]
 
 def _check_alone(ctx, folder, allowed):
-    "A study's facts are fixed when it begins: they are given all together, or not at all."
+    "A study's facts but its budget are fixed when it begins: they are given all together, or not at all."
     given = _given(ctx, but=allowed)
     if given and (folder/"study.db").is_file(): raise ValueError(f"`{given[0]}` cannot be given for a study's folder alone, whose facts are fixed when it begins; leave it out, or begin another study; `lensllm tell` enters what came of runs")
+
+def _reopened(folder, budget, keep=True):
+    "A study that exists, with other money where some is named."
+    from lensllm.study import Study
+    study = Study(folder)
+    if budget is not None: study.fund(_share(budget, 0, None), keep=keep)
+    return study
 
 def _check_out(out, may_be_old):
     "Whether the folder holds a study; refused where it should not."
@@ -851,10 +867,11 @@ def _say_forecast(study, as_json):
     if search: print(f"searches for learning rates, paid with the first run of a candidate, cost {100*search/whole:.2f} % for all of them; --rate saves them")
     print(f"these runs {100*runs.cost_fraction.sum():.2f} %, budget {100*budget:.2f} % of fine-tuning every candidate on {study.facts['target']:,} examples; nothing has been spent")
 
-# %% ../nbs/60_use/cli.ipynb #d732a749
+# %% ../nbs/60_use/cli.ipynb #c41e6968
 def _doubts_of_money(study, plan):
     "What a user should know before money is spent."
     prices, target, planned, share = study.prices, study.facts["target"], {m for m, _ in plan}, study.facts["budget"]["share"]
+    if len(prices) == 1: yield "there is one candidate, so nothing to choose; --candidate may be repeated"
     left_out = [m for m in study.racing if m not in planned]
     if plan and left_out: yield f"not among the next runs: {', '.join(left_out)}, whose next run is not wanted yet, or costs more than is left"
     if share and not study.spent:
@@ -877,7 +894,7 @@ def _finish(study, ranking, as_json):
     for doubt in ranking.doubts: print(f"doubt: {doubt}")
     print(f"choose {ranking.best}; spent {100*study.spent/study.whole:.2f} % of fine-tuning every candidate; report: {path}")
 
-# %% ../nbs/60_use/cli.ipynb #a34c17e1
+# %% ../nbs/60_use/cli.ipynb #efb960a6
 @app.command("status")
 def status_command(folder:_Dir, json_:_AsJson=False, csv:_AsCsv=False):
     "Where a study stands: every run and its state."
@@ -888,7 +905,7 @@ def status_command(folder:_Dir, json_:_AsJson=False, csv:_AsCsv=False):
     rows = [{k: None if v != v else v for k, v in r.items()} for r in runs.to_dict("records")]
     told = dict(task=study.facts["task"], target=study.facts["target"], unit=study.facts["unit"], spent_fraction=study.spent/study.whole, runs=rows)
     if _emit(runs, told, json_, csv, None): return
-    _show(runs.drop(columns="cost" if not study.whole else []).fillna({"reason": ""}), repr(study), dict(train_size=",", test_loss=".4f", test_loss_se=".4f", cost=".3g"))
+    _show(runs.drop(columns="cost" if not study.whole else []).rename(columns=dict(cost="FLOP")).fillna({"reason": ""}), repr(study), dict(train_size=",", test_loss=".4f", test_loss_se=".4f", FLOP=".3g"))
     print(_spending(study))
 
 def _spending(study):
@@ -927,7 +944,7 @@ def report_command(folder:_Dir, out:Annotated[Path, typer.Option("--out", "-o", 
     from lensllm.study import Study
     print(study_report(Study(folder), out or folder/"report.html"))
 
-# %% ../nbs/60_use/cli.ipynb #67bbe1b7
+# %% ../nbs/60_use/cli.ipynb #5ff6c7ba
 @app.command("zoo")
 def zoo_command(json_:_AsJson=False, csv:_AsCsv=False):
     "The shipped candidates: small models to try a study with."
@@ -939,13 +956,13 @@ def zoo_command(json_:_AsJson=False, csv:_AsCsv=False):
 
 def _plan_study(ctx, folder, candidate, budget, target, policy, unit, as_json, as_csv, out):
     "What a study asks for next; begun here where candidates are given."
-    from lensllm.study import Study, new_study
-    if candidate is None: _check_alone(ctx, folder, ("curves", "json_", "csv", "out"))
+    from lensllm.study import new_study
+    if candidate is None: _check_alone(ctx, folder, ("curves", "json_", "csv", "out", "budget"))
     named = list(map(_told, candidate or ()))
     twice = [n for i, (n, _) in enumerate(named) if n in dict(named[:i])]
     if twice: raise ValueError(f"`--candidate` must be given once each, got {twice[0]} twice; leave one out")
     if candidate: study = new_study(folder, task=folder.resolve().name, candidates=dict(named), budget=_share(budget or "2%", 0, None), target=target, policy=policy, unit=unit)
-    else: study = Study(folder)
+    else: study = _reopened(folder, budget)
     plan = study.ask()
     about = {k: study.facts[k] for k in ("task", "policy", "target", "unit")} | dict(budget_fraction=study.facts["budget"]["share"] or 0., spent_fraction=study.spent/study.whole, left_out=_left_out(study.racing, study.store.runs(), plan))
     _propose(plan, _proposed(plan, study.priced(plan), study.whole), about, as_json, as_csv, out)
@@ -974,15 +991,15 @@ def main(
         if said: print("lensllm:", " ".join(_as_options(said, argv).split()), file=sys.stderr)
     sys.exit(code)
 
-# %% ../nbs/60_use/cli.ipynb #bf677de7
+# %% ../nbs/60_use/cli.ipynb #d72df547
 def _as_options(text, argv):
     "Arguments of a Python function as the command spells them."
     commands = typer.main.get_command(app).commands
     command = next((commands[a] for a in argv if a in commands), None)
     spelled = {p.name: max(p.opts, key=len) if p.opts[0].startswith("-") else (p.metavar or p.name).strip("[].") for p in command.params} if command else {}
-    return re.sub(r"`(\w+)`", lambda m: f"`{spelled.get(m[1]) or spelled.get(_ELSEWHERE.get(m[1]), m[1])}`", text)
+    return re.sub(r"`(\w+)`", lambda m: f"`{next((spelled[p] for p in (m[1], *_ELSEWHERE.get(m[1], ())) if p in spelled), m[1])}`", text)
 
-_ELSEWHERE = dict(column="costs", seen="curves", MODEL="candidate") # what the library calls them, where the command has another name
+_ELSEWHERE = dict(column=("costs",), seen=("curves",), path=("curves",), MODEL=("candidate",), folder=("curves", "out")) # what the library calls them, where the command has another name
 
 def _what_went_wrong(e):
     "Exit code and one line for an exception."

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['CurveSet', 'benchmark_names', 'load_benchmark', 'load_published', 'read_table', 'load_curves', 'load_trainer_states']
 
-# %% ../nbs/10_measure/curves.ipynb #aa2aec18
+# %% ../nbs/10_measure/curves.ipynb #b9d495a4
 import html, json, re
+from difflib import get_close_matches
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -215,13 +216,15 @@ def load_published(
     if name not in names: raise ValueError(f"`name` must be one of {', '.join(names)}, got {name!r}")
     return pd.read_csv(path)
 
-# %% ../nbs/10_measure/curves.ipynb #e3ce9d3b
+# %% ../nbs/10_measure/curves.ipynb #4cd83589
 def read_table(
     path, # CSV (.csv, .tsv, .txt) or Parquet (.parquet, .pq) file, tidy or wide
 )->pd.DataFrame: # the tidy table, values as they stand in the file
     "A table of runs, not yet checked."
     path = Path(path)
-    if not path.is_file(): raise ValueError(f"`path` must be a file, got {path}; shipped tasks are: {', '.join(benchmark_names())}")
+    if not path.is_file():
+        meant = get_close_matches(str(path), benchmark_names(), 1)
+        raise ValueError(f"`path` must be a file, got {path}; {f'is {meant[0]} meant? ' if meant else ''}shipped tasks are: {', '.join(benchmark_names())}")
     try:
         if path.suffix in (".parquet", ".pq"): return _tidy(pd.read_parquet(path))
         with path.open(encoding="utf-8-sig") as f: header = f.readline()
@@ -230,13 +233,14 @@ def read_table(
     except (UnicodeDecodeError, pd.errors.ParserError, OSError) as e:
         raise ValueError(f"{path} must be a CSV (UTF-8) or Parquet table, but could not be read: {e}; save it as one") from None
 
-# %% ../nbs/10_measure/curves.ipynb #a0128a03
+# %% ../nbs/10_measure/curves.ipynb #cdcc17ed
 def load_curves(
-    source, # name of a shipped task (`benchmark_names()`), path of a CSV or Parquet file, or a DataFrame
+    source, # name of a shipped task (`benchmark_names()`), path of a CSV or Parquet file, folder of Trainer logs as for `load_trainer_states`, or a DataFrame
 )->CurveSet: # checked curves; without a `task` column the task has the file's name, a `unit` column names the losses' unit
-    "Curves from a shipped task, a file or a frame."
+    "Curves from a shipped task, a file, logs or a frame."
     if isinstance(source, str) and source in benchmark_names(): return load_benchmark(source)
     given = isinstance(source, pd.DataFrame)
+    if not given and Path(source).is_dir(): return load_trainer_states(source)
     frame, unit = _unit(source if given else read_table(source))
     return CurveSet(frame, unit=unit) if given else CurveSet(frame if "task" in frame else frame.assign(task=Path(source).stem), source=str(source), unit=unit)
 
@@ -269,7 +273,7 @@ def _path_fields(path, pattern):
     if m is None: raise ValueError(f"`pattern` must match every path, but {pattern!r} does not match {path}; write the folders as they are named")
     return m.groupdict()
 
-# %% ../nbs/10_measure/curves.ipynb #007fc8d1
+# %% ../nbs/10_measure/curves.ipynb #798dfbba
 def load_trainer_states(
     paths,       # `trainer_state.json` files; or a folder, in which they are looked for
     pattern="{model}/{train_size}/trainer_state.json", # how a path names `model`, `train_size` and, if wanted, `task`, `seed`, `family`
@@ -283,8 +287,17 @@ def load_trainer_states(
     for path, log in _last_states((f for p in given for f in (sorted(p.rglob("trainer_state.json")) if p.is_dir() else [p])), "checkpoint-" in pattern):
         losses = [entry["eval_loss"] for entry in log if "eval_loss" in entry]
         if not losses: raise ValueError(f"{path} must hold an `eval_loss`; train with eval_strategy set, or evaluate once at the end")
-        rows.append({**_path_fields(path, pattern), "test_loss": np.fmin.reduce(losses) if take == "best" else losses[-1]})
-    return CurveSet(pd.DataFrame(rows).astype({"train_size": int} if rows else {}), source="trainer logs", unit="nats/token")
+        rows.append({**_path_fields(path, pattern), "path": path, "test_loss": np.fmin.reduce(losses) if take == "best" else losses[-1]})
+    if not rows: raise ValueError(f"`paths` must hold a Trainer's `trainer_state.json`, {', '.join(map(str, given)) or 'nothing'} holds none; point at the folder that its output folders lie in")
+    _check_apart(rows)
+    return CurveSet(pd.DataFrame(rows).drop(columns="path").astype({"train_size": int}), source="trainer logs", unit="nats/token")
+
+def _check_apart(rows):
+    "Refuse two logs that a pattern takes for one run."
+    of = {}
+    for row in rows:
+        run = tuple((k, v) for k, v in row.items() if k not in ("path", "test_loss", "family"))
+        if (other := of.setdefault(run, row["path"])) != row["path"]: raise ValueError(f"`pattern` must tell runs apart, got {other} and {row['path']} as one; name the folders otherwise, or their seed or task in the pattern")
 
 # %% ../nbs/10_measure/curves.ipynb #e47c3102
 def _last_states(paths, named):

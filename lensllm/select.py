@@ -320,7 +320,7 @@ def _draw_prediction(ax, D, loss, target, row, colour):
     ax.plot(target, row.predicted_loss, "D", color=colour, ms=5, zorder=4)
     if np.isfinite(row.high): ax.plot([target]*2, [row.low, row.high], color=colour, lw=2, alpha=.5, zorder=3)
 
-# %% ../nbs/40_choose/select.ipynb #b3446c2a
+# %% ../nbs/40_choose/select.ipynb #c605361c
 def _draw_bands(ax, ranking, colours):
     "Medians with 50 and 90 % bands from the last size seen to the target."
     post = ranking.posterior
@@ -329,7 +329,8 @@ def _draw_bands(ax, ranking, colours):
     for m, colour in colours.items():
         i = post.models.index(m)
         for low, high in ((.05, .95), (.25, .75)): ax.fill_between(grid, paths[low][:, i], paths[high][:, i], color=colour, alpha=.12, lw=0, zorder=2)
-        ax.plot(grid, paths[.5][:, i], color=colour, lw=1, ls="--", zorder=3)
+        D, loss = (v[-1] for v in ranking.seen.curve(m)) # some were seen less far than others
+        ax.plot([D, *grid], [loss, *paths[.5][:, i]], color=colour, lw=1, ls="--", zorder=3)
         ax.plot(ranking.target, paths[.5][-1, i], "D", color=colour, ms=5, zorder=4)
 
 # %% ../nbs/40_choose/select.ipynb #cfe33af2

@@ -23,7 +23,7 @@ CREATE TABLE runs (
     PRIMARY KEY (model, train_size, seed), CHECK (state != 'done' OR test_loss IS NOT NULL));
 """,) # one script a version of the tables, in order; a store of an older version is brought up to date when it is opened
 
-# %% ../nbs/50_tune/store.ipynb #479026ac
+# %% ../nbs/50_tune/store.ipynb #ec69a62c
 class Store:
     "A study's folder, open; any number of processes may have it open."
     def __init__(self,
@@ -36,9 +36,9 @@ class Store:
             _in_turn(self.db)
             self.db.execute("PRAGMA synchronous=FULL"); self.db.execute("PRAGMA foreign_keys=ON")
             self._migrate()
-        except OSError as e: raise ValueError(f"`DIR` must be a folder that can be written to, got {folder}: {e.strerror}") from None
-        except sqlite3.OperationalError as e: raise ValueError(f"`DIR` must be a folder whose study.db can be opened, got {folder}: {e}; try again when no other process is writing") from None
-        except sqlite3.DatabaseError as e: raise ValueError(f"`DIR` must hold a study of lensllm in study.db, got {folder}: {e}") from None
+        except OSError as e: raise ValueError(f"`folder` must be a folder that can be written to, got {folder}: {e.strerror}") from None
+        except sqlite3.OperationalError as e: raise ValueError(f"`folder` must be a folder whose study.db can be opened, got {folder}: {e}; try again when no other process is writing") from None
+        except sqlite3.DatabaseError as e: raise ValueError(f"`folder` must hold a study of lensllm in study.db, got {folder}: {e}") from None
         self.held = {} # run -> the open lock file
     def close(self): self.db.close()
 
@@ -51,7 +51,7 @@ def _in_turn(db, patience=30.):
             if "locked" not in str(e) or time.monotonic() > until: raise
             time.sleep(.05)
 
-# %% ../nbs/50_tune/store.ipynb #292ec829
+# %% ../nbs/50_tune/store.ipynb #a93df495
 @contextlib.contextmanager
 def _writing(db):
     "All of it or nothing, one writer at a time."
@@ -69,16 +69,16 @@ def _migrate(self:Store):
     "Bring the tables up to date."
     with _writing(self.db) as db:
         version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version > len(MIGRATIONS): raise ValueError(f"`DIR` must hold a study of this version of lensllm or an older one, got {self.folder} of version {version}, this is {len(MIGRATIONS)}; update lensllm")
+        if version > len(MIGRATIONS): raise ValueError(f"`folder` must hold a study of this version of lensllm or an older one, got {self.folder} of version {version}, this is {len(MIGRATIONS)}; update lensllm")
         for script in MIGRATIONS[version:]:
             for statement in script.split(";\n"): db.execute(statement)
         db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
-# %% ../nbs/50_tune/store.ipynb #53a069ff
+# %% ../nbs/50_tune/store.ipynb #01ba09d2
 @patch
-def set_fact(self:Store, key, value): # value: anything that JSON can hold
-    "Remember something of the study; once said, it stays."
-    with _writing(self.db) as db: db.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (key, json.dumps(value)))
+def set_fact(self:Store, key, value, *, anew=False): # value: anything that JSON can hold; anew: in the place of what was said before
+    "Remember something of the study; once said, it stays, unless it is said anew."
+    with _writing(self.db) as db: db.execute(f"INSERT OR {'REPLACE' if anew else 'IGNORE'} INTO facts VALUES (?, ?)", (key, json.dumps(value)))
     return self.fact(key)
 
 @patch

@@ -65,13 +65,13 @@ def search_price(n_params, encoder_params, tokens, recipe, others)->float: # as 
     weight, (steps, checks) = token_work(n_params, encoder_params, *tokens), recipe.search()
     return float(flops(weight, steps*recipe.batch) + flops(weight, others[0]*checks, train=False))
 
-# %% ../nbs/50_tune/study.ipynb #52d7d714
+# %% ../nbs/50_tune/study.ipynb #25459fed
 class Study:
     "Candidates, a task, a policy and a budget, kept in a folder; `ask` and `tell`, or `run`."
     def __init__(self,
         folder, # made by `new_study`
     ):
-        none = ValueError(f"`DIR` must hold a study, {folder} {'is a file' if Path(folder).is_file() else 'holds none'}; `lensllm run --out DIR …` begins one")
+        none = ValueError(f"`folder` must hold a study, {folder} {'is a file' if Path(folder).is_file() else 'holds none'}; `lensllm run --out DIR …` begins one")
         if not (Path(folder)/"study.db").is_file(): raise none # and no folder is made
         self.store = Store(folder)
         if self.store.fact("set_up") is None: self.store.close(); raise none
@@ -160,31 +160,50 @@ def _changed(was, now):
     if not (isinstance(was, dict) and isinstance(now, dict)): return f"{said(was)}, not {said(now)}"
     return "; ".join(f"{k} {was.get(k)}, not {now.get(k)}" for k in {**was, **now} if was.get(k) != now.get(k))
 
-# %% ../nbs/50_tune/study.ipynb #0485fa8b
+# %% ../nbs/50_tune/study.ipynb #6227b993
 def _check_budget(known, budget, budget_size, sizes):
     "Refuse no candidates, and a budget that covers nothing."
     if not known: raise ValueError("`candidate` must name at least one model, got none; `lensllm zoo` lists those that are shipped")
     if budget_size and not sizes[0] <= budget_size <= sizes[-1]: raise ValueError(f"`budget_size` must lie between {sizes[0]:,}, the smallest size, and the target, {sizes[-1]:,}, got {budget_size:,}")
     if budget is None: return
+    _check_share(budget)
     first = lambda k, i: k["prices"][i] + k.get("search", 0.)
-    whole, least = sum(first(k, -1) for k in known.values()), sum(sorted(first(k, 0) for k in known.values())[:2])
-    if not 0 < budget < math.inf: raise ValueError(f"`budget` must be a share > 0 of full fine-tuning, got {budget}; 0.02 is two per cent")
-    if budget*whole < least: raise ValueError(f"`budget` must cover the first runs of two candidates, got {100*budget:g} % of full fine-tuning, the cheapest two cost {100*least/whole:.2g} %; give more, or take a larger target")
+    whole, cheapest = sum(first(k, -1) for k in known.values()), sorted(first(k, 0) for k in known.values())[:2]
+    what, cost = ("the first runs of two candidates", "the cheapest two cost") if len(cheapest) > 1 else ("the first run of the only candidate", "it costs")
+    if budget*whole < sum(cheapest): raise ValueError(f"`budget` must cover {what}, got {100*budget:g} % of full fine-tuning, {cost} {100*sum(cheapest)/whole:.3g} %; give more, or take a larger target")
 
-# %% ../nbs/50_tune/study.ipynb #3189fcea
+def _check_share(budget):
+    "Refuse what is no share."
+    if not 0 < budget < math.inf: raise ValueError(f"`budget` must be a share > 0 of full fine-tuning, got {budget}; 0.02 is two per cent")
+
+# %% ../nbs/50_tune/study.ipynb #f4485be5
 def _entered(folder, facts, known):
     "The study in its folder; another one there is not touched."
     folder = Path(folder)
-    if folder.is_dir() and any(folder.iterdir()) and not (folder/"study.db").is_file(): raise ValueError(f"`DIR` must be a new or an empty folder, or that of this study, got {folder}, which holds something else")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder/"study.db").is_file(): raise ValueError(f"`folder` must be a new or an empty folder, or that of this study, got {folder}, which holds something else")
     store = Store(folder)
+    other = dict(budget=", or change the budget alone with `lensllm run --resume --out DIR --budget SHARE`")
     for k, v in {**facts, "candidates": list(known)}.items():
-        if (was := store.set_fact(k, v)) != json_safe(v): store.close(); raise ValueError(f"`DIR` must be the folder of this very study, got one whose {k} is {_changed(was, json_safe(v))}; take another folder")
+        if (was := store.set_fact(k, v)) != json_safe(v): store.close(); raise ValueError(f"`folder` must be the folder of this very study, got one whose {k} is {_changed(was, json_safe(v))}; take another folder{other.get(k, '')}")
     for name, k in known.items(): store.add_candidate(name, k.pop("n_params"), source=k.pop("source"), encoder_params=k.pop("encoder_params"), **k)
     store.set_fact("set_up", True) # last: what was killed before is no study yet
     store.close()
     return Study(folder)
 
 def json_safe(v): return json.loads(json.dumps(v))
+
+# %% ../nbs/50_tune/study.ipynb #a45e256e
+@patch
+def fund(self:Study,
+    budget:float, # share of what fine-tuning every candidate on the target costs, > 0
+    *,
+    keep:bool=True, # False: in this object only, to look ahead
+):
+    "Change what may be spent in all; what was spent stays spent."
+    if self.facts["budget"]["share"] is None: raise ValueError(f"`budget` cannot be given where every candidate runs up to {self.facts['budget']['size']:,} examples; begin another study")
+    _check_share(budget)
+    new = dict(share=budget, size=None)
+    self.facts["budget"] = self.store.set_fact("budget", new, anew=True) if keep else new
 
 # %% ../nbs/50_tune/study.ipynb #f1eff514
 @patch
@@ -328,12 +347,12 @@ def forget(self:Study, model, train_size, *, seed=None):
     "Take back a run that was told by mistake."
     self.store.forget((model, int(train_size), self.facts["seed"] if seed is None else int(seed)))
 
-# %% ../nbs/50_tune/study.ipynb #939abc2b
+# %% ../nbs/50_tune/study.ipynb #996bfc35
 @patch
 def ranking(self:Study, **options): # a `Ranking`; options of the posterior
     "What is believed of all candidates now."
     curves = self._racing_curves()
-    if curves is None: raise ValueError(f"`DIR` must hold at least one run that is done, of a candidate that has not failed, {self.store.folder} holds none; look at `lensllm status {self.store.folder}`")
+    if curves is None: raise ValueError(f"`folder` must hold at least one run that is done, of a candidate that has not failed, {self.store.folder} holds none; look at `lensllm status {self.store.folder}`")
     return as_selector("posterior", **options).rank(curves, target=self.facts["target"], alone=len(self.racing) == 1)
 
 # %% ../nbs/50_tune/study.ipynb #2a86f4c0
