@@ -6,14 +6,14 @@
 __all__ = ['SCORES', 'POLICIES', 'run_costs', 'Plan', 'Policy', 'last_loss', 'ats_loss', 'slope_loss', 'FullTuning',
            'SubTuningPolicy', 'UniformLadder', 'Halving', 'Hyperband', 'Race', 'as_policy']
 
-# %% ../nbs/40_choose/allocate.ipynb #47382ecf
+# %% ../nbs/40_choose/allocate.ipynb #563e5d99
 from dataclasses import dataclass
 import numpy as np, pandas as pd
 from .curves import CurveSet
 from .kalman import panel
 from .metrics import example_work, flops
 from .posterior import posterior
-from .select import accept_then_stop
+from .select import CAUTION, accept_then_stop
 
 # %% ../nbs/40_choose/allocate.ipynb #7a607112
 def run_costs(
@@ -218,7 +218,7 @@ class Hyperband(Policy):
         why = _SHORT if any(p.why == _SHORT for p in ended) else "every bracket has a winner"
         return Plan(why=why, choice=_best(seen, costs, self.rank, [p.choice for p in ended if p.choice]))
 
-# %% ../nbs/40_choose/allocate.ipynb #114ec657
+# %% ../nbs/40_choose/allocate.ipynb #69217887
 @dataclass(frozen=True)
 class Race(Policy):
     "Rounds of equal money, shared by a shrinking front of candidates with the lowest expected loss."
@@ -226,7 +226,7 @@ class Race(Policy):
     growth:float = 4.   # a round for each such factor that the money left holds over the opening's cost, > 1
     finalists:int = 2   # candidates of the last round, >= 1
     power:float = .25   # a candidate's share of a round goes with price**power: 0 equal money, 1 equal sizes
-    caution:float = .5  # standard deviations added to the expected ln(loss) when choosing
+    caution:float = CAUTION # standard deviations added to the expected ln(loss) when choosing
     p_best:float = 1.   # stop when P(best) of the choice reaches this
     regret:float = 0.   # stop when the expected regret of the choice falls to this, nats/token
     workers:int = None  # runs proposed at once; a whole round when None
