@@ -131,7 +131,7 @@ def slope_loss(seen, target):
 
 SCORES = dict(loss=last_loss, ats=ats_loss, slope=slope_loss)
 
-# %% ../nbs/40_choose/allocate.ipynb #e79508f0
+# %% ../nbs/40_choose/allocate.ipynb #64b78044
 def _best(seen, costs, score, among=None):
     "The candidate with the lowest score among those in the race; None where nothing was run."
     if seen is None: return None
@@ -154,10 +154,10 @@ class SubTuningPolicy(Policy):
     name:str = "subtuning"
     def next(self, seen, costs, budget):
         made, choice = _made(seen, costs), _best(seen, costs, "loss")
-        fits = [d for d in costs if costs[d].sum() <= budget + costs.to_numpy()[made].sum() + _slack(costs)] # what the whole budget covers, spent or not
-        runs = [(m, fits[-1]) for m, on in zip(costs.index, made[:, len(fits) - 1]) if not on] if fits else []
-        if fits and not runs: return Plan(why=f"every candidate was run on {fits[-1]:,} examples", choice=choice)
-        return _offer(_affordable(runs, costs, budget), f"every candidate on {max(fits, default=0):,} examples", choice)
+        missing = {d: [(m, d) for m, on in zip(costs.index, made[:, j]) if not on] for j, d in enumerate(costs)}
+        size = max((d for d, runs in missing.items() if len(_complete(runs, costs, budget)) == len(runs)), default=0) # for all, so that losses compare
+        if size and not missing[size]: return Plan(why=f"every candidate was run on {size:,} examples", choice=choice)
+        return _offer(missing.get(size, []), f"every candidate on {size:,} examples", choice)
 
 # %% ../nbs/40_choose/allocate.ipynb #32b00c45
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def _bytes(text):
     if n < 1: raise typer.BadParameter(f"must be an amount of memory such as 500MB or 4GB, got {text!r}")
     return int(n)
 
-# %% ../nbs/60_use/cli.ipynb #47e079e7
+# %% ../nbs/60_use/cli.ipynb #90d3043b
 _Curves = Annotated[str, typer.Argument(metavar="CURVES", help="A shipped task (see [bold]lensllm data[/]) or a CSV or Parquet file: one row a run (model, train_size, test_loss), or one row a model and one column a size; or a folder of Trainer logs, MODEL/SIZE/trainer_state.json.")]
 _Budget = Annotated[int, typer.Option("--budget", "-b", metavar="N", parser=_examples, help="Largest training-set size that may be seen. Default: all sizes below the target.")]
 _Target = Annotated[int, typer.Option("--target", "-t", metavar="N", parser=_examples, help="Training-set size for which the best model is wanted. Default: the largest in the table.")]
@@ -50,7 +50,7 @@ _AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 _Out = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Also write the table: .csv or .json.")]
 _Prior = Annotated[str, typer.Option("--prior", metavar="PRIOR", help="For posterior: transfer (from the shipped tasks, never the one at hand), generic (nothing from other tasks), or a file that [bold]lensllm learn[/] wrote.")]
 _Policy = Annotated[str, typer.Option("--policy", metavar="NAME", help="race (ours), halving, hyperband, uniform, subtuning or full.")]
-_Money = Annotated[str, typer.Option("--budget", "-b", metavar="SHARE", help="What may be spent in all: 2% or 0.02 of fine-tuning every candidate on the target; with --costs a plain number is in its unit, without it a number above 100 is FLOP at one token an example.")]
+_Money = Annotated[str, typer.Option("--budget", "-b", metavar="SHARE", help="What may be spent in all: 2% or 0.02 of fine-tuning every candidate on the target; with --costs a plain number is in its unit, without it a number above 100 is FLOP at one token an example. For a study's folder: changes its budget.")]
 _Costs = Annotated[str, typer.Option("--costs", metavar="COLUMN", help="Column with your own price of each run, such as hours. Default: FLOP from n_params.")]
 _Plot = Annotated[Path, typer.Option("--plot", "-p", metavar="FILE", help="Draw a figure: .png, .svg or .pdf.")]
 _Columns = Annotated[str, typer.Option("--columns", metavar="PROMPT,TARGET", help="Names of the columns that hold the texts. Default: prompt,target, or text.")]
@@ -193,13 +193,13 @@ def _verdict(ranking, data, truth, within, prior):
     if (more := len(ranking.notes) - 3) > 0: lines.append(f"{more} further doubt{'s'*(more > 1)}: --json lists them")
     print("\n".join(lines))
 
-# %% ../nbs/60_use/cli.ipynb #08bd245c
+# %% ../nbs/60_use/cli.ipynb #4bbb348a
 def _learned(tasks, prior):
     "Whom a prior has learned from, and whom it has left out."
     from lensllm.prior import load_prior
     known = [] if prior == "generic" else [r["task"] for r in load_prior(None if prior == "transfer" else prior).records]
     left_out = [t for t in known if t not in tasks]
-    return f"prior learned from {', '.join(tasks) or 'no other task'}" + (f", {', '.join(left_out)} left out, which holds these curves" if left_out else "")
+    return f"prior learned from {', '.join(tasks) or 'no other task'}" + (f" ({', '.join(left_out)} left out: curves there look like these)" if left_out else "")
 
 # %% ../nbs/60_use/cli.ipynb #faac0397
 @app.command("plan")
@@ -244,7 +244,7 @@ def _propose(plan, runs, about, as_json, as_csv, out):
     _show_proposed(runs, f"{about['policy']} on {about['task']}, for {about['target']:,} examples: {plan.why or 'nothing to run'}")
     _say_plan(data)
 
-# %% ../nbs/60_use/cli.ipynb #a61c04e0
+# %% ../nbs/60_use/cli.ipynb #7526c3bf
 def _say_plan(data):
     "Where a study stands, in words."
     from lensllm.posterior import in_percent
@@ -253,7 +253,7 @@ def _say_plan(data):
     next_ = sum(r["cost_fraction"] for r in data["runs"])
     print(f"spent {100*data['spent_fraction']:.3f} % of full tuning for {data['target']:,} examples, these runs {100*next_:.3f} %, budget {100*data['budget_fraction']:.3f} %")
     if data["spent_fraction"] >= data["budget_fraction"] > 0: print("the runs that exist have cost the budget")
-    elif data["budget_fraction"] >= 1 and data["policy"] != "full": print(f"doubt: for this money every candidate can be fine-tuned on {data['target']:,} examples itself: --policy full")
+    elif data["budget_fraction"] >= 1 and data["policy"] != "full": print(f"doubt: for this money every candidate can be fine-tuned on {data['target']:,} examples itself, as --policy full does from the first run")
     if data["left_out"]: print(f"doubt: never run, nor among these runs: {', '.join(data['left_out'])}, of which the choice knows nothing")
 
 def _left_out(racing, runs, plan):
@@ -435,7 +435,7 @@ def learn_command(curves:Annotated[list[str], typer.Argument(metavar="CURVES..."
         for f in cs.flags[cs.flags.flag == "rising task"].itertuples(): print(f"doubt: {cs.one_task()}: {f.detail}; {f.remedy}")
     print(f"prior: {prior.save(out)}, from {said}; use it with --prior {out}")
 
-# %% ../nbs/60_use/cli.ipynb #7988157c
+# %% ../nbs/60_use/cli.ipynb #f3167191
 @app.command("data")
 def data_command(curves:Annotated[str, typer.Argument(metavar="[CURVES]", help="A shipped task or a file; nothing lists the shipped tasks.")]=None,
     save:Annotated[Path, typer.Option("--save", metavar="FILE", help="Write the tidy table: .csv, .tsv or .parquet.")]=None,
@@ -449,7 +449,7 @@ def data_command(curves:Annotated[str, typer.Argument(metavar="[CURVES]", help="
         table = pd.DataFrame([dict(task=n, models=len(c.models), sizes=len(c.sizes), runs=len(c), unit=c.unit, source=c.source) for n in benchmark_names() for c in [load_benchmark(n)]])
         if not _emit(table, dict(tasks=table.to_dict("records")), json_, csv, out): _show(table, "shipped tasks", {})
         return
-    raw = load_benchmark(curves).frame if curves in benchmark_names() else read_table(curves)
+    raw = load_curves(curves).frame if curves in benchmark_names() or Path(curves).is_dir() else read_table(curves)
     flags = quality_flags(raw)
     if (flags.severity == "error").any():
         _show(flags[["flag", "detail", "remedy"]], f"{curves}: {len(flags)} rows cannot be read", {})
@@ -699,7 +699,7 @@ def _say_terms(measured):
 # %% ../nbs/60_use/cli.ipynb #ae189ca6
 _Dir = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a study, as [bold]lensllm run --out DIR[/] or [bold]lensllm plan DIR --candidate …[/] made it.")]
 
-# %% ../nbs/60_use/cli.ipynb #bd158432
+# %% ../nbs/60_use/cli.ipynb #69dad84a
 @app.command("run")
 def run_command(ctx:typer.Context, out:Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The study's folder: new, or with --resume an old one.")],
     task:Annotated[str, typer.Option("--task", metavar="TASK", help="headline, translate or define (shipped); a file .jsonl, .csv, .tsv, .parquet or .txt; a folder or name for [bold]datasets[/].")]=None,
@@ -728,20 +728,20 @@ def run_command(ctx:typer.Context, out:Annotated[Path, typer.Option("--out", "-o
     check_executor(executor, workers, ladder)
     if dry_run and executor == "local": pick_device(device)
     old = _check_out(out, resume or dry_run)
-    begin = lambda place: _reopened(out, budget, keep=not dry_run) if old and task is None else _begun(place, task, candidate, budget, budget_size, target, size, policy, seed, test, columns, unit, dict(method=method, rate=rate, passes=passes, max_tokens=max_tokens, ladder=ladder), probes, trust)
+    begin = lambda place: _reopened(out) if old and task is None else _begun(place, task, candidate, budget, budget_size, target, size, policy, seed, test, columns, unit, dict(method=method, rate=rate, passes=passes, max_tokens=max_tokens, ladder=ladder), probes, trust)
     if dry_run:
-        with tempfile.TemporaryDirectory() as scratch: return _say_forecast(begin(out if old else Path(scratch)/"study"), json_)
-    study = begin(out)
+        with tempfile.TemporaryDirectory() as scratch: return _say_forecast(begin(out if old else Path(scratch)/"study"), budget if old and task is None else None, json_)
+    study, more = begin(out), _share(budget, 0, None) if old and task is None and budget is not None else None
     study.store.set_fact("command", "lensllm " + shlex.join(ctx.obj))
     for doubt in _doubts_of_money(study, study.ask()) if study.store.runs().empty else (): print(f"doubt: {doubt}", file=sys.stderr)
     try:
-        with _Watch(study, workers) as watch: ranking = study.run(executor=executor, workers=workers, device=device, progress=watch)
+        with _Watch(study, workers) as watch: ranking = study.run(executor=executor, workers=workers, device=device, progress=watch, budget=more)
     except KeyboardInterrupt:
         print("lensllm: stopped; go on with lensllm run --resume --out", shlex.quote(str(out)), *(f"--{k} {ctx.params[k]}" for k in _given(ctx, ("workers", "executor", "device"))), file=sys.stderr)
         raise
     _finish(study, ranking, json_)
 
-# %% ../nbs/60_use/cli.ipynb #e04ba92a
+# %% ../nbs/60_use/cli.ipynb #7e1aed3a
 def _given(ctx, among=None, but=()):
     "Options that stand in the call."
     return [p for p in ctx.params if p not in but and (among is None or p in among) and ctx.get_parameter_source(p).name == "COMMANDLINE"]
@@ -751,11 +751,11 @@ def _check_alone(ctx, folder, allowed):
     given = _given(ctx, but=allowed)
     if given and (folder/"study.db").is_file(): raise ValueError(f"`{given[0]}` cannot be given for a study's folder alone, whose facts are fixed when it begins; leave it out, or begin another study; `lensllm tell` enters what came of runs")
 
-def _reopened(folder, budget, keep=True):
-    "A study that exists, with other money where some is named."
+def _reopened(folder):
+    "A study that exists, of models that can be run."
     from lensllm.study import Study
     study = Study(folder)
-    if budget is not None: study.fund(_share(budget, 0, None), keep=keep)
+    if study.facts["source"] is None: raise ValueError(f"`folder` must hold a study whose runs are made here, those of {folder} are told; `lensllm plan` asks, `lensllm tell` answers")
     return study
 
 def _check_out(out, may_be_old):
@@ -850,9 +850,10 @@ def _eta(self:_Watch, runs):
     seconds = (done.ended - done.started).sum()/done.price.sum()*left.price.sum()/at_once
     return f", about {seconds/60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"
 
-# %% ../nbs/60_use/cli.ipynb #12e9d9ae
-def _say_forecast(study, as_json):
-    "What a study would do first, and what it costs."
+# %% ../nbs/60_use/cli.ipynb #7c9ecdb9
+def _say_forecast(study, budget, as_json):
+    "What a study would do first, or next, and what it costs."
+    if budget is not None: study.fund(_share(budget, 0, None), keep=False)
     plan, known, prices, whole = study.ask(), study.store.candidates(), study.prices, study.whole
     runs = _proposed(plan, study.priced(plan), whole)
     about = [dict(name=n, n_params=int(c.n_params), tokens=c.facts["tokens"], cut=c.facts["cut"], search=float(c.facts.get("search", 0.)), cost=float(prices.at[n, study.facts["target"]])) for n, c in known.iterrows()]
@@ -865,7 +866,7 @@ def _say_forecast(study, as_json):
     for doubt in _doubts_of_money(study, plan): print(f"doubt: {doubt}")
     search = sum(f.get("search", 0.) for f in known.facts) if not study.spent else 0.
     if search: print(f"searches for learning rates, paid with the first run of a candidate, cost {100*search/whole:.2f} % for all of them; --rate saves them")
-    print(f"these runs {100*runs.cost_fraction.sum():.2f} %, budget {100*budget:.2f} % of fine-tuning every candidate on {study.facts['target']:,} examples; nothing has been spent")
+    print(f"these runs {100*runs.cost_fraction.sum():.2f} %, budget {100*budget:.2f} % of fine-tuning every candidate on {study.facts['target']:,} examples; {f'{100*study.spent/whole:.2f} % spent before, by this call nothing' if study.spent else 'nothing has been spent'}")
 
 # %% ../nbs/60_use/cli.ipynb #c41e6968
 def _doubts_of_money(study, plan):
@@ -894,7 +895,7 @@ def _finish(study, ranking, as_json):
     for doubt in ranking.doubts: print(f"doubt: {doubt}")
     print(f"choose {ranking.best}; spent {100*study.spent/study.whole:.2f} % of fine-tuning every candidate; report: {path}")
 
-# %% ../nbs/60_use/cli.ipynb #efb960a6
+# %% ../nbs/60_use/cli.ipynb #bb2a341e
 @app.command("status")
 def status_command(folder:_Dir, json_:_AsJson=False, csv:_AsCsv=False):
     "Where a study stands: every run and its state."
@@ -905,7 +906,8 @@ def status_command(folder:_Dir, json_:_AsJson=False, csv:_AsCsv=False):
     rows = [{k: None if v != v else v for k, v in r.items()} for r in runs.to_dict("records")]
     told = dict(task=study.facts["task"], target=study.facts["target"], unit=study.facts["unit"], spent_fraction=study.spent/study.whole, runs=rows)
     if _emit(runs, told, json_, csv, None): return
-    _show(runs.drop(columns="cost" if not study.whole else []).rename(columns=dict(cost="FLOP")).fillna({"reason": ""}), repr(study), dict(train_size=",", test_loss=".4f", test_loss_se=".4f", FLOP=".3g"))
+    cost = "FLOP" if study.facts["source"] else "FLOP at one token an example"
+    _show(runs.drop(columns="cost" if not study.whole else []).rename(columns=dict(cost=cost)).fillna({"reason": ""}), repr(study), {"train_size": ",", "test_loss": ".4f", "test_loss_se": ".4f", cost: ".3g"})
     print(_spending(study))
 
 def _spending(study):
@@ -944,7 +946,7 @@ def report_command(folder:_Dir, out:Annotated[Path, typer.Option("--out", "-o", 
     from lensllm.study import Study
     print(study_report(Study(folder), out or folder/"report.html"))
 
-# %% ../nbs/60_use/cli.ipynb #5ff6c7ba
+# %% ../nbs/60_use/cli.ipynb #a603a090
 @app.command("zoo")
 def zoo_command(json_:_AsJson=False, csv:_AsCsv=False):
     "The shipped candidates: small models to try a study with."
@@ -956,18 +958,26 @@ def zoo_command(json_:_AsJson=False, csv:_AsCsv=False):
 
 def _plan_study(ctx, folder, candidate, budget, target, policy, unit, as_json, as_csv, out):
     "What a study asks for next; begun here where candidates are given."
-    from lensllm.study import new_study
+    from lensllm.study import Study, new_study
     if candidate is None: _check_alone(ctx, folder, ("curves", "json_", "csv", "out", "budget"))
     named = list(map(_told, candidate or ()))
     twice = [n for i, (n, _) in enumerate(named) if n in dict(named[:i])]
     if twice: raise ValueError(f"`--candidate` must be given once each, got {twice[0]} twice; leave one out")
     if candidate: study = new_study(folder, task=folder.resolve().name, candidates=dict(named), budget=_share(budget or "2%", 0, None), target=target, policy=policy, unit=unit)
-    else: study = _reopened(folder, budget)
+    else:
+        study = Study(folder)
+        if budget is not None: _fund(study, _share(budget, 0, None))
     plan = study.ask()
     about = {k: study.facts[k] for k in ("task", "policy", "target", "unit")} | dict(budget_fraction=study.facts["budget"]["share"] or 0., spent_fraction=study.spent/study.whole, left_out=_left_out(study.racing, study.store.runs(), plan))
     _propose(plan, _proposed(plan, study.priced(plan), study.whole), about, as_json, as_csv, out)
 
-# %% ../nbs/60_use/cli.ipynb #bbb1358f
+# %% ../nbs/60_use/cli.ipynb #952128e4
+def _fund(study, share):
+    "Change a study's budget, and say so: the folder keeps it."
+    was, spent = study.facts["budget"]["share"], study.spent/study.whole
+    study.fund(share)
+    if share != was: print(f"budget changed from {100*was:g} % to {100*share:g} %{f', less than the {100*spent:.3g} % that were spent' if share < spent else ''}", file=sys.stderr)
+
 def _told(text):
     "A candidate that is trained elsewhere: NAME=PARAMETERS."
     name, _, count = text.rpartition("=")
@@ -991,7 +1001,7 @@ def main(
         if said: print("lensllm:", " ".join(_as_options(said, argv).split()), file=sys.stderr)
     sys.exit(code)
 
-# %% ../nbs/60_use/cli.ipynb #d72df547
+# %% ../nbs/60_use/cli.ipynb #1b8928e5
 def _as_options(text, argv):
     "Arguments of a Python function as the command spells them."
     commands = typer.main.get_command(app).commands
@@ -999,7 +1009,7 @@ def _as_options(text, argv):
     spelled = {p.name: max(p.opts, key=len) if p.opts[0].startswith("-") else (p.metavar or p.name).strip("[].") for p in command.params} if command else {}
     return re.sub(r"`(\w+)`", lambda m: f"`{next((spelled[p] for p in (m[1], *_ELSEWHERE.get(m[1], ())) if p in spelled), m[1])}`", text)
 
-_ELSEWHERE = dict(column=("costs",), seen=("curves",), path=("curves",), MODEL=("candidate",), folder=("curves", "out")) # what the library calls them, where the command has another name
+_ELSEWHERE = dict(column=("costs",), seen=("curves",), path=("curves",), paths=("curves",), MODEL=("candidate",), folder=("curves", "out")) # what the library calls them, where the command has another name
 
 def _what_went_wrong(e):
     "Exit code and one line for an exception."

@@ -233,16 +233,22 @@ def read_table(
     except (UnicodeDecodeError, pd.errors.ParserError, OSError) as e:
         raise ValueError(f"{path} must be a CSV (UTF-8) or Parquet table, but could not be read: {e}; save it as one") from None
 
-# %% ../nbs/10_measure/curves.ipynb #cdcc17ed
+# %% ../nbs/10_measure/curves.ipynb #d5075420
 def load_curves(
     source, # name of a shipped task (`benchmark_names()`), path of a CSV or Parquet file, folder of Trainer logs as for `load_trainer_states`, or a DataFrame
 )->CurveSet: # checked curves; without a `task` column the task has the file's name, a `unit` column names the losses' unit
     "Curves from a shipped task, a file, logs or a frame."
     if isinstance(source, str) and source in benchmark_names(): return load_benchmark(source)
     given = isinstance(source, pd.DataFrame)
-    if not given and Path(source).is_dir(): return load_trainer_states(source)
+    if not given and Path(source).is_dir(): return _of_folder(Path(source))
     frame, unit = _unit(source if given else read_table(source))
     return CurveSet(frame, unit=unit) if given else CurveSet(frame if "task" in frame else frame.assign(task=Path(source).stem), source=str(source), unit=unit)
+
+def _of_folder(folder):
+    "Curves from a folder of Trainer logs; the task has the folder's name."
+    if (folder/"study.db").is_file(): raise ValueError(f"`path` must be a table, {folder} holds a study, which `lensllm status`, `plan` and `report` read")
+    logs = load_trainer_states(folder)
+    return CurveSet(logs.frame.assign(task=folder.resolve().name), source=str(folder), unit=logs.unit)
 
 def _unit(frame):
     "A table without its `unit` column, and what that says."
@@ -273,7 +279,7 @@ def _path_fields(path, pattern):
     if m is None: raise ValueError(f"`pattern` must match every path, but {pattern!r} does not match {path}; write the folders as they are named")
     return m.groupdict()
 
-# %% ../nbs/10_measure/curves.ipynb #798dfbba
+# %% ../nbs/10_measure/curves.ipynb #9fc5938e
 def load_trainer_states(
     paths,       # `trainer_state.json` files; or a folder, in which they are looked for
     pattern="{model}/{train_size}/trainer_state.json", # how a path names `model`, `train_size` and, if wanted, `task`, `seed`, `family`
@@ -297,7 +303,7 @@ def _check_apart(rows):
     of = {}
     for row in rows:
         run = tuple((k, v) for k, v in row.items() if k not in ("path", "test_loss", "family"))
-        if (other := of.setdefault(run, row["path"])) != row["path"]: raise ValueError(f"`pattern` must tell runs apart, got {other} and {row['path']} as one; name the folders otherwise, or their seed or task in the pattern")
+        if (other := of.setdefault(run, row["path"])) != row["path"]: raise ValueError(f"`pattern` must tell runs apart, got {other} and {row['path']} as one; give the folders other names, or take another pattern with `load_trainer_states`")
 
 # %% ../nbs/10_measure/curves.ipynb #e47c3102
 def _last_states(paths, named):

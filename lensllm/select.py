@@ -343,9 +343,9 @@ def _draw_prediction(ax, D, loss, target, row, colour):
     ax.plot(target, row.predicted_loss, "D", color=colour, ms=5, zorder=4)
     if np.isfinite(row.high): ax.plot([target]*2, [row.low, row.high], color=colour, lw=2, alpha=.5, zorder=3)
 
-# %% ../nbs/40_choose/select.ipynb #c605361c
+# %% ../nbs/40_choose/select.ipynb #91430864
 def _draw_bands(ax, ranking, colours):
-    "Medians with 50 and 90 % bands from the last size seen to the target."
+    "Medians with 50 and 90 % bands from the largest size seen to the target; a candidate seen less far is joined to them."
     post = ranking.posterior
     grid = np.geomspace(np.exp(post.panel.x.max()), ranking.target, 12).round().astype(int)
     paths = {p: np.stack([post.at(D).quantile(p) for D in grid]) for p in (.05, .25, .5, .75, .95)}

@@ -160,7 +160,7 @@ def _changed(was, now):
     if not (isinstance(was, dict) and isinstance(now, dict)): return f"{said(was)}, not {said(now)}"
     return "; ".join(f"{k} {was.get(k)}, not {now.get(k)}" for k in {**was, **now} if was.get(k) != now.get(k))
 
-# %% ../nbs/50_tune/study.ipynb #6227b993
+# %% ../nbs/50_tune/study.ipynb #2d144573
 def _check_budget(known, budget, budget_size, sizes):
     "Refuse no candidates, and a budget that covers nothing."
     if not known: raise ValueError("`candidate` must name at least one model, got none; `lensllm zoo` lists those that are shipped")
@@ -174,15 +174,15 @@ def _check_budget(known, budget, budget_size, sizes):
 
 def _check_share(budget):
     "Refuse what is no share."
-    if not 0 < budget < math.inf: raise ValueError(f"`budget` must be a share > 0 of full fine-tuning, got {budget}; 0.02 is two per cent")
+    if isinstance(budget, bool) or not isinstance(budget, (int, float, np.number)) or not 0 < budget < math.inf: raise ValueError(f"`budget` must be a share > 0 of full fine-tuning, got {budget!r}; 0.02 is two per cent")
 
-# %% ../nbs/50_tune/study.ipynb #f4485be5
+# %% ../nbs/50_tune/study.ipynb #5e60f891
 def _entered(folder, facts, known):
     "The study in its folder; another one there is not touched."
     folder = Path(folder)
     if folder.is_dir() and any(folder.iterdir()) and not (folder/"study.db").is_file(): raise ValueError(f"`folder` must be a new or an empty folder, or that of this study, got {folder}, which holds something else")
     store = Store(folder)
-    other = dict(budget=", or change the budget alone with `lensllm run --resume --out DIR --budget SHARE`")
+    other = dict(budget=f", or change the budget alone with `lensllm {'run --resume --out DIR' if facts['source'] else 'plan DIR'} --budget SHARE`")
     for k, v in {**facts, "candidates": list(known)}.items():
         if (was := store.set_fact(k, v)) != json_safe(v): store.close(); raise ValueError(f"`folder` must be the folder of this very study, got one whose {k} is {_changed(was, json_safe(v))}; take another folder{other.get(k, '')}")
     for name, k in known.items(): store.add_candidate(name, k.pop("n_params"), source=k.pop("source"), encoder_params=k.pop("encoder_params"), **k)
@@ -192,18 +192,20 @@ def _entered(folder, facts, known):
 
 def json_safe(v): return json.loads(json.dumps(v))
 
-# %% ../nbs/50_tune/study.ipynb #a45e256e
+# %% ../nbs/50_tune/study.ipynb #c3e7369f
 @patch
 def fund(self:Study,
     budget:float, # share of what fine-tuning every candidate on the target costs, > 0
     *,
     keep:bool=True, # False: in this object only, to look ahead
 ):
-    "Change what may be spent in all; what was spent stays spent."
+    "Change what may be spent in all; what was spent stays spent. A process that runs the study already goes on with what it knew."
     if self.facts["budget"]["share"] is None: raise ValueError(f"`budget` cannot be given where every candidate runs up to {self.facts['budget']['size']:,} examples; begin another study")
     _check_share(budget)
-    new = dict(share=budget, size=None)
-    self.facts["budget"] = self.store.set_fact("budget", new, anew=True) if keep else new
+    was, self.facts["budget"] = self.facts["budget"]["share"], dict(share=float(budget), size=None)
+    if not keep or budget == was: return
+    self.store.set_fact("budget", self.facts["budget"], anew=True)
+    self.store.set_fact("funded", [*self.store.fact("funded", [[was, 0.]]), [float(budget), self.spent/self.whole]], anew=True)
 
 # %% ../nbs/50_tune/study.ipynb #f1eff514
 @patch
@@ -364,7 +366,7 @@ def _spec(self:Study, run, device):
     recipe = self.facts["recipe"] | (dict(rate=rate) if rate else {})
     return dict(model=self.store.candidates().source[model], trust=self.facts["trust"], task=source, train_size=train_size, seed=seed, recipe=recipe, device=device, checkpoint=str(self.store.artefact(run, "pt")), trunk=str(self.store.artefact((model, seed), "trunk")) if self.continues else None, findings_of=self.prices.size if self.facts["probes"] and seed == self.facts["seed"] else None)
 
-# %% ../nbs/50_tune/study.ipynb #547bf015
+# %% ../nbs/50_tune/study.ipynb #0d1f52a0
 @patch
 def run(self:Study,
     *,
@@ -372,12 +374,14 @@ def run(self:Study,
     workers=1,        # runs at once
     device="auto",    # as for `pick_device`
     progress=None,    # called with the study after each change, and with (run, step, steps, loss) while a run is made here
+    budget=None,      # as for `fund`, which it calls once nothing else is refused
 ): # a `Ranking`: what is believed at the end
     "Ask, run, tell, until there is nothing left to run; begun again it goes on where it was."
     if self.facts["source"] is None: raise ValueError("`candidates` must be models that can be loaded, got names whose runs are told; use ask and tell")
     _check_task(self.facts)
     check_executor(executor, workers, self.facts["recipe"]["ladder"])
     if executor == "local": pick_device(device) # refused here, and not by every run
+    if budget is not None: self.fund(budget)
     report = progress or (lambda *_: None)
     try:
         with _executor(executor, workers) as pool:
