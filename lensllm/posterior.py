@@ -122,15 +122,16 @@ def quantile(self:Posterior,
         lo, hi = np.where(below, x, lo), np.where(below, hi, x)
     return np.exp((lo + hi)/2)
 
-# %% ../nbs/20_model/posterior.ipynb #0c854e75
+# %% ../nbs/20_model/posterior.ipynb #dc5097f3
 ALIKE = .6 # share of the predicted variance that candidates' errors have in common
-_COMMON, _OFTEN = np.polynomial.hermite_e.hermegauss(3) # to 1e-4 in P(best)
+_COMMON, _OFTEN = np.polynomial.hermite_e.hermegauss(5)
 
 @patch
 def _given(self:Posterior):
     "Weight, means and standard deviations of components in which candidates are independent: those of the mixture, each with the common error at a node of a quadrature."
-    s = np.sqrt(self.v)
-    for common, often in zip(_COMMON, _OFTEN/_OFTEN.sum()): yield from zip(often*self.weight, self.m + np.sqrt(ALIKE)*common*s, np.sqrt(1 - ALIKE)*s)
+    likely = self.weight > 1e-5 # the others cost as much time and say nothing
+    w, m, s = self.weight[likely]/self.weight[likely].sum(), self.m[likely], np.sqrt(self.v[likely])
+    for common, often in zip(_COMMON, _OFTEN/_OFTEN.sum()): yield from zip(often*w, m + np.sqrt(ALIKE)*common*s, np.sqrt(1 - ALIKE)*s)
 
 # %% ../nbs/20_model/posterior.ipynb #2413f971
 def _nodes(m, s):
