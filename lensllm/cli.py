@@ -850,10 +850,10 @@ def _eta(self:_Watch, runs):
     seconds = (done.ended - done.started).sum()/done.price.sum()*left.price.sum()/at_once
     return f", about {seconds/60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"
 
-# %% ../nbs/60_use/cli.ipynb #7c9ecdb9
-def _say_forecast(study, budget, as_json):
+# %% ../nbs/60_use/cli.ipynb #d08e6e09
+def _say_forecast(study, money, as_json):
     "What a study would do first, or next, and what it costs."
-    if budget is not None: study.fund(_share(budget, 0, None), keep=False)
+    if money is not None: study.fund(_share(money, 0, None), keep=False)
     plan, known, prices, whole = study.ask(), study.store.candidates(), study.prices, study.whole
     runs = _proposed(plan, study.priced(plan), whole)
     about = [dict(name=n, n_params=int(c.n_params), tokens=c.facts["tokens"], cut=c.facts["cut"], search=float(c.facts.get("search", 0.)), cost=float(prices.at[n, study.facts["target"]])) for n, c in known.iterrows()]
@@ -862,7 +862,7 @@ def _say_forecast(study, budget, as_json):
     import pandas as pd
     from lensllm.finetune import task_of
     _show(pd.DataFrame([{"candidate": a["name"], "parameters": a["n_params"], "tokens a row": sum(a["tokens"]), "rows cut": f"{100*a['cut']:.0f} %", "full tuning, FLOP": a["cost"]} for a in about]), f"{task_of(study.facts['source'])}; for {study.facts['target']:,} examples, sizes {', '.join(f'{s:,}' for s in study.facts['sizes'])}", {"parameters": ",", "tokens a row": ".0f", "full tuning, FLOP": ".3g"})
-    _show_proposed(runs, f"first: {plan.why}")
+    _show_proposed(runs, f"{'next' if study.spent else 'first'}: {plan.why}")
     for doubt in _doubts_of_money(study, plan): print(f"doubt: {doubt}")
     search = sum(f.get("search", 0.) for f in known.facts) if not study.spent else 0.
     if search: print(f"searches for learning rates, paid with the first run of a candidate, cost {100*search/whole:.2f} % for all of them; --rate saves them")

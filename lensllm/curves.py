@@ -233,7 +233,7 @@ def read_table(
     except (UnicodeDecodeError, pd.errors.ParserError, OSError) as e:
         raise ValueError(f"{path} must be a CSV (UTF-8) or Parquet table, but could not be read: {e}; save it as one") from None
 
-# %% ../nbs/10_measure/curves.ipynb #d5075420
+# %% ../nbs/10_measure/curves.ipynb #b72c3064
 def load_curves(
     source, # name of a shipped task (`benchmark_names()`), path of a CSV or Parquet file, folder of Trainer logs as for `load_trainer_states`, or a DataFrame
 )->CurveSet: # checked curves; without a `task` column the task has the file's name, a `unit` column names the losses' unit
@@ -244,6 +244,7 @@ def load_curves(
     frame, unit = _unit(source if given else read_table(source))
     return CurveSet(frame, unit=unit) if given else CurveSet(frame if "task" in frame else frame.assign(task=Path(source).stem), source=str(source), unit=unit)
 
+# %% ../nbs/10_measure/curves.ipynb #d583265a
 def _of_folder(folder):
     "Curves from a folder of Trainer logs; the task has the folder's name."
     if (folder/"study.db").is_file(): raise ValueError(f"`path` must be a table, {folder} holds a study, which `lensllm status`, `plan` and `report` read")

@@ -14,10 +14,10 @@ from .curves import CurveSet
 from .kalman import PATHS, RHO, Hint, Panel, growth, hinted, look_ahead, panel, walk
 from .prior import as_prior, shared_mode
 
-# %% ../nbs/20_model/posterior.ipynb #f9006171
+# %% ../nbs/20_model/posterior.ipynb #a9c0e35f
 @dataclass(frozen=True)
 class Posterior:
-    "Predictive distribution of ln(loss) at a target: a mixture of components, in each of which candidates are normals with errors that are partly common (`ALIKE`)."
+    "Predictive distribution of ln(loss) at a target: a mixture of components, in each of which candidates are independent normals; what errors have in common (`ALIKE`) counts for the expected regret alone."
     models:list         # candidates
     target:int          # examples
     weight:np.ndarray   # of each component, shape (components,)
@@ -122,18 +122,26 @@ def quantile(self:Posterior,
         lo, hi = np.where(below, x, lo), np.where(below, hi, x)
     return np.exp((lo + hi)/2)
 
-# %% ../nbs/20_model/posterior.ipynb #dc5097f3
-ALIKE = .6 # share of the predicted variance that candidates' errors have in common
+# %% ../nbs/20_model/posterior.ipynb #602355da
+ALIKE = .6 # share of the predicted variance that candidates' errors have in common, for the expected regret
 _COMMON, _OFTEN = np.polynomial.hermite_e.hermegauss(5)
 
 @patch
-def _given(self:Posterior):
-    "Weight, means and standard deviations of components in which candidates are independent: those of the mixture, each with the common error at a node of a quadrature."
-    likely = self.weight > 1e-5 # the others cost as much time and say nothing
+def _apart(self:Posterior, alike=0.):
+    "Weight, means and standard deviations of components in which candidates are independent: those of the mixture, each with what errors have in common at a node of a quadrature."
+    likely = self.weight > 1e-5 # the others add time and change nothing
     w, m, s = self.weight[likely]/self.weight[likely].sum(), self.m[likely], np.sqrt(self.v[likely])
-    for common, often in zip(_COMMON, _OFTEN/_OFTEN.sum()): yield from zip(often*w, m + np.sqrt(ALIKE)*common*s, np.sqrt(1 - ALIKE)*s)
+    for common, often in zip(_COMMON, _OFTEN/_OFTEN.sum()) if alike else [(0., 1.)]: yield from zip(often*w, m + np.sqrt(alike)*common*s, np.sqrt(1 - alike)*s)
 
-# %% ../nbs/20_model/posterior.ipynb #2413f971
+def _lowest(m, s):
+    "Of independent normals: the mass with which each is the lowest, and the expected exponential of the lowest."
+    t, width = _nodes(m, s)
+    z = (t[:, None] - m)/s
+    log_above = log_ndtr(-z)
+    f = np.exp(-.5*z*z - log_above + log_above.sum(1, keepdims=True))/s*width[:, None] # around t
+    return f.sum(0)/f.sum(), np.exp(t)@f.sum(1)/f.sum()
+
+# %% ../nbs/20_model/posterior.ipynb #84a22b1d
 def _nodes(m, s):
     "Where the lowest of normals may lie: nodes of each, thinned to about a sixth of the smallest spread that any of them has there, with the widths of a trapezoid rule."
     likely = np.argsort(m - 2*s)[:max(8, min(64, 20_000//len(m)))] # of very many candidates, those that reach lowest
@@ -148,16 +156,11 @@ def _nodes(m, s):
 @patch
 def best(self:Posterior)->tuple: # (P(best), expected regret in nats/token), each of shape (candidates,); by quadrature, deterministic
     "Probability of having the lowest loss, and the loss to be expected above the lowest."
-    p, low = np.zeros(len(self.models)), 0.
-    for w, m, s in self._given():
-        t, width = _nodes(m, s)
-        z = (t[:, None] - m)/s
-        log_above = log_ndtr(-z)
-        f = np.exp(-.5*z*z - log_above + log_above.sum(1, keepdims=True))/s*width[:, None] # mass of being the lowest, around t
-        p, low = p + w*f.sum(0)/f.sum(), low + w*(np.exp(t)@f.sum(1))/f.sum()
+    p = sum(w*_lowest(m, s)[0] for w, m, s in self._apart())
+    low = sum(w*_lowest(m, s)[1] for w, m, s in self._apart(ALIKE))
     return p, np.maximum(self.weight@np.exp(self.m + self.v/2) - low, 0)
 
-# %% ../nbs/20_model/posterior.ipynb #dccd7b17
+# %% ../nbs/20_model/posterior.ipynb #3573fb2f
 @patch
 def within(self:Posterior,
     x:float,    # nats/token, >= 0
@@ -170,7 +173,7 @@ def within(self:Posterior,
     i = int(self.quantile(.5).argmin()) if model is None else self.models.index(model)
     z, others, p = np.linspace(-6, 6, n), np.arange(len(self.models)) != i, 0.
     density = np.exp(-.5*z*z)/np.exp(-.5*z*z).sum()
-    for w, m, s in self._given():
+    for w, m, s in self._apart():
         level = np.log(np.maximum(np.exp(m[i] + s[i]*z) - x, np.finfo(float).tiny))[:, None]
         p += w*density@np.exp(log_ndtr((m[others] - level)/s[others]).sum(1))
     return float(min(p, 1.))

@@ -75,7 +75,7 @@ def _findings(made):
     rows = [[r.model, f"{r.train_size:,}", r.seed, r.result["step"], number(f, "effective_dimension", ".1f"), number(f, "drift", ".3f"), number(f, "distance", ".2f"), number(f, "trace", ".3g"), number(f, "certificate", ".3f"), number(f, "guess", ".3f"), f.get("reason") or ("certifies nothing: above guessing" if f.get("certificate", 0) > f.get("guess", 0) else "")] for r, f in found]
     return dict(findings=rows, sure=f"{100*(1 - found[0][1].get('delta', .05)):g}" if found else "", finding_columns=["model", "examples", "seed", "best step", "directions", "drift", "distance", "curvature", "certificate", "guessing", "doubt"])
 
-# %% ../nbs/60_use/report.ipynb #5881b75d
+# %% ../nbs/60_use/report.ipynb #d17e08f7
 def _percent(p): return in_percent(p) if p == p else "unknown"
 def _loss(r): return "" if r.test_loss != r.test_loss else f"{r.test_loss:.4f}" + (f" ± {r.test_loss_se:.4f}" if r.test_loss_se == r.test_loss_se and r.test_loss_se is not None else "")
 def _share(price, whole): return f"{100*price/whole:.3f}" if price == price and whole else ""
@@ -88,9 +88,9 @@ def _made(runs, model):
 def _again(study):
     "What is needed to repeat the study."
     facts, versions = study.facts, next((r["made_with"] for r in study.store.runs().result if r), {})
-    funded = [f"{100*share:g} %" + (f" when {100*spent:.3g} % were spent" if spent else "") for share, spent in study.store.fact("funded", [])]
-    known = dict(command=study.store.fact("command"), budget=", then ".join(funded) or None, texts=(facts["source"] or {}).get("fingerprint"), seed=facts["seed"], policy=facts["policy"], recipe=", ".join(f"{k}={v}" for k, v in facts["recipe"].items() if v is not None) if facts["source"] else None, versions=", ".join(f"{k} {v}" for k, v in versions.items()))
-    return [(k, v) for k, v in known.items() if v not in (None, "")]
+    funded = [(f"when {100*spent:.3g} % were spent " if spent else "") + f"{100*share:g} %" for share, spent in study.store.fact("funded", [[facts["budget"]["share"], 0.]]) if share]
+    known = dict(command=study.store.fact("command"), budget=funded and f"{', then '.join(funded)} of fine-tuning every candidate on the target", texts=(facts["source"] or {}).get("fingerprint"), seed=facts["seed"], policy=facts["policy"], recipe=", ".join(f"{k}={v}" for k, v in facts["recipe"].items() if v is not None) if facts["source"] else None, versions=", ".join(f"{k} {v}" for k, v in versions.items()))
+    return [(k, v) for k, v in known.items() if v not in (None, "", [])]
 
 # %% ../nbs/60_use/report.ipynb #95d75820
 def _figures(study, ranking):

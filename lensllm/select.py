@@ -197,25 +197,26 @@ class LawFit(Selector):
         f.loc[~np.isfinite(f.high), ["low", "high"]] = np.nan # an interval without an end says nothing
         return f.assign(score=-f.predicted_loss), notes
 
-# %% ../nbs/40_choose/select.ipynb #f40d9619
+# %% ../nbs/40_choose/select.ipynb #1935c603
 PLAUSIBLE, LINE, CAUTION = .2, 5, .5 # who may be chosen, as a share of the highest P(best); sizes under a line; standard deviations
 
 def _lines(seen, models, target):
-    "ln(loss) at the target by straight lines in log-log through the last sizes; None where models were not seen at the same ones, three at least."
-    curves = [[v[-LINE:] for v in seen.curve(m)] for m in models]
-    sizes = curves[0][0]
-    if len(sizes) < 3 or any(not np.array_equal(D, sizes) for D, _ in curves): return None
-    slope, level = np.polyfit(np.log(sizes), np.log([loss for _, loss in curves]).T, 1)
+    "ln(loss) at the target by straight lines in log-log through the last sizes that these models have in common; None with fewer than three, or where not all candidates were seen to the same size."
+    curves = seen.wide()[[d for d in seen.sizes if d > 0]]
+    if curves.iloc[:, -1].isna().any(): return None
+    curves = curves.loc[models].dropna(axis=1).iloc[:, -LINE:]
+    if curves.shape[1] < 3: return None
+    slope, level = np.polyfit(np.log(curves.columns.astype(float)), np.log(curves.to_numpy()).T, 1)
     return level + slope*np.log(target)
 
 def _choice(post, seen, p_best):
     "Whom to fine-tune, and why not the lowest prediction, in words."
     maybe = list(p_best.index[p_best >= PLAUSIBLE*p_best.max()])
     lines = _lines(seen, maybe, post.target)
-    if lines is not None: return maybe[int(lines.argmin())], "a straight line through its last sizes ends lowest among those that may be best"
-    return post.models[int((post.mean() + CAUTION*post.sd()).argmin())], "its prediction is surer"
+    if lines is None: return post.models[int((post.mean() + CAUTION*post.sd()).argmin())], f"it is lowest when {CAUTION:g} standard deviations are added"
+    return maybe[int(lines.argmin())], "of those that may well be best its straight line through the last sizes ends lowest"
 
-# %% ../nbs/40_choose/select.ipynb #af48c3c1
+# %% ../nbs/40_choose/select.ipynb #1a59440e
 @dataclass(frozen=True)
 class PosteriorSelector(Selector):
     "Posterior over all candidates at once; 90 % intervals and the probability of being the best."
@@ -229,7 +230,7 @@ class PosteriorSelector(Selector):
         post = posterior(seen, target, prior=self.prior, robust=self.robust, pooled=self.pooled, hints=self.hints)
         frame = post.frame()[ROWS[2:]]
         lowest, (choice, why) = frame.index[0], _choice(post, seen, frame.p_best)
-        told = [f"{choice}: chosen although {lowest} has a lower prediction, since {why}"] if self.second and choice != lowest else []
+        told = [f"{choice}: chosen (P(best) {frame.p_best[choice]:.2f}) although {lowest} has a lower prediction ({frame.p_best[lowest]:.2f}), since {why}"] if self.second and choice != lowest else []
         return frame.assign(score=-frame.predicted_loss, chosen=frame.index == (choice if told else lowest)), [*told, *post.doubts()], post
 
 # %% ../nbs/40_choose/select.ipynb #344b2872

@@ -192,7 +192,7 @@ def _entered(folder, facts, known):
 
 def json_safe(v): return json.loads(json.dumps(v))
 
-# %% ../nbs/50_tune/study.ipynb #c3e7369f
+# %% ../nbs/50_tune/study.ipynb #d85185cc
 @patch
 def fund(self:Study,
     budget:float, # share of what fine-tuning every candidate on the target costs, > 0
@@ -202,7 +202,7 @@ def fund(self:Study,
     "Change what may be spent in all; what was spent stays spent. A process that runs the study already goes on with what it knew."
     if self.facts["budget"]["share"] is None: raise ValueError(f"`budget` cannot be given where every candidate runs up to {self.facts['budget']['size']:,} examples; begin another study")
     _check_share(budget)
-    was, self.facts["budget"] = self.facts["budget"]["share"], dict(share=float(budget), size=None)
+    was, self.facts["budget"] = self.store.fact("budget")["share"], dict(share=float(budget), size=None)
     if not keep or budget == was: return
     self.store.set_fact("budget", self.facts["budget"], anew=True)
     self.store.set_fact("funded", [*self.store.fact("funded", [[was, 0.]]), [float(budget), self.spent/self.whole]], anew=True)
@@ -308,7 +308,7 @@ def whole(self:Study): return float(self.prices[self.facts["target"]].sum() + su
 @patch(as_prop=True)
 def spent(self:Study): return float(self.store.runs().price.fillna(0.).sum()) # FLOP, what is planned included
 
-# %% ../nbs/50_tune/study.ipynb #f3d00e29
+# %% ../nbs/50_tune/study.ipynb #f9a92322
 @patch
 def _racing_curves(self:Study):
     "Curves of the candidates that have a run above size 0, and none that failed; None where there are none."
@@ -318,7 +318,7 @@ def _racing_curves(self:Study):
 
 @patch
 def choice(self:Study): # a candidate, or None
-    "The candidate with the lowest expected loss by now, among those that have not failed."
+    "The candidate to fine-tune, by what is known now, among those that have not failed."
     curves = self._racing_curves()
     if curves is None: return None
     return self.ranking().best if len(curves.models) > 1 else curves.models[0] # a look at one is no race

@@ -82,12 +82,12 @@ def test_select_json_contract(method):
 
 
 def test_posterior_is_the_default_and_predicts_as_measured():
-    "A floor under the figures of the experiment, which says how they stand to the goals (83.3 by a hair, 95 % relative accuracy not)."
+    "A floor under the figures of the experiment, which says how they stand to the goals (83.3 and 95 % relative accuracy by a hair)."
     assert json.loads(command("select", "flan", "--budget", 3200, "--json")[1])["method"] == "posterior"
     rows = pd.DataFrame(json.loads(command("compare", "flan", "gigaword", "--method", "posterior", "--method", "ats", "--json")[1])["rows"])
     ours, ats = (rows[rows.method == m].set_index(["task", "budget_ratio"]) for m in ("posterior", "ats"))
     assert len(ours) == 14 and ours.pearson.mean() > 83 and ours.pearson.mean() > ats.pearson.mean() + 4.5
-    assert (ours.groupby("task").pearson.mean() > ats.groupby("task").pearson.mean() - 1).all() and ours.relative_accuracy.min() > 85
+    assert (ours.groupby("task").pearson.mean() > ats.groupby("task").pearson.mean() - 1).all() and ours.relative_accuracy.min() > 91 and ours.relative_accuracy.mean() > 94.5
     assert ours.rmse_log.mean() < .6 * ats.rmse_log.mean() and .82 <= ours.coverage.mean() <= .97
 
 
