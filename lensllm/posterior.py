@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['ALIKE', 'STEADY', 'Posterior', 'posterior', 'in_percent']
 
-# %% ../nbs/20_model/posterior.ipynb #ec11a2af
+# %% ../nbs/20_model/posterior.ipynb #ff3e12d1
 from dataclasses import dataclass, replace
 import numpy as np, pandas as pd
 from scipy.special import log_ndtr, logsumexp, ndtr
 from fastcore.basics import patch
 from .curves import CurveSet
-from .kalman import PATHS, RHO, Hint, Panel, growth, hinted, look_ahead, panel, walk
+from .kalman import KIN, PATHS, RHO, Hint, Panel, growth, hinted, kindred, look_ahead, panel, walk
 from .prior import as_prior, shared_mode
 
 # %% ../nbs/20_model/posterior.ipynb #a9c0e35f
@@ -45,7 +45,7 @@ def at(self:Posterior,
     ahead = [look_ahead(state, x - p.x[:, -1], b, k, sg) for k, b, sg, state in self.ends]
     return replace(self, target=int(size), m=np.vstack([s.l for s in ahead]), v=np.vstack([s.ll for s in ahead]))
 
-# %% ../nbs/20_model/posterior.ipynb #7973e73e
+# %% ../nbs/20_model/posterior.ipynb #c62038fe
 def posterior(
     seen:CurveSet,    # curves of one task, cut at the budget
     target:int,       # size to predict for, examples
@@ -54,17 +54,19 @@ def posterior(
     laws=("rectified", "power"), # laws that are averaged, keys of `PATHS`
     robust:bool=True, # Student-t innovations; False: normal ones
     pooled:bool=True, # learn what the candidates share; False: take the prior's means for it
+    kin:float=KIN,    # share of what makes growth differ that a family has in common, in [0, 1]; 0: families tell nothing
     hints=None,       # mapping model -> Hint, what is known of single candidates from elsewhere (see `lens`); candidates without one are left alone
 )->Posterior: # predictive distribution; deterministic
     "Posterior over the losses of all candidates at `target`, laws weighed by their evidence."
     target, laws = _count("target", target), (laws,) if isinstance(laws, str) else tuple(laws)
+    if not 0 <= kin <= 1: raise ValueError(f"`kin` must lie in [0, 1], got {kin}; 0 is nothing in common")
     unknown = [law for law in laws if law not in PATHS]
     if unknown or not laws: raise ValueError(f"`laws` must be some of {', '.join(PATHS)}, got {unknown[0] if unknown else 'none'!r}")
     prior = as_prior(prior, seen)
-    p, hints = panel(seen, target, prior.lean(seen)), _named(hints, seen.models)
+    p, hints = panel(seen, target, prior.lean(seen), prior.families(seen)), _named(hints, seen.models)
     parts, start = [], None
     for law in laws:
-        *part, start = _under(p, law, *prior.pooled(law), robust, pooled, start, hints)
+        *part, start = _under(p, law, *prior.pooled(law), robust, pooled, start, kin, hints)
         parts.append(part)
     weights, ends, names, surprise = zip(*parts)
     w = np.exp(np.concatenate(weights) - logsumexp(np.concatenate(weights)))
@@ -84,8 +86,8 @@ def _named(hints, models):
     if hints and not set(hints) & set(models): raise ValueError(f"`hints` must name a candidate, got {next(iter(hints))!r}; there are: {', '.join(models)}")
     return hints
 
-# %% ../nbs/20_model/posterior.ipynb #1975cfa1
-def _under(p, law, mean, sd, robust, pooled, start, hints):
+# %% ../nbs/20_model/posterior.ipynb #a66c7d94
+def _under(p, law, mean, sd, robust, pooled, start, kin, hints):
     "One law: log weights of its components, their state at the last sizes, their names, the surprises at the mode, and the mode."
     k, n = PATHS[law], len(mean)
     log_post, u, V, log_z = shared_mode(p, law, mean, sd, robust, start)
@@ -95,7 +97,9 @@ def _under(p, law, mean, sd, robust, pooled, start, hints):
     with np.errstate(over="ignore", invalid="ignore"): # what overflows is refused by name
         *_, (state, _, _) = walk(p, mean + points*sd, k, robust)
         surprise = np.stack([z[0] for _, _, z in walk(p, mean + u*sd, k, robust)], axis=1)
-    return log_z + w - logsumexp(w), (k, *growth(p, mean + points*sd, k), hinted(state, p, hints, k)), (law,)*len(points), surprise, u
+        b, sg = growth(p, mean + points*sd, k)
+        state = hinted(kindred(state, p, b, sg, kin), p, hints, k)
+    return log_z + w - logsumexp(w), (k, b, sg, state), (law,)*len(points), surprise, u
 
 # %% ../nbs/20_model/posterior.ipynb #29367712
 @patch

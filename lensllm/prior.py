@@ -185,16 +185,31 @@ def pooled(self:Prior,
     mean, sd = total/precision, np.sqrt(1/precision + between)
     return np.r_[mean[:-1], m0[-1]], np.r_[sd[:-1], s0[-1]] # tau says how much of a lean carries over: no record knows
 
-# %% ../nbs/20_model/prior.ipynb #87295440
+# %% ../nbs/20_model/prior.ipynb #21065837
+def _recorded(prior):
+    "A row a model and task: family, n_params, lean."
+    return pd.concat([pd.DataFrame(r["models"], columns=["model", "family", "n_params", "lean"]) for r in prior.records] or [pd.DataFrame(columns=["model", "family", "n_params", "lean"])]).set_index("model")
+
+def _kinds(seen, old):
+    "Family and size of each candidate; a record may know what the table does not say."
+    new = seen.frame.replace(dict(family={"": None})).groupby("model", sort=False)[["family", "n_params"]].first()
+    return new.combine_first(old[~old.index.duplicated()][["family", "n_params"]]).loc[seen.models].fillna(dict(family=""))
+
+@patch
+def families(self:Prior,
+    seen:CurveSet, # curves of the task at hand
+)->np.ndarray: # names, "" where none is known, shape (candidates,)
+    "The family of each candidate."
+    return _kinds(seen, _recorded(self)).family.to_numpy(str)
+
 @patch
 def lean(self:Prior,
     seen:CurveSet, # curves of the task at hand
 )->np.ndarray: # predicted growth beyond what candidates share, per e-fold of D; shape (candidates,); an estimate
     "What is known of each candidate from other tasks."
     if not self.records: return np.zeros(len(seen.models))
-    old = pd.concat([pd.DataFrame(r["models"]) for r in self.records]).set_index("model")
-    new = seen.frame.replace(dict(family={"": None})).groupby("model", sort=False)[["family", "n_params"]].first()
-    new = new.combine_first(old[~old.index.duplicated()][["family", "n_params"]]).loc[seen.models].fillna(dict(family="")) # a record may know what the table does not say
+    old = _recorded(self)
+    new = _kinds(seen, old)
     size = np.log(old.n_params.astype(float))
     scale = size.std(ddof=0) if size.nunique() > 1 else np.inf # sizes say something only where they differ
     def alike(a, b):
