@@ -628,6 +628,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'lensllm.posterior.Posterior.quantile': ( '20_model/posterior.html#posterior.quantile',
                                                                              'lensllm/posterior.py'),
                                    'lensllm.posterior.Posterior.sd': ('20_model/posterior.html#posterior.sd', 'lensllm/posterior.py'),
+                                   'lensllm.posterior.Posterior.shrunk': ( '20_model/posterior.html#posterior.shrunk',
+                                                                           'lensllm/posterior.py'),
                                    'lensllm.posterior.Posterior.within': ( '20_model/posterior.html#posterior.within',
                                                                            'lensllm/posterior.py'),
                                    'lensllm.posterior._count': ('20_model/posterior.html#_count', 'lensllm/posterior.py'),

@@ -6,14 +6,14 @@
 __all__ = ['SCORES', 'POLICIES', 'run_costs', 'Plan', 'Policy', 'last_loss', 'ats_loss', 'slope_loss', 'FullTuning',
            'SubTuningPolicy', 'UniformLadder', 'Halving', 'Hyperband', 'Race', 'as_policy']
 
-# %% ../nbs/40_choose/allocate.ipynb #563e5d99
+# %% ../nbs/40_choose/allocate.ipynb #47382ecf
 from dataclasses import dataclass
 import numpy as np, pandas as pd
 from .curves import CurveSet
 from .kalman import panel
 from .metrics import example_work, flops
 from .posterior import posterior
-from .select import CAUTION, accept_then_stop
+from .select import accept_then_stop
 
 # %% ../nbs/40_choose/allocate.ipynb #7a607112
 def run_costs(
@@ -218,15 +218,15 @@ class Hyperband(Policy):
         why = _SHORT if any(p.why == _SHORT for p in ended) else "every bracket has a winner"
         return Plan(why=why, choice=_best(seen, costs, self.rank, [p.choice for p in ended if p.choice]))
 
-# %% ../nbs/40_choose/allocate.ipynb #69217887
+# %% ../nbs/40_choose/allocate.ipynb #466c490d
 @dataclass(frozen=True)
 class Race(Policy):
-    "Rounds of equal money, shared by a shrinking front of candidates with the lowest expected loss."
+    "Rounds of equal money, shared by a shrinking front of candidates with the lowest expected loss, luck taken off."
     start:int = 800     # all candidates are run up to this size (two sizes at least), examples
     growth:float = 4.   # a round for each such factor that the money left holds over the opening's cost, > 1
     finalists:int = 2   # candidates of the last round, >= 1
     power:float = .25   # a candidate's share of a round goes with price**power: 0 equal money, 1 equal sizes
-    caution:float = CAUTION # standard deviations added to the expected ln(loss) when choosing
+    caution:float = 1.  # how much low, uncertain predictions are drawn up (`Posterior.shrunk`), finite and >= 0; 0 not at all
     p_best:float = 1.   # stop when P(best) of the choice reaches this
     regret:float = 0.   # stop when the expected regret of the choice falls to this, nats/token
     workers:int = None  # runs proposed at once; a whole round when None
@@ -246,17 +246,17 @@ class Race(Policy):
         runs, why = ((), stop) if stop else _round(self, belief, made, costs, budget)
         return belief.plan(runs[:self.workers], why)
 
-# %% ../nbs/40_choose/allocate.ipynb #7a432cca
+# %% ../nbs/40_choose/allocate.ipynb #45ed6fe9
 def _check_race(race):
     "Settings that make no race."
-    for name, wrong, rule in (("growth", not race.growth > 1, "> 1"), ("finalists", race.finalists < 1, ">= 1"), ("workers", race.workers is not None and race.workers < 1, ">= 1, or None"), ("start", race.start < 1, ">= 1")):
+    for name, wrong, rule in (("growth", not race.growth > 1, "> 1"), ("finalists", race.finalists < 1, ">= 1"), ("workers", race.workers is not None and race.workers < 1, ">= 1, or None"), ("start", race.start < 1, ">= 1"), ("caution", not 0 <= race.caution < np.inf, "finite and >= 0")):
         if wrong: raise ValueError(f"`{name}` must be {rule}, got {getattr(race, name)}")
 
 @dataclass(frozen=True)
 class _Belief:
     "What the posterior says of the candidates in the race."
-    order:list        # candidates, lowest expected loss first
-    choice:str        # the cautious choice
+    order:list        # candidates, lowest expected loss first, luck taken off
+    choice:str        # the first of them
     p:float           # its P(best); missing while a candidate was never run
     regret:float      # its expected regret, nats/token
     rivals:int        # candidates that may still turn out better
@@ -267,11 +267,11 @@ def _belief(policy, seen, costs):
     f = seen.frame
     tried = set(f.model[(f.train_size > 0) & f.model.isin(costs.index)])
     post = posterior(seen.where(f.model.isin(tried)), int(costs.columns.max()), prior=policy.prior, laws=("rectified",)) # averaging laws changes nothing here and doubles the time
-    mean, sd, (p, regret) = post.mean(), post.sd(), post.best()
-    i = int(np.argmin(mean + policy.caution*sd))
-    rivals = int((np.delete(mean - 4*sd, i) < mean[i] + policy.caution*sd[i]).sum())
+    expected, (p, regret) = post.shrunk(policy.caution), post.best()
+    i = int(np.argmin(expected))
+    rivals = int((np.delete(post.mean() - 4*post.sd(), i) < post.mean()[i]).sum())
     known = len(tried) == len(costs) # of those never run nothing is known
-    return _Belief([post.models[j] for j in np.argsort(mean, kind="stable")], post.models[i], float(p[i]) if known else np.nan, float(regret[i]) if known else np.nan, rivals if known else len(costs))
+    return _Belief([post.models[j] for j in np.argsort(expected, kind="stable")], post.models[i], float(p[i]) if known else np.nan, float(regret[i]) if known else np.nan, rivals if known else len(costs))
 
 # %% ../nbs/40_choose/allocate.ipynb #d1a0510d
 def _opening_rungs(policy, costs):

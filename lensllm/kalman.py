@@ -13,11 +13,11 @@ import numpy as np
 from scipy.special import gammaln
 from .curves import CurveSet
 
-# %% ../nbs/20_model/kalman.ipynb #d75b15b5
+# %% ../nbs/20_model/kalman.ipynb #37d90a79
 POOLED = ("gamma", "c", "ln_sg", "ln_r", "mu", "ln_ss", "tau") # what candidates share, in the order of the columns of `shared`
 PATHS = dict(rectified=1., power=0., one_break=2.) # law -> k
 KAPPA, RHO, NU = 1., .05, 6. # growth rates forget within one e-fold of D; slopes return at 5 % an e-fold; Student-t degrees of freedom
-KIN = .5 # share of the growth's variance that a family has in common
+KIN = .4 # share of the growth's variance that a family has in common
 SLOPES = (-14., 1.) # range of ln s: a slope above e is no learning curve, one below e^-14 no slope
 
 # %% ../nbs/20_model/kalman.ipynb #e709e294
@@ -94,7 +94,7 @@ class Panel(NamedTuple):
     lean:np.ndarray # growth known from elsewhere, shape (candidates,)
     family:np.ndarray # names, "" for a candidate without kin, shape (candidates,)
 
-# %% ../nbs/20_model/kalman.ipynb #2cbafd2b
+# %% ../nbs/20_model/kalman.ipynb #e5453e76
 def panel(
     seen:CurveSet,  # curves of one task
     target=np.inf,  # examples; larger sizes are not used
@@ -113,8 +113,9 @@ def panel(
     loss, known = mean(f.test_loss.to_numpy()), mean(np.minimum(f.test_loss_se/f.test_loss, 1).fillna(0).to_numpy()**2) # an error as large as the loss says it all
     place = np.arange(len(rows)) - np.searchsorted(rows, rows) # position on its own ladder
     on = np.arange(place.max() + 1) < np.bincount(rows)[:, None]
+    names = np.array([n if isinstance(n, str) else "" for n in np.broadcast_to(np.asarray(family, object), len(on))])
     x, y, rel, se2 = (_padded(v, rows, place, on) for v in (np.log(sizes), np.log(loss), 1/count, known/count))
-    return Panel(seen.models, x, y, on, rel, se2, np.broadcast_to(lean, len(on)), np.broadcast_to(np.asarray(family, str), len(on)))
+    return Panel(seen.models, x, y, on, rel, se2, np.broadcast_to(lean, len(on)), names)
 
 # %% ../nbs/20_model/kalman.ipynb #cfeaf93a
 def _padded(values, rows, place, on):
@@ -178,7 +179,7 @@ def _regrown(state, move, gg):
     by_l, by_e, less = lg/old, eg/old, 1 - gg/old
     return State(l + by_l*move, _slope_range(e + by_e*move), g + move, M, ll - by_l*lg*less, le - by_l*eg*less, lg*(1 - less), ee - by_e*eg*less, eg*(1 - less), gg)
 
-# %% ../nbs/20_model/kalman.ipynb #db6daae1
+# %% ../nbs/20_model/kalman.ipynb #3bab287b
 def kindred(
     state:State,   # of each candidate at its last size
     p:Panel,       # curves
@@ -187,16 +188,16 @@ def kindred(
 )->State: # the state that knows what other curves of the family tell
     "Let candidates of a family learn from each other's growth."
     own, v = (1 - kin)*sg**2, state.gg
-    w = np.maximum(1/v - 1/sg**2, 0) # precision of what the curve itself tells
+    w = 1/v - 1/sg**2 # precision of what the curve itself tells
     t = 1/(1 + own*w)
     tell = t*(state.g - b)/v
     move, gg = np.zeros_like(v), v.copy()
     names, family, members = np.unique(p.family, return_inverse=True, return_counts=True)
-    for i in np.flatnonzero((members > 1) & (names != "")):
-        of = family == i
-        f, ff = _common(p.x[of, -1], kin*sg**2, w[:, of]*t[:, of], tell[:, of])
-        move[:, of] = b[:, of] + t[:, of]*f + own*tell[:, of] - state.g[:, of]
-        gg[:, of] = own*t[:, of] + t[:, of]**2*ff
+    for name, of in zip(names, np.split(np.argsort(family, kind="stable"), np.cumsum(members)[:-1])):
+        if len(of) < 2 or not name: continue # alone, nothing changes
+        xi, var = _common(p.x[of, -1], kin*sg**2, w[:, of]*t[:, of], tell[:, of])
+        move[:, of] = b[:, of] + t[:, of]*xi + own*tell[:, of] - state.g[:, of]
+        gg[:, of] = own*t[:, of] + t[:, of]**2*var
     return _regrown(state, move, gg)
 
 # %% ../nbs/20_model/kalman.ipynb #a4d8dbac

@@ -101,7 +101,7 @@ def _under(p, law, mean, sd, robust, pooled, start, kin, hints):
         state = hinted(kindred(state, p, b, sg, kin), p, hints, k)
     return log_z + w - logsumexp(w), (k, b, sg, state), (law,)*len(points), surprise, u
 
-# %% ../nbs/20_model/posterior.ipynb #29367712
+# %% ../nbs/20_model/posterior.ipynb #8d6e85c0
 @patch
 def mean(self:Posterior)->np.ndarray: # shape (candidates,)
     "Expected ln(loss)."
@@ -111,6 +111,17 @@ def mean(self:Posterior)->np.ndarray: # shape (candidates,)
 def sd(self:Posterior)->np.ndarray: # shape (candidates,)
     "Standard deviation of ln(loss)."
     return np.sqrt(np.maximum(self.weight@(self.v + self.m**2) - self.mean()**2, 0))
+
+@patch
+def shrunk(self:Posterior,
+    caution:float=1., # multiplies the pull, finite and >= 0; 0: the expected ln(loss) itself
+)->np.ndarray: # ln(loss), shape (candidates,)
+    "Expected ln(loss); what lies below the mean of the better half (four at least) is drawn up to it, the more the less is known of it."
+    if not 0 <= caution < np.inf: raise ValueError(f"`caution` must be finite and >= 0, got {caution}; 0 draws nothing")
+    m, v = self.mean(), self.sd()**2
+    better = np.sort(m)[:max(4, len(m)//2)] # fewer tell no spread
+    pull = caution*v/max(better.var(), 1e-12) # predictions that agree to 1e-6 are the same
+    return np.maximum(m, (m + pull*better.mean())/(1 + pull))
 
 @patch
 def quantile(self:Posterior,

@@ -185,15 +185,15 @@ def pooled(self:Prior,
     mean, sd = total/precision, np.sqrt(1/precision + between)
     return np.r_[mean[:-1], m0[-1]], np.r_[sd[:-1], s0[-1]] # tau says how much of a lean carries over: no record knows
 
-# %% ../nbs/20_model/prior.ipynb #21065837
+# %% ../nbs/20_model/prior.ipynb #7ab33075
 def _recorded(prior):
-    "A row a model and task: family, n_params, lean."
-    return pd.concat([pd.DataFrame(r["models"], columns=["model", "family", "n_params", "lean"]) for r in prior.records] or [pd.DataFrame(columns=["model", "family", "n_params", "lean"])]).set_index("model")
+    "A row a task and model: family, n_params, lean."
+    return pd.DataFrame([m for r in prior.records for m in r["models"]], columns=["model", "family", "n_params", "lean"]).set_index("model")
 
 def _kinds(seen, old):
     "Family and size of each candidate; a record may know what the table does not say."
-    new = seen.frame.replace(dict(family={"": None})).groupby("model", sort=False)[["family", "n_params"]].first()
-    return new.combine_first(old[~old.index.duplicated()][["family", "n_params"]]).loc[seen.models].fillna(dict(family=""))
+    new, known = (f.replace(dict(family={"": None})).groupby("model", sort=False)[["family", "n_params"]].first() for f in (seen.frame, old))
+    return new.combine_first(known).loc[seen.models].fillna(dict(family=""))
 
 @patch
 def families(self:Prior,

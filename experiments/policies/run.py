@@ -15,7 +15,8 @@ from lensllm.simulate import pareto
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT, BUDGETS, SEED = ROOT / "results" / "policies", (.005, .01, .02, .05), 0
-POLICIES = {"race": Race(), "race, generic prior": Race(prior="generic"), "race, no caution": Race(caution=0.), "race, equal sizes": Race(power=1.), "race, one finalist": Race(finalists=1),
+POLICIES = {"race": Race(), "race, generic prior": Race(prior="generic"), "race, no caution": Race(caution=0.),
+            "race, half the caution": Race(caution=.5), "race, twice the caution": Race(caution=2.), "race, equal sizes": Race(power=1.), "race, one finalist": Race(finalists=1),
             "halving 800": Halving(800), "halving 1600": Halving(1600), "halving 3200": Halving(3200), "halving 1600, keep .65": Halving(1600, .65), "halving 3200, by loss": Halving(3200, rank="loss"),
             "hyperband": Hyperband(), "uniform AtS": UniformLadder(), "subtuning": SubTuningPolicy()}
 
