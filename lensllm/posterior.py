@@ -101,7 +101,7 @@ def _under(p, law, mean, sd, robust, pooled, start, kin, hints):
         state = hinted(kindred(state, p, b, sg, kin), p, hints, k)
     return log_z + w - logsumexp(w), (k, b, sg, state), (law,)*len(points), surprise, u
 
-# %% ../nbs/20_model/posterior.ipynb #8d6e85c0
+# %% ../nbs/20_model/posterior.ipynb #31ba8f3b
 @patch
 def mean(self:Posterior)->np.ndarray: # shape (candidates,)
     "Expected ln(loss)."
@@ -112,6 +112,7 @@ def sd(self:Posterior)->np.ndarray: # shape (candidates,)
     "Standard deviation of ln(loss)."
     return np.sqrt(np.maximum(self.weight@(self.v + self.m**2) - self.mean()**2, 0))
 
+# %% ../nbs/20_model/posterior.ipynb #c1089e93
 @patch
 def shrunk(self:Posterior,
     caution:float=1., # multiplies the pull, finite and >= 0; 0: the expected ln(loss) itself
@@ -123,6 +124,7 @@ def shrunk(self:Posterior,
     pull = caution*v/max(better.var(), 1e-12) # predictions that agree to 1e-6 are the same
     return np.maximum(m, (m + pull*better.mean())/(1 + pull))
 
+# %% ../nbs/20_model/posterior.ipynb #904d09ed
 @patch
 def quantile(self:Posterior,
     p:float, # probability, in (0, 1)

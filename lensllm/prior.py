@@ -185,7 +185,7 @@ def pooled(self:Prior,
     mean, sd = total/precision, np.sqrt(1/precision + between)
     return np.r_[mean[:-1], m0[-1]], np.r_[sd[:-1], s0[-1]] # tau says how much of a lean carries over: no record knows
 
-# %% ../nbs/20_model/prior.ipynb #7ab33075
+# %% ../nbs/20_model/prior.ipynb #e4337936
 def _recorded(prior):
     "A row a task and model: family, n_params, lean."
     return pd.DataFrame([m for r in prior.records for m in r["models"]], columns=["model", "family", "n_params", "lean"]).set_index("model")
@@ -202,6 +202,7 @@ def families(self:Prior,
     "The family of each candidate."
     return _kinds(seen, _recorded(self)).family.to_numpy(str)
 
+# %% ../nbs/20_model/prior.ipynb #569d3594
 @patch
 def lean(self:Prior,
     seen:CurveSet, # curves of the task at hand
