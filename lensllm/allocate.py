@@ -292,7 +292,7 @@ def _stop(policy, belief, costs):
     if belief.regret <= policy.regret: return f"the expected regret of {belief.choice} is {belief.regret:.4f} nats"
     return "" if belief.rivals else "no run can change the choice"
 
-# %% ../nbs/40_choose/allocate.ipynb #ce3abd88
+# %% ../nbs/40_choose/allocate.ipynb #a7d1dc36
 def _round(policy, belief, made, costs, budget):
     "The runs of the round that the money spent so far says is due; of later ones where it has nothing to run."
     price, n = costs.to_numpy(), _opening_rungs(policy, costs)
@@ -304,10 +304,10 @@ def _round(policy, belief, made, costs, budget):
         left = int(np.ceil(len(costs)*(front/len(costs))**((k + 1)/rounds)))
         runs = _shares(policy, belief.order[:left], made, costs, budget/(rounds - k))
         if runs: return runs, f"round {k + 1} of {rounds}: equal money for the {left} with the lowest expected loss"
-    for m in belief.order[:front]:
+    for m in belief.order[:2*front]: # what the front cannot use goes to those next to it
         runs = _shares(policy, [m], made, costs, budget)
-        if runs: return runs, "what is left of the budget, on the front"
-    return [], "the budget covers no further run of the front"
+        if runs: return runs, "what is left of the budget, on those in front"
+    return [], "the budget covers no further run of those in front"
 
 def _shares(policy, models, made, costs, money):
     "The largest new run that each candidate's share of the money covers."
