@@ -246,7 +246,7 @@ class Race(Policy):
         runs, why = ((), stop) if stop else _round(self, belief, made, costs, budget)
         return belief.plan(runs[:self.workers], why)
 
-# %% ../nbs/40_choose/allocate.ipynb #45ed6fe9
+# %% ../nbs/40_choose/allocate.ipynb #3e30ff7e
 def _check_race(race):
     "Settings that make no race."
     for name, wrong, rule in (("growth", not race.growth > 1, "> 1"), ("finalists", race.finalists < 1, ">= 1"), ("workers", race.workers is not None and race.workers < 1, ">= 1, or None"), ("start", race.start < 1, ">= 1"), ("caution", not 0 <= race.caution < np.inf, "finite and >= 0")):
@@ -269,7 +269,8 @@ def _belief(policy, seen, costs):
     post = posterior(seen.where(f.model.isin(tried)), int(costs.columns.max()), prior=policy.prior, laws=("rectified",)) # averaging laws changes nothing here and doubles the time
     expected, (p, regret) = post.shrunk(policy.caution), post.best()
     i = int(np.argmin(expected))
-    rivals = int((np.delete(post.mean() - 4*post.sd(), i) < post.mean()[i]).sum())
+    low, high = post.mean() - 4*post.sd(), post.mean() + 4*post.sd()
+    rivals = int((np.delete(low, i) < high[i]).sum())
     known = len(tried) == len(costs) # of those never run nothing is known
     return _Belief([post.models[j] for j in np.argsort(expected, kind="stable")], post.models[i], float(p[i]) if known else np.nan, float(regret[i]) if known else np.nan, rivals if known else len(costs))
 
@@ -292,7 +293,7 @@ def _stop(policy, belief, costs):
     if belief.regret <= policy.regret: return f"the expected regret of {belief.choice} is {belief.regret:.4f} nats"
     return "" if belief.rivals else "no run can change the choice"
 
-# %% ../nbs/40_choose/allocate.ipynb #a7d1dc36
+# %% ../nbs/40_choose/allocate.ipynb #d8b5af70
 def _round(policy, belief, made, costs, budget):
     "The runs of the round that the money spent so far says is due; of later ones where it has nothing to run."
     price, n = costs.to_numpy(), _opening_rungs(policy, costs)
@@ -304,7 +305,7 @@ def _round(policy, belief, made, costs, budget):
         left = int(np.ceil(len(costs)*(front/len(costs))**((k + 1)/rounds)))
         runs = _shares(policy, belief.order[:left], made, costs, budget/(rounds - k))
         if runs: return runs, f"round {k + 1} of {rounds}: equal money for the {left} with the lowest expected loss"
-    for m in belief.order[:2*front]: # what the front cannot use goes to those next to it
+    for m in belief.order[:2*front]: # as many again may turn out better, and money that is left over decides nothing
         runs = _shares(policy, [m], made, costs, budget)
         if runs: return runs, "what is left of the budget, on those in front"
     return [], "the budget covers no further run of those in front"

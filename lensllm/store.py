@@ -187,7 +187,7 @@ def _end(self:Store, run, state, correct, price, **columns):
         db.execute(f"UPDATE runs SET {', '.join(f'{k} = ?' for k in values)} WHERE (model, train_size, seed) = (?, ?, ?) AND (state != 'done' OR ?)", (*values.values(), *run, correct))
     if (lock := self.held.pop(run, None)): lock.close()
 
-# %% ../nbs/50_tune/store.ipynb #6ce9a806
+# %% ../nbs/50_tune/store.ipynb #1a826f21
 @patch
 def forget(self:Store, run):
     "Take back a run that was told; what was made here stays."
@@ -214,5 +214,5 @@ def curves(self:Store)->CurveSet: # None where nothing is done
     "What is known by now."
     frame = self.runs().query("state == 'done'").merge(self.candidates().reset_index(), left_on="model", right_on="name")
     if frame.empty: return None
-    frame["task"] = self.fact("task", "task")
-    return CurveSet(frame[["task", "model", "n_params", "train_size", "test_loss", "seed", *(["test_loss_se"] if frame.test_loss_se.notna().any() else [])]], unit=f"nats/{unit}" if (unit := self.fact("unit")) else "nats")
+    frame["task"], frame["family"] = self.fact("task", "task"), [f.get("family", "") for f in frame.facts]
+    return CurveSet(frame[["task", "model", "family", "n_params", "train_size", "test_loss", "seed", *(["test_loss_se"] if frame.test_loss_se.notna().any() else [])]], unit=f"nats/{unit}" if (unit := self.fact("unit")) else "nats")

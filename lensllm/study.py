@@ -21,7 +21,7 @@ from .select import as_selector
 from .store import Store
 from .zoo import count_params, load_model, pick_device, token_work
 
-# %% ../nbs/50_tune/study.ipynb #c5478a25
+# %% ../nbs/50_tune/study.ipynb #fad86574
 LADDER = (100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 102400) # sizes, where none are given
 
 def inspect_candidate(
@@ -31,7 +31,7 @@ def inspect_candidate(
     *,
     device="cpu", trust=(), # as for `load_model`
     rows=200, # that are looked at
-)->dict: # n_params, encoder_params; tokens (read by the model or its encoder, written by a decoder) of a row; cut, share of rows that are shortened
+)->dict: # n_params, encoder_params; family, its architecture; tokens (read by the model or its encoder, written by a decoder) of a row; cut, share of rows that are shortened
     "What must be known of a candidate before money is spent on it."
     model, tokenizer = load_model(source, device=device, trust=trust)
     if tokenizer.eos_token_id is None: raise ValueError(f"`candidate` must have a tokenizer with an end token, without which no target ends, got {source}; set eos_token and save the tokenizer again")
@@ -40,7 +40,7 @@ def inspect_candidate(
     cut, read = count_cut(some, tokenizer, **fit)/len(some), encode(some, tokenizer, **fit)
     if cut > .5: raise ValueError(f"`candidate` must be able to read most of the task's rows, {source} cuts {100*cut:.0f} % of them at {fit['max_tokens']} tokens; take shorter texts, a larger --max-tokens, or leave it out")
     n, encoder = count_params(model)
-    return dict(n_params=n, encoder_params=encoder, tokens=[float(np.mean([len(i) for i, _ in read])), float(np.mean([len(l) for _, l in read])) if encoder else 0.], cut=cut)
+    return dict(n_params=n, encoder_params=encoder, family=model.config.model_type, tokens=[float(np.mean([len(i) for i, _ in read])), float(np.mean([len(l) for _, l in read])) if encoder else 0.], cut=cut)
 
 def name_of(source): # of a candidate: the last part of its folder, or its name on the hub
     "What a candidate is called."
