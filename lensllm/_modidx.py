@@ -733,6 +733,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'lensllm.products.check_generator': ('30_probe/products.html#check_generator', 'lensllm/products.py'),
                                   'lensllm.products.in_precision': ('30_probe/products.html#in_precision', 'lensllm/products.py')},
             'lensllm.quality': { 'lensllm.quality._duplicate_errors': ('10_measure/quality.html#_duplicate_errors', 'lensllm/quality.py'),
+                                 'lensllm.quality._family_errors': ('10_measure/quality.html#_family_errors', 'lensllm/quality.py'),
                                  'lensllm.quality._jumps': ('10_measure/quality.html#_jumps', 'lensllm/quality.py'),
                                  'lensllm.quality._odd_points': ('10_measure/quality.html#_odd_points', 'lensllm/quality.py'),
                                  'lensllm.quality._row': ('10_measure/quality.html#_row', 'lensllm/quality.py'),

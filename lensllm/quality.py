@@ -72,6 +72,15 @@ def _duplicate_errors(frame):
         yield _row("error", "duplicate", frame, i, "train_size", f"must be given once a (model, size, seed){same}",
                    "keep one of the two, or give repeated runs different values in a `seed` column")
 
+# %% ../nbs/10_measure/quality.ipynb #18e55899
+def _family_errors(frame):
+    "Rows that put a model into another family than an earlier row does; an empty cell says nothing."
+    if "family" not in frame: return
+    named = frame.family.fillna("").astype(str).str.strip()
+    first = named[named != ""].groupby(frame.model, sort=False).first()
+    other = (named != "") & (named != frame.model.map(first))
+    for i in np.flatnonzero(other): yield _row("error", "two families", frame, i, "family", f"must be one for each model, {first[frame.model.iloc[i]]} in an earlier row", "write the same family in all rows of a model")
+
 # %% ../nbs/10_measure/quality.ipynb #eec4cde9
 def _odd_points(D, loss, sigma):
     "Repeats, rises above the noise, and jumps in one curve."
@@ -143,7 +152,7 @@ def _shared_values(task, wide):
                 for other in models.index[1:]: yield dict(flag="shared value", task=task, model=other, train_size=size,
                                                           detail=f"the same loss {value:.9g} as {models.index[0]}", remedy="check for a copied cell")
 
-# %% ../nbs/10_measure/quality.ipynb #1b915d77
+# %% ../nbs/10_measure/quality.ipynb #a3e6b0bc
 _COLUMNS = ["severity", "flag", "task", "model", "train_size", "detail", "remedy"]
 
 def check_columns(
@@ -159,7 +168,7 @@ def quality_errors(
 )->pd.DataFrame: # one row an error: severity, flag, task, model, train_size, detail, remedy
     "Rows that cannot be read as runs."
     check_columns(frame)
-    return pd.DataFrame([*_value_errors(frame), *_duplicate_errors(frame)], columns=_COLUMNS)
+    return pd.DataFrame([*_value_errors(frame), *_duplicate_errors(frame), *_family_errors(frame)], columns=_COLUMNS)
 
 def quality_flags(
     frame, # tidy DataFrame, as for `quality_errors`

@@ -196,7 +196,7 @@ class LawFit(Selector):
         f.loc[~np.isfinite(f.high), ["low", "high"]] = np.nan # an interval without an end says nothing
         return f.assign(score=-f.predicted_loss), notes
 
-# %% ../nbs/40_choose/select.ipynb #096aaf92
+# %% ../nbs/40_choose/select.ipynb #4e563c17
 PLAUSIBLE, LINE = .2, 5 # who may be chosen, as a share of the highest P(best); sizes under a line
 
 def _lines(seen, models, target):
@@ -212,7 +212,7 @@ def _choice(post, seen, p_best):
     "Whom to fine-tune, and why not the lowest prediction, in words."
     maybe = list(p_best.index[p_best >= PLAUSIBLE*p_best.max()])
     lines = _lines(seen, maybe, post.target)
-    if lines is None: return post.models[int(post.shrunk().argmin())], "it is lowest once uncertain predictions are drawn up to the mean of the better half"
+    if lines is None: return post.models[int(post.shrunk().argmin())], "low but uncertain predictions are partly luck, and it is lowest once each is drawn up to the mean of the better half as far as it is uncertain"
     return maybe[int(lines.argmin())], "of those that may well be best its straight line through the last sizes ends lowest"
 
 # %% ../nbs/40_choose/select.ipynb #1a59440e
