@@ -293,7 +293,7 @@ def _stop(policy, belief, costs):
     if belief.regret <= policy.regret: return f"the expected regret of {belief.choice} is {belief.regret:.4f} nats"
     return "" if belief.rivals else "no run can change the choice"
 
-# %% ../nbs/40_choose/allocate.ipynb #c24919a9
+# %% ../nbs/40_choose/allocate.ipynb #0245ebe8
 def _round(policy, belief, made, costs, budget):
     "The runs of the round that the money spent so far says is due; of later ones where it has nothing to run."
     price, n = costs.to_numpy(), _opening_rungs(policy, costs)
@@ -305,9 +305,10 @@ def _round(policy, belief, made, costs, budget):
         left = int(np.ceil(len(costs)*(front/len(costs))**((k + 1)/rounds)))
         runs = _shares(policy, belief.order[:left], made, costs, budget/(rounds - k))
         if runs: return runs, f"round {k + 1} of {rounds}: equal money for the {left} with the lowest expected loss"
-    for m in belief.order[:2*front]: # as many again may turn out better, and money that is left over decides nothing
+    near = belief.order[:2*front]
+    for m in near: # as many again may turn out better, and money that is left over decides nothing
         runs = _shares(policy, [m], made, costs, budget)
-        if runs: return runs, f"what is left of the budget, on the {2*front} with the lowest expected loss"
+        if runs: return runs, f"what is left of the budget, on the {len(near)} with the lowest expected loss"
     return [], "the budget covers no further run of those in front"
 
 def _shares(policy, models, made, costs, money):

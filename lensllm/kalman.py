@@ -164,13 +164,13 @@ def evidence(p, shared, k, robust=True): # as for `walk`
     "Log density of all measured losses but the first of each curve, shape (values,)."
     return sum(log_p.sum(1) for _, log_p, _ in walk(p, shared, k, robust))
 
-# %% ../nbs/20_model/kalman.ipynb #c6d4983f
+# %% ../nbs/20_model/kalman.ipynb #62698853
 def _common(last, s2, w, tell):
-    "Mean and variance of what a family has in common where each member ends; `s2`: its variance before anything is told, shape (values, 1)."
+    "Mean and variance of what a family has in common where each member ends, shape (values, members); `s2`: its variance before anything is told, shape (values, 1); `w`, `tell`: precision of what each member tells of it, and that times its value."
     sizes, member = np.unique(np.round(last, 1), return_inverse=True)
-    K = s2[..., None]*np.exp(-KAPPA*np.abs(sizes[:, None] - sizes))
+    Xi = s2[..., None]*np.exp(-KAPPA*np.abs(sizes[:, None] - sizes))
     here = np.eye(len(sizes))[member]
-    C = np.linalg.solve(np.eye(len(sizes)) + K*(w@here)[:, None], K)
+    C = np.linalg.solve(np.eye(len(sizes)) + Xi*(w@here)[:, None], Xi)
     return (C@(tell@here)[..., None])[:, member, 0], np.diagonal(C, axis1=1, axis2=2)[:, member]
 
 def _regrown(state, move, gg):

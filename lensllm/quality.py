@@ -72,14 +72,13 @@ def _duplicate_errors(frame):
         yield _row("error", "duplicate", frame, i, "train_size", f"must be given once a (model, size, seed){same}",
                    "keep one of the two, or give repeated runs different values in a `seed` column")
 
-# %% ../nbs/10_measure/quality.ipynb #18e55899
+# %% ../nbs/10_measure/quality.ipynb #1781e6f6
 def _family_errors(frame):
     "Rows that put a model into another family than an earlier row does; an empty cell says nothing."
     if "family" not in frame: return
-    named = frame.family.fillna("").astype(str).str.strip()
-    first = named[named != ""].groupby(frame.model, sort=False).first()
-    other = (named != "") & (named != frame.model.map(first))
-    for i in np.flatnonzero(other): yield _row("error", "two families", frame, i, "family", f"must be one for each model, {first[frame.model.iloc[i]]} in an earlier row", "write the same family in all rows of a model")
+    model, named = (frame[c].fillna("").astype(str).str.strip() for c in ("model", "family"))
+    first = model.map(named[named != ""].groupby(model, sort=False).first())
+    for i in np.flatnonzero((named != "") & (named != first)): yield _row("error", "two families", frame, i, "family", f"must be one for each model, {first.iloc[i]} in an earlier row", "write the same family in all rows of a model")
 
 # %% ../nbs/10_measure/quality.ipynb #eec4cde9
 def _odd_points(D, loss, sigma):
