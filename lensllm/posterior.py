@@ -5,16 +5,16 @@
 # %% auto #0
 __all__ = ['ALIKE', 'STEADY', 'Posterior', 'posterior', 'in_percent']
 
-# %% ../nbs/20_model/posterior.ipynb #ff3e12d1
+# %% ../nbs/20_model/posterior.ipynb #42a699be
 from dataclasses import dataclass, replace
 import numpy as np, pandas as pd
 from scipy.special import log_ndtr, logsumexp, ndtr
 from fastcore.basics import patch
 from .curves import CurveSet
-from .kalman import KIN, PATHS, RHO, Hint, Panel, growth, hinted, kindred, look_ahead, panel, walk
+from .kalman import KIN, PATHS, RHO, Hint, Panel, drag, growth, hinted, kindred, look_ahead, motion_of, panel, walk
 from .prior import as_prior, shared_mode
 
-# %% ../nbs/20_model/posterior.ipynb #a9c0e35f
+# %% ../nbs/20_model/posterior.ipynb #ade6597b
 @dataclass(frozen=True)
 class Posterior:
     "Predictive distribution of ln(loss) at a target: a mixture of components, in each of which candidates are independent normals; what errors have in common (`ALIKE`) counts for the expected regret alone."
@@ -25,11 +25,11 @@ class Posterior:
     v:np.ndarray        # variances of ln(loss), shape (components, candidates)
     law:tuple           # law of each component
     panel:Panel         # what was seen
-    ends:tuple          # a law each: (k, expected growth, its spread, State at each candidate's last size)
+    ends:tuple          # a law each: (Motion, expected growth, its spread, State at each candidate's last size)
     surprise:np.ndarray # of each measured loss, in standard deviations, shape (candidates, sizes)
     learned_from:tuple  # tasks that the prior knew, the one at hand left out
 
-# %% ../nbs/20_model/posterior.ipynb #c13e6565
+# %% ../nbs/20_model/posterior.ipynb #b2bffd15
 def _count(name, n):
     "A number of examples, or an error that names the argument."
     if isinstance(n, bool) or not isinstance(n, (int, float, np.number)) or not 1 <= n < 1e18 or n % 1: raise ValueError(f"`{name}` must be a whole number of examples from 1 to 1e18, got {n!r}")
@@ -42,16 +42,16 @@ def at(self:Posterior,
     "Look elsewhere, at the cost of a few steps."
     x, p = np.log(_count("size", size)), self.panel
     if x < p.x.max() - 1e-9: raise ValueError(f"`size` must not lie below the largest size seen ({np.exp(p.x.max()):,.0f}), got {size:,}; cut the curves there first")
-    ahead = [look_ahead(state, x - p.x[:, -1], b, k, sg) for k, b, sg, state in self.ends]
+    ahead = [look_ahead(state, x - p.x[:, -1], b, motion, sg) for motion, b, sg, state in self.ends]
     return replace(self, target=int(size), m=np.vstack([s.l for s in ahead]), v=np.vstack([s.ll for s in ahead]))
 
-# %% ../nbs/20_model/posterior.ipynb #c62038fe
+# %% ../nbs/20_model/posterior.ipynb #284a4ce3
 def posterior(
     seen:CurveSet,    # curves of one task, cut at the budget
     target:int,       # size to predict for, examples
     *,
     prior="transfer", # "transfer": what ships, "generic": nothing known, a Prior, or a file written by `lensllm learn`; never the task at hand
-    laws=("rectified", "power"), # laws that are averaged, keys of `PATHS`
+    laws=("floored", "rectified"), # laws that are averaged, keys of `PATHS`
     robust:bool=True, # Student-t innovations; False: normal ones
     pooled:bool=True, # learn what the candidates share; False: take the prior's means for it
     kin:float=KIN,    # share of what makes growth differ that a family has in common, in [0, 1]; 0: families tell nothing
@@ -86,20 +86,20 @@ def _named(hints, models):
     if hints and not set(hints) & set(models): raise ValueError(f"`hints` must name a candidate, got {next(iter(hints))!r}; there are: {', '.join(models)}")
     return hints
 
-# %% ../nbs/20_model/posterior.ipynb #a66c7d94
+# %% ../nbs/20_model/posterior.ipynb #afc6bc4f
 def _under(p, law, mean, sd, robust, pooled, start, kin, hints):
     "One law: log weights of its components, their state at the last sizes, their names, the surprises at the mode, and the mode."
-    k, n = PATHS[law], len(mean)
+    motion, n = motion_of(p, law), len(mean)
     log_post, u, V, log_z = shared_mode(p, law, mean, sd, robust, start)
     points = u + np.sqrt(n)*np.vstack([V.T, -V.T])
     if not pooled: u, points, log_z = np.zeros(n), np.zeros((1, n)), log_post(np.zeros(n))[0]
     w = np.clip(log_post(points) - log_post(u) + .5*n, -3, 1)
     with np.errstate(over="ignore", invalid="ignore"): # what overflows is refused by name
-        *_, (state, _, _) = walk(p, mean + points*sd, k, robust)
-        surprise = np.stack([z[0] for _, _, z in walk(p, mean + u*sd, k, robust)], axis=1)
-        b, sg = growth(p, mean + points*sd, k)
-        state = hinted(kindred(state, p, b, sg, kin), p, hints, k)
-    return log_z + w - logsumexp(w), (k, b, sg, state), (law,)*len(points), surprise, u
+        *_, (state, _, _) = walk(p, mean + points*sd, motion, robust)
+        surprise = np.stack([z[0] for _, _, z in walk(p, mean + u*sd, motion, robust)], axis=1)
+        b, sg = growth(p, mean + points*sd, motion)
+        state = hinted(kindred(state, p, b, sg, kin), p, hints, motion)
+    return log_z + w - logsumexp(w), (motion, b, sg, state), (law,)*len(points), surprise, u
 
 # %% ../nbs/20_model/posterior.ipynb #31ba8f3b
 @patch
@@ -201,15 +201,16 @@ def in_percent(
     "A probability for people."
     return "more than 99 %" if p >= .995 else "less than 1 %" if p <= .005 else f"{100*p:.0f} %"
 
-# %% ../nbs/20_model/posterior.ipynb #6f2e8fb8
+# %% ../nbs/20_model/posterior.ipynb #317a6533
 STEADY = np.log(1.1)/np.log(2) # growth of ln s per e-fold of D below which a slope is steady: 10 % a doubling
 
 @patch
 def phase(self:Posterior)->pd.DataFrame: # a row a candidate: slope at its last size (-d ln L/d ln D), p_power, phase
     "Which phase each curve is in at its last size: power where P(power) > 2/3, pre-power where it is < 1/3."
     slope, growing = [], []
-    for k, _, _, s in self.ends:
-        pull, now = k*np.exp(s.e) + RHO, s.g - k*np.exp(s.e) - RHO*(s.e - s.M)
+    for motion, _, _, s in self.ends:
+        held = drag(s.l, motion)*np.exp(s.e)
+        pull, now = held + RHO, s.g - held - RHO*(s.e - s.M)
         spread = np.sqrt(np.maximum(s.gg - 2*pull*s.eg + pull**2*s.ee, 1e-12))
         slope.append(np.exp(s.e + s.ee/2)); growing.append(ndtr((now - STEADY)/spread))
     p = 1 - self.weight@np.vstack(growing)

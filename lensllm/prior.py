@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GENERIC', 'BETWEEN', 'SAME', 'generic', 'shared_mode', 'Prior', 'learn_prior', 'load_prior', 'as_prior']
 
-# %% ../nbs/20_model/prior.ipynb #bac0d4c4
+# %% ../nbs/20_model/prior.ipynb #9bb20eb5
 import json
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,9 +16,9 @@ from fastcore.basics import patch
 from scipy.optimize import minimize
 from .curves import CurveSet
 from .files import atomic_path
-from .kalman import PATHS, POOLED, evidence, growth, panel, walk
+from .kalman import PATHS, POOLED, evidence, growth, motion_of, panel, walk
 
-# %% ../nbs/20_model/prior.ipynb #be326c90
+# %% ../nbs/20_model/prior.ipynb #dc5753dd
 GENERIC = dict(gamma=(.05, .08), c=(0., .10), ln_sg=(np.log(.18), .3), ln_r=(np.log(.006), .5), mu=(np.log(.055), .7), ln_ss=(np.log(.4), .4), tau=(0., .5)) # mean, sd
 BETWEEN = .8 # share of a generic variance that lies between tasks: with few tasks it cannot be measured, so most of it
 
@@ -27,9 +27,9 @@ def generic(
 )->tuple: # (mean, sd), each of shape (7,)
     "Prior of the shared parameters where no other task is known."
     mean, sd = (np.array(v) for v in zip(*(GENERIC[name] for name in POOLED)))
-    return (mean, sd) if PATHS[law] else (np.r_[0, mean[1:]], np.r_[1e-9, sd[1:]])
+    return (mean, sd) if PATHS[law][0] else (np.r_[0, mean[1:]], np.r_[1e-9, sd[1:]])
 
-# %% ../nbs/20_model/prior.ipynb #f50b8f1c
+# %% ../nbs/20_model/prior.ipynb #305af6f4
 def shared_mode(
     p,                # Panel
     law:str,          # key of `PATHS`
@@ -38,9 +38,10 @@ def shared_mode(
     start=None,       # standardised parameters to start from, such as another law's mode; the prior's means when None
 )->tuple: # (log posterior of standardised parameters u, u at the mode, matrix whose columns spread by the posterior deviations, log evidence)
     "What the candidates of one table share, by empirical Bayes: quasi-Newton on central differences, deterministic."
+    motion = motion_of(p, law)
     def log_post(u):
         u = np.atleast_2d(u)
-        with np.errstate(all="ignore"): log_p = evidence(p, mean + u*sd, PATHS[law], robust)
+        with np.errstate(all="ignore"): log_p = evidence(p, mean + u*sd, motion, robust)
         return np.nan_to_num(log_p, nan=-1e9, posinf=-1e9, neginf=-1e9) - .5*(u**2).sum(1) # where the state overflows, nothing is likely
     return log_post, *_mode(log_post, len(mean), start)
 
@@ -77,7 +78,7 @@ def _shapes(cs):
     "ln(loss) of every run's curve above size 0, one row a model and seed, one column a size; missing where there is no run."
     return np.log(cs.frame[cs.frame.train_size > 0].pivot(index=["model", "seed"], columns="train_size", values="test_loss"))
 
-# %% ../nbs/20_model/prior.ipynb #1169f8a1
+# %% ../nbs/20_model/prior.ipynb #e03ab1cd
 def _record(cs):
     "What one task says, as plain data."
     p, pooled = panel(cs), {}
@@ -85,8 +86,8 @@ def _record(cs):
         mean, sd = generic(law)
         _, u, V, _ = shared_mode(p, law, mean, sd)
         pooled[law] = {n: [round(float(a), 4), round(float(b), 4)] for n, a, b in zip(POOLED, mean + u*sd, sd*np.linalg.norm(V, axis=1))}
-    m = np.array([[v[0] for v in pooled["rectified"].values()]])
-    own = np.mean([state.g[0] for state, _, _ in walk(p, m, 1.)][1:] or [np.zeros(len(p.models))], axis=0) - growth(p, m, 1.)[0][0]
+    m, motion = np.array([[v[0] for v in pooled["floored"].values()]]), motion_of(p, "floored")
+    own = np.mean([state.g[0] for state, _, _ in walk(p, m, motion)][1:] or [np.zeros(len(p.models))], axis=0) - growth(p, m, motion)[0][0]
     kind = cs.frame.groupby("model", sort=False)[["family", "n_params"]].first().loc[cs.models]
     models = [dict(model=i, family=r.family, n_params=None if np.isnan(r.n_params) else int(r.n_params), lean=round(float(v), 4)) for (i, r), v in zip(kind.iterrows(), own - own.mean())]
     shapes = _shapes(cs)
