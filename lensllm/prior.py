@@ -78,7 +78,7 @@ def _shapes(cs):
     "ln(loss) of every run's curve above size 0, one row a model and seed, one column a size; missing where there is no run."
     return np.log(cs.frame[cs.frame.train_size > 0].pivot(index=["model", "seed"], columns="train_size", values="test_loss"))
 
-# %% ../nbs/20_model/prior.ipynb #e03ab1cd
+# %% ../nbs/20_model/prior.ipynb #a16c74fa
 def _record(cs):
     "What one task says, as plain data."
     p, pooled = panel(cs), {}
@@ -86,7 +86,7 @@ def _record(cs):
         mean, sd = generic(law)
         _, u, V, _ = shared_mode(p, law, mean, sd)
         pooled[law] = {n: [round(float(a), 4), round(float(b), 4)] for n, a, b in zip(POOLED, mean + u*sd, sd*np.linalg.norm(V, axis=1))}
-    m, motion = np.array([[v[0] for v in pooled["floored"].values()]]), motion_of(p, "floored")
+    m, motion = np.array([[v[0] for v in pooled["rectified"].values()]]), motion_of(p, "rectified")
     own = np.mean([state.g[0] for state, _, _ in walk(p, m, motion)][1:] or [np.zeros(len(p.models))], axis=0) - growth(p, m, motion)[0][0]
     kind = cs.frame.groupby("model", sort=False)[["family", "n_params"]].first().loc[cs.models]
     models = [dict(model=i, family=r.family, n_params=None if np.isnan(r.n_params) else int(r.n_params), lean=round(float(v), 4)) for (i, r), v in zip(kind.iterrows(), own - own.mean())]
