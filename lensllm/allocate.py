@@ -246,7 +246,7 @@ class Race(Policy):
         runs, why = ((), stop) if stop else _round(self, belief, made, costs, budget)
         return belief.plan(runs[:self.workers], why)
 
-# %% ../nbs/40_choose/allocate.ipynb #b7d0e56f
+# %% ../nbs/40_choose/allocate.ipynb #2f07ec88
 def _check_race(race):
     "Settings that make no race."
     for name, wrong, rule in (("growth", not race.growth > 1, "> 1"), ("finalists", race.finalists < 1, ">= 1"), ("workers", race.workers is not None and race.workers < 1, ">= 1, or None"), ("start", race.start < 1, ">= 1"), ("caution", not 0 <= race.caution < np.inf, "finite and >= 0")):
@@ -266,7 +266,7 @@ def _belief(policy, seen, costs):
     "Ask the posterior about the candidates that were run and are still in the race."
     f = seen.frame
     tried = set(f.model[(f.train_size > 0) & f.model.isin(costs.index)])
-    post = posterior(seen.where(f.model.isin(tried)), int(costs.columns.max()), prior=policy.prior, laws=("rectified",)) # with a floor, or both at twice the time, it chooses no better
+    post = posterior(seen.where(f.model.isin(tried)), int(costs.columns.max()), prior=policy.prior, laws=("rectified",)) # a floor, or both laws at twice the time, choose no better: see the experiment
     expected, (p, regret) = post.shrunk(policy.caution), post.best()
     i = int(np.argmin(expected))
     low, high = post.mean() - 4*post.sd(), post.mean() + 4*post.sd()

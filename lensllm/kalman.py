@@ -21,9 +21,9 @@ KAPPA, RHO, NU = 1., .05, 6. # growth rates forget within one e-fold of D; slope
 KIN = .4 # share of the growth's variance that a family has in common
 SLOPES = (-14., 1.) # range of ln s: a slope above e is no learning curve, one below e^-14 no slope
 
-# %% ../nbs/20_model/kalman.ipynb #e709e294
+# %% ../nbs/20_model/kalman.ipynb #37d08ec3
 class State(NamedTuple):
-    "Means and covariances of (l, e, g), and the population's path M; each of shape (values, candidates)."
+    "Means and covariances of (l, e, g), and the path M from the population's first slope; each of shape (values, candidates)."
     l:np.ndarray
     e:np.ndarray
     g:np.ndarray
@@ -44,17 +44,17 @@ def _flows(rate, h):
     up = np.expm1(safe)
     return h*np.where(small, 1 + a/2 + a*a/6, up/safe), h*h*np.where(small, .5 + a/3 + a*a/8, (up*(safe - 1) + safe)/safe**2)
 
-# %% ../nbs/20_model/kalman.ipynb #f0386895
-def _near(l, floor): return np.minimum(floor*np.exp(-l), .9) # floor over loss; at a loss below a tenth above the floor, or in another unit, the floor is no longer believed
+# %% ../nbs/20_model/kalman.ipynb #d5762165
+def _near(l, floor): return np.minimum(floor*np.exp(-l), .9) # floor over loss; nearer than this, or below, a slope is held back no further
 
 class Motion(NamedTuple):
-    "How a law moves."
-    k:float     # see `PATHS`
-    floor:float # nats/token
+    "A law's rule of motion on one task."
+    k:float      # see `PATHS`
+    floor:object # in the unit of the losses: one for all, or one for each candidate
 
 def drag(
     l,             # ln(loss)
-    motion:Motion, # how the law moves
+    motion:Motion, # the law
 )->np.ndarray: # shape of `l`, > 0
     "How much a slope takes from its own growth: d ln s/dx = growth - drag*s."
     near = _near(l, motion.floor)
@@ -141,29 +141,30 @@ def _padded(values, rows, place, on):
     last = on.sum(1) - 1
     return np.where(on, out, out[np.arange(len(out)), last][:, None])
 
-# %% ../nbs/20_model/kalman.ipynb #8e30b153
+# %% ../nbs/20_model/kalman.ipynb #22500c86
 def motion_of(
     p:Panel,  # curves
     law:str,  # key of `PATHS`
-)->Motion: # the law's k, and its floor in the unit of the losses
-    "How a law moves on one task."
-    k, share = PATHS[law]
-    return Motion(k, share*np.exp(np.median(p.y[:, 0])))
+)->Motion: # the law's k; the floor of each candidate, shape (candidates,)
+    "A law on one task."
+    (k, share), first = PATHS[law], p.y[:, 0]
+    typical = np.median(first)
+    return Motion(k, share*np.exp(np.where(first < typical - np.log(4), first, typical))) # a first loss so low may be in another unit
 
 def growth(
-    p:Panel, # curves
-    shared,  # values of `POOLED`, shape (values, 7)
-    motion:Motion, # how the law moves
+    p:Panel,       # curves
+    shared,        # values of `POOLED`, shape (values, 7)
+    motion:Motion, # the law
 )->tuple: # expected growth of ln s per e-fold, shape (values, candidates); its spread, shape (values, 1)
     "What the shared parameters say of each candidate's growth."
     gamma, c, sg, _, mu, _, tau = (v[:, None] for v in np.atleast_2d(shared).T)
     above = p.y[:, 0] + np.log1p(-_near(p.y[:, 0], motion.floor)) # ln of what the first loss has above the floor
     level = np.clip(above - np.median(above), -1, 1) # one curve in another unit must not bend the others
-    return gamma + motion.k*np.exp(mu) + c*level + tau*p.lean, np.exp(sg)
+    return gamma + drag(p.y[:, 0], motion)*np.exp(mu) + c*level + tau*p.lean, np.exp(sg)
 
 def look_ahead(
-    state:State, # of each candidate
-    h,           # distance in ln D, >= 0, shape (candidates,)
+    state:State,   # of each candidate
+    h,             # distance in ln D, >= 0, shape (candidates,)
     b, motion, sg, # as for and from `growth`
 )->State: # the state there, in steps of at most one doubling
     "Carry a state on without measuring."
@@ -279,17 +280,17 @@ def _pseudo(hints, x, L, q):
     w, Q = np.linalg.eigh(np.linalg.inv(C + 1e-8*np.eye(2)) - np.linalg.inv(C0)) # 1e-8: nothing is known better than to 1e-4
     return z, Q*np.clip(w, 0, None)[:, None]@np.swapaxes(Q, 1, 2)
 
-# %% ../nbs/20_model/kalman.ipynb #5572768e
+# %% ../nbs/20_model/kalman.ipynb #523c69ea
 def hinted(
-    state:State, # of each candidate at its last size
-    p:Panel,     # curves
-    hints,       # mapping model -> Hint; models without one are left alone
-    motion:Motion, # how the law moves
+    state:State,   # of each candidate at its last size
+    p:Panel,       # curves
+    hints,         # mapping model -> Hint; models without one are left alone
+    motion:Motion, # the law, from `motion_of`
 )->State: # the state that knows both; `state` itself where no hint says anything
     "Meet what hints say of (ln s, h): a linear update of level, slope and growth."
     rows = [i for i, m in enumerate(p.models) if m in hints and hints[m].precision.any()]
     if not rows: return state
-    z, trust = _pseudo([hints[p.models[i]] for i in rows], p.x[rows, -1], np.exp(p.y[rows, -1]), drag(p.y[rows, -1], motion))
+    z, trust = _pseudo([hints[p.models[i]] for i in rows], p.x[rows, -1], np.exp(p.y[rows, -1]), drag(p.y[:, -1], motion)[rows])
     l, e, g, M, ll, le, lg, ee, eg, gg = (v[:, rows] for v in state)
     P = np.stack([np.stack(row, -1) for row in ((ll, le, lg), (le, ee, eg), (lg, eg, gg))], -2)
     H = np.array([[0., 1., 0.], [0., -RHO, 1.]]) # (ln s, h) in terms of (l, ln s, g)

@@ -18,7 +18,7 @@ from .curves import CurveSet
 from .files import atomic_path
 from .kalman import PATHS, POOLED, evidence, growth, motion_of, panel, walk
 
-# %% ../nbs/20_model/prior.ipynb #dc5753dd
+# %% ../nbs/20_model/prior.ipynb #a8284ebd
 GENERIC = dict(gamma=(.05, .08), c=(0., .10), ln_sg=(np.log(.18), .3), ln_r=(np.log(.006), .5), mu=(np.log(.055), .7), ln_ss=(np.log(.4), .4), tau=(0., .5)) # mean, sd
 BETWEEN = .8 # share of a generic variance that lies between tasks: with few tasks it cannot be measured, so most of it
 
@@ -27,7 +27,8 @@ def generic(
 )->tuple: # (mean, sd), each of shape (7,)
     "Prior of the shared parameters where no other task is known."
     mean, sd = (np.array(v) for v in zip(*(GENERIC[name] for name in POOLED)))
-    return (mean, sd) if PATHS[law][0] else (np.r_[0, mean[1:]], np.r_[1e-9, sd[1:]])
+    k, _ = PATHS[law]
+    return (mean, sd) if k else (np.r_[0, mean[1:]], np.r_[1e-9, sd[1:]])
 
 # %% ../nbs/20_model/prior.ipynb #305af6f4
 def shared_mode(
@@ -127,19 +128,23 @@ def load_prior(
     "Read a prior."
     return _shipped() if path is None else _read(path)
 
-# %% ../nbs/20_model/prior.ipynb #a2c1c9ad
+# %% ../nbs/20_model/prior.ipynb #dfcb616b
 def _read(path):
     "A prior from a file, checked."
-    try: records = json.loads(Path(path).read_text())["records"]; sound = all(map(_is_record, records))
+    try:
+        records = json.loads(Path(path).read_text())["records"]
+        sound, lost = all(map(_is_record, records)), [law for law in PATHS for r in records if law not in r["pooled"]]
     except (OSError, ValueError, TypeError, KeyError, AttributeError): sound = False
     if not sound: raise ValueError(f"`prior` must be transfer, generic or a file written by `lensllm learn`, got {path}; write one with `lensllm learn CURVES… --out FILE`")
+    if lost: raise ValueError(f"`prior` must know every law, {path} lacks {lost[0]}: another version learned it; run `lensllm learn CURVES… --out FILE` again")
     return Prior(tuple(records))
 
 def _is_record(r):
-    "Whether everything that is read from a record is there."
-    numbers = [v for law in PATHS for name in POOLED for v in r["pooled"][law][name]] + [m["lean"] for m in r["models"]]
+    "Whether everything that is read from a record is there, for the laws that it has."
+    laws = [law for law in PATHS if law in r["pooled"]]
+    numbers = [v for law in laws for name in POOLED for v in r["pooled"][law][name]] + [m["lean"] for m in r["models"]]
     shape = np.array(r["shapes"]["ln_loss"], float)
-    return bool(np.isfinite(numbers).all() and len(numbers) == 2*len(PATHS)*len(POOLED) + len(r["models"]) and r["models"] and isinstance(r["task"], str)
+    return bool(np.isfinite(numbers).all() and laws and len(numbers) == 2*len(laws)*len(POOLED) + len(r["models"]) and r["models"] and isinstance(r["task"], str)
                 and shape.shape[1] == len(r["shapes"]["sizes"]) and all(isinstance(m["model"], str) and isinstance(m["family"], str) and (m["n_params"] or 1) > 0 for m in r["models"]))
 
 # %% ../nbs/20_model/prior.ipynb #cd31eee3
