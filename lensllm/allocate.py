@@ -6,13 +6,13 @@
 __all__ = ['SCORES', 'POLICIES', 'run_costs', 'Plan', 'Policy', 'last_loss', 'ats_loss', 'slope_loss', 'FullTuning',
            'SubTuningPolicy', 'UniformLadder', 'Halving', 'Hyperband', 'Race', 'as_policy']
 
-# %% ../nbs/40_choose/allocate.ipynb #47382ecf
+# %% ../nbs/40_choose/allocate.ipynb #17a4a515
 from dataclasses import dataclass
 import numpy as np, pandas as pd
 from .curves import CurveSet
 from .kalman import panel
 from .metrics import example_work, flops
-from .posterior import posterior
+from .posterior import in_percent, posterior
 from .select import accept_then_stop
 
 # %% ../nbs/40_choose/allocate.ipynb #7a607112
@@ -274,7 +274,7 @@ def _belief(policy, seen, costs):
     known = len(tried) == len(costs) # of those never run nothing is known
     return _Belief([post.models[j] for j in np.argsort(expected, kind="stable")], post.models[i], float(p[i]) if known else np.nan, float(regret[i]) if known else np.nan, rivals if known else len(costs))
 
-# %% ../nbs/40_choose/allocate.ipynb #d1a0510d
+# %% ../nbs/40_choose/allocate.ipynb #b5ba2f12
 def _opening_rungs(policy, costs):
     "How many of the smallest sizes the opening runs: those up to `start`, two at least, so that there is a slope."
     return max(2, int((costs.columns <= policy.start).sum()))
@@ -289,7 +289,7 @@ def _opening(policy, made, costs):
 def _stop(policy, belief, costs):
     "Why to stop before the money is gone; empty to go on."
     if len(costs) == 1: return f"{belief.choice} is the only candidate left"
-    if belief.p >= policy.p_best: return f"P(best) of {belief.choice} is {belief.p:.2f}"
+    if belief.p >= policy.p_best: return f"P(best) of {belief.choice} is {in_percent(belief.p)}"
     if belief.regret <= policy.regret: return f"the expected regret of {belief.choice} is {belief.regret:.4f} nats"
     return "" if belief.rivals else "no run can change the choice"
 

@@ -40,7 +40,7 @@ def _bytes(text):
     if n < 1: raise typer.BadParameter(f"must be an amount of memory such as 500MB or 4GB, got {text!r}")
     return int(n)
 
-# %% ../nbs/60_use/cli.ipynb #90d3043b
+# %% ../nbs/60_use/cli.ipynb #4e350a3a
 _Curves = Annotated[str, typer.Argument(metavar="CURVES", help="A shipped task (see [bold]lensllm data[/]) or a CSV or Parquet file: one row a run (model, train_size, test_loss), or one row a model and one column a size; or a folder of Trainer logs, MODEL/SIZE/trainer_state.json.")]
 _Budget = Annotated[int, typer.Option("--budget", "-b", metavar="N", parser=_examples, help="Largest training-set size that may be seen. Default: all sizes below the target.")]
 _Target = Annotated[int, typer.Option("--target", "-t", metavar="N", parser=_examples, help="Training-set size for which the best model is wanted. Default: the largest in the table.")]
@@ -50,7 +50,9 @@ _AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 _Out = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Also write the table: .csv or .json.")]
 _Prior = Annotated[str, typer.Option("--prior", metavar="PRIOR", help="For posterior: transfer (from the shipped tasks, never the one at hand), generic (nothing from other tasks), or a file that [bold]lensllm learn[/] wrote.")]
 _Policy = Annotated[str, typer.Option("--policy", metavar="NAME", help="race (ours), halving, hyperband, uniform, subtuning or full.")]
-_Money = Annotated[str, typer.Option("--budget", "-b", metavar="SHARE", help="What may be spent in all: 2% or 0.02 of fine-tuning every candidate on the target; with --costs a plain number is in its unit, without it a number above 100 is FLOP at one token an example. For a study's folder: changes its budget.")]
+_MONEY = "What may be spent in all: 2% or 0.02 of fine-tuning every candidate on the target; with --costs a plain number is in its unit, without it a number above 100 is FLOP at one token an example."
+_Money = Annotated[str, typer.Option("--budget", "-b", metavar="SHARE", help=_MONEY)]
+_Funds = Annotated[str, typer.Option("--budget", "-b", metavar="SHARE", help=_MONEY + " For a study's folder: changes its budget.")]
 _Costs = Annotated[str, typer.Option("--costs", metavar="COLUMN", help="Column with your own price of each run, such as hours. Default: FLOP from n_params.")]
 _Plot = Annotated[Path, typer.Option("--plot", "-p", metavar="FILE", help="Draw a figure: .png, .svg or .pdf.")]
 _Columns = Annotated[str, typer.Option("--columns", metavar="PROMPT,TARGET", help="Names of the columns that hold the texts. Default: prompt,target, or text.")]
@@ -167,7 +169,7 @@ def select_command(curves:_Curves="flan", budget:_Budget=None, target:_Target=No
     _verdict(ranking, data, cs.at(target) if known else None, within, prior)
     if asked is None: print(f"the target {target:,} is the largest size in the table; --target looks further")
 
-# %% ../nbs/60_use/cli.ipynb #8c5ae07e
+# %% ../nbs/60_use/cli.ipynb #cb81f8b6
 def _selector(method, prior):
     "The method by name; the prior goes where there is one to set."
     from lensllm.select import PosteriorSelector, as_selector
@@ -189,8 +191,10 @@ def _verdict(ranking, data, truth, within, prior):
     saved = ranking.cost_saved()
     lines.append(f"cost saved: {saved:.1f} % of fine-tuning every candidate on {ranking.target:,}" if saved is not None
                  else "cost saved: unknown without n_params for every model")
-    lines += [f"doubt: {n}" for n in ranking.notes[:3]]
-    if (more := len(ranking.notes) - 3) > 0: lines.append(f"{more} further doubt{'s'*(more > 1)}: --json lists them")
+    each = {n.partition(":")[0]: n for n in reversed(ranking.notes)} # the first about each candidate
+    shown = [n for n in ranking.notes if n in each.values()][:3]
+    lines += [f"doubt: {n}" for n in shown]
+    if (more := len(ranking.notes) - len(shown)) > 0: lines.append(f"{more} further doubt{'s'*(more > 1)}: --json lists them")
     print("\n".join(lines))
 
 # %% ../nbs/60_use/cli.ipynb #4bbb348a
@@ -201,9 +205,9 @@ def _learned(tasks, prior):
     left_out = [t for t in known if t not in tasks]
     return f"prior learned from {', '.join(tasks) or 'no other task'}" + (f" ({', '.join(left_out)} left out: curves there look like these)" if left_out else "")
 
-# %% ../nbs/60_use/cli.ipynb #faac0397
+# %% ../nbs/60_use/cli.ipynb #b9cbbc5b
 @app.command("plan")
-def plan_command(ctx:typer.Context, curves:Annotated[str, typer.Argument(metavar="CURVES", help="A table as for [bold]select[/], or the folder of a study.")], budget:_Money=None, target:_Target=None,
+def plan_command(ctx:typer.Context, curves:Annotated[str, typer.Argument(metavar="CURVES", help="A table as for [bold]select[/], or the folder of a study.")], budget:_Funds=None, target:_Target=None,
     up_to:Annotated[int, typer.Option("--up-to", metavar="N", parser=_examples, help="Use only runs of the table up to this size. Default: all.")]=None,
     failed:Annotated[list[str], typer.Option("--failed", metavar="MODEL", help="A candidate whose run diverged or does not load: what it cost counts, it is not asked for again. May be repeated.")]=None,
     policy:_Policy="race", costs:_Costs=None, task:_Task=None,
@@ -222,7 +226,7 @@ def plan_command(ctx:typer.Context, curves:Annotated[str, typer.Argument(metavar
     price, share, spent = _purse(cs, seen, budget, target, costs)
     whole, racing = price[target].sum(), _without(price, failed)
     plan = as_policy(policy).next(seen, racing, max(share*whole - spent, 0.))
-    about = dict(task=seen.one_task(), policy=policy, target=target, unit=seen.unit.partition("/")[2] or None, budget_fraction=share, spent_fraction=float(spent/whole) if whole else 0., left_out=_left_out(racing.index, seen.frame, plan))
+    about = dict(task=seen.one_task(), policy=policy, target=target, unit=seen.unit.partition("/")[2] or None, budget_fraction=share, spent_fraction=float(spent/whole) if whole else 0., left_out=_left_out(racing.index, seen.frame, plan), doubts=_unlike(seen))
     _propose(plan, _proposed(plan, [price.at[run] for run in plan], whole), about, json_, csv, out)
     if at_largest and not (json_ or csv): print(f"the target {target:,} is the largest size in the table; --target looks further")
 
@@ -244,7 +248,7 @@ def _propose(plan, runs, about, as_json, as_csv, out):
     _show_proposed(runs, f"{about['policy']} on {about['task']}, for {about['target']:,} examples: {plan.why or 'nothing to run'}")
     _say_plan(data)
 
-# %% ../nbs/60_use/cli.ipynb #7526c3bf
+# %% ../nbs/60_use/cli.ipynb #74528185
 def _say_plan(data):
     "Where a study stands, in words."
     from lensllm.posterior import in_percent
@@ -255,6 +259,12 @@ def _say_plan(data):
     if data["spent_fraction"] >= data["budget_fraction"] > 0: print("the runs that exist have cost the budget")
     elif data["budget_fraction"] >= 1 and data["policy"] != "full": print(f"doubt: for this money every candidate can be fine-tuned on {data['target']:,} examples itself, as --policy full does from the first run")
     if data["left_out"]: print(f"doubt: never run, nor among these runs: {', '.join(data['left_out'])}, of which the choice knows nothing")
+    for doubt in data.get("doubts", []): print(f"doubt: {doubt}") # a study's losses are all of one unit
+
+def _unlike(seen):
+    "What makes losses of a table no losses, or not comparable, in words."
+    flags = seen.flags[seen.flags.flag.isin(["rising task", "mixed units"])]
+    return [f"{f.model or 'all'}: {f.flag}, {f.detail}; {f.remedy}" for f in flags.itertuples()]
 
 def _left_out(racing, runs, plan):
     "Candidates that a plan leaves as unknown as they are."

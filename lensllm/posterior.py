@@ -45,20 +45,20 @@ def at(self:Posterior,
     ahead = [look_ahead(state, x - p.x[:, -1], b, motion, sg) for motion, b, sg, state in self.ends]
     return replace(self, target=int(size), m=np.vstack([s.l for s in ahead]), v=np.vstack([s.ll for s in ahead]))
 
-# %% ../nbs/20_model/posterior.ipynb #284a4ce3
+# %% ../nbs/20_model/posterior.ipynb #c6204bcb
 def posterior(
     seen:CurveSet,    # curves of one task, cut at the budget
     target:int,       # size to predict for, examples
     *,
     prior="transfer", # "transfer": what ships, "generic": nothing known, a Prior, or a file written by `lensllm learn`; never the task at hand
-    laws=("floored", "rectified"), # laws that are averaged, keys of `PATHS`
+    laws=("floored", "rectified"), # laws that are averaged, keys of `PATHS`: the rectified law above a floor that all candidates have, and without one
     robust:bool=True, # Student-t innovations; False: normal ones
     pooled:bool=True, # learn what the candidates share; False: take the prior's means for it
     kin:float=KIN,    # share of what makes growth differ that a family has in common, in [0, 1]; 0: families tell nothing
     hints=None,       # mapping model -> Hint, what is known of single candidates from elsewhere (see `lens`); candidates without one are left alone
 )->Posterior: # predictive distribution; deterministic
     "Posterior over the losses of all candidates at `target`, laws weighed by their evidence."
-    target, laws = _count("target", target), (laws,) if isinstance(laws, str) else tuple(laws)
+    target, laws = _count("target", target), (laws,) if isinstance(laws, str) else tuple(dict.fromkeys(laws))
     if not 0 <= kin <= 1: raise ValueError(f"`kin` must lie in [0, 1], got {kin}; 0 is nothing in common")
     unknown = [law for law in laws if law not in PATHS]
     if unknown or not laws: raise ValueError(f"`laws` must be some of {', '.join(PATHS)}, got {unknown[0] if unknown else 'none'!r}")
@@ -139,9 +139,9 @@ def quantile(self:Posterior,
         lo, hi = np.where(below, x, lo), np.where(below, hi, x)
     return np.exp((lo + hi)/2)
 
-# %% ../nbs/20_model/posterior.ipynb #602355da
+# %% ../nbs/20_model/posterior.ipynb #a1b0fb9e
 ALIKE = .6 # share of the predicted variance that candidates' errors have in common, for the expected regret
-_COMMON, _OFTEN = np.polynomial.hermite_e.hermegauss(5)
+_COMMON, _OFTEN = np.polynomial.hermite_e.hermegauss(3) # more move regrets by 1e-5
 
 @patch
 def _apart(self:Posterior, alike=0.):
@@ -216,7 +216,7 @@ def phase(self:Posterior)->pd.DataFrame: # a row a candidate: slope at its last 
     p = 1 - self.weight@np.vstack(growing)
     return pd.DataFrame(dict(slope=self.weight@np.vstack(slope), p_power=p, phase=np.select([p > 2/3, p < 1/3], ["power", "pre-power"], "unclear")), index=self.models)
 
-# %% ../nbs/20_model/posterior.ipynb #2111269f
+# %% ../nbs/20_model/posterior.ipynb #24a9dd44
 @patch
 def doubts(self:Posterior)->list: # plain words, each about a model
     "Curves whose prediction deserves no trust, and why."
@@ -228,17 +228,21 @@ def doubts(self:Posterior)->list: # plain words, each about a model
 def _doubts(x, y, z, sd, first_x, first_y, typical):
     "What speaks against the prediction of one candidate: its points and surprises, its spread, and what is usual among the others."
     if len(x) < 3: yield f"rests on {len(x)} size{'s'*(len(x) > 1)}, so its slope is what the prior and the other candidates say; add a larger one"
-    elif y[-1] >= y[0]: yield f"its loss does not fall from {np.exp(x[0]):,.0f} to {np.exp(x[-1]):,.0f} examples, which no law expects; check its recipe"
+    elif y[-1] >= y[0]: yield f"its loss does not fall from {np.exp(x[0]):,.0f} to {np.exp(x[-1]):,.0f} examples, which no law expects and its prediction does not believe; check its recipe"
     if x[0] > first_x + np.log(4): yield f"its ladder starts at {np.exp(x[0]):,.0f}, the others' at {np.exp(first_x):,.0f}; what they share fits it less"
     if abs(y[0] - first_y) > np.log(4): yield f"its first loss is {np.exp(y[0] - first_y):.2g} times the others'; is it in the same unit?"
     for j in np.flatnonzero(np.abs(z) > 5):
+        if j and abs(z[j - 1]) > 5 and z[j]*z[j - 1] < 0: continue # back where it was before a jump
         yield f"at {np.exp(x[j]):,.0f} its loss is {abs(z[j]):.0f} standard deviations {'above' if z[j] > 0 else 'below'} what its curve and the others' led to expect; rerun that size"
     if sd > max(.15, 2*typical): yield f"predicted within a factor of {np.exp(1.645*sd):.2f} only (90 %), others within {np.exp(1.645*typical):.2f}; add a larger size"
 
-# %% ../nbs/20_model/posterior.ipynb #cd7c884b
+# %% ../nbs/20_model/posterior.ipynb #39f38dfb
 @patch
 def frame(self:Posterior)->pd.DataFrame: # a row a candidate, lowest median first
     "What is believed of each candidate at the target: median loss in nats/token with 90 % (low, high) and 50 % intervals, phase at its last size."
     p_best, regret = self.best()
     q = dict(predicted_loss=self.quantile(.5), low=self.quantile(.05), low_50=self.quantile(.25), high_50=self.quantile(.75), high=self.quantile(.95))
     return pd.DataFrame(q | dict(p_best=p_best, expected_regret=regret), index=pd.Index(self.models, name="model")).join(self.phase()).sort_values("predicted_loss", kind="stable")
+
+@patch
+def __repr__(self:Posterior): return f"{len(self.models)} candidates at {self.target:,} examples, by {' and '.join(dict.fromkeys(self.law))}\n{self.frame().head().to_string(float_format='{:.3f}'.format)}"
