@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from lensllm.allocate import Halving, Plan, Policy, Race, UniformLadder
 from lensllm.curves import load_benchmark
 from lensllm.files import atomic_path
-from lensllm.simulate import simulate
+from lensllm.simulate import pareto
 
 ROOT = Path(__file__).resolve().parents[2]
 TASKS, TARGETS, BUDGETS, DRAWS, SIZE, SEED = ("flan", "gigaword"), (204800, 409600, 819200, 1638400), (0.01, 0.02, 0.05), 30, 20, 0
@@ -41,17 +40,13 @@ class Scouting(Policy):
 POLICIES = {"race": Race(), "race with scouts": Scouting(), "halving 800": Halving(800), "halving 1600": Halving(1600), "halving 3200": Halving(3200), "halving 1600, keep .65": Halving(1600, 0.65), "uniform AtS": UniformLadder()}
 
 
-def study(cell):
-    "One row; all policies see the same subsets."
-    task, target, draw, label, budget = cell
-    whole = load_benchmark(task).up_to(target)
-    rng = np.random.default_rng(SEED)
-    for _ in range(draw + 1): some = np.sort(rng.choice(len(whole.models), SIZE, replace=False))
-    s = simulate(POLICIES[label], whole.filter(model=[whole.models[i] for i in some]), budget)
-    return dict(task=task, target=target, policy=label, budget=budget, draw=draw, choice=s.choice, relative_accuracy=s.relative_accuracy, regret=s.regret, cost_fraction=s.cost_fraction)
+def replay(cell):
+    "All studies of one policy on one task and target; all policies see the same subsets."
+    label, task, target = cell
+    return pareto([POLICIES[label]], [load_benchmark(task).up_to(target)], BUDGETS, draws=DRAWS, size=SIZE, seed=SEED).assign(policy=label, target=target)
 
 
 if __name__ == "__main__":
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True).stdout.strip()
-    with ProcessPoolExecutor() as pool: rows = list(pool.map(study, product(TASKS, TARGETS, range(DRAWS), POLICIES, BUDGETS), chunksize=8))
-    with atomic_path(ROOT / "results" / "policies" / "targets.csv") as tmp: pd.DataFrame(rows).assign(commit=commit).to_csv(tmp, index=False, float_format="%.6g")
+    with ProcessPoolExecutor() as pool: rows = pd.concat(pool.map(replay, product(POLICIES, TASKS, TARGETS)))
+    with atomic_path(ROOT / "results" / "policies" / "targets.csv") as tmp: rows.assign(commit=commit).to_csv(tmp, index=False, float_format="%.6g")
