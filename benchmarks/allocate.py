@@ -1,9 +1,9 @@
 "A step of the race, and what a thousand simulated studies take: `make bench`."
 import sys
 
-from lensllm.allocate import Race, run_costs
-from lensllm.curves import load_benchmark
-from lensllm.simulate import simulate
+from lensllm.choose.policies import Race, run_costs
+from lensllm.curves.table import load_benchmark
+from lensllm.choose.replay import simulate
 from timing import seconds
 
 FLAN = load_benchmark("flan")

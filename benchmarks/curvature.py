@@ -3,9 +3,9 @@ import statistics
 import sys
 
 import torch
-from lensllm.probe import n_rows, sequence_loss
-from lensllm.products import Products
-from lensllm.tiny import tiny_batch, tiny_model
+from lensllm.models.batches import n_rows, sequence_loss
+from lensllm.generalization.products import Products
+from lensllm._internal.tiny import tiny_batch, tiny_model
 from ntk import SHAPES  # A and B
 from timing import report, seconds
 

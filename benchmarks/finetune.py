@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 import torch
-from lensllm.corpora import collate, encode, load_task
-from lensllm.finetune import Recipe, _Loop, prepared
-from lensllm.probe import sequence_loss
-from lensllm.zoo import load_model
+from lensllm.tune.tasks import collate, encode, load_task
+from lensllm.tune.training import Recipe, _Loop, prepared
+from lensllm.models.batches import sequence_loss
+from lensllm.models.loading import load_model
 from timing import highest, report
 
 MODEL, ROWS, STEPS, RECIPE = "opt-dictionary", 640, 40, Recipe(rate=1e-3, checks=1)
@@ -56,11 +56,11 @@ def peak(what):
 def overhead():
     "Seconds that a study adds to a run: asking, entering, telling; by policy."
     from unittest.mock import patch
-    from lensllm.study import new_study
+    from lensllm.tune.study import new_study
     records = dict(byte_loss=2., byte_loss_se=.1, rate=1e-3)
     seconds = {}
     for policy, options in (("all", dict(budget_size=3200)), ("race", dict(budget=.5))):
-        with tempfile.TemporaryDirectory() as folder, patch("lensllm.study.work", lambda spec, progress: records | dict(byte_loss=2 + 30 * spec["train_size"]**-.5)):
+        with tempfile.TemporaryDirectory() as folder, patch("lensllm.tune.study.work", lambda spec, progress: records | dict(byte_loss=2 + 30 * spec["train_size"]**-.5)):
             study = new_study(Path(folder) / "s", task="headline", candidates=["opt-dictionary", "opt-bible", "gpt2-mini-manuals"], target=6400, recipe=RECIPE, **({} if policy == "all" else dict(policy=policy)), **options)
             study.run()  # the first time, what is needed is read
             n = len(study.store.runs())

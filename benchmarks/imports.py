@@ -7,7 +7,7 @@ from pathlib import Path
 
 BASE = "import pandas, scipy.optimize"
 LENSLLM = str(Path(sys.executable).with_name("lensllm"))
-LIMITS = {"import lensllm.curves": 1.5, "import lensllm.laws": 1.5, "import lensllm.select": 1.5, "lensllm --help": 2.}  # times the base
+LIMITS = {"import lensllm.curves.table": 1.5, "import lensllm.forecast.laws": 1.5, "import lensllm.choose.selectors": 1.5, "lensllm --help": 2.}  # times the base
 RUNS = 7
 
 

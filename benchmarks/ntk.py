@@ -7,10 +7,10 @@ from functools import partial
 
 import numpy as np
 import torch
-from lensllm.gradients import _Output, _patient_attention
-from lensllm.ntk import ntk_gram
-from lensllm.probe import n_rows, pick_params, sequence_loss, take
-from lensllm.tiny import tiny_batch, tiny_model
+from lensllm.kernels.gradients import _Output, _patient_attention
+from lensllm.kernels.ntk import ntk_gram
+from lensllm.models.batches import n_rows, pick_params, sequence_loss, take
+from lensllm._internal.tiny import tiny_batch, tiny_model
 from timing import highest, report, seconds
 
 SHAPES = dict(A=(dict(layers=4, width=128, heads=4, vocab=2048), 256), B=(dict(layers=6, width=256, heads=8, vocab=8192), 64))  # model, rows

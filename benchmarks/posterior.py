@@ -5,10 +5,10 @@ import sys
 import lmfit
 import numpy as np
 import pandas as pd
-from lensllm.curves import CurveSet, load_benchmark
-from lensllm.laws import RECTIFIED
-from lensllm.posterior import posterior
-from lensllm.select import as_selector
+from lensllm.curves.table import CurveSet, load_benchmark
+from lensllm.forecast.laws import RECTIFIED
+from lensllm.forecast.posterior import fit_posterior
+from lensllm.choose.selectors import as_selector
 from timing import highest, seconds
 
 TARGET = 1638400
@@ -44,11 +44,11 @@ def main():
     for ratio in (8, 64, 512):
         seen = FLAN.up_to(TARGET//ratio)
         rows.append((f"rank 30 candidates, budget 1/{ratio}: share of 0.3 s", seconds(lambda seen=seen: as_selector("posterior").rank(seen, TARGET))/.3, 1., "<="))
-    ours = seconds(lambda: posterior(FLAN.up_to(102400), TARGET))/30
+    ours = seconds(lambda: fit_posterior(FLAN.up_to(102400), TARGET))/30
     theirs = statistics.median(seconds(lambda m=m: multistart(m, 102400), 1) for m in FLAN.models[::6])  # one curve of five candidates each
     rows.append(("a curve: multi-start + conf_interval over posterior", theirs/ours, 50., ">="))
     small, large = many(1000), many(10_000)
-    thousand, ten_thousand = seconds(lambda: posterior(small, TARGET).best(), 3), seconds(lambda: posterior(large, TARGET).best(), 1)
+    thousand, ten_thousand = seconds(lambda: fit_posterior(small, TARGET).best(), 3), seconds(lambda: fit_posterior(large, TARGET).best(), 1)
     rows += [("10,000 curves: share of 60 s", ten_thousand/60, 1., "<="), ("10,000 curves over ten times 1,000: time", ten_thousand/thousand/10, 1.5, "<="),
              ("10,000 curves: share of 2 GB", highest()/2e9, 1., "<=")]
     bad = [value > limit if sign == "<=" else value < limit for _, value, limit, sign in rows]

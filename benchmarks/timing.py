@@ -38,7 +38,7 @@ def report(title, rows, keep=None):
 
 def save(rows, threads, folder, packages):
     "The ratios as JSON, for a notebook to show."
-    from lensllm.files import atomic_path
+    from lensllm._internal.atomic import atomic_path
     root = Path(__file__).resolve().parents[1]
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=root, check=True).stdout.strip()
     table = [dict(what=what, measured=round(float(value), 3), wanted=f"{'≥' if sign == '>=' else '≤'} {limit:g}", met=bool(met(value, sign, limit))) for what, value, sign, limit in rows]

@@ -4,10 +4,10 @@ import sys
 from pathlib import Path
 
 import transformers
-from lensllm.finetune import Recipe
-from lensllm.study import Study, new_study
-from lensllm.tiny import tiny_model
-from lensllm.zoo import character_tokenizer
+from lensllm.tune.training import Recipe
+from lensllm.tune.study import Study, new_study
+from lensllm._internal.tiny import tiny_model
+from lensllm.models.loading import character_tokenizer
 
 transformers.logging.disable_progress_bar()
 WORDS = "zero one two three four five six seven eight nine".split()

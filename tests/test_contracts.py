@@ -13,14 +13,14 @@ import lensllm
 import numpy as np
 import pandas as pd
 import pytest
-from lensllm.curves import benchmark_names, load_benchmark, load_published
-from lensllm.fit import fit_law
+from lensllm.curves.table import benchmark_names, load_benchmark, load_published
+from lensllm.forecast.fit import fit_law
 
 LENSLLM = Path(sys.executable).with_name("lensllm")
 HEAVY = {"torch", "transformers", "matplotlib", "lmfit"}
 RANKING = ["model", "rank", "predicted_loss", "low", "high", "p_best"]
 COMPARISON = ["task", "method", "budget_ratio", "budget_train_size", "target_train_size", "pearson", "relative_accuracy", "spearman", "kendall", "regret", "rmse_log", "coverage"]
-METHODS = ["zeroshot", "modelsize", "subtuning", "vanillafit", "rectifiedfit", "ats", "lensllm", "posterior"]
+METHODS = ["zeroshot", "modelsize", "subtuning", "vanillafit", "rectifiedfit", "ats", "ntkfit", "posterior"]
 
 
 def command(*args, cwd=None):
@@ -37,7 +37,7 @@ def test_imports_stay_light(module):
 
 
 def test_help_stays_light():
-    code = "import sys; from lensllm.cli import main\ntry: main(['--help'])\nexcept SystemExit: print('LOADED', *sys.modules)"
+    code = "import sys; from lensllm.cli.commands import main\ntry: main(['--help'])\nexcept SystemExit: print('LOADED', *sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     loaded = set(out.split("LOADED")[1].split())
     assert not loaded & (HEAVY | {"pandas"}) and "select" in out
@@ -133,8 +133,8 @@ def test_simulate_json_contract():
 @pytest.fixture(scope="module")
 def small_model(tmp_path_factory):
     "A model that transformers saved, with random weights, and lines of text beside it."
-    from lensllm.tiny import tiny_model
-    from lensllm.zoo import character_tokenizer
+    from lensllm._internal.tiny import tiny_model
+    from lensllm.models.loading import character_tokenizer
     folder = tmp_path_factory.mktemp("ntk")
     tiny_model("llama", seed=0, vocab=99).save_pretrained(folder / "lm")
     character_tokenizer("".join(map(chr, range(32, 127)))).save_pretrained(folder / "lm")
@@ -143,7 +143,7 @@ def small_model(tmp_path_factory):
 
 
 def test_ntk_writes_a_kernel_and_its_picture(small_model):
-    from lensllm.ntk import load_kernel
+    from lensllm.kernels.ntk import load_kernel
     code, out, err = command("ntk", "lm", "rows.csv", "--out", "K.npz", "--plot", "--rows", 16, "--dtype", "float64", "--json", cwd=small_model)
     assert code == 0, err
     told, kernel = json.loads(out), load_kernel(small_model / "K.npz")

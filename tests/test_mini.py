@@ -8,9 +8,9 @@ from itertools import combinations
 from pathlib import Path
 from statistics import fmean
 
-from lensllm.corpora import load_task
-from lensllm.curves import benchmark_names, load_benchmark
-from lensllm.finetune import Recipe, finetune
+from lensllm.tune.tasks import load_task
+from lensllm.curves.table import benchmark_names, load_benchmark
+from lensllm.tune.training import Recipe, finetune
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "mini"
 

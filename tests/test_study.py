@@ -13,8 +13,8 @@ import pandas as pd
 import psutil
 import pytest
 import study_of_sums as sums
-from lensllm.report import study_report
-from lensllm.study import Study, new_study
+from lensllm.report.page import study_report
+from lensllm.tune.study import Study, new_study
 from test_site import browser  # noqa: F401  (a fixture)
 
 ENV = os.environ | {"OMP_NUM_THREADS": "1"}  # the same sums in the same order
@@ -117,7 +117,7 @@ def test_a_full_disk(folder, tmp_path):
             try:
                 while True: f.write(b"0" * 4096)
             except OSError: pass
-        code = f"from lensllm.study import Study; Study({str(disk / 's')!r}).run(device='cpu')"
+        code = f"from lensllm.tune.study import Study; Study({str(disk / 's')!r}).run(device='cpu')"
         failed = subprocess.run([sys.executable, "-c", code], env=ENV, capture_output=True, text=True)
         assert failed.returncode and ("no space left" in failed.stderr.lower() or "full" in failed.stderr)
         filler.unlink()

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 import transformers
 from debian import bible, dictionary, examples, fetch, manuals
-from lensllm.corpora import load_task
-from lensllm.probe import sequence_loss
-from lensllm.tiny import tiny_model
+from lensllm.tune.tasks import load_task
+from lensllm.models.batches import sequence_loss
+from lensllm._internal.tiny import tiny_model
 from tasks import Held
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 

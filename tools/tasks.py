@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 
 from debian import descriptions, fetch, synsets
-from lensllm.corpora import content_key
-from lensllm.files import atomic_path
+from lensllm.tune.tasks import content_key
+from lensllm._internal.atomic import atomic_path
 
 HELD, TWINS = 1500, .5  # rows by hash that are for test and validation; Jaccard similarity of three-word shingles from which two rows are twins
 OUT = Path(__file__).resolve().parents[1] / "lensllm" / "data" / "tasks"

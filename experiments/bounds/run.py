@@ -14,10 +14,10 @@ from pathlib import Path
 
 import torch
 import transformers
-from lensllm.bounds import bound_terms, certify, tolerated_noise
-from lensllm.files import atomic_path
-from lensllm.probe import n_rows, sequence_loss, take
-from lensllm.tiny import tiny_model
+from lensllm.generalization.bounds import bound_terms, certify, tolerated_noise
+from lensllm._internal.atomic import atomic_path
+from lensllm.models.batches import n_rows, sequence_loss, take
+from lensllm._internal.tiny import tiny_model
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT, SEEDS, LADDER, TOKENS, V = ROOT / "results" / "bounds", (0, 1, 2), [50 * 2**k for k in range(8)], 32, 128

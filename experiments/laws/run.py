@@ -5,10 +5,10 @@ import warnings
 from pathlib import Path
 
 import pandas as pd
-from lensllm.curves import benchmark_names, load_benchmark
-from lensllm.files import atomic_path
-from lensllm.fit import fit_law
-from lensllm.laws import LAWS
+from lensllm.curves.table import benchmark_names, load_benchmark
+from lensllm._internal.atomic import atomic_path
+from lensllm.forecast.fit import fit_law
+from lensllm.forecast.laws import LAWS
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "results" / "laws"

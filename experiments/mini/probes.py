@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 import torch
 import transformers
-from lensllm.bounds import bound_terms
-from lensllm.corpora import collate, encode, load_task
-from lensllm.curvature import layer_traces
-from lensllm.finetune import Recipe, finetune, max_tokens
-from lensllm.lens import lens_law
-from lensllm.ntk import ntk_gram
-from lensllm.spectra import centred_alignment, target_alignment
-from lensllm.zoo import load_model, zoo_names
+from lensllm.generalization.bounds import bound_terms
+from lensllm.tune.tasks import collate, encode, load_task
+from lensllm.generalization.curvature import layer_traces
+from lensllm.tune.training import Recipe, finetune, max_tokens
+from lensllm.kernels.lens import lens_law
+from lensllm.kernels.ntk import ntk_gram
+from lensllm.kernels.spectra import centred_alignment, target_alignment
+from lensllm.models.loading import load_model, zoo_names
 from records import MINI, commit_now, made, read, write
 
 TUNED = ("gpt2-mini-manuals", "opt-bible", "opt-dictionary", "neox-books", "t5-dictionary", "bart-manuals")  # small, in five architectures

@@ -4,7 +4,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from lensllm.files import atomic_path
+from lensllm._internal.atomic import atomic_path
 
 ROOT = Path(__file__).resolve().parents[2]
 MINI = ROOT / "results" / "mini"

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from lensllm.corpora import encode, load_task
-from lensllm.finetune import Recipe, max_tokens
-from lensllm.zoo import count_params, load_model, token_work
+from lensllm.tune.tasks import encode, load_task
+from lensllm.tune.training import Recipe, max_tokens
+from lensllm.models.loading import count_params, load_model, token_work
 from records import read, write
 from rows import APART
 

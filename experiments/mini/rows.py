@@ -4,9 +4,9 @@ import time
 from dataclasses import replace
 
 import transformers
-from lensllm.corpora import load_task
-from lensllm.finetune import Recipe, finetune
-from lensllm.zoo import zoo_names
+from lensllm.tune.tasks import load_task
+from lensllm.tune.training import Recipe, finetune
+from lensllm.models.loading import zoo_names
 from records import MINI, commit_now, made, read, write
 
 SIZES, DRAWS, APART, SEED = (200, 800), (1, 2), 6400, 0

@@ -5,10 +5,10 @@ import time
 from dataclasses import asdict, replace
 
 import transformers
-from lensllm.files import atomic_path
-from lensllm.finetune import Recipe
-from lensllm.study import new_study
-from lensllm.zoo import zoo_names
+from lensllm._internal.atomic import atomic_path
+from lensllm.tune.training import Recipe
+from lensllm.tune.study import new_study
+from lensllm.models.loading import zoo_names
 from records import MINI, ROOT, commit_now, made, read, write
 
 TASKS, SIZES, RECIPE, SEED = ("headline", "define", "translate"), tuple(100 * 2**k for k in range(7)), Recipe(), 0

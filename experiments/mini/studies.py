@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import transformers
-from lensllm.allocate import POLICIES
-from lensllm.corpora import load_task
-from lensllm.finetune import Recipe, finetune
-from lensllm.study import new_study
-from lensllm.zoo import zoo_names
+from lensllm.choose.policies import POLICIES
+from lensllm.tune.tasks import load_task
+from lensllm.tune.training import Recipe, finetune
+from lensllm.tune.study import new_study
+from lensllm.models.loading import zoo_names
 from records import MINI, ROOT, commit_now, made, read, write
 
 OUT = ROOT / "results" / "policies"

@@ -3,8 +3,8 @@ import json
 from pathlib import Path
 
 import pandas as pd
-from lensllm.files import atomic_path
-from lensllm.zoo import load_zoo
+from lensllm._internal.atomic import atomic_path
+from lensllm.models.loading import load_zoo
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "lensllm" / "data" / "curves" / "mini"

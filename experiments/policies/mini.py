@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from lensllm.allocate import Halving, Hyperband, Policy, Race, SubTuningPolicy, UniformLadder
-from lensllm.curves import benchmark_names, load_benchmark
-from lensllm.files import atomic_path
-from lensllm.simulate import simulate
-from lensllm.study import new_study, with_searches
-from lensllm.zoo import zoo_names
+from lensllm.choose.policies import Halving, Hyperband, Policy, Race, SubTuningPolicy, UniformLadder
+from lensllm.curves.table import benchmark_names, load_benchmark
+from lensllm._internal.atomic import atomic_path
+from lensllm.choose.replay import simulate
+from lensllm.tune.study import new_study, with_searches
+from lensllm.models.loading import zoo_names
 
 ROOT = Path(__file__).resolve().parents[2]
 BUDGETS, DRAWS, SIZE, SEED = (.15, .2, .3, .4), 50, 8, 0

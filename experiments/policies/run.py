@@ -8,10 +8,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
-from lensllm.allocate import Halving, Hyperband, Race, SubTuningPolicy, UniformLadder
-from lensllm.curves import load_benchmark
-from lensllm.files import atomic_path
-from lensllm.simulate import pareto
+from lensllm.choose.policies import Halving, Hyperband, Race, SubTuningPolicy, UniformLadder
+from lensllm.curves.table import load_benchmark
+from lensllm._internal.atomic import atomic_path
+from lensllm.choose.replay import pareto
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT, BUDGETS, SEED = ROOT / "results" / "policies", (.005, .01, .02, .05), 0

@@ -6,10 +6,10 @@ from itertools import product
 from pathlib import Path
 
 import pandas as pd
-from lensllm.allocate import Halving, Plan, Policy, Race, UniformLadder
-from lensllm.curves import load_benchmark
-from lensllm.files import atomic_path
-from lensllm.simulate import pareto
+from lensllm.choose.policies import Halving, Plan, Policy, Race, UniformLadder
+from lensllm.curves.table import load_benchmark
+from lensllm._internal.atomic import atomic_path
+from lensllm.choose.replay import pareto
 
 ROOT = Path(__file__).resolve().parents[2]
 TASKS, TARGETS, BUDGETS, DRAWS, SIZE, SEED = ("flan", "gigaword"), (204800, 409600, 819200, 1638400), (0.01, 0.02, 0.05), 30, 20, 0

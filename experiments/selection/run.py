@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 import transformers
-from lensllm.curves import CurveSet, benchmark_names, load_benchmark
-from lensllm.files import atomic_path
-from lensllm.select import SELECTORS, AtS, NLPMetrics, compare
-from lensllm.tails import tail_metrics
-from lensllm.zoo import load_model
+from lensllm.curves.table import CurveSet, benchmark_names, load_benchmark
+from lensllm._internal.atomic import atomic_path
+from lensllm.choose.selectors import SELECTORS, AtS, NLPMetrics, compare
+from lensllm.models.tails import tail_metrics
+from lensllm.models.loading import load_model
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "results" / "selection"
