@@ -1,4 +1,5 @@
 "Reads settings.ini, the one source of the project's metadata, for setuptools."
+
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -15,7 +16,9 @@ def lines(key):
     return [line.strip() for line in cfg[key].splitlines() if line.strip()]
 
 
-extras = {key.removeprefix("requirements_"): lines(key) for key in cfg if key.startswith("requirements_")}
+extras = {
+    key.removeprefix("requirements_"): lines(key) for key in cfg if key.startswith("requirements_")
+}
 
 setup(
     version=cfg["version"],
@@ -33,6 +36,9 @@ setup(
     packages=find_namespace_packages(include=["lensllm", "lensllm.*"]),
     package_data={"lensllm": ["data/**/*"]},
     # nbdev finds the page of a name in backticks through its entry point
-    entry_points={"console_scripts": lines("console_scripts"), "nbdev": [f"{cfg['name']} = {cfg['name']}._modidx:d"]},
+    entry_points={
+        "console_scripts": lines("console_scripts"),
+        "nbdev": [f"{cfg['name']} = {cfg['name']}._modidx:d"],
+    },
     zip_safe=False,
 )

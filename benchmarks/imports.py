@@ -1,4 +1,5 @@
 "Start-up cost as a ratio to `import pandas, scipy.optimize`, medians of interleaved runs: `make bench`."
+
 import statistics
 import subprocess
 import sys
@@ -7,7 +8,12 @@ from pathlib import Path
 
 BASE = "import pandas, scipy.optimize"
 LENSLLM = str(Path(sys.executable).with_name("lensllm"))
-LIMITS = {"import lensllm.curves.table": 1.5, "import lensllm.forecast.laws": 1.5, "import lensllm.choose.selectors": 1.5, "lensllm --help": 2.}  # times the base
+LIMITS = {
+    "import lensllm.curves.table": 1.5,
+    "import lensllm.forecast.laws": 1.5,
+    "import lensllm.choose.selectors": 1.5,
+    "lensllm --help": 2.0,
+}  # times the base
 RUNS = 7
 
 
@@ -24,12 +30,15 @@ def main():
     seconds(BASE)  # warm the file cache
     times = {w: [] for w in (BASE, *LIMITS)}
     for _ in range(RUNS):
-        for w in (BASE, *LIMITS): times[w].append(seconds(w))
+        for w in (BASE, *LIMITS):
+            times[w].append(seconds(w))
     base = statistics.median(times[BASE])
     rows = [(w, statistics.median(times[w]) / base, limit) for w, limit in LIMITS.items()]
     print(f"ratio to `{BASE}` (median of {RUNS} runs)")
-    for w, ratio, limit in rows: print(f"  {w:24} {ratio:5.2f}  limit {limit:.1f}  {'ok' if ratio <= limit else 'TOO SLOW'}")
+    for w, ratio, limit in rows:
+        print(f"  {w:24} {ratio:5.2f}  limit {limit:.1f}  {'ok' if ratio <= limit else 'TOO SLOW'}")
     sys.exit(any(ratio > limit for _, ratio, limit in rows))
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

@@ -72,7 +72,6 @@ _MOVED = dict(  # modules of version 0.1.0's first days -> where they are now
     tiny="_internal.tiny",
 )
 
-
 # %% ../nbs/api.ipynb #aad6e4ba
 def __getattr__(name):
     if name == "__version__":
@@ -92,7 +91,9 @@ class _MovedModules:
     def find_spec(self, fullname, path=None, target=None):
         package, _, module = fullname.partition(".")
         if package == "lensllm" and module in _MOVED:
-            raise ModuleNotFoundError(f"`{fullname}` is now `lensllm.{_MOVED[module]}`", name=fullname)
+            raise ModuleNotFoundError(
+                f"`{fullname}` is now `lensllm.{_MOVED[module]}`", name=fullname
+            )
 
 
 if not any(type(finder).__name__ == "_MovedModules" for finder in sys.meta_path):

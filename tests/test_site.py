@@ -1,4 +1,5 @@
 "The built site in a real browser: every page loads without a fault, from this machine alone. Run `make docs` first."
+
 import functools
 import http.server
 import re
@@ -15,35 +16,51 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "_docs"
 PHONE = {"width": 390, "height": 844}
-FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+]
 # Prose as readers see it: without code, and without the formulas that KaTeX has set.
 PROSE = """() => { const b = document.body.cloneNode(true)
     b.querySelectorAll('script, style, pre, code, .katex').forEach(e => e.remove()); return b.textContent }"""
 LATEX = re.compile(r"\\[()\[\]]|\\[a-zA-Z]{2,}|\$\$|\$(?!\d)")  # a price may keep its sign
-RAW_LINK = re.compile(r"\]\([^)\s]+\.ipynb[^)]*\)")  # a name in backticks inside a link becomes a link of its own, and breaks it
-BAD_IMAGES = "() => [...document.images].filter(i => !i.naturalWidth).map(i => i.alt || i.src.slice(0, 80))"
+RAW_LINK = re.compile(
+    r"\]\([^)\s]+\.ipynb[^)]*\)"
+)  # a name in backticks inside a link becomes a link of its own, and breaks it
+BAD_IMAGES = (
+    "() => [...document.images].filter(i => !i.naturalWidth).map(i => i.alt || i.src.slice(0, 80))"
+)
 NO_FIGURE = "() => [...document.querySelectorAll('[id^=fig-]')].filter(e => !e.querySelector('img, svg')).map(e => e.id)"
 LINKS = "() => [...document.querySelectorAll('a[href]')].map(a => a.href)"
 IDS = "() => [...document.querySelectorAll('[id]')].map(e => e.id)"
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args): "Keep the test's output clean."
+    def log_message(self, *args):
+        "Keep the test's output clean."
 
 
 @contextmanager
 def served(folder):
     "The address of a server of `folder` on a free port of this machine."
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=folder)
+    )
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    try: yield f"http://127.0.0.1:{server.server_port}/"
-    finally: server.shutdown(); server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.fixture(scope="module")
 def browser():
     "Headless Chromium, or a skip that says why."
-    if not (chromium := shutil.which("chromium") or shutil.which("chromium-browser")): pytest.skip("chromium is not installed")
+    if not (chromium := shutil.which("chromium") or shutil.which("chromium-browser")):
+        pytest.skip("chromium is not installed")
     with sync_api.sync_playwright() as p:
         b = p.chromium.launch(executable_path=chromium, args=FLAGS)
         yield b
@@ -52,15 +69,21 @@ def browser():
 
 def watch(page, base, faults):
     "Note what goes wrong while a page loads; requests to other hosts are noted and stopped."
+
     def gate(route):
-        if route.request.url.startswith(base): return route.continue_()
+        if route.request.url.startswith(base):
+            return route.continue_()
         faults.append(f"outside request: {route.request.url}")
         route.abort()
+
     page.route("**/*", gate)
     page.on("console", lambda m: faults.append(f"console: {m.text}") if m.type == "error" else None)
     page.on("pageerror", lambda e: faults.append(f"console: {e}"))
     page.on("requestfailed", lambda r: faults.append(f"failed request: {r.url}"))
-    page.on("response", lambda r: faults.append(f"failed request: {r.status} {r.url}") if r.status >= 400 else None)
+    page.on(
+        "response",
+        lambda r: faults.append(f"failed request: {r.status} {r.url}") if r.status >= 400 else None,
+    )
 
 
 def look(browser, base, name):
@@ -73,7 +96,8 @@ def look(browser, base, name):
     faults += [f"raw Markdown link: {t}" for t in RAW_LINK.findall(page.evaluate(PROSE))[:3]]
     faults += [f"broken figure: {i}" for i in page.evaluate(BAD_IMAGES)]
     faults += [f"missing figure: {i}" for i in page.evaluate(NO_FIGURE)]
-    if page.evaluate("document.documentElement.scrollWidth > innerWidth"): faults.append("wider than a phone")
+    if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+        faults.append("wider than a phone")
     links, ids = page.evaluate(LINKS), set(page.evaluate(IDS))
     page.close()
     return faults, links, ids
@@ -89,31 +113,43 @@ def target(link, base):
 def visit(browser, folder):
     "Every page of a site: `{page: faults}` for the pages with faults, and `{page: pages it links to}`."
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.html"))
-    with served(folder) as base: seen = {n: look(browser, base, n) for n in names}
+    with served(folder) as base:
+        seen = {n: look(browser, base, n) for n in names}
     faults, linked = {}, {}
     for name, (found, links, _) in seen.items():
         inner = [(link, *target(link, base)) for link in links if link.startswith(base)]
-        found += [f"broken link: {link.removeprefix(base)}" for link, page, anchor in inner
-                  if not (folder / page).is_file() or (anchor and page in seen and anchor not in seen[page][2])]
+        found += [
+            f"broken link: {link.removeprefix(base)}"
+            for link, page, anchor in inner
+            if not (folder / page).is_file()
+            or (anchor and page in seen and anchor not in seen[page][2])
+        ]
         linked[name] = {page for _, page, _ in inner}
-        if found: faults[name] = found
+        if found:
+            faults[name] = found
     return faults, linked
 
 
 def test_every_page_is_sound(browser):
     "No fault on any page, a page for each notebook, and a way from the front page to each."
-    if not (SITE / "index.html").is_file(): pytest.skip("the site is not built: run `make docs`")
+    if not (SITE / "index.html").is_file():
+        pytest.skip("the site is not built: run `make docs`")
     faults, linked = visit(browser, SITE)
     assert not faults, "\n".join(f"{p}: {f}" for p, fs in faults.items() for f in fs)
     nbs = ROOT / "nbs"
-    notebooks = [p.relative_to(nbs) for p in nbs.rglob("*.ipynb") if not any(part[0] in "._" for part in p.relative_to(nbs).parts)]
+    notebooks = [
+        p.relative_to(nbs)
+        for p in nbs.rglob("*.ipynb")
+        if not any(part[0] in "._" for part in p.relative_to(nbs).parts)
+    ]
     assert {p.with_suffix(".html").as_posix() for p in notebooks} == linked.keys()
     assert linked.keys() <= linked["index.html"]
 
 
 def test_search_finds_a_name(browser):
     "Search works offline: a page's title leads to it."
-    if not (SITE / "search.json").is_file(): pytest.skip("the site is not built: run `make docs`")
+    if not (SITE / "search.json").is_file():
+        pytest.skip("the site is not built: run `make docs`")
     with served(SITE) as base:
         page, faults = browser.new_page(), []
         watch(page, base, faults)
@@ -127,7 +163,8 @@ def test_search_finds_a_name(browser):
 
 def test_dark_and_light(browser):
     "The page follows the reader's system, and the switch turns it over, both ways."
-    if not (SITE / "index.html").is_file(): pytest.skip("the site is not built: run `make docs`")
+    if not (SITE / "index.html").is_file():
+        pytest.skip("the site is not built: run `make docs`")
     paper = "() => getComputedStyle(document.body).backgroundColor"
     with served(SITE) as base:
         for scheme in ("light", "dark"):

@@ -1,4 +1,5 @@
 "Exit 1 if the package differs from what the notebooks export, a notebook is not clean, or an exported cell is long; changes nothing: `python tools/fresh.py`."
+
 import ast, json, os, shutil, sys, tempfile
 from pathlib import Path
 
@@ -11,7 +12,12 @@ LONGEST = 25  # lines of an exported cell; empty ones do not count, nor argument
 
 def generated(root):
     "The notebooks and the exported modules under `root`, `{path: bytes}`."
-    files = [p for n, pat in (("nbs", "*.ipynb"), ("lensllm", "*.py")) for p in (root / n).rglob(pat) if ".ipynb_checkpoints" not in p.parts]
+    files = [
+        p
+        for n, pat in (("nbs", "*.ipynb"), ("lensllm", "*.py"))
+        for p in (root / n).rglob(pat)
+        if ".ipynb_checkpoints" not in p.parts
+    ]
     return {p.relative_to(root).as_posix(): p.read_bytes() for p in files}
 
 
@@ -29,21 +35,49 @@ def remade(into):
 def length(source):
     "Lines of code, without the arguments of functions and the fields of classes."
     nodes = list(ast.walk(ast.parse(source)))
-    apart = {k for f in nodes if isinstance(f, ast.FunctionDef) for k in range(f.lineno + 1, f.body[0].lineno)}
-    apart |= {n.lineno for c in nodes if isinstance(c, ast.ClassDef) for n in c.body if isinstance(n, ast.AnnAssign)}
-    return sum(bool(line.strip()) and not line.startswith("#|") for k, line in enumerate(source.splitlines(), 1) if k not in apart)
+    apart = {
+        k
+        for f in nodes
+        if isinstance(f, ast.FunctionDef)
+        for k in range(f.lineno + 1, f.body[0].lineno)
+    }
+    apart |= {
+        n.lineno
+        for c in nodes
+        if isinstance(c, ast.ClassDef)
+        for n in c.body
+        if isinstance(n, ast.AnnAssign)
+    }
+    return sum(
+        bool(line.strip()) and not line.startswith("#|")
+        for k, line in enumerate(source.splitlines(), 1)
+        if k not in apart
+    )
 
 
 def long_cells():
     "Exported cells that want to be split, in words."
-    for path in sorted(p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts):
-        sources = ("".join(c["source"]) for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code")
+    for path in sorted(
+        p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts
+    ):
+        sources = (
+            "".join(c["source"])
+            for c in json.loads(path.read_text(encoding="utf-8"))["cells"]
+            if c["cell_type"] == "code"
+        )
         for s in sources:
-            if s.startswith("#| export") and length(s) > LONGEST: yield f"{path.relative_to(ROOT)}: {length(s)} lines from {s.splitlines()[1]!r}"
+            if s.startswith("#| export") and length(s) > LONGEST:
+                yield f"{path.relative_to(ROOT)}: {length(s)} lines from {s.splitlines()[1]!r}"
 
 
-if too_long := list(long_cells()): sys.exit(f"exported cells have at most {LONGEST} lines: {'; '.join(too_long)}; split them by idea")
-with tempfile.TemporaryDirectory() as tmp: new = remade(Path(tmp).resolve())
+if too_long := list(long_cells()):
+    sys.exit(
+        f"exported cells have at most {LONGEST} lines: {'; '.join(too_long)}; split them by idea"
+    )
+with tempfile.TemporaryDirectory() as tmp:
+    new = remade(Path(tmp).resolve())
 old = generated(ROOT)
 if stale := sorted(p for p in old.keys() | new.keys() if old.get(p) != new.get(p)):
-    sys.exit(f"stale: {', '.join(stale)}; run `nbdev-clean`, then `nbdev-export`, and delete modules whose notebook is gone")
+    sys.exit(
+        f"stale: {', '.join(stale)}; run `nbdev-clean`, then `nbdev-export`, and delete modules whose notebook is gone"
+    )

@@ -1,4 +1,5 @@
 "Build the documentation site into `_docs` from the notebooks: `python tools/site.py`."
+
 import os, re, shutil, subprocess, sys, tempfile
 from configparser import ConfigParser
 from importlib.metadata import entry_points
@@ -11,7 +12,9 @@ BUILT = ROOT / "_proc" / "_docs"
 KATEX = "0.16.22"
 CDN = re.compile(r"https://[\w.]+/npm/katex@[^/\"']+/dist/?")
 WEB_FONT = re.compile(r"@import\s*(url\([\"']?https?:[^)]*\)|[\"']https?:[^\"']*[\"']);?")
-OUTSIDE = re.compile(r"<(?:script|img|iframe)\b[^>]*\bsrc=\"((?:https?:)?//[^\"]+)|<link\b(?=[^>]*stylesheet)[^>]*\bhref=\"((?:https?:)?//[^\"]+)|<script\b[^>]*>\s*import [^;]*?'(https?:[^']+)")
+OUTSIDE = re.compile(
+    r"<(?:script|img|iframe)\b[^>]*\bsrc=\"((?:https?:)?//[^\"]+)|<link\b(?=[^>]*stylesheet)[^>]*\bhref=\"((?:https?:)?//[^\"]+)|<script\b[^>]*>\s*import [^;]*?'(https?:[^']+)"
+)
 
 
 def metadata():
@@ -25,16 +28,23 @@ def process_notebooks():
     "Run nbdev's processors over `nbs` into `_proc`, and return nbdev's settings."
     from nbdev.config import get_config
     from nbdev.serve import proc_nbs
+
     cfg = get_config()
-    if cfg.lib_name not in entry_points(group="nbdev").names: sys.exit(f"{cfg.lib_name} is not installed here, so names could not be linked: run `pip install -e .` first")
+    if cfg.lib_name not in entry_points(group="nbdev").names:
+        sys.exit(
+            f"{cfg.lib_name} is not installed here, so names could not be linked: run `pip install -e .` first"
+        )
     # All pages afresh: a page shows what the package says now, and a time stamp knows only about its own notebook.
     for page in proc_nbs("nbs", n_workers=0, force=True).rglob("*.ipynb"):
         # nbdev runs the exported cells in `__main__`, and signatures would say so.
         text = re.sub(r"(:|->)__main__\.", r"\1", page.read_text(encoding="utf-8"))
         # The repository stands in settings.ini, where nbdev does not look.
-        text = text.replace(f"](/blob/{cfg.branch}/", f"]({metadata()['repository']}/blob/{cfg.branch}/")
+        text = text.replace(
+            f"](/blob/{cfg.branch}/", f"]({metadata()['repository']}/blob/{cfg.branch}/"
+        )
         # Pages link to each other in this site, not in the hosted one that `Documentation` may name.
-        if cfg.doc_url: text = text.replace(f"]({cfg.doc_url.rstrip('/')}/", "](/")
+        if cfg.doc_url:
+            text = text.replace(f"]({cfg.doc_url.rstrip('/')}/", "](/")
         page.write_text(text, encoding="utf-8")
     return cfg
 
@@ -42,34 +52,60 @@ def process_notebooks():
 def write_config(cfg, quarto):
     "Put the top-level `_quarto.yml` beside the processed notebooks, with the facts that stand elsewhere in `site.yml`."
     meta = metadata()
-    facts = {"project": {"output-dir": BUILT.name},
-             "website": {"title": meta["name"], "description": meta["description"], "repo-url": meta["repository"], "repo-branch": cfg.branch}}
-    if quarto: facts |= {"execute": {"enabled": False}, "format": {"html": {"html-math-method": "katex"}}}  # smalldocs does just this, and would warn of the keys
+    facts = {
+        "project": {"output-dir": BUILT.name},
+        "website": {
+            "title": meta["name"],
+            "description": meta["description"],
+            "repo-url": meta["repository"],
+            "repo-branch": cfg.branch,
+        },
+    }
+    if quarto:
+        facts |= {
+            "execute": {"enabled": False},
+            "format": {"html": {"html-math-method": "katex"}},
+        }  # smalldocs does just this, and would warn of the keys
     shutil.copy(ROOT / "_quarto.yml", ROOT / "_proc")
-    (ROOT / "_proc" / "site.yml").write_text(yaml.safe_dump(facts, allow_unicode=True), encoding="utf-8")
+    (ROOT / "_proc" / "site.yml").write_text(
+        yaml.safe_dump(facts, allow_unicode=True), encoding="utf-8"
+    )
 
 
 def render(quarto):
     "Render `_proc` with Quarto if there is one, else with smalldocs, whose warnings (a broken link, an unknown key) stop the build."
     if quarto:
-        if subprocess.run([quarto, "render", "_proc"]).returncode: sys.exit("quarto could not render the pages: see above")
+        if subprocess.run([quarto, "render", "_proc"]).returncode:
+            sys.exit("quarto could not render the pages: see above")
         return
     from smalldocs.config import BuildError, ConfigError
     from smalldocs.site import build
-    try: warnings = build("_proc", quiet=True).warnings
-    except (BuildError, ConfigError) as e: sys.exit(f"smalldocs: {e}")
+
+    try:
+        warnings = build("_proc", quiet=True).warnings
+    except (BuildError, ConfigError) as e:
+        sys.exit(f"smalldocs: {e}")
     # nbdev writes `output-file` into each page for Quarto; the name it gives is the one smalldocs uses anyway.
-    if bad := [w for w in warnings if ": output-file " not in w]: sys.exit("\n".join(bad))
+    if bad := [w for w in warnings if ": output-file " not in w]:
+        sys.exit("\n".join(bad))
 
 
 def fetch_katex():
     "The folder of the pinned KaTeX release, fetched by npm the first time."
     kept = ROOT / ".cache" / f"katex-{KATEX}"
-    if kept.exists(): return kept
+    if kept.exists():
+        return kept
     npm = shutil.which("npm")
-    if not npm: sys.exit(f"The formulas need KaTeX: install npm, or unpack the npm package katex@{KATEX} into {kept.relative_to(ROOT)}")
+    if not npm:
+        sys.exit(
+            f"The formulas need KaTeX: install npm, or unpack the npm package katex@{KATEX} into {kept.relative_to(ROOT)}"
+        )
     with tempfile.TemporaryDirectory() as tmp:
-        if subprocess.run([npm, "pack", f"katex@{KATEX}", "--silent", "--pack-destination", tmp], stdout=subprocess.DEVNULL).returncode: sys.exit(f"npm could not fetch katex@{KATEX}: is its registry reachable?")
+        if subprocess.run(
+            [npm, "pack", f"katex@{KATEX}", "--silent", "--pack-destination", tmp],
+            stdout=subprocess.DEVNULL,
+        ).returncode:
+            sys.exit(f"npm could not fetch katex@{KATEX}: is its registry reachable?")
         shutil.unpack_archive(next(Path(tmp).glob("*.tgz")), tmp)
         kept.parent.mkdir(exist_ok=True)
         shutil.move(Path(tmp) / "package", kept)
@@ -79,16 +115,27 @@ def fetch_katex():
 def vendor():
     "Make the pages load KaTeX from the site and web fonts from nowhere; stop if anything else would come from outside."
     src, dst = fetch_katex(), BUILT / "site_libs" / "katex"
-    shutil.copytree(src / "dist" / "fonts", dst / "fonts", ignore=shutil.ignore_patterns("*.ttf", "*.woff"))
-    for name in ("dist/katex.min.css", "dist/katex.min.js", "dist/contrib/auto-render.min.js", "LICENSE"):
+    shutil.copytree(
+        src / "dist" / "fonts", dst / "fonts", ignore=shutil.ignore_patterns("*.ttf", "*.woff")
+    )
+    for name in (
+        "dist/katex.min.css",
+        "dist/katex.min.js",
+        "dist/contrib/auto-render.min.js",
+        "LICENSE",
+    ):
         to = dst / name.removeprefix("dist/")
         to.parent.mkdir(exist_ok=True)
         shutil.copy(src / name, to)
-    for css in BUILT.rglob("*.css"): css.write_text(WEB_FONT.sub("", css.read_text(encoding="utf-8")), encoding="utf-8")
+    for css in BUILT.rglob("*.css"):
+        css.write_text(WEB_FONT.sub("", css.read_text(encoding="utf-8")), encoding="utf-8")
     for page in BUILT.rglob("*.html"):
         home = os.path.relpath(dst, page.parent).replace(os.sep, "/") + "/"
         text = CDN.sub(home, page.read_text(encoding="utf-8"))
-        if found := OUTSIDE.search(text): sys.exit(f"{page.relative_to(BUILT)} loads {next(filter(None, found.groups()))}: copy it into the site in tools/site.py")
+        if found := OUTSIDE.search(text):
+            sys.exit(
+                f"{page.relative_to(BUILT)} loads {next(filter(None, found.groups()))}: copy it into the site in tools/site.py"
+            )
         page.write_text(text, encoding="utf-8")
 
 
@@ -104,4 +151,5 @@ def main():
     print(f"Built {len(list(Path('_docs').rglob('*.html')))} pages: _docs/index.html")
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,5 @@
 "Build the wheel, install it in a clean environment beside nothing else, and run the command there, away from the sources."
+
 import json
 import subprocess
 import sys
@@ -13,7 +14,8 @@ CLEAN = ROOT / ".venv-wheel"
 def run(*args, **kws):
     "Run a command; its output, or exit with what it said."
     done = subprocess.run([str(a) for a in args], capture_output=True, text=True, **kws)
-    if done.returncode: sys.exit(f"{' '.join(map(str, args))} failed:\n{done.stdout}{done.stderr}")
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, args))} failed:\n{done.stdout}{done.stderr}")
     return done.stdout
 
 
@@ -23,12 +25,40 @@ def main():
         run(sys.executable, "-m", "build", "--wheel", "--outdir", tmp, ROOT)
         wheel = next(Path(tmp).glob("*.whl"))
         venv.create(CLEAN, clear=True, with_pip=True)
-        run(CLEAN / "bin/pip", "install", "--quiet", "--disable-pip-version-check", "-c", ROOT / "constraints.txt", wheel)
-        where = run(CLEAN / "bin/python", "-c", "import lensllm; print(lensllm.__path__[0], lensllm.__version__)", cwd=tmp)
+        run(
+            CLEAN / "bin/pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "-c",
+            ROOT / "constraints.txt",
+            wheel,
+        )
+        where = run(
+            CLEAN / "bin/python",
+            "-c",
+            "import lensllm; print(lensllm.__path__[0], lensllm.__version__)",
+            cwd=tmp,
+        )
         assert str(CLEAN) in where, f"the installed package should be used, not {where}"
-        ranking = json.loads(run(CLEAN / "bin/lensllm", "select", "flan", "--budget", "12800", "--plot", Path(tmp) / "flan.png", "--json", cwd=tmp))
+        ranking = json.loads(
+            run(
+                CLEAN / "bin/lensllm",
+                "select",
+                "flan",
+                "--budget",
+                "12800",
+                "--plot",
+                Path(tmp) / "flan.png",
+                "--json",
+                cwd=tmp,
+            )
+        )
         assert len(ranking["ranking"]) == 30 and (Path(tmp) / "flan.png").stat().st_size > 10_000
-        print(f"{wheel.name}: installed on its own, it ranks {len(ranking['ranking'])} models and chooses {ranking['ranking'][0]['model']}")
+        print(
+            f"{wheel.name}: installed on its own, it ranks {len(ranking['ranking'])} models and chooses {ranking['ranking'][0]['model']}"
+        )
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

@@ -10,40 +10,52 @@ import re
 import numpy as np
 
 # %% ../../nbs/10_internal/style.ipynb #ed27212d
-INK, GREY = "#222222", "#b8b8b8" # a line that carries the message; a line that gives it context
+INK, GREY = "#222222", "#b8b8b8"  # a line that carries the message; a line that gives it context
 
 # %% ../../nbs/10_internal/style.ipynb #fe46fe52
 def new_axes(
-    ncols:int=1,          # panels side by side
+    ncols: int = 1,  # panels side by side
     *,
-    size=(5.6, 3.6),      # width and height of one panel, inches
-): # one matplotlib Axes, or an array of `ncols` Axes
+    size=(5.6, 3.6),  # width and height of one panel, inches
+):  # one matplotlib Axes, or an array of `ncols` Axes
     "Fresh axes in the house style; the caller's own matplotlib settings are left alone."
     import matplotlib.pyplot as plt, seaborn as sns
-    with sns.axes_style("ticks"), sns.plotting_context("notebook", font_scale=.85), sns.color_palette("colorblind"):
-        fig, axs = plt.subplots(1, ncols, figsize=(size[0]*ncols, size[1]), layout="constrained")
+
+    with (
+        sns.axes_style("ticks"),
+        sns.plotting_context("notebook", font_scale=0.85),
+        sns.color_palette("colorblind"),
+    ):
+        fig, axs = plt.subplots(1, ncols, figsize=(size[0] * ncols, size[1]), layout="constrained")
     sns.despine(fig)
     return axs
 
 # %% ../../nbs/10_internal/style.ipynb #2fdb613d
 def palette(
-    n:int, # number of colours, 1 to 6
-)->list: # RGB triples that a colour-blind reader can tell apart
+    n: int,  # number of colours, 1 to 6
+) -> list:  # RGB triples that a colour-blind reader can tell apart
     "The first `n` house colours."
     import seaborn as sns
-    if not 1 <= n <= 6: raise ValueError(f"`n` must lie in 1..6 for colours that can be told apart, got {n}; highlight fewer lines")
+
+    if not 1 <= n <= 6:
+        raise ValueError(
+            f"`n` must lie in 1..6 for colours that can be told apart, got {n}; highlight fewer lines"
+        )
     return sns.color_palette("colorblind", 6)[:n]
 
 # %% ../../nbs/10_internal/style.ipynb #5faaba91
 def loss_axes(
-    ax=None, # Axes to dress; new ones when None
-    unit="nats", # of the losses
-): # the Axes: training examples (log) against test loss (log)
+    ax=None,  # Axes to dress; new ones when None
+    unit="nats",  # of the losses
+):  # the Axes: training examples (log) against test loss (log)
     "Axes for learning curves, with readable numbers on both logarithmic scales."
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
     ax = new_axes() if ax is None else ax
     ax.set(xscale="log", yscale="log", xlabel="fine-tuning examples", ylabel=f"test loss ({unit})")
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}" if v < 1e6 else f"{v/1e6:g}M"))
+    ax.xaxis.set_major_formatter(
+        FuncFormatter(lambda v, _: f"{v:,.0f}" if v < 1e6 else f"{v / 1e6:g}M")
+    )
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
@@ -52,49 +64,62 @@ def loss_axes(
 
 # %% ../../nbs/10_internal/style.ipynb #0432359d
 def short_name(
-    model:str, # name of a model
-)->str: # the part behind `organisation/`; any other name as it is
+    model: str,  # name of a model
+) -> str:  # the part behind `organisation/`; any other name as it is
     "A model's name for a figure."
     m = re.fullmatch(r"[\w.-]+/([\w.-]+)", model)
     return m[1] if m else model
 
 # %% ../../nbs/10_internal/style.ipynb #9d474c78
 def spread(
-    y,         # wanted positions, shape (k,)
-    gap:float, # smallest distance allowed between two labels, in the unit of `y`
-)->np.ndarray: # positions in the order of `y`, at least `gap` apart, shape (k,)
+    y,  # wanted positions, shape (k,)
+    gap: float,  # smallest distance allowed between two labels, in the unit of `y`
+) -> np.ndarray:  # positions in the order of `y`, at least `gap` apart, shape (k,)
     "Move positions apart until all are `gap` apart, keeping their order and, group by group, their mean."
     y, order = np.asarray(y, float), np.argsort(y, kind="stable")
-    groups = [] # [sum of wanted positions less their place in the group, number of labels]
+    groups = []  # [sum of wanted positions less their place in the group, number of labels]
     for v in y[order]:
         groups.append([v, 1])
-        while len(groups) > 1 and _start(groups[-1], gap) < _start(groups[-2], gap) + groups[-2][1]*gap:
+        while (
+            len(groups) > 1
+            and _start(groups[-1], gap) < _start(groups[-2], gap) + groups[-2][1] * gap
+        ):
             total, k = groups.pop()
             groups[-1] = [groups[-1][0] + total, groups[-1][1] + k]
-    out = np.concatenate([_start(g, gap) + gap*np.arange(g[1]) for g in groups]) if groups else y
+    out = np.concatenate([_start(g, gap) + gap * np.arange(g[1]) for g in groups]) if groups else y
     return out[np.argsort(order, kind="stable")]
 
 # %% ../../nbs/10_internal/style.ipynb #b3af1c25
 def _start(group, gap):
     "Lowest position of a group of labels that keeps the group's mean."
     total, k = group
-    return total/k - gap*(k - 1)/2
+    return total / k - gap * (k - 1) / 2
 
 # %% ../../nbs/10_internal/style.ipynb #0f8edc0f
 def label_ends(
-    ax,      # Axes whose lines are labelled, limits already final
-    x:float, # where the labels stand, data units
-    ys,      # end of each line, data units, shape (k,)
-    texts,   # label of each line, length k
-    colours, # colour of each label, length k
+    ax,  # Axes whose lines are labelled, limits already final
+    x: float,  # where the labels stand, data units
+    ys,  # end of each line, data units, shape (k,)
+    texts,  # label of each line, length k
+    colours,  # colour of each label, length k
     *,
-    size:float=8, # font size, points
+    size: float = 8,  # font size, points
 ):
     "Write each text to the right of `x` near the end of its line, none over another."
-    ax.figure.canvas.draw() # constrained layout has to settle before heights in points mean anything
-    to_px, px = ax.transData, size*1.25*ax.figure.dpi/72
+    ax.figure.canvas.draw()  # constrained layout has to settle before heights in points mean anything
+    to_px, px = ax.transData, size * 1.25 * ax.figure.dpi / 72
     at = spread([to_px.transform((x, y))[1] for y in ys], px)
-    if len(at): at = at + max(0, ax.bbox.ymin + px - at.min()) # no label below the horizontal axis
+    if len(at):
+        at = at + max(0, ax.bbox.ymin + px - at.min())  # no label below the horizontal axis
     for y, text, colour in zip(at, texts, colours):
-        ax.annotate(text, (x, to_px.inverted().transform((0, y))[1]), xytext=(6, 0), textcoords="offset points",
-                    color=colour, fontsize=size, va="center", annotation_clip=False, parse_math=False) # a name may hold a $
+        ax.annotate(
+            text,
+            (x, to_px.inverted().transform((0, y))[1]),
+            xytext=(6, 0),
+            textcoords="offset points",
+            color=colour,
+            fontsize=size,
+            va="center",
+            annotation_clip=False,
+            parse_math=False,
+        )  # a name may hold a $

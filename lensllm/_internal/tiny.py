@@ -9,33 +9,116 @@ __all__ = ['ARCHITECTURES', 'tiny_model', 'tiny_batch']
 import torch
 
 # %% ../../nbs/10_internal/tiny.ipynb #c16ecf70
-def _causal(layers, width, heads, vocab): return dict(num_hidden_layers=layers, hidden_size=width, num_attention_heads=heads, vocab_size=vocab)
+def _causal(layers, width, heads, vocab):
+    return dict(
+        num_hidden_layers=layers, hidden_size=width, num_attention_heads=heads, vocab_size=vocab
+    )
 
-ARCHITECTURES = dict( # name -> (class in transformers, sizes -> configuration)
-    gpt2=("GPT2LMHeadModel", lambda layers, width, heads, vocab, tokens, dropout: dict(n_layer=layers, n_embd=width, n_head=heads, vocab_size=vocab, n_positions=tokens, resid_pdrop=dropout, embd_pdrop=dropout, attn_pdrop=dropout)),
-    opt=("OPTForCausalLM", lambda layers, width, heads, vocab, tokens, dropout: dict(_causal(layers, width, heads, vocab), ffn_dim=4*width, word_embed_proj_dim=width, max_position_embeddings=tokens, dropout=dropout)),
-    gpt_neox=("GPTNeoXForCausalLM", lambda layers, width, heads, vocab, tokens, dropout: dict(_causal(layers, width, heads, vocab), intermediate_size=4*width, max_position_embeddings=tokens, hidden_dropout=dropout)),
-    llama=("LlamaForCausalLM", lambda layers, width, heads, vocab, tokens, dropout: dict(_causal(layers, width, heads, vocab), intermediate_size=4*width, num_key_value_heads=max(1, heads//2), max_position_embeddings=tokens, attention_dropout=dropout)),
-    mamba=("MambaForCausalLM", lambda layers, width, heads, vocab, tokens, dropout: dict(num_hidden_layers=layers, hidden_size=width, vocab_size=vocab, state_size=4)),
-    t5=("T5ForConditionalGeneration", lambda layers, width, heads, vocab, tokens, dropout: dict(num_layers=layers, d_model=width, d_kv=width//heads, d_ff=4*width, num_heads=heads, vocab_size=vocab, dropout_rate=dropout, decoder_start_token_id=0)),
-    bart=("BartForConditionalGeneration", lambda layers, width, heads, vocab, tokens, dropout: dict(encoder_layers=layers, decoder_layers=layers, d_model=width, encoder_ffn_dim=4*width, decoder_ffn_dim=4*width, encoder_attention_heads=heads, decoder_attention_heads=heads, vocab_size=vocab, max_position_embeddings=tokens, dropout=dropout, decoder_start_token_id=2)))
+
+ARCHITECTURES = dict(  # name -> (class in transformers, sizes -> configuration)
+    gpt2=(
+        "GPT2LMHeadModel",
+        lambda layers, width, heads, vocab, tokens, dropout: dict(
+            n_layer=layers,
+            n_embd=width,
+            n_head=heads,
+            vocab_size=vocab,
+            n_positions=tokens,
+            resid_pdrop=dropout,
+            embd_pdrop=dropout,
+            attn_pdrop=dropout,
+        ),
+    ),
+    opt=(
+        "OPTForCausalLM",
+        lambda layers, width, heads, vocab, tokens, dropout: dict(
+            _causal(layers, width, heads, vocab),
+            ffn_dim=4 * width,
+            word_embed_proj_dim=width,
+            max_position_embeddings=tokens,
+            dropout=dropout,
+        ),
+    ),
+    gpt_neox=(
+        "GPTNeoXForCausalLM",
+        lambda layers, width, heads, vocab, tokens, dropout: dict(
+            _causal(layers, width, heads, vocab),
+            intermediate_size=4 * width,
+            max_position_embeddings=tokens,
+            hidden_dropout=dropout,
+        ),
+    ),
+    llama=(
+        "LlamaForCausalLM",
+        lambda layers, width, heads, vocab, tokens, dropout: dict(
+            _causal(layers, width, heads, vocab),
+            intermediate_size=4 * width,
+            num_key_value_heads=max(1, heads // 2),
+            max_position_embeddings=tokens,
+            attention_dropout=dropout,
+        ),
+    ),
+    mamba=(
+        "MambaForCausalLM",
+        lambda layers, width, heads, vocab, tokens, dropout: dict(
+            num_hidden_layers=layers, hidden_size=width, vocab_size=vocab, state_size=4
+        ),
+    ),
+    t5=(
+        "T5ForConditionalGeneration",
+        lambda layers, width, heads, vocab, tokens, dropout: dict(
+            num_layers=layers,
+            d_model=width,
+            d_kv=width // heads,
+            d_ff=4 * width,
+            num_heads=heads,
+            vocab_size=vocab,
+            dropout_rate=dropout,
+            decoder_start_token_id=0,
+        ),
+    ),
+    bart=(
+        "BartForConditionalGeneration",
+        lambda layers, width, heads, vocab, tokens, dropout: dict(
+            encoder_layers=layers,
+            decoder_layers=layers,
+            d_model=width,
+            encoder_ffn_dim=4 * width,
+            decoder_ffn_dim=4 * width,
+            encoder_attention_heads=heads,
+            decoder_attention_heads=heads,
+            vocab_size=vocab,
+            max_position_embeddings=tokens,
+            dropout=dropout,
+            decoder_start_token_id=2,
+        ),
+    ),
+)
 
 # %% ../../nbs/10_internal/tiny.ipynb #eb55da2c
 def tiny_model(
-    arch:str, # key of `ARCHITECTURES`
+    arch: str,  # key of `ARCHITECTURES`
     *,
-    seed:int,  # of the weights
-    layers:int=2, width:int=16, heads:int=2, vocab:int=96, tokens:int=64, # sizes; `tokens`: longest sequence
-    dropout:float=0., # in [0, 1)
+    seed: int,  # of the weights
+    layers: int = 2,
+    width: int = 16,
+    heads: int = 2,
+    vocab: int = 96,
+    tokens: int = 64,  # sizes; `tokens`: longest sequence
+    dropout: float = 0.0,  # in [0, 1)
     **config,  # further entries of the configuration, such as tie_word_embeddings=False
-): # a transformers model in eval mode, on the CPU, float32
+):  # a transformers model in eval mode, on the CPU, float32
     "A language model of a named architecture with seeded random weights; the global random state is left alone."
     import transformers
-    if arch not in ARCHITECTURES: raise ValueError(f"`arch` must be one of {', '.join(ARCHITECTURES)}, got {arch!r}")
+
+    if arch not in ARCHITECTURES:
+        raise ValueError(f"`arch` must be one of {', '.join(ARCHITECTURES)}, got {arch!r}")
     name, sizes = ARCHITECTURES[arch]
     cls = getattr(transformers, name)
     special = dict(pad_token_id=0, bos_token_id=1, eos_token_id=2)
-    cfg = cls.config_class(**{**sizes(layers, width, heads, vocab, tokens, dropout), **special, **config})
+    cfg = cls.config_class(
+        **{**sizes(layers, width, heads, vocab, tokens, dropout), **special, **config}
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return cls(cfg).eval()
@@ -43,19 +126,26 @@ def tiny_model(
 # %% ../../nbs/10_internal/tiny.ipynb #1a00d26d
 def tiny_batch(
     *,
-    n:int,       # rows
-    tokens:int,  # length of the longest
-    seed:int,    # of tokens and lengths
-    vocab:int=96, # tokens are drawn from 3..vocab-1; 0, 1, 2 are pad, bos and eos
-    padding=None, # None: all rows of full length; "right" or "left": lengths differ, padded on that side
-    prompt:int=0, # first tokens of each row whose labels are masked
-)->dict: # input_ids, attention_mask, labels, each (n, tokens), int64
+    n: int,  # rows
+    tokens: int,  # length of the longest
+    seed: int,  # of tokens and lengths
+    vocab: int = 96,  # tokens are drawn from 3..vocab-1; 0, 1, 2 are pad, bos and eos
+    padding=None,  # None: all rows of full length; "right" or "left": lengths differ, padded on that side
+    prompt: int = 0,  # first tokens of each row whose labels are masked
+) -> dict:  # input_ids, attention_mask, labels, each (n, tokens), int64
     "A batch of random tokens."
-    if padding not in (None, "left", "right"): raise ValueError(f"`padding` must be None, 'left' or 'right', got {padding!r}")
+    if padding not in (None, "left", "right"):
+        raise ValueError(f"`padding` must be None, 'left' or 'right', got {padding!r}")
     g = torch.Generator().manual_seed(seed)
     ids, at = torch.randint(3, vocab, (n, tokens), generator=g), torch.arange(tokens)
-    length = torch.randint(min(tokens, prompt + 2), tokens + 1, (n, 1), generator=g) if padding else torch.full((n, 1), tokens)
-    place = at - (tokens - length) if padding == "left" else at.expand(n, -1) # of a token in its row
+    length = (
+        torch.randint(min(tokens, prompt + 2), tokens + 1, (n, 1), generator=g)
+        if padding
+        else torch.full((n, 1), tokens)
+    )
+    place = (
+        at - (tokens - length) if padding == "left" else at.expand(n, -1)
+    )  # of a token in its row
     mask = (place >= 0) & (place < length)
     labels = torch.where(mask & (place >= prompt), ids, -100)
     return dict(input_ids=torch.where(mask, ids, 0), attention_mask=mask.long(), labels=labels)

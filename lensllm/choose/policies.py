@@ -17,60 +17,97 @@ from .selectors import accept_then_stop
 
 # %% ../../nbs/03_choose/policies.ipynb #7a607112
 def run_costs(
-    curves:CurveSet, # candidates of one task, with `n_params`; `active_params`, `encoder_params` where they apply
-    sizes=None,      # training-set sizes that can be run, examples; those of the table when None
+    curves: CurveSet,  # candidates of one task, with `n_params`; `active_params`, `encoder_params` where they apply
+    sizes=None,  # training-set sizes that can be run, examples; those of the table when None
     *,
-    column:str=None, # column with your own price of each run (hours, dollars); FLOP when None
-    tokens=(1., 0.), # input and output tokens of one example; one number where nothing tells them apart
-    epochs:float=1., # passes over the training set
-    evaluated:float=0., # examples on which each run is evaluated
-    probe:float=0.,  # further FLOP of a run, such as a kernel probe
-)->pd.DataFrame: # price of each possible run: a row a model, a column a size > 0
+    column: str = None,  # column with your own price of each run (hours, dollars); FLOP when None
+    tokens=(
+        1.0,
+        0.0,
+    ),  # input and output tokens of one example; one number where nothing tells them apart
+    epochs: float = 1.0,  # passes over the training set
+    evaluated: float = 0.0,  # examples on which each run is evaluated
+    probe: float = 0.0,  # further FLOP of a run, such as a kernel probe
+) -> pd.DataFrame:  # price of each possible run: a row a model, a column a size > 0
     "What each fresh fine-tuning run costs; an estimate unless the prices are yours."
     curves.one_task()
     sizes = sorted({int(d) for d in (curves.sizes if sizes is None else sizes) if d > 0})
-    if not sizes: raise ValueError("`sizes` must hold a training-set size > 0, got none; name the sizes that you can run")
-    if column: return _own_prices(curves, sizes, column)
+    if not sizes:
+        raise ValueError(
+            "`sizes` must hold a training-set size > 0, got none; name the sizes that you can run"
+        )
+    if column:
+        return _own_prices(curves, sizes, column)
     weight = example_work(curves.frame, tokens)[curves.models].to_numpy()
-    price = [flops(weight, d, epochs=epochs) + (flops(weight, evaluated, train=False) if evaluated else 0) + probe for d in sizes]
+    price = [
+        flops(weight, d, epochs=epochs)
+        + (flops(weight, evaluated, train=False) if evaluated else 0)
+        + probe
+        for d in sizes
+    ]
     return pd.DataFrame(np.transpose(price), index=curves.models, columns=sizes)
 
 # %% ../../nbs/03_choose/policies.ipynb #8bdd9287
 def _own_prices(curves, sizes, column):
     "A user's prices; a size without one costs as much an example as the nearest size of that model."
-    if column not in curves.frame: raise ValueError(f"`column` must be one of the table's ({', '.join(curves.frame)}), got {column!r}")
-    f = curves.frame[curves.frame.train_size > 0].assign(price=pd.to_numeric(curves.frame[column], errors="coerce"))
-    wrong = f[(f.price.isna() & f[column].notna() & (f[column].astype(str).str.strip() != "")) | (f.price < 0)]
-    if len(wrong): raise ValueError(f"`{column}` must hold numbers >= 0; model {wrong.model.iloc[0]}, train_size {wrong.train_size.iloc[0]} has {wrong[column].iloc[0]}")
+    if column not in curves.frame:
+        raise ValueError(
+            f"`column` must be one of the table's ({', '.join(curves.frame)}), got {column!r}"
+        )
+    f = curves.frame[curves.frame.train_size > 0].assign(
+        price=pd.to_numeric(curves.frame[column], errors="coerce")
+    )
+    wrong = f[
+        (f.price.isna() & f[column].notna() & (f[column].astype(str).str.strip() != ""))
+        | (f.price < 0)
+    ]
+    if len(wrong):
+        raise ValueError(
+            f"`{column}` must hold numbers >= 0; model {wrong.model.iloc[0]}, train_size {wrong.train_size.iloc[0]} has {wrong[column].iloc[0]}"
+        )
     rows = []
     for m in curves.models:
         p = f[(f.model == m) & f.price.notna()].groupby("train_size").price.mean()
-        if not len(p) or not np.isfinite(p).all(): raise ValueError(f"`{column}` must hold a finite price >= 0 for every model; {m} has none; price one of its runs above size 0")
-        near = [p.index[np.argmin(np.abs(np.log(p.index.to_numpy()/d)))] for d in sizes]
-        rows.append([p[n]*d/n for n, d in zip(near, sizes)])
+        if not len(p) or not np.isfinite(p).all():
+            raise ValueError(
+                f"`{column}` must hold a finite price >= 0 for every model; {m} has none; price one of its runs above size 0"
+            )
+        near = [p.index[np.argmin(np.abs(np.log(p.index.to_numpy() / d)))] for d in sizes]
+        rows.append([p[n] * d / n for n, d in zip(near, sizes)])
     return pd.DataFrame(rows, index=curves.models, columns=sizes)
 
 # %% ../../nbs/03_choose/policies.ipynb #188e7ae6
 class Plan(list):
     "Runs to make next, as (model, train_size), with the reason, and what is believed now; empty when done."
-    def __init__(self,
-        runs=(),   # (model, train_size) pairs, all affordable together
-        why="",    # in plain words
-        choice=None, # the candidate that would be chosen now
-        p_best=np.nan, # its probability of being the best, where the policy knows
-        expected_regret=np.nan, # nats/token, where the policy knows
+
+    def __init__(
+        self,
+        runs=(),  # (model, train_size) pairs, all affordable together
+        why="",  # in plain words
+        choice=None,  # the candidate that would be chosen now
+        p_best=np.nan,  # its probability of being the best, where the policy knows
+        expected_regret=np.nan,  # nats/token, where the policy knows
     ):
         super().__init__(runs)
-        self.why, self.choice, self.p_best, self.expected_regret = why, choice, p_best, expected_regret
+        self.why, self.choice, self.p_best, self.expected_regret = (
+            why,
+            choice,
+            p_best,
+            expected_regret,
+        )
+
 
 class Policy:
     "Base of all policies: subclasses give `name` and `next`."
+
     name = ""
-    def next(self,
-        seen,   # CurveSet of the runs that exist, or None
+
+    def next(
+        self,
+        seen,  # CurveSet of the runs that exist, or None
         costs,  # DataFrame from `run_costs`; a candidate that has failed has no row
-        budget, # what is left to spend, in the unit of `costs`
-    )->Plan: # runs to make next
+        budget,  # what is left to spend, in the unit of `costs`
+    ) -> Plan:  # runs to make next
         "What to run now."
         raise NotImplementedError
 
@@ -78,27 +115,38 @@ class Policy:
 def _made(seen, costs):
     "Which of the possible runs exist, shape of `costs`."
     made = np.zeros(costs.shape, bool)
-    if seen is None: return made
-    i, j = costs.index.get_indexer(seen.frame.model), costs.columns.get_indexer(seen.frame.train_size)
+    if seen is None:
+        return made
+    i, j = (
+        costs.index.get_indexer(seen.frame.model),
+        costs.columns.get_indexer(seen.frame.train_size),
+    )
     made[i[(i >= 0) & (j >= 0)], j[(i >= 0) & (j >= 0)]] = True
     return made
 
+
 def _slack(costs):
     "What prices may come to differ by when they are added up in another order."
-    return 1e-12*float(costs.to_numpy().sum())
+    return 1e-12 * float(costs.to_numpy().sum())
+
 
 def _affordable(runs, costs, budget):
     "The runs, in their order, that the budget covers together; one that is too dear is left out, cheaper ones behind it are still made."
     out, left = [], budget + _slack(costs)
     for m, d in runs:
-        if costs.at[m, d] <= left: out.append((m, d)); left -= costs.at[m, d]
+        if costs.at[m, d] <= left:
+            out.append((m, d))
+            left -= costs.at[m, d]
     return out
+
 
 def _complete(runs, costs, budget):
     "All of the runs, or none if the budget does not cover them."
     return runs if sum(costs.at[r] for r in runs) <= budget + _slack(costs) else []
 
+
 _SHORT = "the budget does not cover what is due next"
+
 
 def _offer(runs, why, choice):
     "A plan, or the reason why there is none."
@@ -111,186 +159,316 @@ def _curves(seen):
     p = panel(seen.where(on)) if on.any() else None
     return {m: (p.x[i, p.on[i]], p.y[i, p.on[i]]) for i, m in enumerate(p.models)} if p else {}
 
+
 def last_loss(seen, target):
     "Loss at each candidate's largest size."
     return pd.Series({m: np.exp(y[-1]) for m, (_, y) in _curves(seen).items()})
 
+
 def ats_loss(seen, target):
     "Accept then Stop's prediction; the last loss where there is one size."
-    line = lambda x, y: accept_then_stop(np.exp(x), np.exp(y))[:2] if len(x) > 1 else (0., y[-1])
-    return pd.Series({m: np.exp(b + a*np.log(target)) for m, (x, y) in _curves(seen).items() for a, b in [line(x, y)]})
+    line = lambda x, y: accept_then_stop(np.exp(x), np.exp(y))[:2] if len(x) > 1 else (0.0, y[-1])
+    return pd.Series(
+        {
+            m: np.exp(b + a * np.log(target))
+            for m, (x, y) in _curves(seen).items()
+            for a, b in [line(x, y)]
+        }
+    )
+
 
 def slope_loss(seen, target):
     "Line in log-log through the last three sizes, slopes brought within the candidates' 10th and 90th percentile."
     curves = _curves(seen)
-    if not curves: return pd.Series(dtype=float)
-    slope = np.array([np.polyfit(x[-3:], y[-3:], 1)[0] if len(x) > 1 else np.nan for x, y in curves.values()])
-    slope = np.where(np.isnan(slope), np.nanmedian(slope) if np.isfinite(slope).any() else 0., slope)
-    slope = np.clip(slope, *np.quantile(slope, [.1, .9]))
-    return pd.Series({m: np.exp(y[-1] + s*(np.log(target) - x[-1])) for (m, (x, y)), s in zip(curves.items(), slope)})
+    if not curves:
+        return pd.Series(dtype=float)
+    slope = np.array(
+        [np.polyfit(x[-3:], y[-3:], 1)[0] if len(x) > 1 else np.nan for x, y in curves.values()]
+    )
+    slope = np.where(
+        np.isnan(slope), np.nanmedian(slope) if np.isfinite(slope).any() else 0.0, slope
+    )
+    slope = np.clip(slope, *np.quantile(slope, [0.1, 0.9]))
+    return pd.Series(
+        {
+            m: np.exp(y[-1] + s * (np.log(target) - x[-1]))
+            for (m, (x, y)), s in zip(curves.items(), slope)
+        }
+    )
+
 
 SCORES = dict(loss=last_loss, ats=ats_loss, slope=slope_loss)
 
 # %% ../../nbs/03_choose/policies.ipynb #64b78044
 def _best(seen, costs, score, among=None):
     "The candidate with the lowest score among those in the race; None where nothing was run."
-    if seen is None: return None
+    if seen is None:
+        return None
     s = SCORES[score](seen, costs.columns.max())
     s = s[s.index.isin(costs.index if among is None else among)]
     return s.idxmin() if len(s) else None
 
+
 @dataclass(frozen=True)
 class FullTuning(Policy):
     "Every candidate on the target size, as far as the budget goes."
-    name:str = "full"
+
+    name: str = "full"
+
     def next(self, seen, costs, budget):
         target, made = int(costs.columns.max()), _made(seen, costs)[:, -1]
-        if made.all(): return Plan(why="every candidate was run on the target", choice=_best(seen, costs, "loss"))
-        return _offer(_affordable([(m, target) for m, on in zip(costs.index, made) if not on], costs, budget), "the target size itself", _best(seen, costs, "loss"))
+        if made.all():
+            return Plan(
+                why="every candidate was run on the target", choice=_best(seen, costs, "loss")
+            )
+        return _offer(
+            _affordable([(m, target) for m, on in zip(costs.index, made) if not on], costs, budget),
+            "the target size itself",
+            _best(seen, costs, "loss"),
+        )
+
 
 @dataclass(frozen=True)
 class SubTuningPolicy(Policy):
     "Every candidate at one size, the largest that the budget covers for all; the lowest loss wins."
-    name:str = "subtuning"
+
+    name: str = "subtuning"
+
     def next(self, seen, costs, budget):
         made, choice = _made(seen, costs), _best(seen, costs, "loss")
-        missing = {d: [(m, d) for m, on in zip(costs.index, made[:, j]) if not on] for j, d in enumerate(costs)}
-        size = max((d for d, runs in missing.items() if len(_complete(runs, costs, budget)) == len(runs)), default=0) # for all, so that losses compare
-        if size and not missing[size]: return Plan(why=f"every candidate was run on {size:,} examples", choice=choice)
+        missing = {
+            d: [(m, d) for m, on in zip(costs.index, made[:, j]) if not on]
+            for j, d in enumerate(costs)
+        }
+        size = max(
+            (d for d, runs in missing.items() if len(_complete(runs, costs, budget)) == len(runs)),
+            default=0,
+        )  # for all, so that losses compare
+        if size and not missing[size]:
+            return Plan(why=f"every candidate was run on {size:,} examples", choice=choice)
         return _offer(missing.get(size, []), f"every candidate on {size:,} examples", choice)
 
 # %% ../../nbs/03_choose/policies.ipynb #32b00c45
 @dataclass(frozen=True)
 class UniformLadder(Policy):
     "All candidates up the ladder, a size at a time, while the budget covers it; then extrapolate."
-    rank:str = "ats"  # key of `SCORES`
-    top:int = None    # largest size, examples; as far as the budget goes when None
-    name:str = "uniform"
+
+    rank: str = "ats"  # key of `SCORES`
+    top: int = None  # largest size, examples; as far as the budget goes when None
+    name: str = "uniform"
+
     def next(self, seen, costs, budget):
         made, choice = _made(seen, costs), _best(seen, costs, self.rank)
         for j, d in enumerate(costs):
             runs = [(m, d) for m, on in zip(costs.index, made[:, j]) if not on]
-            if self.top and d > self.top: break
-            if runs: return _offer(_complete(runs, costs, budget), f"next size of the ladder, {d:,}", choice)
+            if self.top and d > self.top:
+                break
+            if runs:
+                return _offer(
+                    _complete(runs, costs, budget), f"next size of the ladder, {d:,}", choice
+                )
         return Plan(why="the ladder is climbed", choice=choice)
 
 # %% ../../nbs/03_choose/policies.ipynb #2549b918
 @dataclass(frozen=True)
 class Halving(Policy):
     "Successive halving: all candidates up to `start`, then the best part of them at each next size."
-    start:int = 3200   # examples
-    keep:float = .5    # share that goes on, in (0, 1)
-    rank:str = "slope" # key of `SCORES`
-    name:str = "halving"
+
+    start: int = 3200  # examples
+    keep: float = 0.5  # share that goes on, in (0, 1)
+    rank: str = "slope"  # key of `SCORES`
+    name: str = "halving"
+
     def next(self, seen, costs, budget):
         made, alive = _made(seen, costs), list(costs.index)
         for j, d in enumerate(costs):
-            if d > self.start and j: alive = _kept(self, seen, costs, alive, costs.columns[j - 1])
-            if d > self.start and len(alive) == 1: break
+            if d > self.start and j:
+                alive = _kept(self, seen, costs, alive, costs.columns[j - 1])
+            if d > self.start and len(alive) == 1:
+                break
             runs = [(m, d) for m in alive if not made[costs.index.get_loc(m), j]]
-            if runs and d <= self.start: return _offer(_complete(runs, costs, budget), f"every candidate up to {self.start:,} examples", _best(seen, costs, self.rank))
-            if runs: return _offer(_affordable(runs, costs, budget), f"the best {len(alive)} on {d:,} examples", _best(seen, costs, self.rank, alive))
-        return Plan(why=f"{len(alive)} candidate{'s'*(len(alive) > 1)} left", choice=_best(seen, costs, self.rank, alive))
+            if runs and d <= self.start:
+                return _offer(
+                    _complete(runs, costs, budget),
+                    f"every candidate up to {self.start:,} examples",
+                    _best(seen, costs, self.rank),
+                )
+            if runs:
+                return _offer(
+                    _affordable(runs, costs, budget),
+                    f"the best {len(alive)} on {d:,} examples",
+                    _best(seen, costs, self.rank, alive),
+                )
+        return Plan(
+            why=f"{len(alive)} candidate{'s' * (len(alive) > 1)} left",
+            choice=_best(seen, costs, self.rank, alive),
+        )
 
 # %% ../../nbs/03_choose/policies.ipynb #ebd9da51
 def _kept(policy, seen, costs, alive, size):
     "The best of those alive, judged by what was seen up to `size`; a rung that could not be paid ends the race."
     f = seen.frame
-    s = SCORES[policy.rank](seen.where(f.model.isin(alive) & (f.train_size <= size), "a rung"), costs.columns.max())
-    return list(s.sort_values(kind="stable").index[:max(1, min(len(alive) - 1, int(np.ceil(policy.keep*len(alive)))))])
+    s = SCORES[policy.rank](
+        seen.where(f.model.isin(alive) & (f.train_size <= size), "a rung"), costs.columns.max()
+    )
+    return list(
+        s.sort_values(kind="stable").index[
+            : max(1, min(len(alive) - 1, int(np.ceil(policy.keep * len(alive)))))
+        ]
+    )
 
 # %% ../../nbs/03_choose/policies.ipynb #1130b41d
 @dataclass(frozen=True)
 class Hyperband(Policy):
     "Successive halving from several starts, each on every third candidate, of those that have not failed; the best of all brackets wins."
-    starts:tuple = (800, 3200, 12800) # examples
-    keep:float = .5    # as in `Halving`
-    rank:str = "slope" # key of `SCORES`
-    name:str = "hyperband"
+
+    starts: tuple = (800, 3200, 12800)  # examples
+    keep: float = 0.5  # as in `Halving`
+    rank: str = "slope"  # key of `SCORES`
+    name: str = "hyperband"
+
     def next(self, seen, costs, budget):
         ended = []
         for b, start in enumerate(self.starts):
-            part = costs.iloc[b::len(self.starts)]
-            mine = None if seen is None or not seen.frame.model.isin(part.index).any() else seen.where(seen.frame.model.isin(part.index))
-            plan = Halving(start, self.keep, self.rank).next(mine, part, budget) if len(part) else Plan()
-            if plan: return Plan(plan, f"bracket from {start:,}: {plan.why}", _best(seen, costs, self.rank))
+            part = costs.iloc[b :: len(self.starts)]
+            mine = (
+                None
+                if seen is None or not seen.frame.model.isin(part.index).any()
+                else seen.where(seen.frame.model.isin(part.index))
+            )
+            plan = (
+                Halving(start, self.keep, self.rank).next(mine, part, budget)
+                if len(part)
+                else Plan()
+            )
+            if plan:
+                return Plan(
+                    plan, f"bracket from {start:,}: {plan.why}", _best(seen, costs, self.rank)
+                )
             ended.append(plan)
         why = _SHORT if any(p.why == _SHORT for p in ended) else "every bracket has a winner"
-        return Plan(why=why, choice=_best(seen, costs, self.rank, [p.choice for p in ended if p.choice]))
+        return Plan(
+            why=why, choice=_best(seen, costs, self.rank, [p.choice for p in ended if p.choice])
+        )
 
 # %% ../../nbs/03_choose/policies.ipynb #466c490d
 @dataclass(frozen=True)
 class Race(Policy):
     "Rounds of equal money, shared by a shrinking front of candidates with the lowest expected loss, luck taken off."
-    start:int = 800     # all candidates are run up to this size (two sizes at least), examples
-    growth:float = 4.   # a round for each such factor that the money left holds over the opening's cost, > 1
-    finalists:int = 2   # candidates of the last round, >= 1
-    power:float = .25   # a candidate's share of a round goes with price**power: 0 equal money, 1 equal sizes
-    caution:float = 1.  # how much low, uncertain predictions are drawn up (`Posterior.shrunk`), finite and >= 0; 0 not at all
-    p_best:float = 1.   # stop when P(best) of the choice reaches this
-    regret:float = 0.   # stop when the expected regret of the choice falls to this, nats/token
-    workers:int = None  # runs proposed at once; a whole round when None
-    prior:object = "transfer" # see `posterior`
-    name:str = "race"
+
+    start: int = 800  # all candidates are run up to this size (two sizes at least), examples
+    growth: float = (
+        4.0  # a round for each such factor that the money left holds over the opening's cost, > 1
+    )
+    finalists: int = 2  # candidates of the last round, >= 1
+    power: float = (
+        0.25  # a candidate's share of a round goes with price**power: 0 equal money, 1 equal sizes
+    )
+    caution: float = 1.0  # how much low, uncertain predictions are drawn up (`Posterior.shrunk`), finite and >= 0; 0 not at all
+    p_best: float = 1.0  # stop when P(best) of the choice reaches this
+    regret: float = 0.0  # stop when the expected regret of the choice falls to this, nats/token
+    workers: int = None  # runs proposed at once; a whole round when None
+    prior: object = "transfer"  # see `posterior`
+    name: str = "race"
 
     def next(self, seen, costs, budget):
         _check_race(self)
-        made, budget = _made(seen, costs), max(budget, 0.)
-        free = _shares(self, list(costs.index), made, costs, 0.)
-        if free: return Plan(free[:self.workers], "runs that cost nothing", _best(seen, costs, "loss"))
+        made, budget = _made(seen, costs), max(budget, 0.0)
+        free = _shares(self, list(costs.index), made, costs, 0.0)
+        if free:
+            return Plan(free[: self.workers], "runs that cost nothing", _best(seen, costs, "loss"))
         runs = _affordable(_opening(self, made, costs), costs, budget)
-        if runs: return Plan(runs[:self.workers], "the opening: level and first slope of every candidate", _best(seen, costs, "loss"))
-        if not made.any(): return Plan(why="the budget does not cover one run")
+        if runs:
+            return Plan(
+                runs[: self.workers],
+                "the opening: level and first slope of every candidate",
+                _best(seen, costs, "loss"),
+            )
+        if not made.any():
+            return Plan(why="the budget does not cover one run")
         belief = _belief(self, seen, costs)
         stop = _stop(self, belief, costs)
         runs, why = ((), stop) if stop else _round(self, belief, made, costs, budget)
-        return belief.plan(runs[:self.workers], why)
+        return belief.plan(runs[: self.workers], why)
 
 # %% ../../nbs/03_choose/policies.ipynb #2f07ec88
 def _check_race(race):
     "Settings that make no race."
-    for name, wrong, rule in (("growth", not race.growth > 1, "> 1"), ("finalists", race.finalists < 1, ">= 1"), ("workers", race.workers is not None and race.workers < 1, ">= 1, or None"), ("start", race.start < 1, ">= 1"), ("caution", not 0 <= race.caution < np.inf, "finite and >= 0")):
-        if wrong: raise ValueError(f"`{name}` must be {rule}, got {getattr(race, name)}")
+    for name, wrong, rule in (
+        ("growth", not race.growth > 1, "> 1"),
+        ("finalists", race.finalists < 1, ">= 1"),
+        ("workers", race.workers is not None and race.workers < 1, ">= 1, or None"),
+        ("start", race.start < 1, ">= 1"),
+        ("caution", not 0 <= race.caution < np.inf, "finite and >= 0"),
+    ):
+        if wrong:
+            raise ValueError(f"`{name}` must be {rule}, got {getattr(race, name)}")
+
 
 @dataclass(frozen=True)
 class _Belief:
     "What the posterior says of the candidates in the race."
-    order:list        # candidates, lowest expected loss first, luck taken off
-    choice:str        # the first of them
-    p:float           # its P(best); missing while a candidate was never run
-    regret:float      # its expected regret, nats/token
-    rivals:int        # candidates that may still turn out better
-    def plan(self, runs, why): return Plan(runs, why, self.choice, self.p, self.regret)
+
+    order: list  # candidates, lowest expected loss first, luck taken off
+    choice: str  # the first of them
+    p: float  # its P(best); missing while a candidate was never run
+    regret: float  # its expected regret, nats/token
+    rivals: int  # candidates that may still turn out better
+
+    def plan(self, runs, why):
+        return Plan(runs, why, self.choice, self.p, self.regret)
+
 
 def _belief(policy, seen, costs):
     "Ask the posterior about the candidates that were run and are still in the race."
     f = seen.frame
     tried = set(f.model[(f.train_size > 0) & f.model.isin(costs.index)])
-    post = fit_posterior(seen.where(f.model.isin(tried)), int(costs.columns.max()), prior=policy.prior, laws=("rectified",)) # a floor, or both laws at twice the time, choose no better: see the experiment
+    post = fit_posterior(
+        seen.where(f.model.isin(tried)),
+        int(costs.columns.max()),
+        prior=policy.prior,
+        laws=("rectified",),
+    )  # a floor, or both laws at twice the time, choose no better: see the experiment
     expected, (p, regret) = post.shrunk(policy.caution), post.best()
     i = int(np.argmin(expected))
-    low, high = post.mean() - 4*post.sd(), post.mean() + 4*post.sd()
+    low, high = post.mean() - 4 * post.sd(), post.mean() + 4 * post.sd()
     rivals = int((np.delete(low, i) < high[i]).sum())
-    known = len(tried) == len(costs) # of those never run nothing is known
-    return _Belief([post.models[j] for j in np.argsort(expected, kind="stable")], post.models[i], float(p[i]) if known else np.nan, float(regret[i]) if known else np.nan, rivals if known else len(costs))
+    known = len(tried) == len(costs)  # of those never run nothing is known
+    return _Belief(
+        [post.models[j] for j in np.argsort(expected, kind="stable")],
+        post.models[i],
+        float(p[i]) if known else np.nan,
+        float(regret[i]) if known else np.nan,
+        rivals if known else len(costs),
+    )
 
 # %% ../../nbs/03_choose/policies.ipynb #b5ba2f12
 def _opening_rungs(policy, costs):
     "How many of the smallest sizes the opening runs: those up to `start`, two at least, so that there is a slope."
     return max(2, int((costs.columns <= policy.start).sum()))
 
+
 def _opening(policy, made, costs):
     "Missing runs of the opening, smallest sizes first, cheapest candidates first; candidates seen beyond it need none."
     n = _opening_rungs(policy, costs)
-    beyond = made[:, n - 1:].any(1) & (made.sum(1) > 1)
+    beyond = made[:, n - 1 :].any(1) & (made.sum(1) > 1)
     need = ~made[:, :n] & ~beyond[:, None]
-    return [(costs.index[i], d) for j, d in enumerate(costs.columns[:n]) for i in np.argsort(costs.iloc[:, j].to_numpy(), kind="stable") if need[i, j]]
+    return [
+        (costs.index[i], d)
+        for j, d in enumerate(costs.columns[:n])
+        for i in np.argsort(costs.iloc[:, j].to_numpy(), kind="stable")
+        if need[i, j]
+    ]
+
 
 def _stop(policy, belief, costs):
     "Why to stop before the money is gone; empty to go on."
-    if len(costs) == 1: return f"{belief.choice} is the only candidate left"
-    if belief.p >= policy.p_best: return f"P(best) of {belief.choice} is {in_percent(belief.p)}"
-    if belief.regret <= policy.regret: return f"the expected regret of {belief.choice} is {belief.regret:.4f} nats"
+    if len(costs) == 1:
+        return f"{belief.choice} is the only candidate left"
+    if belief.p >= policy.p_best:
+        return f"P(best) of {belief.choice} is {in_percent(belief.p)}"
+    if belief.regret <= policy.regret:
+        return f"the expected regret of {belief.choice} is {belief.regret:.4f} nats"
     return "" if belief.rivals else "no run can change the choice"
 
 # %% ../../nbs/03_choose/policies.ipynb #0245ebe8
@@ -298,35 +476,54 @@ def _round(policy, belief, made, costs, budget):
     "The runs of the round that the money spent so far says is due; of later ones where it has nothing to run."
     price, n = costs.to_numpy(), _opening_rungs(policy, costs)
     first = price[:, :n].sum()
-    money = max(budget + price[made].sum() - first, budget) # for all rounds
-    rounds = max(1, round(np.log(max(money/max(first, 1e-300), 1.))/np.log(policy.growth)))
+    money = max(budget + price[made].sum() - first, budget)  # for all rounds
+    rounds = max(1, round(np.log(max(money / max(first, 1e-300), 1.0)) / np.log(policy.growth)))
     front = min(policy.finalists, len(costs))
-    for k in range(int(rounds*(1 - budget/max(money, 1e-300)) + .5), rounds):
-        left = int(np.ceil(len(costs)*(front/len(costs))**((k + 1)/rounds)))
-        runs = _shares(policy, belief.order[:left], made, costs, budget/(rounds - k))
-        if runs: return runs, f"round {k + 1} of {rounds}: equal money for the {left} with the lowest expected loss"
-    near = belief.order[:2*front]
-    for m in near: # as many again may turn out better, and money that is left over decides nothing
+    for k in range(int(rounds * (1 - budget / max(money, 1e-300)) + 0.5), rounds):
+        left = int(np.ceil(len(costs) * (front / len(costs)) ** ((k + 1) / rounds)))
+        runs = _shares(policy, belief.order[:left], made, costs, budget / (rounds - k))
+        if runs:
+            return (
+                runs,
+                f"round {k + 1} of {rounds}: equal money for the {left} with the lowest expected loss",
+            )
+    near = belief.order[: 2 * front]
+    for m in near:  # as many again may turn out better, and money that is left over decides nothing
         runs = _shares(policy, [m], made, costs, budget)
-        if runs: return runs, f"what is left of the budget, on the {len(near)} with the lowest expected loss"
+        if runs:
+            return (
+                runs,
+                f"what is left of the budget, on the {len(near)} with the lowest expected loss",
+            )
     return [], "the budget covers no further run of those in front"
+
 
 def _shares(policy, models, made, costs, money):
     "The largest new run that each candidate's share of the money covers."
     rows = costs.index.get_indexer(models)
     price = costs.to_numpy()[rows]
-    weight = np.maximum(price[:, -1], 1e-300)**policy.power
-    new = np.cumsum(made[rows, ::-1], axis=1)[:, ::-1] == 0 # larger than anything run
-    can = new & (price <= (money*weight/weight.sum())[:, None] + _slack(costs))
+    weight = np.maximum(price[:, -1], 1e-300) ** policy.power
+    new = np.cumsum(made[rows, ::-1], axis=1)[:, ::-1] == 0  # larger than anything run
+    can = new & (price <= (money * weight / weight.sum())[:, None] + _slack(costs))
     return [(m, int(costs.columns[np.flatnonzero(c)[-1]])) for m, c in zip(models, can) if c.any()]
 
 # %% ../../nbs/03_choose/policies.ipynb #55a76340
-POLICIES = dict(race=Race, halving=Halving, hyperband=Hyperband, uniform=UniformLadder, subtuning=SubTuningPolicy, full=FullTuning) # name -> how to make one
+POLICIES = dict(
+    race=Race,
+    halving=Halving,
+    hyperband=Hyperband,
+    uniform=UniformLadder,
+    subtuning=SubTuningPolicy,
+    full=FullTuning,
+)  # name -> how to make one
+
 
 def as_policy(
-    policy, # a Policy, or a name in `POLICIES`
-)->Policy: # the policy
+    policy,  # a Policy, or a name in `POLICIES`
+) -> Policy:  # the policy
     "Look a policy up by name."
-    if isinstance(policy, Policy): return policy
-    if policy not in POLICIES: raise ValueError(f"`policy` must be one of {', '.join(POLICIES)}, got {policy!r}")
+    if isinstance(policy, Policy):
+        return policy
+    if policy not in POLICIES:
+        raise ValueError(f"`policy` must be one of {', '.join(POLICIES)}, got {policy!r}")
     return POLICIES[policy]()

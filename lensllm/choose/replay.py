@@ -14,70 +14,129 @@ from ..curves.table import CurveSet
 from ..curves.metrics import agreement
 
 # %% ../../nbs/03_choose/replay.ipynb #1b9267cc
-TRACE = ["step", "model", "train_size", "test_loss", "why", "cost_fraction", "choice", "p_best"] # of a replay, in its files too
+TRACE = [
+    "step",
+    "model",
+    "train_size",
+    "test_loss",
+    "why",
+    "cost_fraction",
+    "choice",
+    "p_best",
+]  # of a replay, in its files too
+
 
 @dataclass(frozen=True)
 class Replay:
     "What a policy did on complete curves, and how well it chose."
-    policy:str              # its name
-    choice:str              # a model; None where nothing could be run
-    relative_accuracy:float # percent; missing without a choice
-    regret:float            # nats/token; missing without a choice
-    cost_fraction:float     # of tuning every candidate on the target
-    p_best:float            # what the policy said of its choice; missing where it does not say
-    why:str                 # why it stopped
-    trace:pd.DataFrame      # a row a run, columns `TRACE`: choice and p_best before the step, cost_fraction after the run; a failed run has no test_loss
+
+    policy: str  # its name
+    choice: str  # a model; None where nothing could be run
+    relative_accuracy: float  # percent; missing without a choice
+    regret: float  # nats/token; missing without a choice
+    cost_fraction: float  # of tuning every candidate on the target
+    p_best: float  # what the policy said of its choice; missing where it does not say
+    why: str  # why it stopped
+    trace: pd.DataFrame  # a row a run, columns `TRACE`: choice and p_best before the step, cost_fraction after the run; a failed run has no test_loss
 
 # %% ../../nbs/03_choose/replay.ipynb #8122dfe6
 def simulate(
-    policy,            # a Policy, or a name in `POLICIES`
-    curves:CurveSet,   # one task, complete up to the target
-    budget:float=.02,  # fraction of the cost of tuning every candidate on the target
+    policy,  # a Policy, or a name in `POLICIES`
+    curves: CurveSet,  # one task, complete up to the target
+    budget: float = 0.02,  # fraction of the cost of tuning every candidate on the target
     *,
-    target:int=None,   # examples; the largest size in the table when None
-    costs=None,        # DataFrame from `run_costs`; FLOP when None
-    failed=(),         # (model, train_size) that diverge: paid, not seen, and the candidate leaves the race
-    warm=(),           # (model, train_size) that exist before the study, at no cost
-)->Replay: # deterministic
+    target: int = None,  # examples; the largest size in the table when None
+    costs=None,  # DataFrame from `run_costs`; FLOP when None
+    failed=(),  # (model, train_size) that diverge: paid, not seen, and the candidate leaves the race
+    warm=(),  # (model, train_size) that exist before the study, at no cost
+) -> Replay:  # deterministic
     "Replay a policy on complete curves; it sees what it has paid for."
     policy, table, curves = as_policy(policy), curves, _complete_to(curves, target)
-    if not 0 <= budget < np.inf: raise ValueError(f"`budget` must be a fraction >= 0 of full fine-tuning, got {budget}; 0.02 is two per cent")
-    have, failed, rows, spent = set(warm), set(failed), [], 0.
+    if not 0 <= budget < np.inf:
+        raise ValueError(
+            f"`budget` must be a fraction >= 0 of full fine-tuning, got {budget}; 0.02 is two per cent"
+        )
+    have, failed, rows, spent = set(warm), set(failed), [], 0.0
     _check_runs(table, curves, have | failed, costs)
-    racing = run_costs(curves) if costs is None else costs.loc[curves.models, [d for d in curves.sizes if d > 0]]
+    racing = (
+        run_costs(curves)
+        if costs is None
+        else costs.loc[curves.models, [d for d in curves.sizes if d > 0]]
+    )
     whole, slack = racing.iloc[:, -1].sum(), _slack(racing)
     while True:
-        plan = policy.next(_seen(curves, have, racing), racing, max(budget*whole - spent, 0.)) if len(racing) else Plan(why="every candidate has failed")
-        if not plan: return _account(policy, plan, curves, rows, spent/whole if whole else 0.)
-        if have & set(plan) or len(set(plan)) < len(plan): raise ValueError(f"`policy` {policy.name} must propose runs that do not exist yet, got {next(r for r in plan if r in have or plan.count(r) > 1)}; mend its `next`")
+        plan = (
+            policy.next(_seen(curves, have, racing), racing, max(budget * whole - spent, 0.0))
+            if len(racing)
+            else Plan(why="every candidate has failed")
+        )
+        if not plan:
+            return _account(policy, plan, curves, rows, spent / whole if whole else 0.0)
+        if have & set(plan) or len(set(plan)) < len(plan):
+            raise ValueError(
+                f"`policy` {policy.name} must propose runs that do not exist yet, got {next(r for r in plan if r in have or plan.count(r) > 1)}; mend its `next`"
+            )
         step = 1 + (rows[-1]["step"] if rows else 0)
         for m, d in plan:
-            spent += racing.at[m, d] # what was proposed is paid, also beside a run that fails
-            rows.append(dict(step=step, model=m, train_size=int(d), why=plan.why, cost_fraction=spent/whole if whole else 0., choice=plan.choice, p_best=plan.p_best, failed=(m, d) in failed))
+            spent += racing.at[m, d]  # what was proposed is paid, also beside a run that fails
+            rows.append(
+                dict(
+                    step=step,
+                    model=m,
+                    train_size=int(d),
+                    why=plan.why,
+                    cost_fraction=spent / whole if whole else 0.0,
+                    choice=plan.choice,
+                    p_best=plan.p_best,
+                    failed=(m, d) in failed,
+                )
+            )
         have |= set(plan) - failed
         racing = racing.drop(index=list({m for m, d in plan if (m, d) in failed}))
-        if spent > budget*whole*(1 + 1e-9) + slack: raise ValueError(f"`policy` {policy.name} must stay within its budget, got {spent/whole:.4f} of {budget}; mend its `next`")
+        if spent > budget * whole * (1 + 1e-9) + slack:
+            raise ValueError(
+                f"`policy` {policy.name} must stay within its budget, got {spent / whole:.4f} of {budget}; mend its `next`"
+            )
 
 # %% ../../nbs/03_choose/replay.ipynb #ecfa96b3
 def _complete_to(curves, target):
     "The curves up to the target, which every model must have."
     curves.one_task()
-    if target is not None and target not in curves.sizes: raise ValueError(f"`target` must be a size of the table ({', '.join(f'{d:,}' for d in curves.sizes if d)}), where choices are judged, got {target:,}")
+    if target is not None and target not in curves.sizes:
+        raise ValueError(
+            f"`target` must be a size of the table ({', '.join(f'{d:,}' for d in curves.sizes if d)}), where choices are judged, got {target:,}"
+        )
     curves = curves.up_to(max(curves.sizes) if target is None else target)
     have = set(zip(curves.frame.model, curves.frame.train_size))
-    holes = {m: ", ".join(f"{d:,}" for d in curves.sizes if d > 0 and (m, d) not in have) for m in curves.models}
+    holes = {
+        m: ", ".join(f"{d:,}" for d in curves.sizes if d > 0 and (m, d) not in have)
+        for m in curves.models
+    }
     holes = [f"{m} has no run at {sizes}" for m, sizes in holes.items() if sizes]
-    if holes: raise ValueError(f"`curves` must be complete up to the target; {'; '.join(holes)}; take the models or the sizes out of the table")
+    if holes:
+        raise ValueError(
+            f"`curves` must be complete up to the target; {'; '.join(holes)}; take the models or the sizes out of the table"
+        )
     return curves
 
 # %% ../../nbs/03_choose/replay.ipynb #9871b53a
 def _check_runs(table, curves, named, costs):
     "What is said of runs must be said of runs in the table, and all up to the target need a price."
     unknown = named - set(zip(table.frame.model, table.frame.train_size))
-    if unknown: raise ValueError(f"`warm` and `failed` must name runs in the table, which has no {' on '.join(map(str, min(unknown)))}")
-    if costs is None: return
-    missing = [m for m in curves.models if m not in costs.index] or [f"{d:,}" for d in curves.sizes if d and d not in costs]
-    if missing: raise ValueError(f"`costs` must hold every model and every size up to the target, {missing[0]} is missing; take it from `run_costs`")
+    if unknown:
+        raise ValueError(
+            f"`warm` and `failed` must name runs in the table, which has no {' on '.join(map(str, min(unknown)))}"
+        )
+    if costs is None:
+        return
+    missing = [m for m in curves.models if m not in costs.index] or [
+        f"{d:,}" for d in curves.sizes if d and d not in costs
+    ]
+    if missing:
+        raise ValueError(
+            f"`costs` must hold every model and every size up to the target, {missing[0]} is missing; take it from `run_costs`"
+        )
+
 
 def _seen(curves, have, costs):
     "The runs that exist, of candidates still in the race; None where there is none."
@@ -85,81 +144,166 @@ def _seen(curves, have, costs):
     mask = f.model.isin(costs.index) & np.array([run in have for run in zip(f.model, f.train_size)])
     return curves.where(mask) if mask.any() else None
 
+
 def _account(policy, plan, curves, rows, spent):
     "The replay at its end; the truth is looked at here only."
     truth = curves.at(max(curves.sizes))
-    good = dict(relative_accuracy=np.nan, regret=np.nan) if plan.choice is None else dict(relative_accuracy=100., regret=0.)
-    if plan.choice is not None and len(truth) > 1: good = {k: agreement(pd.Series((truth.index == plan.choice).astype(float), truth.index), truth)[k] for k in good}
+    good = (
+        dict(relative_accuracy=np.nan, regret=np.nan)
+        if plan.choice is None
+        else dict(relative_accuracy=100.0, regret=0.0)
+    )
+    if plan.choice is not None and len(truth) > 1:
+        good = {
+            k: agreement(pd.Series((truth.index == plan.choice).astype(float), truth.index), truth)[
+                k
+            ]
+            for k in good
+        }
     trace = pd.DataFrame(rows, columns=[*TRACE, "failed"])
     loss = curves.frame.groupby(["model", "train_size"]).test_loss.mean()
-    trace["test_loss"] = [np.nan if bad else loss.get((m, d), np.nan) for m, d, bad in zip(trace.model, trace.train_size, trace.failed)]
-    return Replay(policy.name, plan.choice, good["relative_accuracy"], good["regret"], spent, plan.p_best, plan.why, trace[TRACE])
+    trace["test_loss"] = [
+        np.nan if bad else loss.get((m, d), np.nan)
+        for m, d, bad in zip(trace.model, trace.train_size, trace.failed)
+    ]
+    return Replay(
+        policy.name,
+        plan.choice,
+        good["relative_accuracy"],
+        good["regret"],
+        spent,
+        plan.p_best,
+        plan.why,
+        trace[TRACE],
+    )
 
 # %% ../../nbs/03_choose/replay.ipynb #306843aa
 @patch
-def to_dict(self:Replay)->dict: # JSON-safe: choice, relative_accuracy (percent), regret, cost_fraction, p_best, why, policy, trace
+def to_dict(
+    self: Replay,
+) -> dict:  # JSON-safe: choice, relative_accuracy (percent), regret, cost_fraction, p_best, why, policy, trace
     "The replay as plain data."
     plain = lambda v: None if isinstance(v, float) and not np.isfinite(v) else v
-    rows = [{k: plain(v) for k, v in r.items()} for r in self.trace.astype(object).to_dict("records")]
-    return dict(policy=self.policy, choice=self.choice, **{k: plain(float(getattr(self, k))) for k in ("relative_accuracy", "regret", "cost_fraction", "p_best")}, why=self.why, trace=rows)
+    rows = [
+        {k: plain(v) for k, v in r.items()} for r in self.trace.astype(object).to_dict("records")
+    ]
+    return dict(
+        policy=self.policy,
+        choice=self.choice,
+        **{
+            k: plain(float(getattr(self, k)))
+            for k in ("relative_accuracy", "regret", "cost_fraction", "p_best")
+        },
+        why=self.why,
+        trace=rows,
+    )
+
 
 @patch
-def __repr__(self:Replay):
-    if self.choice is None: return f"{self.policy}: no choice; {self.why}"
-    return (f"{self.policy}: {self.choice} after {len(self.trace)} runs and {100*self.cost_fraction:.2f} % of full tuning; "
-            f"relative accuracy {self.relative_accuracy:.1f} %, regret {self.regret:.3f} nats; {self.why}")
+def __repr__(self: Replay):
+    if self.choice is None:
+        return f"{self.policy}: no choice; {self.why}"
+    return (
+        f"{self.policy}: {self.choice} after {len(self.trace)} runs and {100 * self.cost_fraction:.2f} % of full tuning; "
+        f"relative accuracy {self.relative_accuracy:.1f} %, regret {self.regret:.3f} nats; {self.why}"
+    )
 
 # %% ../../nbs/03_choose/replay.ipynb #868aad4f
 @patch
-def plot(self:Replay,
+def plot(
+    self: Replay,
     *,
-    ax=None, # Axes to draw on; new ones when None
-): # the Axes
+    ax=None,  # Axes to draw on; new ones when None
+):  # the Axes
     "Where the money went: a row a candidate, a point a run, coloured by step; those that ran furthest on top."
     from lensllm._internal.style import INK, new_axes, palette, short_name
+
     t = self.trace
     order = list(t.groupby("model", sort=False).train_size.max().sort_values(kind="stable").index)
-    ax = new_axes(size=(5, max(2., .17*len(order)))) if ax is None else ax
+    ax = new_axes(size=(5, max(2.0, 0.17 * len(order)))) if ax is None else ax
     colours = palette(6)
     for i, (step, g) in enumerate(t.groupby("step")):
-        ax.plot(g.train_size, [order.index(m) for m in g.model], "o", color=colours[i % 6], ms=4, label=f"step {step}: to {100*g.cost_fraction.iloc[-1]:.2g} %")
+        ax.plot(
+            g.train_size,
+            [order.index(m) for m in g.model],
+            "o",
+            color=colours[i % 6],
+            ms=4,
+            label=f"step {step}: to {100 * g.cost_fraction.iloc[-1]:.2g} %",
+        )
     ax.set_xscale("log")
     ax.set_yticks(range(len(order)), [short_name(m) for m in order], fontsize=7)
-    for label, m in zip(ax.get_yticklabels(), order): label.set(color=INK, fontweight="bold" if m == self.choice else "normal")
+    for label, m in zip(ax.get_yticklabels(), order):
+        label.set(color=INK, fontweight="bold" if m == self.choice else "normal")
     ax.set(xlabel="fine-tuning examples", ylim=(-1, len(order)))
-    ax.set_title(f"{self.policy}: {100*self.cost_fraction:.2g} % of full tuning, chosen: {short_name(self.choice or 'none')}", loc="left", fontsize=10, parse_math=False)
-    if len(t): ax.legend(frameon=False, fontsize=7, title="spent", title_fontsize=7, loc="lower right")
+    ax.set_title(
+        f"{self.policy}: {100 * self.cost_fraction:.2g} % of full tuning, chosen: {short_name(self.choice or 'none')}",
+        loc="left",
+        fontsize=10,
+        parse_math=False,
+    )
+    if len(t):
+        ax.legend(frameon=False, fontsize=7, title="spent", title_fontsize=7, loc="lower right")
     return ax
 
 # %% ../../nbs/03_choose/replay.ipynb #08bea5f3
 def pareto(
-    policies,        # Policies, or names in `POLICIES`
-    tasks,           # CurveSets of one task each, complete up to the target
-    budgets=(.005, .01, .02, .05), # fractions of the cost of full tuning
+    policies,  # Policies, or names in `POLICIES`
+    tasks,  # CurveSets of one task each, complete up to the target
+    budgets=(0.005, 0.01, 0.02, 0.05),  # fractions of the cost of full tuning
     *,
-    draws:int=200,   # subsets of the candidates
-    size:int=20,     # candidates in a subset
-    seed:int=0,      # of the subsets, the same for every policy
-    progress=iter,   # wraps the list of studies, such as rich.progress.track
-)->pd.DataFrame: # a row a study: task, policy, budget, draw, choice, relative_accuracy, regret, cost_fraction
+    draws: int = 200,  # subsets of the candidates
+    size: int = 20,  # candidates in a subset
+    seed: int = 0,  # of the subsets, the same for every policy
+    progress=iter,  # wraps the list of studies, such as rich.progress.track
+) -> (
+    pd.DataFrame
+):  # a row a study: task, policy, budget, draw, choice, relative_accuracy, regret, cost_fraction
     "Replay policies on subsets of the candidates."
     cells, policies, budgets = [], list(policies), list(budgets)
     for t in tasks:
         rng, n = np.random.default_rng(seed), len(t.models)
-        if not 2 <= size <= n: raise ValueError(f"`size` must lie between 2 and the {n} candidates of {t.one_task()}, got {size}")
+        if not 2 <= size <= n:
+            raise ValueError(
+                f"`size` must lie between 2 and the {n} candidates of {t.one_task()}, got {size}"
+            )
         for draw in range(draws):
-            part = t.filter(model=[t.models[i] for i in np.sort(rng.choice(n, size, replace=False))])
-            cells += [(t.one_task(), as_policy(p), b, draw, part) for p in policies for b in budgets]
+            part = t.filter(
+                model=[t.models[i] for i in np.sort(rng.choice(n, size, replace=False))]
+            )
+            cells += [
+                (t.one_task(), as_policy(p), b, draw, part) for p in policies for b in budgets
+            ]
+
     def one(task, policy, b, draw, part):
         s = simulate(policy, part, b)
-        return dict(task=task, policy=policy.name, budget=b, draw=draw, choice=s.choice, relative_accuracy=s.relative_accuracy, regret=s.regret, cost_fraction=s.cost_fraction)
+        return dict(
+            task=task,
+            policy=policy.name,
+            budget=b,
+            draw=draw,
+            choice=s.choice,
+            relative_accuracy=s.relative_accuracy,
+            regret=s.regret,
+            cost_fraction=s.cost_fraction,
+        )
+
     return pd.DataFrame([one(*c) for c in progress(cells)])
 
 # %% ../../nbs/03_choose/replay.ipynb #e906d381
 def pareto_summary(
-    results, # DataFrame from `pareto`
-)->pd.DataFrame: # a row a (policy, task, budget): mean, 10th percentile and standard error of relative accuracy (percent); mean regret with its 5 and 95 % quantiles over draws (nats), both without the draws that ended in no choice; mean cost; how many ended in no choice, of how many draws
+    results,  # DataFrame from `pareto`
+) -> pd.DataFrame:  # a row a (policy, task, budget): mean, 10th percentile and standard error of relative accuracy (percent); mean regret with its 5 and 95 % quantiles over draws (nats), both without the draws that ended in no choice; mean cost; how many ended in no choice, of how many draws
     "Bands over the subsets."
     g = results.groupby(["policy", "task", "budget"], sort=False)
-    return g.agg(relative_accuracy=("relative_accuracy", "mean"), p10=("relative_accuracy", lambda v: v.quantile(.1)), se=("relative_accuracy", "sem"),
-                 regret=("regret", "mean"), regret_low=("regret", lambda v: v.quantile(.05)), regret_high=("regret", lambda v: v.quantile(.95)), cost_fraction=("cost_fraction", "mean"), no_choice=("choice", lambda v: v.isna().sum()), draws=("draw", "size")).reset_index()
+    return g.agg(
+        relative_accuracy=("relative_accuracy", "mean"),
+        p10=("relative_accuracy", lambda v: v.quantile(0.1)),
+        se=("relative_accuracy", "sem"),
+        regret=("regret", "mean"),
+        regret_low=("regret", lambda v: v.quantile(0.05)),
+        regret_high=("regret", lambda v: v.quantile(0.95)),
+        cost_fraction=("cost_fraction", "mean"),
+        no_choice=("choice", lambda v: v.isna().sum()),
+        draws=("draw", "size"),
+    ).reset_index()

@@ -20,52 +20,77 @@ from ..curves.metrics import agreement, cost_fraction, regret, relative_accuracy
 from ..forecast.posterior import fit_posterior
 
 # %% ../../nbs/03_choose/selectors.ipynb #6979d95c
-ROWS = ["model", "rank", "predicted_loss", "low", "high", "p_best"] # of a ranking, in its files too
+ROWS = [
+    "model",
+    "rank",
+    "predicted_loss",
+    "low",
+    "high",
+    "p_best",
+]  # of a ranking, in its files too
 
 # %% ../../nbs/03_choose/selectors.ipynb #725dd33e
 @dataclass(frozen=True)
 class Ranking:
     "Candidates in the order in which a method would pick them."
-    frame:pd.DataFrame # columns `ROWS` and `score`: the choice first, then by score; missing where a method gives no such figure
-    method:str         # name of the selector
-    target:int         # size for which the ranking holds, examples
-    seen:CurveSet      # what the selector was given
-    doubts:tuple = ()  # the method's own, in plain words, each about a model
-    runs:object = None # the runs that the method read, rows of `seen.frame`
-    posterior:object = None # the Posterior behind it, for methods that have one: more targets, expected regret, phases
+
+    frame: pd.DataFrame  # columns `ROWS` and `score`: the choice first, then by score; missing where a method gives no such figure
+    method: str  # name of the selector
+    target: int  # size for which the ranking holds, examples
+    seen: CurveSet  # what the selector was given
+    doubts: tuple = ()  # the method's own, in plain words, each about a model
+    runs: object = None  # the runs that the method read, rows of `seen.frame`
+    posterior: object = None  # the Posterior behind it, for methods that have one: more targets, expected regret, phases
 
     @property
-    def best(self) -> str: # a model's name
+    def best(self) -> str:  # a model's name
         "The candidate to fine-tune."
         return self.frame.model.iloc[0]
 
     @property
-    def scores(self) -> pd.Series: # index: model
+    def scores(self) -> pd.Series:  # index: model
         "Higher is better."
         return self.frame.set_index("model").score
 
 # %% ../../nbs/03_choose/selectors.ipynb #d2f518b0
 class Selector:
     "Base of all selectors: subclasses give `name` and `score(seen, target) -> (frame indexed by model with `score`, and `chosen` where that is not the highest, doubts)`, and a Posterior third if they have one."
+
     name = ""
 
-    def rank(self,
-        seen:CurveSet, # curves of one task, cut at the budget
-        target:int,    # size for which the best model is wanted, examples
+    def rank(
+        self,
+        seen: CurveSet,  # curves of one task, cut at the budget
+        target: int,  # size for which the best model is wanted, examples
         *,
-        alone:bool=False, # a single model may be all there is
-    )->Ranking: # all candidates, best first
+        alone: bool = False,  # a single model may be all there is
+    ) -> Ranking:  # all candidates, best first
         "Rank the candidates from what has been seen."
-        if not target > 0: raise ValueError(f"`target` must be a number of examples > 0, got {target}")
+        if not target > 0:
+            raise ValueError(f"`target` must be a number of examples > 0, got {target}")
         seen.one_task()
-        if len(seen.models) < 2 and not alone: raise ValueError(f"`seen` must hold at least 2 models to be ranked, got {seen.models[0]} alone; `lensllm fit` looks at one curve")
+        if len(seen.models) < 2 and not alone:
+            raise ValueError(
+                f"`seen` must hold at least 2 models to be ranked, got {seen.models[0]} alone; `lensllm fit` looks at one curve"
+            )
         scored, doubts, *posterior = self.score(seen, target)
         scored = scored.reindex(seen.models)
         bad = scored.index[~np.isfinite(scored.score.astype(float))]
-        if len(bad): raise ValueError(f"`{self.name}` gives no score for {bad[0]}; leave that model out or add runs for it")
-        return Ranking(_sorted(scored), self.name, int(target), seen, tuple(doubts), self.uses(seen.frame), *posterior)
+        if len(bad):
+            raise ValueError(
+                f"`{self.name}` gives no score for {bad[0]}; leave that model out or add runs for it"
+            )
+        return Ranking(
+            _sorted(scored),
+            self.name,
+            int(target),
+            seen,
+            tuple(doubts),
+            self.uses(seen.frame),
+            *posterior,
+        )
 
-    def uses(self, runs): # DataFrame of runs; those that the method reads
+    def uses(self, runs):  # DataFrame of runs; those that the method reads
         "All fine-tuning runs; a method that needs fewer says so."
         return runs[runs.train_size > 0]
 
@@ -73,7 +98,13 @@ class Selector:
 def _uneven(seen):
     "A note on every model whose ladder ends early."
     last = seen.frame.groupby("model", sort=False).train_size.max()
-    return [f"{m}: seen to {d:,} examples only, others to {last.max():,}" for m, d in last.items() if d < last.max()]
+    return [
+        f"{m}: seen to {d:,} examples only, others to {last.max():,}"
+        for m, d in last.items()
+        if d < last.max()
+    ]
+
+
 def _oddities(seen):
     "What the quality checks say of the fine-tuned part of the curves."
     flags = seen.flags[~seen.flags.flag.isin(["zero-shot off the curve", "too few points"])]
@@ -81,100 +112,156 @@ def _oddities(seen):
 
 # %% ../../nbs/03_choose/selectors.ipynb #9acac916
 @patch(as_prop=True)
-def notes(self:Ranking) -> list: # plain words, those about the choice first
+def notes(self: Ranking) -> list:  # plain words, those about the choice first
     "Doubts of the method, ladders that end early, and what the quality checks say: of the whole table, of the choice, of the others."
-    return sorted([*_uneven(self.seen), *_oddities(self.seen), *self.doubts], key=lambda n: (not n.startswith("all: "), not n.startswith(f"{self.best}: ")))
+    return sorted(
+        [*_uneven(self.seen), *_oddities(self.seen), *self.doubts],
+        key=lambda n: (not n.startswith("all: "), not n.startswith(f"{self.best}: ")),
+    )
 
 # %% ../../nbs/03_choose/selectors.ipynb #a0829b0b
 def _sorted(scored):
     "Best first, ties in the order of the table, with every column of a ranking; what a method has `chosen` comes before all."
     f = scored.reindex(columns=[*ROWS[2:], "score", "chosen"]).astype(float)
-    f = f.sort_values(["chosen", "score"], ascending=False, kind="stable").rename_axis("model").reset_index()
+    f = (
+        f.sort_values(["chosen", "score"], ascending=False, kind="stable")
+        .rename_axis("model")
+        .reset_index()
+    )
     return f.assign(rank=np.arange(1, len(f) + 1))[[*ROWS, "score"]]
 
 # %% ../../nbs/03_choose/selectors.ipynb #d180bfda
 @dataclass(frozen=True)
 class ZeroShot(Selector):
     "Lowest loss without fine-tuning."
+
     name = "zeroshot"
+
     def score(self, seen, target):
-        if 0 not in seen.sizes: raise ValueError("`zeroshot` needs a run at train_size 0 for every model; add them or take another method")
+        if 0 not in seen.sizes:
+            raise ValueError(
+                "`zeroshot` needs a run at train_size 0 for every model; add them or take another method"
+            )
         return (-seen.at(0)).to_frame("score"), ()
-    def uses(self, runs): return runs[runs.train_size == 0]
+
+    def uses(self, runs):
+        return runs[runs.train_size == 0]
+
 
 @dataclass(frozen=True)
 class ModelSize(Selector):
     "Most parameters; the score is ln(n_params)."
+
     name = "modelsize"
+
     def score(self, seen, target):
         n = seen.n_params()
-        if n.isna().any(): raise ValueError(f"`modelsize` needs n_params for every model; {n.index[n.isna()][0]} has none; fill in the column")
+        if n.isna().any():
+            raise ValueError(
+                f"`modelsize` needs n_params for every model; {n.index[n.isna()][0]} has none; fill in the column"
+            )
         return np.log(n).to_frame("score"), ()
-    def uses(self, runs): return runs[:0]
+
+    def uses(self, runs):
+        return runs[:0]
 
 # %% ../../nbs/03_choose/selectors.ipynb #6db4ebf7
 @dataclass(frozen=True)
 class NLPMetrics(Selector):
     "Heaviest tail of the weights' spectra: the lowest value of a column that `tail_metrics` fills."
-    metric:str = "pl_alpha" # or "e_tpl_lambda"
-    name:str = "nlpmetrics"
+
+    metric: str = "pl_alpha"  # or "e_tpl_lambda"
+    name: str = "nlpmetrics"
+
     def __post_init__(self):
-        if self.metric not in ("pl_alpha", "e_tpl_lambda"): raise ValueError(f"`metric` must be pl_alpha or e_tpl_lambda, got {self.metric!r}")
+        if self.metric not in ("pl_alpha", "e_tpl_lambda"):
+            raise ValueError(f"`metric` must be pl_alpha or e_tpl_lambda, got {self.metric!r}")
+
     def score(self, seen, target):
-        if self.metric not in seen.frame: raise ValueError(f"`{self.name}` needs a column {self.metric}, the table has none; lensllm.models.tails.tail_metrics makes it from the models")
-        values = seen.frame.groupby("model", sort=False)[self.metric].first().loc[seen.models].astype(float)
-        if values.isna().any(): raise ValueError(f"`{self.name}` needs {self.metric} for every model; {values.index[values.isna()][0]} has none; fill in the column")
+        if self.metric not in seen.frame:
+            raise ValueError(
+                f"`{self.name}` needs a column {self.metric}, the table has none; lensllm.models.tails.tail_metrics makes it from the models"
+            )
+        values = (
+            seen.frame.groupby("model", sort=False)[self.metric]
+            .first()
+            .loc[seen.models]
+            .astype(float)
+        )
+        if values.isna().any():
+            raise ValueError(
+                f"`{self.name}` needs {self.metric} for every model; {values.index[values.isna()][0]} has none; fill in the column"
+            )
         return (-values).to_frame("score"), ()
-    def uses(self, runs): return runs[:0]
+
+    def uses(self, runs):
+        return runs[:0]
 
 # %% ../../nbs/03_choose/selectors.ipynb #a4865055
 @dataclass(frozen=True)
 class SubTuning(Selector):
     "Lowest loss at the largest size seen."
+
     name = "subtuning"
+
     def score(self, seen, target):
         return (-seen.wide().ffill(axis=1).iloc[:, -1]).to_frame("score"), ()
-    def uses(self, runs): return runs[runs.train_size == runs.groupby("model").train_size.transform("max")]
+
+    def uses(self, runs):
+        return runs[runs.train_size == runs.groupby("model").train_size.transform("max")]
 
 # %% ../../nbs/03_choose/selectors.ipynb #2f8fc93f
 def accept_then_stop(
-    D,             # examples, > 0, rising, shape (n,)
-    loss,          # test loss, nats/token, shape (n,)
+    D,  # examples, > 0, rising, shape (n,)
+    loss,  # test loss, nats/token, shape (n,)
     *,
-    k:int=3,       # points accepted at the start, >= 2
-    delta:float=5, # residuals, in standard deviations of the accepted ones, beyond which a point is rejected
-)->tuple: # (slope, intercept, m): line of ln(loss) in ln(D), and how many points it rests on
+    k: int = 3,  # points accepted at the start, >= 2
+    delta: float = 5,  # residuals, in standard deviations of the accepted ones, beyond which a point is rejected
+) -> tuple:  # (slope, intercept, m): line of ln(loss) in ln(D), and how many points it rests on
     "The power phase of one curve, as a line in log-log through its m largest sizes."
     x, y = np.log(np.asarray(D, float)[::-1]), np.log(np.asarray(loss, float)[::-1])
-    if len(x) < 2: raise ValueError(f"`D` must hold at least 2 sizes above 0 to extrapolate, got {len(x)}; add a size")
+    if len(x) < 2:
+        raise ValueError(
+            f"`D` must hold at least 2 sizes above 0 to extrapolate, got {len(x)}; add a size"
+        )
     m = min(k, len(x))
     while True:
         slope, intercept = np.polyfit(x[:m], y[:m], 1)
-        spread = np.std(y[:m] - slope*x[:m] - intercept)
-        if m >= len(x) - 1 or abs(y[m] - slope*x[m] - intercept) > delta*spread: return slope, intercept, m
+        spread = np.std(y[:m] - slope * x[:m] - intercept)
+        if m >= len(x) - 1 or abs(y[m] - slope * x[m] - intercept) > delta * spread:
+            return slope, intercept, m
         m += 1
 
 # %% ../../nbs/03_choose/selectors.ipynb #1b5c80d8
 @contextmanager
 def _about(model):
     "Let an error about one curve name its model."
-    try: yield
-    except ValueError as e: raise ValueError(f"{model}: {e}") from None
+    try:
+        yield
+    except ValueError as e:
+        raise ValueError(f"{model}: {e}") from None
 
 # %% ../../nbs/03_choose/selectors.ipynb #6cb55446
 @dataclass(frozen=True)
 class AtS(Selector):
     "Accept then Stop: extrapolate each curve's power phase as a line in log-log."
-    k:int = 3        # points accepted at the start; LensLLM's study calls it gamma
-    delta:float = 5. # rejection threshold in standard deviations; LensLLM's study calls it tau
+
+    k: int = 3  # points accepted at the start; LensLLM's study calls it gamma
+    delta: float = 5.0  # rejection threshold in standard deviations; LensLLM's study calls it tau
     name = "ats"
+
     def score(self, seen, target):
-        if self.k < 2 or self.delta <= 0: raise ValueError(f"`k` must be >= 2 and `delta` > 0, got {self.k} and {self.delta}")
+        if self.k < 2 or self.delta <= 0:
+            raise ValueError(f"`k` must be >= 2 and `delta` > 0, got {self.k} and {self.delta}")
         predicted, notes = {}, []
         for m in seen.models:
-            with _about(m): slope, intercept, n = accept_then_stop(*seen.curve(m), k=self.k, delta=self.delta)
-            predicted[m] = np.exp(intercept + slope*np.log(target))
-            if slope > 0: notes.append(f"{m}: loss rises over its {n} largest sizes; look at the curve before trusting its place")
+            with _about(m):
+                slope, intercept, n = accept_then_stop(*seen.curve(m), k=self.k, delta=self.delta)
+            predicted[m] = np.exp(intercept + slope * np.log(target))
+            if slope > 0:
+                notes.append(
+                    f"{m}: loss rises over its {n} largest sizes; look at the curve before trusting its place"
+                )
         predicted = pd.Series(predicted)
         return pd.DataFrame(dict(score=-predicted, predicted_loss=predicted)), notes
 
@@ -182,136 +269,235 @@ class AtS(Selector):
 @dataclass(frozen=True)
 class LawFit(Selector):
     "Fit a law to each curve and read it off at the target."
-    law:object = "rectified" # a Law or its name
-    name:str = "rectifiedfit"
-    robust:object = None     # see `fit_law`
-    interval:float = .9      # probability of the interval that is reported
+
+    law: object = "rectified"  # a Law or its name
+    name: str = "rectifiedfit"
+    robust: object = None  # see `fit_law`
+    interval: float = 0.9  # probability of the interval that is reported
+
     def score(self, seen, target):
         law, rows, notes = as_law(self.law), {}, []
         for m in seen.models:
-            with _about(m): fit = fit_law(law, *seen.curve(m), robust=self.robust)
+            with _about(m):
+                fit = fit_law(law, *seen.curve(m), robust=self.robust)
             rows[m] = fit.predict(target, self.interval).iloc[0]
             notes += [f"{m}: {flag}" for flag in fit.flags]
         f = pd.DataFrame(rows).T.rename(columns=dict(loss="predicted_loss"))
-        f.loc[~np.isfinite(f.high), ["low", "high"]] = np.nan # an interval without an end says nothing
+        f.loc[~np.isfinite(f.high), ["low", "high"]] = (
+            np.nan
+        )  # an interval without an end says nothing
         return f.assign(score=-f.predicted_loss), notes
 
 # %% ../../nbs/03_choose/selectors.ipynb #4e563c17
-PLAUSIBLE, LINE = .2, 5 # who may be chosen, as a share of the highest P(best); sizes under a line
+PLAUSIBLE, LINE = 0.2, 5  # who may be chosen, as a share of the highest P(best); sizes under a line
+
 
 def _lines(seen, models, target):
     "ln(loss) at the target by straight lines in log-log through the last sizes that these models have in common; None with fewer than three, or where not all candidates were seen to the same size."
     curves = seen.wide()[[d for d in seen.sizes if d > 0]]
-    if curves.iloc[:, -1].isna().any(): return None
+    if curves.iloc[:, -1].isna().any():
+        return None
     curves = curves.loc[models].dropna(axis=1).iloc[:, -LINE:]
-    if curves.shape[1] < 3: return None
+    if curves.shape[1] < 3:
+        return None
     slope, level = np.polyfit(np.log(curves.columns.astype(float)), np.log(curves.to_numpy()).T, 1)
-    return level + slope*np.log(target)
+    return level + slope * np.log(target)
+
 
 def _choice(post, seen, p_best):
     "Whom to fine-tune, and why not the lowest prediction, in words."
-    maybe = list(p_best.index[p_best >= PLAUSIBLE*p_best.max()])
+    maybe = list(p_best.index[p_best >= PLAUSIBLE * p_best.max()])
     lines = _lines(seen, maybe, post.target)
-    if lines is None: return post.models[int(post.shrunk().argmin())], "low but uncertain predictions are partly luck, and it is lowest once each is drawn up to the mean of the better half as far as it is uncertain"
-    return maybe[int(lines.argmin())], "of those that may well be best its straight line through the last sizes ends lowest"
+    if lines is None:
+        return (
+            post.models[int(post.shrunk().argmin())],
+            "low but uncertain predictions are partly luck, and it is lowest once each is drawn up to the mean of the better half as far as it is uncertain",
+        )
+    return maybe[
+        int(lines.argmin())
+    ], "of those that may well be best its straight line through the last sizes ends lowest"
 
 # %% ../../nbs/03_choose/selectors.ipynb #1a59440e
 @dataclass(frozen=True)
 class PosteriorSelector(Selector):
     "Posterior over all candidates at once; 90 % intervals and the probability of being the best."
-    prior:object = "transfer" # what other tasks say: see `posterior`
-    robust:bool = True        # Student-t innovations
-    pooled:bool = True        # learn what the candidates share
-    hints:object = None       # what is known of single candidates from elsewhere: see `posterior`
-    second:bool = True        # take a second opinion on the choice; False: the lowest prediction
+
+    prior: object = "transfer"  # what other tasks say: see `posterior`
+    robust: bool = True  # Student-t innovations
+    pooled: bool = True  # learn what the candidates share
+    hints: object = None  # what is known of single candidates from elsewhere: see `posterior`
+    second: bool = True  # take a second opinion on the choice; False: the lowest prediction
     name = "posterior"
+
     def score(self, seen, target):
-        post = fit_posterior(seen, target, prior=self.prior, robust=self.robust, pooled=self.pooled, hints=self.hints)
+        post = fit_posterior(
+            seen, target, prior=self.prior, robust=self.robust, pooled=self.pooled, hints=self.hints
+        )
         frame = post.frame()[ROWS[2:]]
         lowest, (choice, why) = frame.index[0], _choice(post, seen, frame.p_best)
-        told = [f"{choice}: chosen (P(best) {frame.p_best[choice]:.2f}) although {lowest} has a lower prediction ({frame.p_best[lowest]:.2f}), since {why}"] if self.second and choice != lowest else []
-        return frame.assign(score=-frame.predicted_loss, chosen=frame.index == (choice if told else lowest)), [*told, *post.doubts()], post
+        told = (
+            [
+                f"{choice}: chosen (P(best) {frame.p_best[choice]:.2f}) although {lowest} has a lower prediction ({frame.p_best[lowest]:.2f}), since {why}"
+            ]
+            if self.second and choice != lowest
+            else []
+        )
+        return (
+            frame.assign(
+                score=-frame.predicted_loss, chosen=frame.index == (choice if told else lowest)
+            ),
+            [*told, *post.doubts()],
+            post,
+        )
 
 # %% ../../nbs/03_choose/selectors.ipynb #344b2872
-SELECTORS = dict(zeroshot=ZeroShot, modelsize=ModelSize, nlpmetrics=NLPMetrics, subtuning=SubTuning, ats=AtS, vanillafit=partial(LawFit, "vanilla", "vanillafit"),
-                 rectifiedfit=LawFit, ntkfit=partial(LawFit, NTK_LAW, "ntkfit"),
-                 posterior=PosteriorSelector) # name -> how to make one
+SELECTORS = dict(
+    zeroshot=ZeroShot,
+    modelsize=ModelSize,
+    nlpmetrics=NLPMetrics,
+    subtuning=SubTuning,
+    ats=AtS,
+    vanillafit=partial(LawFit, "vanilla", "vanillafit"),
+    rectifiedfit=LawFit,
+    ntkfit=partial(LawFit, NTK_LAW, "ntkfit"),
+    posterior=PosteriorSelector,
+)  # name -> how to make one
+
 
 def as_selector(
-    selector, # a Selector, or a name in `SELECTORS`
-)->Selector: # the selector
+    selector,  # a Selector, or a name in `SELECTORS`
+) -> Selector:  # the selector
     "Look a selector up by name."
-    if isinstance(selector, Selector): return selector
-    if selector not in SELECTORS: raise ValueError(f"`method` must be one of {', '.join(SELECTORS)}, got {selector!r}")
+    if isinstance(selector, Selector):
+        return selector
+    if selector not in SELECTORS:
+        raise ValueError(f"`method` must be one of {', '.join(SELECTORS)}, got {selector!r}")
     return SELECTORS[selector]()
 
 # %% ../../nbs/03_choose/selectors.ipynb #14a69eeb
 @patch
-def evaluate(self:Ranking,
-    truth, # Series by model: loss at the target, nats/token
-)->dict: # pearson, relative_accuracy (percent), spearman, kendall (1), regret (nats/token); rmse of ln(loss), share of truths inside the intervals, None where a method gives none
+def evaluate(
+    self: Ranking,
+    truth,  # Series by model: loss at the target, nats/token
+) -> dict:  # pearson, relative_accuracy (percent), spearman, kendall (1), regret (nats/token); rmse of ln(loss), share of truths inside the intervals, None where a method gives none
     "How good the ranking was, once the truth is known."
     f = self.frame.set_index("model").assign(true=truth)
-    rmse = float(np.sqrt(np.mean(np.log(f.predicted_loss/f.true)**2))) if f.predicted_loss.gt(0).all() else None
+    rmse = (
+        float(np.sqrt(np.mean(np.log(f.predicted_loss / f.true) ** 2)))
+        if f.predicted_loss.gt(0).all()
+        else None
+    )
     inside = float(f.true.between(f.low, f.high).mean()) if f.high.notna().all() else None
     choice = (f.index == self.best).astype(float)
-    return agreement(self.scores, truth) | dict(relative_accuracy=relative_accuracy(choice, f.true), regret=regret(choice, f.true), rmse_log=rmse, coverage=inside)
+    return agreement(self.scores, truth) | dict(
+        relative_accuracy=relative_accuracy(choice, f.true),
+        regret=regret(choice, f.true),
+        rmse_log=rmse,
+        coverage=inside,
+    )
+
 
 @patch
-def cost_saved(self:Ranking)->float: # percent of the FLOPs of tuning every candidate on the target; None where n_params is unknown
+def cost_saved(
+    self: Ranking,
+) -> (
+    float
+):  # percent of the FLOPs of tuning every candidate on the target; None where n_params is unknown
     "What the runs that the method read saved; reading zero-shot losses counts as free."
     n = self.seen.n_params()
-    if n.isna().any(): return None
-    everyone = self.seen.frame.drop_duplicates("model").assign(train_size=0) # so that models without a run count in the whole
-    return 100*(1 - cost_fraction(pd.concat([self.runs, everyone]), self.target))
+    if n.isna().any():
+        return None
+    everyone = self.seen.frame.drop_duplicates("model").assign(
+        train_size=0
+    )  # so that models without a run count in the whole
+    return 100 * (1 - cost_fraction(pd.concat([self.runs, everyone]), self.target))
 
 # %% ../../nbs/03_choose/selectors.ipynb #7ecfccb4
 @patch
-def to_dict(self:Ranking,
-    truth=None, # Series by model: loss at the target, where it is known
-)->dict: # JSON-safe; see the command's documentation
+def to_dict(
+    self: Ranking,
+    truth=None,  # Series by model: loss at the target, where it is known
+) -> dict:  # JSON-safe; see the command's documentation
     "The ranking as plain data."
-    rows = [{c: None if isinstance(v, float) and not np.isfinite(v) else v for c, v in r.items()} for r in self.frame[ROWS].to_dict("records")]
-    out = dict(task=self.seen.one_task(), method=self.method, budget=max(self.seen.sizes), target=self.target, ranking=rows)
-    if truth is not None: out |= {k: v for k, v in self.evaluate(truth).items() if k in ("pearson", "relative_accuracy", "regret")}
+    rows = [
+        {c: None if isinstance(v, float) and not np.isfinite(v) else v for c, v in r.items()}
+        for r in self.frame[ROWS].to_dict("records")
+    ]
+    out = dict(
+        task=self.seen.one_task(),
+        method=self.method,
+        budget=max(self.seen.sizes),
+        target=self.target,
+        ranking=rows,
+    )
+    if truth is not None:
+        out |= {
+            k: v
+            for k, v in self.evaluate(truth).items()
+            if k in ("pearson", "relative_accuracy", "regret")
+        }
     out["doubts"] = self.notes
-    if self.posterior is not None: out["beliefs"] = self.posterior.frame().drop(columns=ROWS[2:]).reset_index().to_dict("records") # finite: `posterior` refuses what is not
+    if self.posterior is not None:
+        out["beliefs"] = (
+            self.posterior.frame().drop(columns=ROWS[2:]).reset_index().to_dict("records")
+        )  # finite: `posterior` refuses what is not
     return out
 
-@patch
-def __repr__(self:Ranking):
-    f = self.frame.assign(score=self.frame.score.where(self.frame.predicted_loss.isna()))[[*ROWS, "score"]]
-    return (f"{self.method} on {self.seen.tasks[0]}: seen up to {max(self.seen.sizes):,}, for {self.target:,} examples\n"
-            + f.dropna(axis=1, how="all").to_string(index=False, float_format="{:.3f}".format))
 
 @patch
-def _repr_html_(self:Ranking):
+def __repr__(self: Ranking):
+    f = self.frame.assign(score=self.frame.score.where(self.frame.predicted_loss.isna()))[
+        [*ROWS, "score"]
+    ]
+    return (
+        f"{self.method} on {self.seen.tasks[0]}: seen up to {max(self.seen.sizes):,}, for {self.target:,} examples\n"
+        + f.dropna(axis=1, how="all").to_string(index=False, float_format="{:.3f}".format)
+    )
+
+
+@patch
+def _repr_html_(self: Ranking):
     head, _ = repr(self).split("\n", 1)
-    return f"<p>{html.escape(head)}</p>" + self.frame.dropna(axis=1, how="all").to_html(index=False, float_format="{:.3f}".format, max_rows=12)
+    return f"<p>{html.escape(head)}</p>" + self.frame.dropna(axis=1, how="all").to_html(
+        index=False, float_format="{:.3f}".format, max_rows=12
+    )
 
 # %% ../../nbs/03_choose/selectors.ipynb #75d7c83b
 @patch
-def plot(self:Ranking,
-    truth=None, # CurveSet with the complete curves, where they are known
+def plot(
+    self: Ranking,
+    truth=None,  # CurveSet with the complete curves, where they are known
     *,
-    top:int=4,  # candidates to colour, 1 to 6
-    ax=None,    # Axes to draw on; new ones when None
-): # the Axes
+    top: int = 4,  # candidates to colour, 1 to 6
+    ax=None,  # Axes to draw on; new ones when None
+):  # the Axes
     "What was seen (lines), what is predicted (diamonds, with intervals or 50 and 90 % bands where given), and what came (rings)."
     from lensllm._internal.style import GREY, loss_axes, palette
+
     sizes = [d for d in self.seen.sizes if d > 0]
-    if not sizes: raise ValueError("a ranking needs sizes above 0 to be drawn; this one has seen zero-shot losses only")
-    if not 1 <= top <= 6: raise ValueError(f"`top` must lie in 1..6 for colours that can be told apart, got {top}; name fewer")
+    if not sizes:
+        raise ValueError(
+            "a ranking needs sizes above 0 to be drawn; this one has seen zero-shot losses only"
+        )
+    if not 1 <= top <= 6:
+        raise ValueError(
+            f"`top` must lie in 1..6 for colours that can be told apart, got {top}; name fewer"
+        )
     tuned = set(self.seen.frame.model[self.seen.frame.train_size > 0])
     ax, names = loss_axes(ax, self.seen.unit), [m for m in self.frame.model[:top] if m in tuned]
     colours, row = dict(zip(names, palette(len(names)))), self.frame.set_index("model")
     _draw_curves(ax, self, row, colours)
-    if self.posterior is not None: _draw_bands(ax, self, colours)
+    if self.posterior is not None:
+        _draw_bands(ax, self, colours)
     far = truth is not None or self.frame.predicted_loss.notna().any()
     losses = None if truth is None else truth.at(self.target)
-    _set_limits(ax, self, losses, .8*sizes[0], 1.6*self.target if far else 1.25*sizes[-1])
-    ax.axvspan(.8*sizes[0], sizes[-1], color=GREY, alpha=.15, lw=0)
-    ax.set_title(f"{self.seen.tasks[0]}, {self.method}: seen to {sizes[-1]:,}, ranked for {self.target:,}", loc="left", parse_math=False)
+    _set_limits(ax, self, losses, 0.8 * sizes[0], 1.6 * self.target if far else 1.25 * sizes[-1])
+    ax.axvspan(0.8 * sizes[0], sizes[-1], color=GREY, alpha=0.15, lw=0)
+    ax.set_title(
+        f"{self.seen.tasks[0]}, {self.method}: seen to {sizes[-1]:,}, ranked for {self.target:,}",
+        loc="left",
+        parse_math=False,
+    )
     _name_top(ax, self, row, colours, losses)
     return ax
 
@@ -319,82 +505,136 @@ def plot(self:Ranking,
 def _set_limits(ax, ranking, losses, left, right):
     "Limits from what was seen, predicted and came; an interval may leave the picture."
     seen = ranking.seen.frame.test_loss[ranking.seen.frame.train_size > 0]
-    y = np.concatenate([seen, ranking.frame.predicted_loss.dropna(), [] if losses is None else losses])
-    y = y[y > seen.min()/20] # a prediction near 0 would squeeze everything else
+    y = np.concatenate(
+        [seen, ranking.frame.predicted_loss.dropna(), [] if losses is None else losses]
+    )
+    y = y[y > seen.min() / 20]  # a prediction near 0 would squeeze everything else
     ax.set_xlim(left, right)
-    ax.set_ylim(.93*y.min(), 1.07*y.max())
+    ax.set_ylim(0.93 * y.min(), 1.07 * y.max())
 
 # %% ../../nbs/03_choose/selectors.ipynb #e80d9292
 def _draw_curves(ax, ranking, row, colours):
     "What was seen: coloured in front, the others grey behind."
     from lensllm._internal.style import GREY
+
     f = ranking.seen.frame
     behind = [m for m in dict.fromkeys(f.model[f.train_size > 0]) if m not in colours]
     for m in [*behind, *[*colours][::-1]]:
         D, loss = ranking.seen.curve(m)
         colour, front = colours.get(m, GREY), m in colours
-        ax.plot(D, loss, color=colour, lw=1.8 if front else .8, marker="o" if front else None, ms=3, zorder=3 if front else 1)
-        if front and ranking.posterior is None: _draw_prediction(ax, D[-1], loss[-1], ranking.target, row.loc[m], colour)
+        ax.plot(
+            D,
+            loss,
+            color=colour,
+            lw=1.8 if front else 0.8,
+            marker="o" if front else None,
+            ms=3,
+            zorder=3 if front else 1,
+        )
+        if front and ranking.posterior is None:
+            _draw_prediction(ax, D[-1], loss[-1], ranking.target, row.loc[m], colour)
+
 
 def _draw_prediction(ax, D, loss, target, row, colour):
     "A dashed way from the last seen point to the prediction, with its interval."
-    if not np.isfinite(row.predicted_loss): return
+    if not np.isfinite(row.predicted_loss):
+        return
     ax.plot([D, target], [loss, row.predicted_loss], color=colour, lw=1, ls="--", zorder=3)
     ax.plot(target, row.predicted_loss, "D", color=colour, ms=5, zorder=4)
-    if np.isfinite(row.high): ax.plot([target]*2, [row.low, row.high], color=colour, lw=2, alpha=.5, zorder=3)
+    if np.isfinite(row.high):
+        ax.plot([target] * 2, [row.low, row.high], color=colour, lw=2, alpha=0.5, zorder=3)
 
 # %% ../../nbs/03_choose/selectors.ipynb #91430864
 def _draw_bands(ax, ranking, colours):
     "Medians with 50 and 90 % bands from the largest size seen to the target; a candidate seen less far is joined to them."
     post = ranking.posterior
     grid = np.geomspace(np.exp(post.panel.x.max()), ranking.target, 12).round().astype(int)
-    paths = {p: np.stack([post.at(D).quantile(p) for D in grid]) for p in (.05, .25, .5, .75, .95)}
+    paths = {
+        p: np.stack([post.at(D).quantile(p) for D in grid]) for p in (0.05, 0.25, 0.5, 0.75, 0.95)
+    }
     for m, colour in colours.items():
         i = post.models.index(m)
-        for low, high in ((.05, .95), (.25, .75)): ax.fill_between(grid, paths[low][:, i], paths[high][:, i], color=colour, alpha=.12, lw=0, zorder=2)
-        D, loss = (v[-1] for v in ranking.seen.curve(m)) # some were seen less far than others
-        ax.plot([D, *grid], [loss, *paths[.5][:, i]], color=colour, lw=1, ls="--", zorder=3)
-        ax.plot(ranking.target, paths[.5][-1, i], "D", color=colour, ms=5, zorder=4)
+        for low, high in ((0.05, 0.95), (0.25, 0.75)):
+            ax.fill_between(
+                grid, paths[low][:, i], paths[high][:, i], color=colour, alpha=0.12, lw=0, zorder=2
+            )
+        D, loss = (v[-1] for v in ranking.seen.curve(m))  # some were seen less far than others
+        ax.plot([D, *grid], [loss, *paths[0.5][:, i]], color=colour, lw=1, ls="--", zorder=3)
+        ax.plot(ranking.target, paths[0.5][-1, i], "D", color=colour, ms=5, zorder=4)
 
 # %% ../../nbs/03_choose/selectors.ipynb #cfe33af2
 def _name_top(ax, ranking, row, colours, losses):
     "Names of the coloured candidates at their ends; where the truth is known, rings at the true losses and the name of the best."
     from lensllm._internal.style import GREY, INK, label_ends, short_name
-    names, x = list(colours), ranking.target if row.predicted_loss.notna().all() else max(ranking.seen.sizes) # the right end of what is drawn
+
+    names, x = (
+        list(colours),
+        ranking.target if row.predicted_loss.notna().all() else max(ranking.seen.sizes),
+    )  # the right end of what is drawn
     ends = row.predicted_loss[names].fillna(ranking.seen.wide().ffill(axis=1).iloc[:, -1])
-    labels = [(ends[m], f"{i}  {short_name(m)}", colours[m]) for i, m in enumerate(ranking.frame.model, 1) if m in colours]
+    labels = [
+        (ends[m], f"{i}  {short_name(m)}", colours[m])
+        for i, m in enumerate(ranking.frame.model, 1)
+        if m in colours
+    ]
     if losses is not None:
-        for m, v in losses.items(): ax.plot(1.3*ranking.target, v, "o", mfc="none", mec=colours.get(m, GREY), ms=5, zorder=3 if m in colours else 1)
-        best, x = losses.idxmin(), 1.6*ranking.target
-        ax.plot(1.3*ranking.target, losses[best], "o", mfc="none", mec=INK, ms=9, mew=1.5, zorder=5)
+        for m, v in losses.items():
+            ax.plot(
+                1.3 * ranking.target,
+                v,
+                "o",
+                mfc="none",
+                mec=colours.get(m, GREY),
+                ms=5,
+                zorder=3 if m in colours else 1,
+            )
+        best, x = losses.idxmin(), 1.6 * ranking.target
+        ax.plot(
+            1.3 * ranking.target, losses[best], "o", mfc="none", mec=INK, ms=9, mew=1.5, zorder=5
+        )
         labels.append((losses[best], f"true best: {short_name(best)}", INK))
     _legend(ax, row.predicted_loss.notna().any(), losses is not None)
     label_ends(ax, x, *zip(*labels))
 
+
 def _legend(ax, predicted, came):
     "What diamonds and rings mean."
-    marks = [("D", "predicted")]*bool(predicted) + [("o", "true (drawn beside)")]*came
-    handles = [ax.plot([], [], m, color="#666666", mfc="#666666" if m == "D" else "none", ms=5, label=text)[0] for m, text in marks]
-    if handles: ax.legend(handles=handles, frameon=False, loc="upper right", fontsize=8)
+    marks = [("D", "predicted")] * bool(predicted) + [("o", "true (drawn beside)")] * came
+    handles = [
+        ax.plot(
+            [], [], m, color="#666666", mfc="#666666" if m == "D" else "none", ms=5, label=text
+        )[0]
+        for m, text in marks
+    ]
+    if handles:
+        ax.legend(handles=handles, frameon=False, loc="upper right", fontsize=8)
 
 # %% ../../nbs/03_choose/selectors.ipynb #306c36ab
-RATIOS = (8, 16, 32, 64, 128, 256, 512) # target over budget, as in Lin et al.
+RATIOS = (8, 16, 32, 64, 128, 256, 512)  # target over budget, as in Lin et al.
+
 
 def compare(
-    selectors,      # Selectors, or names in `SELECTORS`
-    tasks,          # CurveSets of one task each, complete up to the target
+    selectors,  # Selectors, or names in `SELECTORS`
+    tasks,  # CurveSets of one task each, complete up to the target
     ratios=RATIOS,  # target divided by budget
     *,
-    target=None,    # examples; the largest size of each task when None
+    target=None,  # examples; the largest size of each task when None
     progress=iter,  # wraps the list of cells, such as rich.progress.track
-)->pd.DataFrame: # a row a (task, method, ratio): sizes in examples; pearson, relative_accuracy in percent; spearman, kendall; regret in nats/token
+) -> pd.DataFrame:  # a row a (task, method, ratio): sizes in examples; pearson, relative_accuracy in percent; spearman, kendall; regret in nats/token
     "Replay selectors on complete curves, cut at target/ratio."
-    selectors = [as_selector(s) for s in ([selectors] if isinstance(selectors, (str, Selector)) else selectors)]
+    selectors = [
+        as_selector(s)
+        for s in ([selectors] if isinstance(selectors, (str, Selector)) else selectors)
+    ]
     tasks, ratios = list(tasks), list(ratios)
     names = [task.one_task() for task in tasks]
-    if len(set(names)) < len(names): raise ValueError(f"`tasks` must have different names, got {', '.join(names)}; set the `task` column")
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"`tasks` must have different names, got {', '.join(names)}; set the `task` column"
+        )
     bad = [r for r in ratios if not 1 < r < np.inf]
-    if bad: raise ValueError(f"`ratios` must be > 1 (target over budget), got {bad[0]}")
+    if bad:
+        raise ValueError(f"`ratios` must be > 1 (target over budget), got {bad[0]}")
     cells = [(task, s, r) for task in tasks for s in selectors for r in ratios]
     return pd.DataFrame([_cell(*c, target) for c in progress(cells)])
 
@@ -402,11 +642,23 @@ def compare(
 def _cell(task, selector, ratio, target):
     "One row of `compare`."
     target = int(target or max(task.sizes))
-    budget = max((d for d in task.sizes if d*ratio <= target), default=0)
-    if not budget: raise ValueError(f"`ratios` {ratio} leaves no size above 0 of {task.one_task()} to be seen; give a smaller one")
+    budget = max((d for d in task.sizes if d * ratio <= target), default=0)
+    if not budget:
+        raise ValueError(
+            f"`ratios` {ratio} leaves no size above 0 of {task.one_task()} to be seen; give a smaller one"
+        )
     truth = task.at(target)
     lost = [m for m in task.models if m not in truth.index]
-    if lost: raise ValueError(f"`tasks` must be complete up to the target; {task.one_task()} has no run at {target:,} of {', '.join(lost)}; take them out of the table, or give a smaller target")
+    if lost:
+        raise ValueError(
+            f"`tasks` must be complete up to the target; {task.one_task()} has no run at {target:,} of {', '.join(lost)}; take them out of the table, or give a smaller target"
+        )
     ranking = selector.rank(task.up_to(budget), target)
-    return dict(task=task.one_task(), method=selector.name, budget_ratio=ratio, budget_train_size=budget, target_train_size=target,
-                **ranking.evaluate(truth))
+    return dict(
+        task=task.one_task(),
+        method=selector.name,
+        budget_ratio=ratio,
+        budget_train_size=budget,
+        target_train_size=target,
+        **ranking.evaluate(truth),
+    )

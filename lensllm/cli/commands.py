@@ -17,91 +17,204 @@ from fastcore.basics import patch
 # %% ../../nbs/09_cli/commands.ipynb #644cfa37
 def _examples(text, least=1):
     "A number of examples as people write it: 12800, 12,800, 1e6, 200k, 1.5M."
-    m = re.fullmatch(r"((?:\d{1,3}(?:,\d{3})+|[\d_]+)?(?:\.\d+)?(?:e\d+)?)([kM]?)", str(text).strip()) # a comma parts thousands
-    try: n = float(m[1].replace(",", "").replace("_", ""))*{"": 1, "k": 1e3, "M": 1e6}[m[2]]
-    except (TypeError, ValueError): n = -1
-    if n < least or n % 1: raise typer.BadParameter(f"must be a whole number of examples >= {least}, got {text!r}")
+    m = re.fullmatch(
+        r"((?:\d{1,3}(?:,\d{3})+|[\d_]+)?(?:\.\d+)?(?:e\d+)?)([kM]?)", str(text).strip()
+    )  # a comma parts thousands
+    try:
+        n = float(m[1].replace(",", "").replace("_", "")) * {"": 1, "k": 1e3, "M": 1e6}[m[2]]
+    except (TypeError, ValueError):
+        n = -1
+    if n < least or n % 1:
+        raise typer.BadParameter(f"must be a whole number of examples >= {least}, got {text!r}")
     return int(n)
+
 
 def _size(text):
     "A training-set size; 0 is the model as it is."
     return _examples(text, least=0)
 
+
 def _loss(text):
     "A loss; what looks like an option is one that is mistyped."
-    try: return float(text)
-    except ValueError: raise typer.BadParameter(f"must be a number, got {text!r}" + ("; no option has this name" if str(text).startswith("--") else ""))
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"must be a number, got {text!r}"
+            + ("; no option has this name" if str(text).startswith("--") else "")
+        )
+
 
 def _bytes(text):
     "An amount of memory as people write it: 500MB, 4GB, 2GiB, or plain bytes."
     m = re.fullmatch(r"([\d.]+) ?(?:([kMG]?)(i?)B)?", str(text).strip())
-    try: n = float(m[1])*(1024 if m[3] else 1000)**" kMG".index(m[2] or " ")
-    except (TypeError, ValueError): n = 0
-    if n < 1: raise typer.BadParameter(f"must be an amount of memory such as 500MB or 4GB, got {text!r}")
+    try:
+        n = float(m[1]) * (1024 if m[3] else 1000) ** " kMG".index(m[2] or " ")
+    except (TypeError, ValueError):
+        n = 0
+    if n < 1:
+        raise typer.BadParameter(f"must be an amount of memory such as 500MB or 4GB, got {text!r}")
     return int(n)
 
 # %% ../../nbs/09_cli/commands.ipynb #4e350a3a
-_Curves = Annotated[str, typer.Argument(metavar="CURVES", help="A shipped task (see [bold]lensllm data[/]) or a CSV or Parquet file: one row a run (model, train_size, test_loss), or one row a model and one column a size; or a folder of Trainer logs, MODEL/SIZE/trainer_state.json.")]
-_Budget = Annotated[int, typer.Option("--budget", "-b", metavar="N", parser=_examples, help="Largest training-set size that may be seen. Default: all sizes below the target.")]
-_Target = Annotated[int, typer.Option("--target", "-t", metavar="N", parser=_examples, help="Training-set size for which the best model is wanted. Default: the largest in the table.")]
-_Task = Annotated[str, typer.Option("--task", metavar="NAME", help="Which task, where the table holds several.")]
+_Curves = Annotated[
+    str,
+    typer.Argument(
+        metavar="CURVES",
+        help="A shipped task (see [bold]lensllm data[/]) or a CSV or Parquet file: one row a run (model, train_size, test_loss), or one row a model and one column a size; or a folder of Trainer logs, MODEL/SIZE/trainer_state.json.",
+    ),
+]
+_Budget = Annotated[
+    int,
+    typer.Option(
+        "--budget",
+        "-b",
+        metavar="N",
+        parser=_examples,
+        help="Largest training-set size that may be seen. Default: all sizes below the target.",
+    ),
+]
+_Target = Annotated[
+    int,
+    typer.Option(
+        "--target",
+        "-t",
+        metavar="N",
+        parser=_examples,
+        help="Training-set size for which the best model is wanted. Default: the largest in the table.",
+    ),
+]
+_Task = Annotated[
+    str, typer.Option("--task", metavar="NAME", help="Which task, where the table holds several.")
+]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
-_Out = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Also write the table: .csv or .json.")]
-_Prior = Annotated[str, typer.Option("--prior", metavar="PRIOR", help="For posterior: transfer (from the shipped tasks, never the one at hand), generic (nothing from other tasks), or a file that [bold]lensllm learn[/] wrote.")]
-_Policy = Annotated[str, typer.Option("--policy", metavar="NAME", help="race (ours), halving, hyperband, uniform, subtuning or full.")]
+_Out = Annotated[
+    Path, typer.Option("--out", "-o", metavar="FILE", help="Also write the table: .csv or .json.")
+]
+_Prior = Annotated[
+    str,
+    typer.Option(
+        "--prior",
+        metavar="PRIOR",
+        help="For posterior: transfer (from the shipped tasks, never the one at hand), generic (nothing from other tasks), or a file that [bold]lensllm learn[/] wrote.",
+    ),
+]
+_Policy = Annotated[
+    str,
+    typer.Option(
+        "--policy",
+        metavar="NAME",
+        help="race (ours), halving, hyperband, uniform, subtuning or full.",
+    ),
+]
 _MONEY = "What may be spent in all: 2% or 0.02 of fine-tuning every candidate on the target; with --costs a plain number is in its unit, without it a number above 100 is FLOP at one token an example."
 _Money = Annotated[str, typer.Option("--budget", "-b", metavar="SHARE", help=_MONEY)]
-_Funds = Annotated[str, typer.Option("--budget", "-b", metavar="SHARE", help=_MONEY + " For a study's folder: changes its budget.")]
-_Costs = Annotated[str, typer.Option("--costs", metavar="COLUMN", help="Column with your own price of each run, such as hours. Default: FLOP from n_params.")]
-_Plot = Annotated[Path, typer.Option("--plot", "-p", metavar="FILE", help="Draw a figure: .png, .svg or .pdf.")]
-_Columns = Annotated[str, typer.Option("--columns", metavar="PROMPT,TARGET", help="Names of the columns that hold the texts. Default: prompt,target, or text.")]
+_Funds = Annotated[
+    str,
+    typer.Option(
+        "--budget",
+        "-b",
+        metavar="SHARE",
+        help=_MONEY + " For a study's folder: changes its budget.",
+    ),
+]
+_Costs = Annotated[
+    str,
+    typer.Option(
+        "--costs",
+        metavar="COLUMN",
+        help="Column with your own price of each run, such as hours. Default: FLOP from n_params.",
+    ),
+]
+_Plot = Annotated[
+    Path, typer.Option("--plot", "-p", metavar="FILE", help="Draw a figure: .png, .svg or .pdf.")
+]
+_Columns = Annotated[
+    str,
+    typer.Option(
+        "--columns",
+        metavar="PROMPT,TARGET",
+        help="Names of the columns that hold the texts. Default: prompt,target, or text.",
+    ),
+]
 
 # %% ../../nbs/09_cli/commands.ipynb #063e63ad
-app = typer.Typer(name="lensllm", no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
-                  epilog="Start with: [bold]lensllm select flan --budget 12800[/]")
+app = typer.Typer(
+    name="lensllm",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    epilog="Start with: [bold]lensllm select flan --budget 12800[/]",
+)
+
 
 def _version(wanted):
     "Print the version and stop."
-    if not wanted: return
+    if not wanted:
+        return
     from importlib.metadata import version
+
     print(version("lensllm"))
     raise typer.Exit()
 
+
 @app.callback()
 def _root(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error. May stand anywhere.")]=False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)]=False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error. May stand anywhere.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
+    ] = False,
 ):
     "Which language model should I fine-tune? Predict it from short learning curves."
 
 # %% ../../nbs/09_cli/commands.ipynb #ae9db4b8
 def _show(frame, title, formats):
     "A table: by rich on a terminal, plain and complete text elsewhere."
-    cells = [[_cell(v, formats.get(c)) for c, v in zip(frame, row)] for row in frame.itertuples(index=False)]
+    cells = [
+        [_cell(v, formats.get(c)) for c, v in zip(frame, row)]
+        for row in frame.itertuples(index=False)
+    ]
     print(title)
     if not sys.stdout.isatty():
         import pandas as pd
-        return print(pd.DataFrame(cells, columns=list(frame)).to_string(index=False) if cells else "(none)")
+
+        return print(
+            pd.DataFrame(cells, columns=list(frame)).to_string(index=False) if cells else "(none)"
+        )
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text # names come from users: no markup in them
+    from rich.text import Text  # names come from users: no markup in them
+
     table = Table(header_style="bold")
-    for c in frame: table.add_column(str(c), justify="left" if frame[c].dtype.kind not in "ifu" else "right", overflow="fold")
-    for row in cells: table.add_row(*map(Text, row))
+    for c in frame:
+        table.add_column(
+            str(c), justify="left" if frame[c].dtype.kind not in "ifu" else "right", overflow="fold"
+        )
+    for row in cells:
+        table.add_row(*map(Text, row))
     Console().print(table)
+
 
 def _cell(value, spec):
     "One value as text; what is not known is a dash."
-    if value is None or value != value: return "–"
+    if value is None or value != value:
+        return "–"
     return format(value, spec) if spec and not isinstance(value, str) else str(value)
 
 # %% ../../nbs/09_cli/commands.ipynb #13195f57
 def _check_formats(as_json, as_csv, out=None, plot=None):
     "Refuse what could not be written before any work is done."
-    if as_json and as_csv: raise ValueError("`--json` and `--csv` exclude each other; choose one")
-    for option, path, allowed in (("--out", out, (".csv", ".json")), ("--plot", plot, (".png", ".svg", ".pdf"))):
-        if path is not None and path.suffix not in allowed: raise ValueError(f"`{option}` must end in {', '.join(allowed)}, got {path.name}")
+    if as_json and as_csv:
+        raise ValueError("`--json` and `--csv` exclude each other; choose one")
+    for option, path, allowed in (
+        ("--out", out, (".csv", ".json")),
+        ("--plot", plot, (".png", ".svg", ".pdf")),
+    ):
+        if path is not None and path.suffix not in allowed:
+            raise ValueError(f"`{option}` must end in {', '.join(allowed)}, got {path.name}")
 
 # %% ../../nbs/09_cli/commands.ipynb #edced252
 def _emit(frame, data, as_json, as_csv, out):
@@ -109,162 +222,353 @@ def _emit(frame, data, as_json, as_csv, out):
     text = lambda: json.dumps(data, indent=1, allow_nan=False)
     if out is not None:
         from lensllm._internal.atomic import atomic_path
-        with atomic_path(out) as tmp: tmp.write_text(text() + "\n" if out.suffix == ".json" else frame.to_csv(index=False))
+
+        with atomic_path(out) as tmp:
+            tmp.write_text(text() + "\n" if out.suffix == ".json" else frame.to_csv(index=False))
         print(f"table: {out}", file=sys.stderr)
-    if as_json: print(text())
-    if as_csv: print(frame.to_csv(index=False), end="")
+    if as_json:
+        print(text())
+    if as_csv:
+        print(frame.to_csv(index=False), end="")
     return as_json or as_csv
+
 
 def _save_plot(draw, path):
     "Write the figure whose Axes `draw()` returns, and close it; say where."
     from matplotlib.pyplot import close
     from lensllm._internal.atomic import atomic_path
+
     ax = draw()
-    with atomic_path(path) as tmp: ax.figure.savefig(tmp, dpi=160)
+    with atomic_path(path) as tmp:
+        ax.figure.savefig(tmp, dpi=160)
     close(ax.figure)
     print(f"figure: {path}", file=sys.stderr)
 
 # %% ../../nbs/09_cli/commands.ipynb #596b7390
 def _track(cells, what):
     "A progress bar on a terminal, nothing elsewhere."
-    if not sys.stderr.isatty(): return cells
+    if not sys.stderr.isatty():
+        return cells
     from rich.console import Console
     from rich.progress import track
+
     return track(cells, description=what, console=Console(stderr=True), transient=True)
+
 
 def _load(curves, task):
     "The curves of one task."
     from lensllm.curves.table import load_curves
+
     cs = load_curves(curves)
     return cs.filter(task=task) if task else cs.filter(task=cs.one_task())
+
 
 def _cut(cs, budget, target):
     "Budget and target with their defaults, and the curves up to the budget."
     sizes = cs.sizes
     target = target or sizes[-1]
     budget = budget or max((d for d in sizes if d < target), default=sizes[-1])
-    if budget >= target: raise ValueError(f"`--target` must be larger than what is seen ({budget:,}), got {target:,}; lower --budget, or give a larger --target")
+    if budget >= target:
+        raise ValueError(
+            f"`--target` must be larger than what is seen ({budget:,}), got {target:,}; lower --budget, or give a larger --target"
+        )
     return target, cs.up_to(budget)
 
 # %% ../../nbs/09_cli/commands.ipynb #c7cf1d9c
 @app.command("select")
-def select_command(curves:_Curves="flan", budget:_Budget=None, target:_Target=None,
-    method:Annotated[str, typer.Option("--method", "-m", metavar="NAME", help="posterior, ats, rectifiedfit, vanillafit, lensllm (rectifiedfit, until a kernel caps F), subtuning, modelsize, zeroshot, or nlpmetrics for tables with a column pl_alpha.")]="posterior",
-    prior:_Prior="transfer", within:Annotated[float, typer.Option("--within", metavar="NATS", help="For posterior: how far above the best the choice may be, in nats as in the table.")]=.05,
-    task:_Task=None, json_:_AsJson=False, csv:_AsCsv=False, out:_Out=None, plot:_Plot=None):
+def select_command(
+    curves: _Curves = "flan",
+    budget: _Budget = None,
+    target: _Target = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method",
+            "-m",
+            metavar="NAME",
+            help="posterior, ats, rectifiedfit, vanillafit, lensllm (rectifiedfit, until a kernel caps F), subtuning, modelsize, zeroshot, or nlpmetrics for tables with a column pl_alpha.",
+        ),
+    ] = "posterior",
+    prior: _Prior = "transfer",
+    within: Annotated[
+        float,
+        typer.Option(
+            "--within",
+            metavar="NATS",
+            help="For posterior: how far above the best the choice may be, in nats as in the table.",
+        ),
+    ] = 0.05,
+    task: _Task = None,
+    json_: _AsJson = False,
+    csv: _AsCsv = False,
+    out: _Out = None,
+    plot: _Plot = None,
+):
     "Rank candidates for a large training set from their curves on small ones."
     _check_formats(json_, csv, out, plot)
-    if not within >= 0: raise ValueError(f"`--within` must be >= 0 nats, got {within:g}")
+    if not within >= 0:
+        raise ValueError(f"`--within` must be >= 0 nats, got {within:g}")
     from lensllm.choose.selectors import ROWS
+
     cs = _load(curves, task)
     asked, (target, seen) = target, _cut(cs, budget, target)
     ranking = _selector(method, prior).rank(seen, target)
     known = target in cs.sizes and len(cs.at(target)) == len(cs.models)
     data = ranking.to_dict(cs.at(target) if known else None)
-    if plot: _save_plot(lambda: ranking.plot(cs if known else None), plot)
-    if _emit(ranking.frame[ROWS], data, json_, csv, out): return
+    if plot:
+        _save_plot(lambda: ranking.plot(cs if known else None), plot)
+    if _emit(ranking.frame[ROWS], data, json_, csv, out):
+        return
     shown = ranking.frame[["rank", *(c for c in ROWS if c != "rank")]].dropna(axis=1, how="all")
-    if known: shown = shown.assign(true_loss=cs.at(target)[shown.model].to_numpy())
-    _show(shown, f"{ranking.method} on {data['task']}: seen up to {data['budget']:,} examples, ranked for {target:,}" + ("; low to high: 90 % interval" if "low" in shown else ""), {c: ".3f" for c in shown if shown[c].dtype.kind == "f"})
+    if known:
+        shown = shown.assign(true_loss=cs.at(target)[shown.model].to_numpy())
+    _show(
+        shown,
+        f"{ranking.method} on {data['task']}: seen up to {data['budget']:,} examples, ranked for {target:,}"
+        + ("; low to high: 90 % interval" if "low" in shown else ""),
+        {c: ".3f" for c in shown if shown[c].dtype.kind == "f"},
+    )
     _verdict(ranking, data, cs.at(target) if known else None, within, prior)
-    if asked is None: print(f"the target {target:,} is the largest size in the table; --target looks further")
+    if asked is None:
+        print(f"the target {target:,} is the largest size in the table; --target looks further")
 
 # %% ../../nbs/09_cli/commands.ipynb #cb81f8b6
 def _selector(method, prior):
     "The method by name; the prior goes where there is one to set."
     from lensllm.choose.selectors import PosteriorSelector, as_selector
-    if method == "posterior": return PosteriorSelector(prior)
-    if prior != "transfer": raise ValueError(f"`--prior` is for posterior, got --method {method}; leave one of the two out")
+
+    if method == "posterior":
+        return PosteriorSelector(prior)
+    if prior != "transfer":
+        raise ValueError(
+            f"`--prior` is for posterior, got --method {method}; leave one of the two out"
+        )
     return as_selector(method)
+
 
 def _verdict(ranking, data, truth, within, prior):
     "What the ranking comes to, in words."
     from lensllm.forecast.posterior import in_percent
+
     unit, odd = ranking.seen.unit, (ranking.seen.flags.flag == "rising task").any()
-    lines = [f"choose {ranking.best}" + (", if these are losses: most of the curves rise" if odd else "")]
+    lines = [
+        f"choose {ranking.best}" + (", if these are losses: most of the curves rise" if odd else "")
+    ]
     if ranking.posterior is not None:
         regret = next(b["expected_regret"] for b in data["beliefs"] if b["model"] == ranking.best)
-        lines.append(f"the best of all with probability {in_percent(ranking.frame.p_best[0])}, within {within:g} {unit} of it with {in_percent(ranking.posterior.within(within, ranking.best))}; expected regret {regret:.3f} {unit}; {_learned(ranking.posterior.learned_from, prior)}")
+        lines.append(
+            f"the best of all with probability {in_percent(ranking.frame.p_best[0])}, within {within:g} {unit} of it with {in_percent(ranking.posterior.within(within, ranking.best))}; expected regret {regret:.3f} {unit}; {_learned(ranking.posterior.learned_from, prior)}"
+        )
     if truth is not None:
-        lines.append(f"true best: {truth.idxmin()} ({truth.min():.3f} {unit}); regret of the choice {data['regret']:.3f}")
-        lines.append(f"relative accuracy {data['relative_accuracy']:.1f} %, Pearson {data['pearson']:.1f} %")
+        lines.append(
+            f"true best: {truth.idxmin()} ({truth.min():.3f} {unit}); regret of the choice {data['regret']:.3f}"
+        )
+        lines.append(
+            f"relative accuracy {data['relative_accuracy']:.1f} %, Pearson {data['pearson']:.1f} %"
+        )
     saved = ranking.cost_saved()
-    lines.append(f"cost saved: {saved:.1f} % of fine-tuning every candidate on {ranking.target:,}" if saved is not None
-                 else "cost saved: unknown without n_params for every model")
-    each = {n.partition(":")[0]: n for n in reversed(ranking.notes)} # the first about each candidate
+    lines.append(
+        f"cost saved: {saved:.1f} % of fine-tuning every candidate on {ranking.target:,}"
+        if saved is not None
+        else "cost saved: unknown without n_params for every model"
+    )
+    each = {
+        n.partition(":")[0]: n for n in reversed(ranking.notes)
+    }  # the first about each candidate
     shown = [n for n in ranking.notes if n in each.values()][:3]
     lines += [f"doubt: {n}" for n in shown]
-    if (more := len(ranking.notes) - len(shown)) > 0: lines.append(f"{more} further doubt{'s'*(more > 1)}: --json lists them")
+    if (more := len(ranking.notes) - len(shown)) > 0:
+        lines.append(f"{more} further doubt{'s' * (more > 1)}: --json lists them")
     print("\n".join(lines))
 
 # %% ../../nbs/09_cli/commands.ipynb #4bbb348a
 def _learned(tasks, prior):
     "Whom a prior has learned from, and whom it has left out."
     from lensllm.forecast.prior import load_prior
-    known = [] if prior == "generic" else [r["task"] for r in load_prior(None if prior == "transfer" else prior).records]
+
+    known = (
+        []
+        if prior == "generic"
+        else [r["task"] for r in load_prior(None if prior == "transfer" else prior).records]
+    )
     left_out = [t for t in known if t not in tasks]
-    return f"prior learned from {', '.join(tasks) or 'no other task'}" + (f" ({', '.join(left_out)} left out: curves there look like these)" if left_out else "")
+    return f"prior learned from {', '.join(tasks) or 'no other task'}" + (
+        f" ({', '.join(left_out)} left out: curves there look like these)" if left_out else ""
+    )
 
 # %% ../../nbs/09_cli/commands.ipynb #b9cbbc5b
 @app.command("plan")
-def plan_command(ctx:typer.Context, curves:Annotated[str, typer.Argument(metavar="CURVES", help="A table as for [bold]select[/], or the folder of a study.")], budget:_Funds=None, target:_Target=None,
-    up_to:Annotated[int, typer.Option("--up-to", metavar="N", parser=_examples, help="Use only runs of the table up to this size. Default: all.")]=None,
-    failed:Annotated[list[str], typer.Option("--failed", metavar="MODEL", help="A candidate whose run diverged or does not load: what it cost counts, it is not asked for again. May be repeated.")]=None,
-    policy:_Policy="race", costs:_Costs=None, task:_Task=None,
-    candidate:Annotated[list[str], typer.Option("--candidate", metavar="NAME=PARAMS", help="Begins a study of runs that are made elsewhere, in the folder CURVES: a candidate and its number of parameters. May be repeated.")]=None,
-    unit:Annotated[str, typer.Option("--unit", metavar="NAME", help="With --candidate: token or byte, what the losses are per that will be told.")]="token",
-    json_:_AsJson=False, csv:_AsCsv=False, out:_Out=None):
+def plan_command(
+    ctx: typer.Context,
+    curves: Annotated[
+        str,
+        typer.Argument(
+            metavar="CURVES", help="A table as for [bold]select[/], or the folder of a study."
+        ),
+    ],
+    budget: _Funds = None,
+    target: _Target = None,
+    up_to: Annotated[
+        int,
+        typer.Option(
+            "--up-to",
+            metavar="N",
+            parser=_examples,
+            help="Use only runs of the table up to this size. Default: all.",
+        ),
+    ] = None,
+    failed: Annotated[
+        list[str],
+        typer.Option(
+            "--failed",
+            metavar="MODEL",
+            help="A candidate whose run diverged or does not load: what it cost counts, it is not asked for again. May be repeated.",
+        ),
+    ] = None,
+    policy: _Policy = "race",
+    costs: _Costs = None,
+    task: _Task = None,
+    candidate: Annotated[
+        list[str],
+        typer.Option(
+            "--candidate",
+            metavar="NAME=PARAMS",
+            help="Begins a study of runs that are made elsewhere, in the folder CURVES: a candidate and its number of parameters. May be repeated.",
+        ),
+    ] = None,
+    unit: Annotated[
+        str,
+        typer.Option(
+            "--unit",
+            metavar="NAME",
+            help="With --candidate: token or byte, what the losses are per that will be told.",
+        ),
+    ] = "token",
+    json_: _AsJson = False,
+    csv: _AsCsv = False,
+    out: _Out = None,
+):
     "What to run next, and why. CURVES holds the runs that exist, zero-shot losses alone to begin with; run what is proposed, add the losses, ask again."
     _check_formats(json_, csv, out)
     unused = _given(ctx, ("task", "failed", "up_to", "costs") if candidate else ("unit",))
-    if unused: raise ValueError(f"`{unused[0]}` has no meaning {'with --candidate' if candidate else 'without --candidate'}; leave it out")
-    if candidate or (Path(curves)/"study.db").is_file(): return _plan_study(ctx, Path(curves), candidate, budget, target, policy, unit, json_, csv, out)
+    if unused:
+        raise ValueError(
+            f"`{unused[0]}` has no meaning {'with --candidate' if candidate else 'without --candidate'}; leave it out"
+        )
+    if candidate or (Path(curves) / "study.db").is_file():
+        return _plan_study(
+            ctx, Path(curves), candidate, budget, target, policy, unit, json_, csv, out
+        )
     from lensllm.choose.policies import as_policy
+
     cs = _load(curves, task)
-    if budget is None: raise ValueError("`--budget` must be given for a table; 2% is a good beginning")
-    at_largest, seen, target = target is None, cs.up_to(up_to) if up_to is not None else cs, target or cs.sizes[-1]
+    if budget is None:
+        raise ValueError("`--budget` must be given for a table; 2% is a good beginning")
+    at_largest, seen, target = (
+        target is None,
+        cs.up_to(up_to) if up_to is not None else cs,
+        target or cs.sizes[-1],
+    )
     price, share, spent = _purse(cs, seen, budget, target, costs)
     whole, racing = price[target].sum(), _without(price, failed)
-    plan = as_policy(policy).next(seen, racing, max(share*whole - spent, 0.))
-    about = dict(task=seen.one_task(), policy=policy, target=target, unit=seen.unit.partition("/")[2] or None, budget_fraction=share, spent_fraction=float(spent/whole) if whole else 0., left_out=_left_out(racing.index, seen.frame, plan), doubts=_unlike(seen))
+    plan = as_policy(policy).next(seen, racing, max(share * whole - spent, 0.0))
+    about = dict(
+        task=seen.one_task(),
+        policy=policy,
+        target=target,
+        unit=seen.unit.partition("/")[2] or None,
+        budget_fraction=share,
+        spent_fraction=float(spent / whole) if whole else 0.0,
+        left_out=_left_out(racing.index, seen.frame, plan),
+        doubts=_unlike(seen),
+    )
     _propose(plan, _proposed(plan, [price.at[run] for run in plan], whole), about, json_, csv, out)
-    if at_largest and not (json_ or csv): print(f"the target {target:,} is the largest size in the table; --target looks further")
+    if at_largest and not (json_ or csv):
+        print(f"the target {target:,} is the largest size in the table; --target looks further")
 
 # %% ../../nbs/09_cli/commands.ipynb #1824c397
 def _proposed(plan, prices, whole):
     "Runs of a plan with what each costs, as a table."
     import pandas as pd
-    rows = [dict(model=m, train_size=int(d), cost=float(price), cost_fraction=float(price/whole) if whole else 0.) for (m, d), price in zip(plan, prices)]
+
+    rows = [
+        dict(
+            model=m,
+            train_size=int(d),
+            cost=float(price),
+            cost_fraction=float(price / whole) if whole else 0.0,
+        )
+        for (m, d), price in zip(plan, prices)
+    ]
     return pd.DataFrame(rows, columns=["model", "train_size", "cost", "cost_fraction"])
 
-def _show_proposed(runs, title): _show(runs.assign(share=[f"{100*v:.3f} %" for v in runs.cost_fraction])[["model", "train_size", "share"]], title, dict(train_size=","))
+
+def _show_proposed(runs, title):
+    _show(
+        runs.assign(share=[f"{100 * v:.3f} %" for v in runs.cost_fraction])[
+            ["model", "train_size", "share"]
+        ],
+        title,
+        dict(train_size=","),
+    )
 
 # %% ../../nbs/09_cli/commands.ipynb #ff5bc6fd
 def _propose(plan, runs, about, as_json, as_csv, out):
     "What to run next, and where the study stands."
     known = lambda v: float(v) if v == v else None
-    data = about | dict(choice=plan.choice, p_best=known(plan.p_best), expected_regret=known(plan.expected_regret), why=plan.why, runs=runs.to_dict("records"))
-    if _emit(runs, data, as_json, as_csv, out): return
-    _show_proposed(runs, f"{about['policy']} on {about['task']}, for {about['target']:,} examples: {plan.why or 'nothing to run'}")
+    data = about | dict(
+        choice=plan.choice,
+        p_best=known(plan.p_best),
+        expected_regret=known(plan.expected_regret),
+        why=plan.why,
+        runs=runs.to_dict("records"),
+    )
+    if _emit(runs, data, as_json, as_csv, out):
+        return
+    _show_proposed(
+        runs,
+        f"{about['policy']} on {about['task']}, for {about['target']:,} examples: {plan.why or 'nothing to run'}",
+    )
     _say_plan(data)
 
 # %% ../../nbs/09_cli/commands.ipynb #74528185
 def _say_plan(data):
     "Where a study stands, in words."
     from lensllm.forecast.posterior import in_percent
+
     p, r = data["p_best"], data["expected_regret"]
-    if data["choice"] is not None: print(f"chosen now: {data['choice']}" + (f", the best of all with probability {in_percent(p)}; expected regret {r:.3f} nats{'/' + data['unit'] if data['unit'] else ''}" if p is not None else ""))
+    if data["choice"] is not None:
+        print(
+            f"chosen now: {data['choice']}"
+            + (
+                f", the best of all with probability {in_percent(p)}; expected regret {r:.3f} nats{'/' + data['unit'] if data['unit'] else ''}"
+                if p is not None
+                else ""
+            )
+        )
     next_ = sum(r["cost_fraction"] for r in data["runs"])
-    print(f"spent {100*data['spent_fraction']:.3f} % of full tuning for {data['target']:,} examples, these runs {100*next_:.3f} %, budget {100*data['budget_fraction']:.3f} %")
-    if data["spent_fraction"] >= data["budget_fraction"] > 0: print("the runs that exist have cost the budget")
-    elif data["budget_fraction"] >= 1 and data["policy"] != "full": print(f"doubt: for this money every candidate can be fine-tuned on {data['target']:,} examples itself, as --policy full does from the first run")
-    if data["left_out"]: print(f"doubt: never run, nor among these runs: {', '.join(data['left_out'])}, of which the choice knows nothing")
-    for doubt in data.get("doubts", []): print(f"doubt: {doubt}") # a study's losses are all of one unit
+    print(
+        f"spent {100 * data['spent_fraction']:.3f} % of full tuning for {data['target']:,} examples, these runs {100 * next_:.3f} %, budget {100 * data['budget_fraction']:.3f} %"
+    )
+    if data["spent_fraction"] >= data["budget_fraction"] > 0:
+        print("the runs that exist have cost the budget")
+    elif data["budget_fraction"] >= 1 and data["policy"] != "full":
+        print(
+            f"doubt: for this money every candidate can be fine-tuned on {data['target']:,} examples itself, as --policy full does from the first run"
+        )
+    if data["left_out"]:
+        print(
+            f"doubt: never run, nor among these runs: {', '.join(data['left_out'])}, of which the choice knows nothing"
+        )
+    for doubt in data.get("doubts", []):
+        print(f"doubt: {doubt}")  # a study's losses are all of one unit
+
 
 def _unlike(seen):
     "What makes losses of a table no losses, or not comparable, in words."
     flags = seen.flags[seen.flags.flag.isin(["rising task", "mixed units"])]
     return [f"{f.model or 'all'}: {f.flag}, {f.detail}; {f.remedy}" for f in flags.itertuples()]
+
 
 def _left_out(racing, runs, plan):
     "Candidates that a plan leaves as unknown as they are."
@@ -275,273 +579,683 @@ def _left_out(racing, runs, plan):
 def _purse(cs, seen, budget, target, column):
     "Prices of all runs up to the target, the budget as a share of full tuning, and what the runs that exist cost."
     from lensllm.choose.policies import run_costs
+
     beyond = [d for d in seen.sizes if d > target]
-    if beyond: raise ValueError(f"`--target` must not lie below a size that was run ({beyond[-1]:,}), got {target:,}; --up-to leaves larger runs out")
+    if beyond:
+        raise ValueError(
+            f"`--target` must not lie below a size that was run ({beyond[-1]:,}), got {target:,}; --up-to leaves larger runs out"
+        )
     ladder = [d for d in cs.sizes if 0 < d <= target] or [min(200, target)]
-    doubled = [ladder[0]*2**i for i in range(64) if ladder[0]*2**i < target] # the same rungs, whatever has been run
+    doubled = [
+        ladder[0] * 2**i for i in range(64) if ladder[0] * 2**i < target
+    ]  # the same rungs, whatever has been run
     price = run_costs(cs, {*ladder, *doubled, target}, column=column)
     f = seen.frame[seen.frame.train_size > 0]
-    return price, _share(budget, price[target].sum(), column), sum(price.at[m, d] for m, d in zip(f.model, f.train_size))
+    return (
+        price,
+        _share(budget, price[target].sum(), column),
+        sum(price.at[m, d] for m, d in zip(f.model, f.train_size)),
+    )
+
 
 def _share(text, whole, column):
     "A budget as a share of full tuning, which costs `whole`."
     percent = text.strip().endswith("%")
-    try: value = float(text.strip().removesuffix("%"))/(100 if percent else 1)
-    except ValueError: value = -1.
-    if not 0 < value < float("inf"): raise ValueError(f"`--budget` must be a share such as 2% or 0.02{', or an amount' if whole else ''}, got {text!r}")
-    if column is None and not percent and value > 1 and (not whole or value <= 100): raise ValueError(f"`--budget` must be a share such as 2% or 0.02{', or FLOP above 100' if whole else ''}, got {text}; write {text}% for that many hundredths")
-    return value if percent or not whole or (value <= 1 and column is None) else value/whole
+    try:
+        value = float(text.strip().removesuffix("%")) / (100 if percent else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise ValueError(
+            f"`--budget` must be a share such as 2% or 0.02{', or an amount' if whole else ''}, got {text!r}"
+        )
+    if column is None and not percent and value > 1 and (not whole or value <= 100):
+        raise ValueError(
+            f"`--budget` must be a share such as 2% or 0.02{', or FLOP above 100' if whole else ''}, got {text}; write {text}% for that many hundredths"
+        )
+    return value if percent or not whole or (value <= 1 and column is None) else value / whole
+
 
 def _without(price, failed):
     "Prices of the candidates that are still in the race."
     unknown = [m for m in failed or () if m not in price.index]
-    if unknown: raise ValueError(f"`--failed` must name a candidate, got {unknown[0]!r}; there are: {', '.join(price.index)}")
-    if len(failed or ()) == len(price): raise ValueError("`--failed` must leave a candidate, got all of them; add candidates to the table")
+    if unknown:
+        raise ValueError(
+            f"`--failed` must name a candidate, got {unknown[0]!r}; there are: {', '.join(price.index)}"
+        )
+    if len(failed or ()) == len(price):
+        raise ValueError(
+            "`--failed` must leave a candidate, got all of them; add candidates to the table"
+        )
     return price.drop(index=list(failed or ()))
 
 # %% ../../nbs/09_cli/commands.ipynb #c269d1d9
 @app.command("simulate")
-def simulate_command(curves:_Curves="flan", budget:_Money="2%", target:_Target=None, policy:_Policy="race", costs:_Costs=None,
-    task:_Task=None, json_:_AsJson=False, csv:_AsCsv=False, out:_Out=None, plot:_Plot=None):
+def simulate_command(
+    curves: _Curves = "flan",
+    budget: _Money = "2%",
+    target: _Target = None,
+    policy: _Policy = "race",
+    costs: _Costs = None,
+    task: _Task = None,
+    json_: _AsJson = False,
+    csv: _AsCsv = False,
+    out: _Out = None,
+    plot: _Plot = None,
+):
     "Replay a policy on complete curves: what it would have run, what it would have chosen, and how good that was."
     _check_formats(json_, csv, out, plot)
     from lensllm.choose.policies import run_costs
     from lensllm.choose.replay import simulate
+
     cs = _load(curves, task)
     price = run_costs(cs, [d for d in cs.sizes if 0 < d <= (target or cs.sizes[-1])], column=costs)
-    replay = simulate(policy, cs, _share(budget, price.iloc[:, -1].sum(), costs), target=target, costs=price)
-    if plot: _save_plot(replay.plot, plot)
-    if _emit(replay.trace, dict(task=cs.one_task()) | replay.to_dict(), json_, csv, out): return
-    steps = replay.trace.groupby(["step", "why"], sort=False).agg(runs=("model", "size"), smallest=("train_size", "min"), largest=("train_size", "max"), spent=("cost_fraction", "last")).reset_index()
-    _show(steps.assign(spent=[f"{100*v:.3f} %" for v in steps.spent]), f"{policy} on {cs.one_task()}, step by step", dict(smallest=",", largest=","))
+    replay = simulate(
+        policy, cs, _share(budget, price.iloc[:, -1].sum(), costs), target=target, costs=price
+    )
+    if plot:
+        _save_plot(replay.plot, plot)
+    if _emit(replay.trace, dict(task=cs.one_task()) | replay.to_dict(), json_, csv, out):
+        return
+    steps = (
+        replay.trace.groupby(["step", "why"], sort=False)
+        .agg(
+            runs=("model", "size"),
+            smallest=("train_size", "min"),
+            largest=("train_size", "max"),
+            spent=("cost_fraction", "last"),
+        )
+        .reset_index()
+    )
+    _show(
+        steps.assign(spent=[f"{100 * v:.3f} %" for v in steps.spent]),
+        f"{policy} on {cs.one_task()}, step by step",
+        dict(smallest=",", largest=","),
+    )
     print(replay)
 
 # %% ../../nbs/09_cli/commands.ipynb #32ab680b
 @app.command("fit")
-def fit_command(curves:_Curves="flan",
-    model:Annotated[list[str], typer.Option("--model", metavar="NAME", help="Only these models; may be repeated.")]=None,
-    law:Annotated[list[str], typer.Option("--law", "-l", metavar="NAME", help="vanilla, rectified, lensllm, pow4, mmf4, bnsl or m4; may be repeated. Default: rectified.")]=None,
-    robust:Annotated[str, typer.Option("--robust", metavar="LOSS", help="soft_l1, huber or cauchy: outliers weigh less.")]=None,
-    budget:Annotated[int, typer.Option("--budget", "-b", metavar="N", parser=_examples, help="Largest training-set size that the fit may see. Default: all.")]=None,
-    target:Annotated[int, typer.Option("--target", "-t", metavar="N", parser=_examples, help="Size at which the law is read. Default: the largest in the table.")]=None,
-    task:_Task=None, json_:_AsJson=False, csv:_AsCsv=False, out:_Out=None, plot:_Plot=None):
+def fit_command(
+    curves: _Curves = "flan",
+    model: Annotated[
+        list[str],
+        typer.Option("--model", metavar="NAME", help="Only these models; may be repeated."),
+    ] = None,
+    law: Annotated[
+        list[str],
+        typer.Option(
+            "--law",
+            "-l",
+            metavar="NAME",
+            help="vanilla, rectified, lensllm, pow4, mmf4, bnsl or m4; may be repeated. Default: rectified.",
+        ),
+    ] = None,
+    robust: Annotated[
+        str,
+        typer.Option(
+            "--robust", metavar="LOSS", help="soft_l1, huber or cauchy: outliers weigh less."
+        ),
+    ] = None,
+    budget: Annotated[
+        int,
+        typer.Option(
+            "--budget",
+            "-b",
+            metavar="N",
+            parser=_examples,
+            help="Largest training-set size that the fit may see. Default: all.",
+        ),
+    ] = None,
+    target: Annotated[
+        int,
+        typer.Option(
+            "--target",
+            "-t",
+            metavar="N",
+            parser=_examples,
+            help="Size at which the law is read. Default: the largest in the table.",
+        ),
+    ] = None,
+    task: _Task = None,
+    json_: _AsJson = False,
+    csv: _AsCsv = False,
+    out: _Out = None,
+    plot: _Plot = None,
+):
     "Fit laws to curves, one at a time: parameters with errors, prediction with a 90 % interval, doubts."
     _check_formats(json_, csv, out, plot)
     from lensllm.forecast.laws import as_law
+
     cs = _load(curves, task)
-    if model: cs = cs.filter(model=model)
+    if model:
+        cs = cs.filter(model=model)
     seen, target = cs.up_to(budget if budget is not None else cs.sizes[-1]), target or cs.sizes[-1]
     pairs = [(m, l) for m in seen.models for l in map(as_law, law or ["rectified"])]
-    if plot and len(pairs) > 1: raise ValueError(f"`--plot` draws one fit, got {len(pairs)}; choose one --model and one --law")
+    if plot and len(pairs) > 1:
+        raise ValueError(
+            f"`--plot` draws one fit, got {len(pairs)}; choose one --model and one --law"
+        )
     rows = [_fit_row(seen, m, l.name, robust, target, plot) for m, l in _track(pairs, "fitting")]
     flat = _flat(rows)
-    if _emit(flat, dict(task=seen.one_task(), target=target, rows=rows), json_, csv, out): return
-    title, short = f"{seen.one_task()}: fitted up to {seen.sizes[-1]:,}, read at {target:,}", ["model", "law", "predicted_loss", "low", "high", "rmsd_log"]
-    _show(flat[short].assign(flags=[len(r["flags"]) for r in rows]), title, {c: ".4g" for c in short[2:]})
-    if len(rows) > 6: return print("parameters and doubts: --model NAME, --json or --csv")
+    if _emit(flat, dict(task=seen.one_task(), target=target, rows=rows), json_, csv, out):
+        return
+    title, short = (
+        f"{seen.one_task()}: fitted up to {seen.sizes[-1]:,}, read at {target:,}",
+        ["model", "law", "predicted_loss", "low", "high", "rmsd_log"],
+    )
+    _show(
+        flat[short].assign(flags=[len(r["flags"]) for r in rows]),
+        title,
+        {c: ".4g" for c in short[2:]},
+    )
+    if len(rows) > 6:
+        return print("parameters and doubts: --model NAME, --json or --csv")
     for r in rows:
-        print(f"{r['model']}, {r['law']}: " + ", ".join(f"{p} = {v['estimate']:.4g}" + (f" ± {v['stderr']:.2g}" if v["stderr"] is not None else "") for p, v in r["params"].items()))
-        for flag in r["flags"]: print(f"  {flag}")
+        print(
+            f"{r['model']}, {r['law']}: "
+            + ", ".join(
+                f"{p} = {v['estimate']:.4g}"
+                + (f" ± {v['stderr']:.2g}" if v["stderr"] is not None else "")
+                for p, v in r["params"].items()
+            )
+        )
+        for flag in r["flags"]:
+            print(f"  {flag}")
 
 # %% ../../nbs/09_cli/commands.ipynb #b6d20c92
 def _fit_row(seen, model, law, robust, target, plot):
     "One fit as plain data; drawn where `plot` names a file."
     import math
     from lensllm.forecast.fit import fit_law
-    try: f = fit_law(law, *seen.curve(model), robust=robust)
-    except ValueError as e: raise ValueError(f"{model}: {e}") from None
-    if plot: _save_plot(lambda: _titled(f.plot(target, unit=seen.unit), model), plot)
-    p = f.predict(target, .9).iloc[0]
+
+    try:
+        f = fit_law(law, *seen.curve(model), robust=robust)
+    except ValueError as e:
+        raise ValueError(f"{model}: {e}") from None
+    if plot:
+        _save_plot(lambda: _titled(f.plot(target, unit=seen.unit), model), plot)
+    p = f.predict(target, 0.9).iloc[0]
     finite = lambda v: float(v) if math.isfinite(v) else None
-    return dict(model=model, law=law, predicted_loss=float(p.loss), low=finite(p.low) if math.isfinite(p.high) else None, high=finite(p.high),
-                rmsd_log=f.rmsd_log, aic=finite(f.aic), bic=finite(f.bic), params={k: dict(estimate=v, stderr=f.stderr[k]) for k, v in f.params.items()}, flags=list(f.flags))
+    return dict(
+        model=model,
+        law=law,
+        predicted_loss=float(p.loss),
+        low=finite(p.low) if math.isfinite(p.high) else None,
+        high=finite(p.high),
+        rmsd_log=f.rmsd_log,
+        aic=finite(f.aic),
+        bic=finite(f.bic),
+        params={k: dict(estimate=v, stderr=f.stderr[k]) for k, v in f.params.items()},
+        flags=list(f.flags),
+    )
+
 
 def _titled(ax, title):
     "The Axes under a title that may hold anything."
     ax.set_title(title, loc="left", parse_math=False)
     return ax
 
+
 def _flat(rows):
     "Fits as a table: one row each, estimates in columns named like the parameters, errors in `<parameter>_se`."
     import pandas as pd
+
     def flat(r):
-        pars = {k: v for p, e in r["params"].items() for k, v in ((p, e["estimate"]), (f"{p}_se", e["stderr"]))}
+        pars = {
+            k: v
+            for p, e in r["params"].items()
+            for k, v in ((p, e["estimate"]), (f"{p}_se", e["stderr"]))
+        }
         return {k: v for k, v in r.items() if k not in ("params", "flags")} | pars
+
     return pd.DataFrame([flat(r) for r in rows])
 
 # %% ../../nbs/09_cli/commands.ipynb #45a1df5b
 @app.command("compare")
-def compare_command(curves:Annotated[list[str], typer.Argument(metavar="CURVES...", help="Shipped tasks or files with complete curves. Default: flan and gigaword.")]=None,
-    method:Annotated[list[str], typer.Option("--method", "-m", metavar="NAME", help="Methods to compare; may be repeated. Default: all.")]=None,
-    prior:_Prior="transfer",
-    ratios:Annotated[str, typer.Option("--ratios", "-r", metavar="LIST", help="Target over budget, separated by commas. Default: 8 to 512 by doubling, as far as two sizes are left to be seen; 2 and 4 on short ladders.")]=None,
-    target:_Target=None, json_:_AsJson=False, csv:_AsCsv=False, out:_Out=None, plot:_Plot=None):
+def compare_command(
+    curves: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CURVES...",
+            help="Shipped tasks or files with complete curves. Default: flan and gigaword.",
+        ),
+    ] = None,
+    method: Annotated[
+        list[str],
+        typer.Option(
+            "--method",
+            "-m",
+            metavar="NAME",
+            help="Methods to compare; may be repeated. Default: all.",
+        ),
+    ] = None,
+    prior: _Prior = "transfer",
+    ratios: Annotated[
+        str,
+        typer.Option(
+            "--ratios",
+            "-r",
+            metavar="LIST",
+            help="Target over budget, separated by commas. Default: 8 to 512 by doubling, as far as two sizes are left to be seen; 2 and 4 on short ladders.",
+        ),
+    ] = None,
+    target: _Target = None,
+    json_: _AsJson = False,
+    csv: _AsCsv = False,
+    out: _Out = None,
+    plot: _Plot = None,
+):
     "Replay methods on complete curves, cut at several budgets, against the known outcome."
     _check_formats(json_, csv, out, plot)
     import pandas as pd
     from lensllm.curves.table import load_curves
     from lensllm.choose.selectors import SELECTORS, compare
-    tasks = [cs.filter(task=t) for c in curves or ["flan", "gigaword"] for cs in [load_curves(c)] for t in cs.tasks]
-    if prior != "transfer" and method and "posterior" not in method: _selector(method[0], prior)
+
+    tasks = [
+        cs.filter(task=t)
+        for c in curves or ["flan", "gigaword"]
+        for cs in [load_curves(c)]
+        for t in cs.tasks
+    ]
+    if prior != "transfer" and method and "posterior" not in method:
+        _selector(method[0], prior)
     numbers = _numbers(ratios) if ratios else _ratios(tasks, target)
-    replay = lambda m: compare([_selector(m, prior if m == "posterior" else "transfer")], tasks, numbers, target=target, progress=lambda cells: _track(cells, m))
-    table = pd.concat([replay(m) for m in method] if method else _all_that_can(replay, list(SELECTORS)))
+    replay = lambda m: compare(
+        [_selector(m, prior if m == "posterior" else "transfer")],
+        tasks,
+        numbers,
+        target=target,
+        progress=lambda cells: _track(cells, m),
+    )
+    table = pd.concat(
+        [replay(m) for m in method] if method else _all_that_can(replay, list(SELECTORS))
+    )
     if plot:
         from lensllm.report.figures import plot_compare
+
         _save_plot(lambda: plot_compare(table), plot)
-    if _emit(table, dict(rows=table.to_dict("records")), json_, csv, out): return
-    for t, rows in table.groupby("task", sort=False): _show_task(t, rows)
+    if _emit(table, dict(rows=table.to_dict("records")), json_, csv, out):
+        return
+    for t, rows in table.groupby("task", sort=False):
+        _show_task(t, rows)
     _show_means(table)
 
 # %% ../../nbs/09_cli/commands.ipynb #37ee0bdb
 def _ratios(tasks, target):
     "The usual ratios that leave every task two sizes above 0 to be seen; smaller ones on short ladders."
     from lensllm.choose.selectors import RATIOS
-    room = min((target or cs.sizes[-1])/(sorted(d for d in cs.sizes if d)[1:2] or [float("inf")])[0] for cs in tasks)
+
+    room = min(
+        (target or cs.sizes[-1]) / (sorted(d for d in cs.sizes if d)[1:2] or [float("inf")])[0]
+        for cs in tasks
+    )
     return [r for r in RATIOS if r <= room] or [r for r in (2, 4) if r <= room] or [2]
+
 
 def _all_that_can(replay, methods):
     "What each method gives, those left out that cannot read these curves; which and why is said."
     done, left_out = [], {}
     for m in methods:
-        try: done.append(replay(m))
-        except ValueError as e: left_out[m] = e
-    if not done: raise left_out[methods[-1]] # then it is the call that is wrong, not the methods
-    for m, e in left_out.items(): print(f"left out {m}: {e}", file=sys.stderr)
+        try:
+            done.append(replay(m))
+        except ValueError as e:
+            left_out[m] = e
+    if not done:
+        raise left_out[methods[-1]]  # then it is the call that is wrong, not the methods
+    for m, e in left_out.items():
+        print(f"left out {m}: {e}", file=sys.stderr)
     return done
 
 # %% ../../nbs/09_cli/commands.ipynb #58ace9e9
 def _numbers(text):
     "Ratios from a comma-separated list."
-    try: return [int(r) if r.strip().isdigit() else float(r) for r in text.split(",")]
-    except ValueError: raise ValueError(f"`--ratios` must be numbers separated by commas, got {text!r}; for example 8,64,512") from None
+    try:
+        return [int(r) if r.strip().isdigit() else float(r) for r in text.split(",")]
+    except ValueError:
+        raise ValueError(
+            f"`--ratios` must be numbers separated by commas, got {text!r}; for example 8,64,512"
+        ) from None
+
 
 def _show_task(task, rows):
     "What one task says of each method, methods by budgets."
-    for metric, label, spec in (("pearson", "Pearson correlation, %", ".1f"), ("relative_accuracy", "relative accuracy, %", ".1f"), ("rmse_log", "rms error of ln(loss)", ".3f")):
-        wide = rows.astype({metric: float}).pivot_table(index="method", columns="budget_ratio", values=metric, sort=False)
+    for metric, label, spec in (
+        ("pearson", "Pearson correlation, %", ".1f"),
+        ("relative_accuracy", "relative accuracy, %", ".1f"),
+        ("rmse_log", "rms error of ln(loss)", ".3f"),
+    ):
+        wide = rows.astype({metric: float}).pivot_table(
+            index="method", columns="budget_ratio", values=metric, sort=False
+        )
         wide.columns = [f"1/{c:g}" for c in wide]
-        if len(wide): _show(wide.reset_index(), f"{task}: {label}, by budget", {c: spec for c in wide})
+        if len(wide):
+            _show(wide.reset_index(), f"{task}: {label}, by budget", {c: spec for c in wide})
+
 
 def _show_means(table):
     "Mean and worst cell of each method over all tasks and budgets."
     g = table.astype(dict(rmse_log=float, coverage=float)).groupby("method", sort=False)
-    means = g.agg(pearson=("pearson", "mean"), worst_pearson=("pearson", "min"), relative_accuracy=("relative_accuracy", "mean"),
-                  worst_relative_accuracy=("relative_accuracy", "min"), regret=("regret", "mean"), rmse_log=("rmse_log", "mean")).reset_index()
-    _show(means, f"over {table.groupby(['task', 'budget_ratio']).ngroups} cells: mean and worst", {c: ".3f" if c in ("regret", "rmse_log") else ".1f" for c in means})
+    means = g.agg(
+        pearson=("pearson", "mean"),
+        worst_pearson=("pearson", "min"),
+        relative_accuracy=("relative_accuracy", "mean"),
+        worst_relative_accuracy=("relative_accuracy", "min"),
+        regret=("regret", "mean"),
+        rmse_log=("rmse_log", "mean"),
+    ).reset_index()
+    _show(
+        means,
+        f"over {table.groupby(['task', 'budget_ratio']).ngroups} cells: mean and worst",
+        {c: ".3f" if c in ("regret", "rmse_log") else ".1f" for c in means},
+    )
 
 # %% ../../nbs/09_cli/commands.ipynb #88c2a118
 @app.command("learn")
-def learn_command(curves:Annotated[list[str], typer.Argument(metavar="CURVES...", help="Shipped tasks or files; every task in them is learned from, as far as its curves go.")],
-    out:Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write the prior: .json.")]):
+def learn_command(
+    curves: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CURVES...",
+            help="Shipped tasks or files; every task in them is learned from, as far as its curves go.",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write the prior: .json.")
+    ],
+):
     "Learn from complete curves what [bold]--prior[/] tells the posterior about a new task. Add your own to the shipped ones: [bold]lensllm learn flan gigaword mine.csv -o prior.json[/]"
-    if out.suffix != ".json": raise ValueError(f"`--out` must end in .json, got {out.name}")
+    if out.suffix != ".json":
+        raise ValueError(f"`--out` must end in .json, got {out.name}")
     from lensllm.curves.table import load_curves
     from lensllm.forecast.prior import learn_prior
+
     tasks = [cs.filter(task=t) for c in curves for cs in [load_curves(c)] for t in cs.tasks]
     prior = learn_prior(list(_track(tasks, "learning")))
-    said = ", ".join(f"{r['task']} ({len(r['models'])} models, up to {max(r['shapes']['sizes']):,} examples)" for r in prior.records)
+    said = ", ".join(
+        f"{r['task']} ({len(r['models'])} models, up to {max(r['shapes']['sizes']):,} examples)"
+        for r in prior.records
+    )
     for cs in tasks:
-        for f in cs.flags[cs.flags.flag == "rising task"].itertuples(): print(f"doubt: {cs.one_task()}: {f.detail}; {f.remedy}")
+        for f in cs.flags[cs.flags.flag == "rising task"].itertuples():
+            print(f"doubt: {cs.one_task()}: {f.detail}; {f.remedy}")
     print(f"prior: {prior.save(out)}, from {said}; use it with --prior {out}")
 
 # %% ../../nbs/09_cli/commands.ipynb #f3167191
 @app.command("data")
-def data_command(curves:Annotated[str, typer.Argument(metavar="[CURVES]", help="A shipped task or a file; nothing lists the shipped tasks.")]=None,
-    save:Annotated[Path, typer.Option("--save", metavar="FILE", help="Write the tidy table: .csv, .tsv or .parquet.")]=None,
-    json_:_AsJson=False, csv:_AsCsv=False, out:_Out=None):
+def data_command(
+    curves: Annotated[
+        str,
+        typer.Argument(
+            metavar="[CURVES]", help="A shipped task or a file; nothing lists the shipped tasks."
+        ),
+    ] = None,
+    save: Annotated[
+        Path,
+        typer.Option(
+            "--save", metavar="FILE", help="Write the tidy table: .csv, .tsv or .parquet."
+        ),
+    ] = None,
+    json_: _AsJson = False,
+    csv: _AsCsv = False,
+    out: _Out = None,
+):
     "Look at curves before trusting them: what is there, and what looks wrong. Without CURVES, list what ships."
     _check_formats(json_, csv, out)
     import pandas as pd
     from lensllm.curves.table import benchmark_names, load_benchmark, load_curves, read_table
     from lensllm.curves.checks import quality_flags
+
     if curves is None:
-        table = pd.DataFrame([dict(task=n, models=len(c.models), sizes=len(c.sizes), runs=len(c), unit=c.unit, source=c.source) for n in benchmark_names() for c in [load_benchmark(n)]])
-        if not _emit(table, dict(tasks=table.to_dict("records")), json_, csv, out): _show(table, "shipped tasks", {})
+        table = pd.DataFrame(
+            [
+                dict(
+                    task=n,
+                    models=len(c.models),
+                    sizes=len(c.sizes),
+                    runs=len(c),
+                    unit=c.unit,
+                    source=c.source,
+                )
+                for n in benchmark_names()
+                for c in [load_benchmark(n)]
+            ]
+        )
+        if not _emit(table, dict(tasks=table.to_dict("records")), json_, csv, out):
+            _show(table, "shipped tasks", {})
         return
-    raw = load_curves(curves).frame if curves in benchmark_names() or Path(curves).is_dir() else read_table(curves)
+    raw = (
+        load_curves(curves).frame
+        if curves in benchmark_names() or Path(curves).is_dir()
+        else read_table(curves)
+    )
     flags = quality_flags(raw)
     if (flags.severity == "error").any():
-        _show(flags[["flag", "detail", "remedy"]], f"{curves}: {len(flags)} rows cannot be read", {})
+        _show(
+            flags[["flag", "detail", "remedy"]], f"{curves}: {len(flags)} rows cannot be read", {}
+        )
         raise typer.Exit(2)
     _describe(load_curves(curves), save, json_, csv, out)
 
 # %% ../../nbs/09_cli/commands.ipynb #2a928ca6
 def _describe(cs, save, json_, csv, out):
     "Summary and warnings of curves that load."
-    if save: print(f"table: {cs.save(save)}", file=sys.stderr)
-    summary, flags = cs.summary(), cs.flags[["flag", "task", "model", "train_size", "detail", "remedy"]]
+    if save:
+        print(f"table: {cs.save(save)}", file=sys.stderr)
+    summary, flags = (
+        cs.summary(),
+        cs.flags[["flag", "task", "model", "train_size", "detail", "remedy"]],
+    )
     plain = lambda f: f.astype(object).where(f.notna(), None).to_dict("records")
-    if _emit(summary, dict(source=cs.source, runs=len(cs), models=plain(summary), flags=plain(flags)), json_, csv, out): return
-    _show(summary.dropna(axis=1, how="all"), repr(cs), dict(n_params=",.0f", first_loss=".3f", last_loss=".3f"))
-    if len(flags): _show(flags, "worth a look", {"train_size": ",.0f"})
+    if _emit(
+        summary,
+        dict(source=cs.source, runs=len(cs), models=plain(summary), flags=plain(flags)),
+        json_,
+        csv,
+        out,
+    ):
+        return
+    _show(
+        summary.dropna(axis=1, how="all"),
+        repr(cs),
+        dict(n_params=",.0f", first_loss=".3f", last_loss=".3f"),
+    )
+    if len(flags):
+        _show(flags, "worth a look", {"train_size": ",.0f"})
 
 # %% ../../nbs/09_cli/commands.ipynb #d28f86dd
 @app.command("ntk")
-def ntk_command(model:Annotated[str, typer.Argument(metavar="MODEL", help="A folder that transformers saved, or a name on the hub; safetensors only, none of its own code.")],
-    data:Annotated[Path, typer.Argument(metavar="DATA", help="Texts: .txt (a line a row), or .csv, .tsv, .parquet, .jsonl with columns prompt and target, or text.")],
-    out:Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Write the kernel: .npz, for [bold]lensllm.kernels.ntk.load_kernel[/].")]=None,
-    plot:Annotated[bool, typer.Option("--plot", "-p", help="Draw kernel and spectrum beside --out, as .png.")]=False,
-    rows:Annotated[int, typer.Option("--rows", "-n", metavar="N", min=1, help="How many rows; drawn at random where DATA holds more.")]=64,
-    max_tokens:Annotated[int, typer.Option("--max-tokens", metavar="N", min=2, help="Longest row; the rest is cut. Default: 128, or what the model can read.")]=None,
-    output:Annotated[str, typer.Option("--output", metavar="NAME", help="What of a row is differentiated: loss; logits, their sum (does not look at the labels); or sampled, 4 logits a row with their residuals, which [bold]lensllm.lens[/] needs.")]="loss",
-    params:Annotated[str, typer.Option("--params", metavar="NAME", help="all, layers (all, and each layer's share), trainable, or lora.")]="all",
-    dtype:Annotated[str, typer.Option("--dtype", metavar="NAME", help="float32 or float64 to compute in. Default: the model's own, float32 where that is less.")]=None,
-    memory:Annotated[int, typer.Option("--memory", metavar="SIZE", parser=_bytes, help="Limit for gradients, such as 4GB; below what they need, rows are walked again. Default: half of what is free.")]=None,
-    columns:_Columns=None, seed:Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the random draw, of rows and of logits.")]=0,
-    device:Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, ...")]="auto", json_:_AsJson=False):
+def ntk_command(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A folder that transformers saved, or a name on the hub; safetensors only, none of its own code.",
+        ),
+    ],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="Texts: .txt (a line a row), or .csv, .tsv, .parquet, .jsonl with columns prompt and target, or text.",
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="Write the kernel: .npz, for [bold]lensllm.kernels.ntk.load_kernel[/].",
+        ),
+    ] = None,
+    plot: Annotated[
+        bool, typer.Option("--plot", "-p", help="Draw kernel and spectrum beside --out, as .png.")
+    ] = False,
+    rows: Annotated[
+        int,
+        typer.Option(
+            "--rows",
+            "-n",
+            metavar="N",
+            min=1,
+            help="How many rows; drawn at random where DATA holds more.",
+        ),
+    ] = 64,
+    max_tokens: Annotated[
+        int,
+        typer.Option(
+            "--max-tokens",
+            metavar="N",
+            min=2,
+            help="Longest row; the rest is cut. Default: 128, or what the model can read.",
+        ),
+    ] = None,
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output",
+            metavar="NAME",
+            help="What of a row is differentiated: loss; logits, their sum (does not look at the labels); or sampled, 4 logits a row with their residuals, which [bold]lensllm.lens[/] needs.",
+        ),
+    ] = "loss",
+    params: Annotated[
+        str,
+        typer.Option(
+            "--params",
+            metavar="NAME",
+            help="all, layers (all, and each layer's share), trainable, or lora.",
+        ),
+    ] = "all",
+    dtype: Annotated[
+        str,
+        typer.Option(
+            "--dtype",
+            metavar="NAME",
+            help="float32 or float64 to compute in. Default: the model's own, float32 where that is less.",
+        ),
+    ] = None,
+    memory: Annotated[
+        int,
+        typer.Option(
+            "--memory",
+            metavar="SIZE",
+            parser=_bytes,
+            help="Limit for gradients, such as 4GB; below what they need, rows are walked again. Default: half of what is free.",
+        ),
+    ] = None,
+    columns: _Columns = None,
+    seed: Annotated[
+        int,
+        typer.Option("--seed", metavar="N", help="Seed of the random draw, of rows and of logits."),
+    ] = 0,
+    device: Annotated[
+        str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, ...")
+    ] = "auto",
+    json_: _AsJson = False,
+):
     "The neural tangent kernel of a model on your texts: which rows learn together, and how fast learning slows down (the steeper the eigenvalues fall, the sooner)."
     _check_kernel(out, plot, dtype)
-    kernel, about = _kernel_of(model, data, columns, rows, max_tokens, device, seed, output=output, params=params, dtype=dtype, memory=memory)
-    if out: kernel.save(out)
+    kernel, about = _kernel_of(
+        model,
+        data,
+        columns,
+        rows,
+        max_tokens,
+        device,
+        seed,
+        output=output,
+        params=params,
+        dtype=dtype,
+        memory=memory,
+    )
+    if out:
+        kernel.save(out)
     told = dict(model=model, data=str(data), out=out and str(out)) | about | kernel.to_dict()
-    if json_: print(json.dumps(told, indent=1, allow_nan=False))
-    else: _say_kernel(kernel, told)
-    if plot: _save_plot(lambda: _portrait(kernel), out.with_suffix(".png"))
+    if json_:
+        print(json.dumps(told, indent=1, allow_nan=False))
+    else:
+        _say_kernel(kernel, told)
+    if plot:
+        _save_plot(lambda: _portrait(kernel), out.with_suffix(".png"))
 
 # %% ../../nbs/09_cli/commands.ipynb #6bde1289
 def _check_kernel(out, plot, dtype):
     "Refuse what could not be written or computed before a model is loaded."
     import os
-    if dtype not in (None, "float32", "float64"): raise ValueError(f"`--dtype` must be float32 or float64, got {dtype}")
-    if plot and out is None: raise ValueError("`--plot` draws beside the kernel; say where with --out K.npz")
-    if out is None: return
-    if out.suffix != ".npz": raise ValueError(f"`--out` must end in .npz, got {out.name}")
-    if out.is_dir() or not os.access(out.absolute().parent, os.W_OK): raise ValueError(f"`--out` must be a file in a folder that can be written, got {out}")
+
+    if dtype not in (None, "float32", "float64"):
+        raise ValueError(f"`--dtype` must be float32 or float64, got {dtype}")
+    if plot and out is None:
+        raise ValueError("`--plot` draws beside the kernel; say where with --out K.npz")
+    if out is None:
+        return
+    if out.suffix != ".npz":
+        raise ValueError(f"`--out` must end in .npz, got {out.name}")
+    if out.is_dir() or not os.access(out.absolute().parent, os.W_OK):
+        raise ValueError(f"`--out` must be a file in a folder that can be written, got {out}")
+
 
 def _hush(always=False):
     "No bars and no retries of other libraries where nobody watches, or where a table of our own is."
-    if sys.stderr.isatty() and not always: return
+    if sys.stderr.isatty() and not always:
+        return
     import logging
     from huggingface_hub.utils import disable_progress_bars
     from transformers.utils.logging import disable_progress_bar
-    disable_progress_bars(); disable_progress_bar()
+
+    disable_progress_bars()
+    disable_progress_bar()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 # %% ../../nbs/09_cli/commands.ipynb #c6595222
-def _split(columns): return columns and columns.split(",")
+def _split(columns):
+    return columns and columns.split(",")
+
 
 def _kernel_of(model, data, columns, rows, max_tokens, device, seed, dtype, **options):
     "The kernel, and which texts it is of: their numbers from 1, how many there were, how many were cut."
     from lensllm.tune.tasks import as_batch, count_cut, load_rows
+
     texts = load_rows(data, columns=_split(columns))
     _hush()
     import random, torch
     from lensllm.kernels.ntk import ntk_gram
     from lensllm.models.loading import load_model
+
     picked = sorted(random.Random(seed).sample(range(len(texts)), min(rows, len(texts))))
     lm, tokenizer = load_model(model, device=device)
     fit = dict(max_tokens=_room(lm, model, max_tokens), pairs=lm.config.is_encoder_decoder)
     chosen = [texts[i] for i in picked]
-    dtype = getattr(torch, dtype) if dtype else torch.float32 if lm.dtype in (torch.bfloat16, torch.float16) else None
-    kernel = ntk_gram(lm, as_batch(chosen, tokenizer, **fit), dtype=dtype, seed=seed, progress=lambda groups: _track(groups, "kernel"), **options)
-    return kernel, dict(texts=len(texts), picked=[i + 1 for i in picked], cut=count_cut(chosen, tokenizer, **fit))
+    dtype = (
+        getattr(torch, dtype)
+        if dtype
+        else torch.float32
+        if lm.dtype in (torch.bfloat16, torch.float16)
+        else None
+    )
+    kernel = ntk_gram(
+        lm,
+        as_batch(chosen, tokenizer, **fit),
+        dtype=dtype,
+        seed=seed,
+        progress=lambda groups: _track(groups, "kernel"),
+        **options,
+    )
+    return kernel, dict(
+        texts=len(texts), picked=[i + 1 for i in picked], cut=count_cut(chosen, tokenizer, **fit)
+    )
+
 
 def _room(lm, model, max_tokens):
     "The longest row, within what the model can read."
     from lensllm.models.loading import most_tokens
+
     room = most_tokens(lm)
-    if max_tokens is not None and max_tokens > room: raise ValueError(f"`--max-tokens` must be <= {room}, what {model} can read, got {max_tokens}")
+    if max_tokens is not None and max_tokens > room:
+        raise ValueError(
+            f"`--max-tokens` must be <= {room}, what {model} can read, got {max_tokens}"
+        )
     return max_tokens or min(128, room)
 
 # %% ../../nbs/09_cli/commands.ipynb #90f108d1
@@ -549,466 +1263,1333 @@ def _portrait(kernel):
     "Kernel and spectrum side by side."
     from lensllm._internal.style import new_axes
     from lensllm.kernels.spectra import spectrum
+
     left, right = new_axes(2, size=(4.8, 3.8))
     kernel.plot(ax=left)
     return spectrum(kernel).plot(ax=right)
 
+
 def _say_kernel(kernel, told):
     "A kernel in words."
     print(kernel)
-    if len(told["picked"]) < told["texts"]: print(f"{len(told['picked'])} of {told['texts']} texts, drawn with --seed; --json names them, --rows takes more")
-    condition = f"{told['condition_number']:.3g}" if told["condition_number"] is not None else "infinite"
-    print(f"rank {told['rank']} of {told['rows']}, condition number {condition}, effective dimension {told['effective_dimension']:.1f} (directions above the mean eigenvalue)")
+    if len(told["picked"]) < told["texts"]:
+        print(
+            f"{len(told['picked'])} of {told['texts']} texts, drawn with --seed; --json names them, --rows takes more"
+        )
+    condition = (
+        f"{told['condition_number']:.3g}" if told["condition_number"] is not None else "infinite"
+    )
+    print(
+        f"rank {told['rank']} of {told['rows']}, condition number {condition}, effective dimension {told['effective_dimension']:.1f} (directions above the mean eigenvalue)"
+    )
     decay = told["decay"]
-    if decay: print(f"eigenvalues fall like rank^-{decay['exponent']:.2f} (95 % interval {decay['low']:.2f} to {decay['high']:.2f})")
-    for name, share in told["layers"].items(): print(f"  {100*share:5.1f} % of the trace: {name}")
-    for doubt in told["doubts"]: print(f"doubt: {doubt}")
-    if told["cut"]: print(f"doubt: {told['cut']} of the texts are cut to the longest row; --max-tokens raises it, as far as the model reads")
-    if told["out"]: print(f"kernel: {told['out']}", file=sys.stderr)
+    if decay:
+        print(
+            f"eigenvalues fall like rank^-{decay['exponent']:.2f} (95 % interval {decay['low']:.2f} to {decay['high']:.2f})"
+        )
+    for name, share in told["layers"].items():
+        print(f"  {100 * share:5.1f} % of the trace: {name}")
+    for doubt in told["doubts"]:
+        print(f"doubt: {doubt}")
+    if told["cut"]:
+        print(
+            f"doubt: {told['cut']} of the texts are cut to the longest row; --max-tokens raises it, as far as the model reads"
+        )
+    if told["out"]:
+        print(f"kernel: {told['out']}", file=sys.stderr)
 
 # %% ../../nbs/09_cli/commands.ipynb #52d561d6
 @app.command("bound")
-def bound_command(start:Annotated[str, typer.Argument(metavar="START", help="The model before fine-tuning: a folder that transformers saved, or a name on the hub.")],
-    end:Annotated[str, typer.Argument(metavar="END", help="The model after it, of the same architecture; or a folder with LoRA adapters that peft saved.")],
-    data:Annotated[Path, typer.Argument(metavar="DATA", help="The texts that END was fine-tuned on: .txt (a line a row), or .csv, .tsv, .parquet, .jsonl with columns prompt and target, or text.")],
-    held_out:Annotated[Path, typer.Option("--held-out", metavar="FILE", help="Texts of the same kind that played no part in training: they certify most.")]=None,
-    candidates:Annotated[int, typer.Option("--candidates", metavar="M", min=1, help="Among how many models the held-out texts choose.")]=1,
-    delta:Annotated[float, typer.Option("--delta", metavar="P", help="Probability with which any of the certificates may fail.")]=.05,
-    way:Annotated[list[str], typer.Option("--way", metavar="NAME", help="held-out, pac-bayes or compression; may be repeated. Those asked for share delta. Default: all.")]=None,
-    unit:Annotated[str, typer.Option("--unit", metavar="NAME", help="token or byte: nats per byte compare models with different tokenizers.")]="token",
-    tokens_per_byte:Annotated[float, typer.Option("--tokens-per-byte", metavar="N", help="For --unit byte: most tokens that the tokenizer can make of a byte of a target. The loss may be as much larger, and certificates are the looser.")]=3.,
-    terms:Annotated[bool, typer.Option("--terms/--no-terms", help="Also measure distance and curvature, layer by layer; printed, and in --json.")]=True,
-    over:Annotated[str, typer.Option("--over", metavar="NAME", help="Curvature of the mean loss, or max: the largest over rows, as in the source of the bound; much slower.")]="mean",
-    rows:Annotated[int, typer.Option("--rows", "-n", metavar="N", min=1, help="How many texts the curvature of the terms is measured on.")]=32,
-    draws:Annotated[int, typer.Option("--draws", metavar="N", min=1, help="Draws of noise for the PAC-Bayesian certificates; more make them tighter.")]=200,
-    max_tokens:Annotated[int, typer.Option("--max-tokens", metavar="N", min=2, help="Longest row; the rest is cut. Default: 128, or what the model can read.")]=None,
-    columns:_Columns=None, seed:Annotated[int, typer.Option("--seed", metavar="N", help="Seed of noise, rows and random vectors.")]=0,
-    device:Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, ...")]="auto", json_:_AsJson=False, csv:_AsCsv=False, out:_Out=None, plot:_Plot=None):
+def bound_command(
+    start: Annotated[
+        str,
+        typer.Argument(
+            metavar="START",
+            help="The model before fine-tuning: a folder that transformers saved, or a name on the hub.",
+        ),
+    ],
+    end: Annotated[
+        str,
+        typer.Argument(
+            metavar="END",
+            help="The model after it, of the same architecture; or a folder with LoRA adapters that peft saved.",
+        ),
+    ],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="The texts that END was fine-tuned on: .txt (a line a row), or .csv, .tsv, .parquet, .jsonl with columns prompt and target, or text.",
+        ),
+    ],
+    held_out: Annotated[
+        Path,
+        typer.Option(
+            "--held-out",
+            metavar="FILE",
+            help="Texts of the same kind that played no part in training: they certify most.",
+        ),
+    ] = None,
+    candidates: Annotated[
+        int,
+        typer.Option(
+            "--candidates",
+            metavar="M",
+            min=1,
+            help="Among how many models the held-out texts choose.",
+        ),
+    ] = 1,
+    delta: Annotated[
+        float,
+        typer.Option(
+            "--delta", metavar="P", help="Probability with which any of the certificates may fail."
+        ),
+    ] = 0.05,
+    way: Annotated[
+        list[str],
+        typer.Option(
+            "--way",
+            metavar="NAME",
+            help="held-out, pac-bayes or compression; may be repeated. Those asked for share delta. Default: all.",
+        ),
+    ] = None,
+    unit: Annotated[
+        str,
+        typer.Option(
+            "--unit",
+            metavar="NAME",
+            help="token or byte: nats per byte compare models with different tokenizers.",
+        ),
+    ] = "token",
+    tokens_per_byte: Annotated[
+        float,
+        typer.Option(
+            "--tokens-per-byte",
+            metavar="N",
+            help="For --unit byte: most tokens that the tokenizer can make of a byte of a target. The loss may be as much larger, and certificates are the looser.",
+        ),
+    ] = 3.0,
+    terms: Annotated[
+        bool,
+        typer.Option(
+            "--terms/--no-terms",
+            help="Also measure distance and curvature, layer by layer; printed, and in --json.",
+        ),
+    ] = True,
+    over: Annotated[
+        str,
+        typer.Option(
+            "--over",
+            metavar="NAME",
+            help="Curvature of the mean loss, or max: the largest over rows, as in the source of the bound; much slower.",
+        ),
+    ] = "mean",
+    rows: Annotated[
+        int,
+        typer.Option(
+            "--rows",
+            "-n",
+            metavar="N",
+            min=1,
+            help="How many texts the curvature of the terms is measured on.",
+        ),
+    ] = 32,
+    draws: Annotated[
+        int,
+        typer.Option(
+            "--draws",
+            metavar="N",
+            min=1,
+            help="Draws of noise for the PAC-Bayesian certificates; more make them tighter.",
+        ),
+    ] = 200,
+    max_tokens: Annotated[
+        int,
+        typer.Option(
+            "--max-tokens",
+            metavar="N",
+            min=2,
+            help="Longest row; the rest is cut. Default: 128, or what the model can read.",
+        ),
+    ] = None,
+    columns: _Columns = None,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", help="Seed of noise, rows and random vectors.")
+    ] = 0,
+    device: Annotated[
+        str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, ...")
+    ] = "auto",
+    json_: _AsJson = False,
+    csv: _AsCsv = False,
+    out: _Out = None,
+    plot: _Plot = None,
+):
     "What the loss of a fine-tuned model on unseen texts can be bounded by: certificates that hold, and terms that only measure."
     _check_formats(json_, csv, out, plot)
     ways = _check_bound(delta, tokens_per_byte, unit, over, way, held_out)
-    found, measured, about = _bounds_of(start, end, data, held_out, columns, terms, max_tokens, device, seed, rows, over, delta=delta, candidates=candidates, unit=unit, tokens_per_byte=tokens_per_byte, draws=draws, ways=ways)
-    told = about | found.to_dict() | dict(terms=measured and dict(total=measured.total, stderr=measured.stderr, total_along=measured.total_along, over=over, layers=_plain(measured.frame), doubts=measured.doubts))
-    if plot: _save_plot(found.plot, plot)
-    if _emit(found.frame.assign(unit=unit, delta=delta), told, json_, csv, out): return
+    found, measured, about = _bounds_of(
+        start,
+        end,
+        data,
+        held_out,
+        columns,
+        terms,
+        max_tokens,
+        device,
+        seed,
+        rows,
+        over,
+        delta=delta,
+        candidates=candidates,
+        unit=unit,
+        tokens_per_byte=tokens_per_byte,
+        draws=draws,
+        ways=ways,
+    )
+    told = (
+        about
+        | found.to_dict()
+        | dict(
+            terms=measured
+            and dict(
+                total=measured.total,
+                stderr=measured.stderr,
+                total_along=measured.total_along,
+                over=over,
+                layers=_plain(measured.frame),
+                doubts=measured.doubts,
+            )
+        )
+    )
+    if plot:
+        _save_plot(found.plot, plot)
+    if _emit(found.frame.assign(unit=unit, delta=delta), told, json_, csv, out):
+        return
     _say_bounds(found, measured, told)
 
 # %% ../../nbs/09_cli/commands.ipynb #feab632c
 def _check_bound(delta, tokens_per_byte, unit, over, way, held_out):
     "Refuse what cannot be meant before a model is loaded; the ways to certificates, as they are called in Python."
     from lensllm.generalization.certificates import check_delta
+
     check_delta(delta)
-    if not tokens_per_byte > 0: raise ValueError(f"`--tokens-per-byte` must be > 0, got {tokens_per_byte}; 3 suits most tokenizers")
-    for option, value, allowed in (("--unit", unit, ("token", "byte")), ("--over", over, ("max", "mean")), *(("--way", w, ("held-out", "pac-bayes", "compression")) for w in way or ())):
-        if value not in allowed: raise ValueError(f"`{option}` must be {' or '.join(allowed)}, got {value!r}")
-    if way and "held-out" in way and held_out is None: raise ValueError("`--way held-out` needs texts that were not trained on; give them by --held-out FILE")
+    if not tokens_per_byte > 0:
+        raise ValueError(
+            f"`--tokens-per-byte` must be > 0, got {tokens_per_byte}; 3 suits most tokenizers"
+        )
+    for option, value, allowed in (
+        ("--unit", unit, ("token", "byte")),
+        ("--over", over, ("max", "mean")),
+        *(("--way", w, ("held-out", "pac-bayes", "compression")) for w in way or ()),
+    ):
+        if value not in allowed:
+            raise ValueError(f"`{option}` must be {' or '.join(allowed)}, got {value!r}")
+    if way and "held-out" in way and held_out is None:
+        raise ValueError(
+            "`--way held-out` needs texts that were not trained on; give them by --held-out FILE"
+        )
     names = {"held-out": "held out", "pac-bayes": "PAC-Bayes", "compression": "compression"}
     return [names[w] for w in way or names]
 
-def _same_text(row): return " ".join(" ".join(row).split()) # spaces, and where the prompt ends, make no other text
+
+def _same_text(row):
+    return " ".join(" ".join(row).split())  # spaces, and where the prompt ends, make no other text
 
 # %% ../../nbs/09_cli/commands.ipynb #42c9d09f
-def _bounds_of(start, end, data, held_out, columns, terms, max_tokens, device, seed, rows, over, unit, **options):
+def _bounds_of(
+    start,
+    end,
+    data,
+    held_out,
+    columns,
+    terms,
+    max_tokens,
+    device,
+    seed,
+    rows,
+    over,
+    unit,
+    **options,
+):
     "Certificates, terms, and what they are of."
     from lensllm.tune.tasks import load_rows
-    texts, fresh = load_rows(data, columns=_split(columns)), load_rows(held_out, columns=_split(columns), argument="--held-out") if held_out else []
+
+    texts, fresh = (
+        load_rows(data, columns=_split(columns)),
+        load_rows(held_out, columns=_split(columns), argument="--held-out") if held_out else [],
+    )
     seen = set(map(_same_text, texts))
     shared = list(dict.fromkeys(t for t in map(_same_text, fresh) if t in seen))
-    if shared: raise ValueError(f"`--held-out` must share no text with DATA, on which END was trained, got {len(shared)} that do, the first being {shared[0][:60]!r}; take them out of --held-out")
+    if shared:
+        raise ValueError(
+            f"`--held-out` must share no text with DATA, on which END was trained, got {len(shared)} that do, the first being {shared[0][:60]!r}; take them out of --held-out"
+        )
     _hush()
     import torch
     from lensllm.generalization.bounds import certify, update_of
     from lensllm.models.loading import load_pair, most_tokens
+
     model0, model, tokenizer = load_pair(start, end, device=device)
-    params, generator = "lora" if hasattr(model, "peft_config") else "all", torch.Generator().manual_seed(seed)
+    params, generator = (
+        "lora" if hasattr(model, "peft_config") else "all",
+        torch.Generator().manual_seed(seed),
+    )
     fit = dict(max_tokens=_room(model, end, max_tokens), pairs=model.config.is_encoder_decoder)
-    batches, unseen, cut = *(_batches(t, tokenizer, unit, fit) for t in (texts, fresh)), _cut_rows(texts + fresh, tokenizer, unit, fit)
-    update_of(model0, model, params) # which refuses what is no pair
-    losses = {when: {where: _mean_loss(m, bs, f"`{when.upper()}`") for where, bs in (("data", batches), ("held_out", unseen))} for when, m in (("start", model0), ("end", model))}
-    found = certify(model0, model, batches, held_out=unseen or None, generator=generator, unit=unit, params=params, **options)
-    measured, failed = _terms_of(model0, model, _batches(texts[:rows], tokenizer, "token", fit), len(texts), generator, over, params) if terms else (None, None)
-    repeated = {name: len(t) - len({*map(_same_text, t)}) for name, t in (("DATA", texts), ("--held-out", fresh))}
-    doubts = [*_doubts_of_texts(repeated, cut, _unwritten(texts + fresh, tokenizer), fit["max_tokens"] < most_tokens(model)), *_doubts_of_models(losses, failed, terms and params == "lora")]
-    return found, measured, dict(start=start, end=end, data=str(data), rows=len(texts), held_out=len(fresh), repeated=sum(repeated.values()), cut=cut, losses=losses, doubts=doubts)
+    batches, unseen, cut = (
+        *(_batches(t, tokenizer, unit, fit) for t in (texts, fresh)),
+        _cut_rows(texts + fresh, tokenizer, unit, fit),
+    )
+    update_of(model0, model, params)  # which refuses what is no pair
+    losses = {
+        when: {
+            where: _mean_loss(m, bs, f"`{when.upper()}`")
+            for where, bs in (("data", batches), ("held_out", unseen))
+        }
+        for when, m in (("start", model0), ("end", model))
+    }
+    found = certify(
+        model0,
+        model,
+        batches,
+        held_out=unseen or None,
+        generator=generator,
+        unit=unit,
+        params=params,
+        **options,
+    )
+    measured, failed = (
+        _terms_of(
+            model0,
+            model,
+            _batches(texts[:rows], tokenizer, "token", fit),
+            len(texts),
+            generator,
+            over,
+            params,
+        )
+        if terms
+        else (None, None)
+    )
+    repeated = {
+        name: len(t) - len({*map(_same_text, t)})
+        for name, t in (("DATA", texts), ("--held-out", fresh))
+    }
+    doubts = [
+        *_doubts_of_texts(
+            repeated,
+            cut,
+            _unwritten(texts + fresh, tokenizer),
+            fit["max_tokens"] < most_tokens(model),
+        ),
+        *_doubts_of_models(losses, failed, terms and params == "lora"),
+    ]
+    return (
+        found,
+        measured,
+        dict(
+            start=start,
+            end=end,
+            data=str(data),
+            rows=len(texts),
+            held_out=len(fresh),
+            repeated=sum(repeated.values()),
+            cut=cut,
+            losses=losses,
+            doubts=doubts,
+        ),
+    )
 
 # %% ../../nbs/09_cli/commands.ipynb #10c47ec7
 def _terms_of(model0, model, batches, n, generator, over, params):
     "Terms, for a loss that is smoothed by one per cent, and why there are none: what has been certified is not lost with them."
     import math
     from lensllm.generalization.bounds import bound_terms
-    try: return bound_terms(model0, model, batches, n=n, loss_bound=math.log(model.config.vocab_size/.01), generator=generator, over=over, params=params, progress=lambda g: _track(g, "terms")), None
-    except ValueError as e: return None, str(e)
+
+    try:
+        return bound_terms(
+            model0,
+            model,
+            batches,
+            n=n,
+            loss_bound=math.log(model.config.vocab_size / 0.01),
+            generator=generator,
+            over=over,
+            params=params,
+            progress=lambda g: _track(g, "terms"),
+        ), None
+    except ValueError as e:
+        return None, str(e)
 
 # %% ../../nbs/09_cli/commands.ipynb #8493a5af
 def _doubts_of_texts(repeated, cut, unwritten, more):
     "What to keep in mind of the texts, in words; `more`: the model could read longer rows."
-    told = {f"{n} of {name}'s texts are repetitions: certificates suppose independent draws, and promise too much where texts were copied": n for name, n in repeated.items()}
-    told |= {f"cut to the longest row: {cut} of the texts; certificates speak of what is left; {'--max-tokens raises it' if more else 'the model reads no more, so that only shorter texts help'}": cut,
-             f"written with the sign for unknown characters: {unwritten} of the targets, which makes them look easy; nats per byte then do not compare tokenizers": unwritten}
+    told = {
+        f"{n} of {name}'s texts are repetitions: certificates suppose independent draws, and promise too much where texts were copied": n
+        for name, n in repeated.items()
+    }
+    told |= {
+        f"cut to the longest row: {cut} of the texts; certificates speak of what is left; {'--max-tokens raises it' if more else 'the model reads no more, so that only shorter texts help'}": cut,
+        f"written with the sign for unknown characters: {unwritten} of the targets, which makes them look easy; nats per byte then do not compare tokenizers": unwritten,
+    }
     return [text for text, so in told.items() if so]
+
 
 def _doubts_of_models(losses, failed, adapters):
     "What to keep in mind of the models, in words."
     start, end = losses["start"]["data"], losses["end"]["data"]
-    told = {"START and END answer alike: are they the same weights?": start == end, f"END's loss on DATA, {end:.3f}, is above START's, {start:.3f}: are they in the right order?": end > start,
-            f"the terms could not be measured: {failed}": failed, "distances and what is along the update count the adapters from zero, since their random start is not known": adapters}
+    told = {
+        "START and END answer alike: are they the same weights?": start == end,
+        f"END's loss on DATA, {end:.3f}, is above START's, {start:.3f}: are they in the right order?": end
+        > start,
+        f"the terms could not be measured: {failed}": failed,
+        "distances and what is along the update count the adapters from zero, since their random start is not known": adapters,
+    }
     return [text for text, so in told.items() if so]
+
 
 def _unwritten(texts, tokenizer):
     "How many targets hold what the tokenizer has no sign for."
     unknown = tokenizer.unk_token_id
-    return 0 if unknown is None else sum(unknown in tokenizer(target, add_special_tokens=False)["input_ids"] for _, target in texts)
+    return (
+        0
+        if unknown is None
+        else sum(
+            unknown in tokenizer(target, add_special_tokens=False)["input_ids"]
+            for _, target in texts
+        )
+    )
 
 # %% ../../nbs/09_cli/commands.ipynb #37c5554f
 def _mean_loss(model, batches, argument):
     "Mean over rows of their plain loss, nats per target token; None where there are none."
     import math
     from lensllm.generalization.bounds import plain_losses
-    if batches and not math.isfinite(loss := float(plain_losses(model, batches).mean())): raise ValueError(f"{argument} must have a finite loss on the texts, got {loss}; look for NaN among its weights")
+
+    if batches and not math.isfinite(loss := float(plain_losses(model, batches).mean())):
+        raise ValueError(
+            f"{argument} must have a finite loss on the texts, got {loss}; look for NaN among its weights"
+        )
     return loss if batches else None
+
 
 def _batches(texts, tokenizer, unit, fit, size=32):
     "Texts as batches, with the bytes of their targets where these are asked for."
     import torch
     from lensllm.tune.tasks import as_batch
-    made = [(texts[i:i + size], as_batch(texts[i:i + size], tokenizer, **fit)) for i in range(0, len(texts), size)]
-    return [b | (dict(target_bytes=torch.tensor([len(target.encode()) for _, target in some])) if unit == "byte" else {}) for some, b in made]
+
+    made = [
+        (texts[i : i + size], as_batch(texts[i : i + size], tokenizer, **fit))
+        for i in range(0, len(texts), size)
+    ]
+    return [
+        b
+        | (
+            dict(target_bytes=torch.tensor([len(target.encode()) for _, target in some]))
+            if unit == "byte"
+            else {}
+        )
+        for some, b in made
+    ]
+
 
 def _cut_rows(texts, tokenizer, unit, fit):
     "How many texts are shortened; per byte there must be none, whose bytes would be unknown."
     from lensllm.tune.tasks import count_cut
+
     cut = count_cut(texts, tokenizer, **fit)
-    if cut and unit == "byte": raise ValueError(f"`--unit byte` needs whole texts, got {cut} that are longer than {fit['max_tokens']} tokens; raise --max-tokens where the model can read more, or leave them out")
+    if cut and unit == "byte":
+        raise ValueError(
+            f"`--unit byte` needs whole texts, got {cut} that are longer than {fit['max_tokens']} tokens; raise --max-tokens where the model can read more, or leave them out"
+        )
     return cut
 
 # %% ../../nbs/09_cli/commands.ipynb #186ef856
-def _plain(frame): return [{k: None if v in (float("inf"), float("-inf")) else v for k, v in row.items()} for row in frame.to_dict("records")]
+def _plain(frame):
+    return [
+        {k: None if v in (float("inf"), float("-inf")) else v for k, v in row.items()}
+        for row in frame.to_dict("records")
+    ]
+
 
 def _say_bounds(found, measured, told):
     "Certificates and terms as tables, and what they come to."
     best, losses = found.best, told["losses"]
-    of = lambda when: f"{losses[when]['data']:.3f} on DATA" + (f", {losses[when]['held_out']:.3f} held out" if told["held_out"] else "")
-    print(f"loss, nats/target token (the end of each text counts as one): START {of('start')}; END {of('end')}")
-    shown = found.frame[["name", "of", "bound", "empirical", "complexity", "vacuous"]].replace({"vacuous": {True: "yes", False: "no"}}).rename(columns=dict(name="certificate", complexity="complexity (nats)"))
-    _show(shown, f"certificates, nats/{best.unit}, from {told['rows']:,} texts" + (f" and {told['held_out']:,} held out" if told["held_out"] else "") + f"; guessing costs {best.guess:.3f}", {"bound": ".3f", "empirical": ".3f", "complexity (nats)": ",.0f"})
-    if any(found.frame.duplicated("bound") & found.frame.vacuous): print("bounds that are alike, and vacuous, are the largest loss there is with guessing mixed in: they say nothing")
-    for doubt in told["doubts"]: print(f"doubt: {doubt}")
-    print(f"tightest: {best.name}, the true smoothed loss of {best.of} is below {best.bound:.3f}, {best.guess - best.bound:.3f} below guessing" if not best.vacuous else "nothing is certified: all bounds are vacuous, no better than guessing")
-    print(f"all hold together with probability {100*(1 - found.delta):g} %, if the texts are independent draws; they speak of a loss with some guessing mixed in (at most 10 %), since the plain one has no largest value")
-    if measured is not None: _say_terms(measured)
-    if not told["held_out"]: print("texts that were not trained on usually certify most: --held-out FILE")
+    of = lambda when: (
+        f"{losses[when]['data']:.3f} on DATA"
+        + (f", {losses[when]['held_out']:.3f} held out" if told["held_out"] else "")
+    )
+    print(
+        f"loss, nats/target token (the end of each text counts as one): START {of('start')}; END {of('end')}"
+    )
+    shown = (
+        found.frame[["name", "of", "bound", "empirical", "complexity", "vacuous"]]
+        .replace({"vacuous": {True: "yes", False: "no"}})
+        .rename(columns=dict(name="certificate", complexity="complexity (nats)"))
+    )
+    _show(
+        shown,
+        f"certificates, nats/{best.unit}, from {told['rows']:,} texts"
+        + (f" and {told['held_out']:,} held out" if told["held_out"] else "")
+        + f"; guessing costs {best.guess:.3f}",
+        {"bound": ".3f", "empirical": ".3f", "complexity (nats)": ",.0f"},
+    )
+    if any(found.frame.duplicated("bound") & found.frame.vacuous):
+        print(
+            "bounds that are alike, and vacuous, are the largest loss there is with guessing mixed in: they say nothing"
+        )
+    for doubt in told["doubts"]:
+        print(f"doubt: {doubt}")
+    print(
+        f"tightest: {best.name}, the true smoothed loss of {best.of} is below {best.bound:.3f}, {best.guess - best.bound:.3f} below guessing"
+        if not best.vacuous
+        else "nothing is certified: all bounds are vacuous, no better than guessing"
+    )
+    print(
+        f"all hold together with probability {100 * (1 - found.delta):g} %, if the texts are independent draws; they speak of a loss with some guessing mixed in (at most 10 %), since the plain one has no largest value"
+    )
+    if measured is not None:
+        _say_terms(measured)
+    if not told["held_out"]:
+        print("texts that were not trained on usually certify most: --held-out FILE")
 
 # %% ../../nbs/09_cli/commands.ipynb #c7068949
 def _say_terms(measured):
     "Terms as a table."
     over = "the largest over rows" if measured.over == "max" else "of their mean loss"
-    _show(measured.frame[["layer", "size", "distance", "trace", "trace_stderr", "term", "term_along"]], f"terms of the bound behind LensLLM, nats/token, curvature {over}: a measure, not a certificate", dict(size=",", distance=".3g", trace=".3g", trace_stderr=".2g", term=".3g", term_along=".3g"))
-    print(f"sum {measured.total:.3g} ± {measured.stderr:.1g}, along the update {measured.total_along:.3g}; to be compared between runs, if at all")
-    for doubt in measured.doubts: print(f"doubt: {doubt}")
+    _show(
+        measured.frame[
+            ["layer", "size", "distance", "trace", "trace_stderr", "term", "term_along"]
+        ],
+        f"terms of the bound behind LensLLM, nats/token, curvature {over}: a measure, not a certificate",
+        dict(
+            size=",", distance=".3g", trace=".3g", trace_stderr=".2g", term=".3g", term_along=".3g"
+        ),
+    )
+    print(
+        f"sum {measured.total:.3g} ± {measured.stderr:.1g}, along the update {measured.total_along:.3g}; to be compared between runs, if at all"
+    )
+    for doubt in measured.doubts:
+        print(f"doubt: {doubt}")
 
 # %% ../../nbs/09_cli/commands.ipynb #ae189ca6
-_Dir = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a study, as [bold]lensllm run --out DIR[/] or [bold]lensllm plan DIR --candidate …[/] made it.")]
+_Dir = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DIR",
+        help="The folder of a study, as [bold]lensllm run --out DIR[/] or [bold]lensllm plan DIR --candidate …[/] made it.",
+    ),
+]
 
 # %% ../../nbs/09_cli/commands.ipynb #69dad84a
 @app.command("run")
-def run_command(ctx:typer.Context, out:Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The study's folder: new, or with --resume an old one.")],
-    task:Annotated[str, typer.Option("--task", metavar="TASK", help="headline, translate or define (shipped); a file .jsonl, .csv, .tsv, .parquet or .txt; a folder or name for [bold]datasets[/].")]=None,
-    candidate:Annotated[list[str], typer.Option("--candidate", "-c", metavar="MODEL", help="A shipped candidate ([bold]lensllm zoo[/]), a folder, or a name on the hub; may be repeated. zoo: all that are shipped.")]=None,
-    budget:Annotated[str, typer.Option("--budget", "-b", metavar="SHARE", help="What may be spent in all: 2% or 0.02 of fine-tuning every candidate on the target; small targets need more. Default: 2%. With --resume and nothing but --out: changes it, and goes on.")]=None,
-    budget_size:Annotated[int, typer.Option("--budget-size", metavar="N", parser=_examples, help="Instead: every candidate on every size up to this.")]=None,
-    target:Annotated[int, typer.Option("--target", "-t", metavar="N", parser=_examples, help="Training-set size for which the best model is wanted. Default: the largest of the sizes that the task has rows for.")]=None,
-    size:Annotated[list[int], typer.Option("--size", metavar="N", parser=_examples, help="A training-set size that may be run; may be repeated. Default: 100, 200, 400, …")]=None,
-    policy:_Policy="race", seed:Annotated[int, typer.Option("--seed", metavar="N", help="Seed of every run.")]=0, test:Annotated[Path, typer.Option("--test", metavar="FILE", help="Rows to test on. Default: a tenth of the task's, at most 1,000, set apart by content.")]=None,
-    columns:_Columns=None,
-    method:Annotated[str, typer.Option("--method", metavar="NAME", help="full, lora, or last-K: which weights are trained.")]="full", rate:Annotated[float, typer.Option("--rate", metavar="X", help="Highest learning rate. Default: a short probe finds each candidate's.")]=None,
-    passes:Annotated[float, typer.Option("--passes", metavar="N", help="Passes over the training rows, at most.")]=4., max_tokens:Annotated[int, typer.Option("--max-tokens", metavar="N", min=2, help="Longest row; the rest is cut. Default: 256, or what the model can read.")]=None,
-    ladder:Annotated[str, typer.Option("--ladder", metavar="NAME", help="fresh: each size is trained from the start. continue: on from the next smaller one, which saves the more the longer the ladder; losses are not quite those of fresh runs.")]="fresh",
-    probes:Annotated[bool, typer.Option("--probes", help="Also look at each run's kernel, and certify its loss; the report shows both.")]=False,
-    unit:Annotated[str, typer.Option("--unit", metavar="NAME", help="byte or token: what losses are ranked by. Only bytes compare different tokenizers.")]="byte",
-    workers:Annotated[int, typer.Option("--workers", "-w", metavar="N", min=1, help="Runs at once.")]=1, executor:Annotated[str, typer.Option("--executor", metavar="NAME", help="local, or ray: on a Ray cluster (RAY_ADDRESS, or one that is started here).")]="local",
-    device:Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, ...")]="auto",
-    trust:Annotated[list[str], typer.Option("--trust", metavar="NAME", help="code: candidates may bring code of their own; pickle: and weights that are not in safetensors. Either can do anything on this machine: only for makers you trust. May be repeated.")]=None,
-    dry_run:Annotated[bool, typer.Option("--dry-run", help="Look at everything, print the plan and its cost, spend nothing.")]=False,
-    resume:Annotated[bool, typer.Option("--resume", help="Go on with the study in DIR; begin it where there is none.")]=False, json_:_AsJson=False):
+def run_command(
+    ctx: typer.Context,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="The study's folder: new, or with --resume an old one.",
+        ),
+    ],
+    task: Annotated[
+        str,
+        typer.Option(
+            "--task",
+            metavar="TASK",
+            help="headline, translate or define (shipped); a file .jsonl, .csv, .tsv, .parquet or .txt; a folder or name for [bold]datasets[/].",
+        ),
+    ] = None,
+    candidate: Annotated[
+        list[str],
+        typer.Option(
+            "--candidate",
+            "-c",
+            metavar="MODEL",
+            help="A shipped candidate ([bold]lensllm zoo[/]), a folder, or a name on the hub; may be repeated. zoo: all that are shipped.",
+        ),
+    ] = None,
+    budget: Annotated[
+        str,
+        typer.Option(
+            "--budget",
+            "-b",
+            metavar="SHARE",
+            help="What may be spent in all: 2% or 0.02 of fine-tuning every candidate on the target; small targets need more. Default: 2%. With --resume and nothing but --out: changes it, and goes on.",
+        ),
+    ] = None,
+    budget_size: Annotated[
+        int,
+        typer.Option(
+            "--budget-size",
+            metavar="N",
+            parser=_examples,
+            help="Instead: every candidate on every size up to this.",
+        ),
+    ] = None,
+    target: Annotated[
+        int,
+        typer.Option(
+            "--target",
+            "-t",
+            metavar="N",
+            parser=_examples,
+            help="Training-set size for which the best model is wanted. Default: the largest of the sizes that the task has rows for.",
+        ),
+    ] = None,
+    size: Annotated[
+        list[int],
+        typer.Option(
+            "--size",
+            metavar="N",
+            parser=_examples,
+            help="A training-set size that may be run; may be repeated. Default: 100, 200, 400, …",
+        ),
+    ] = None,
+    policy: _Policy = "race",
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Seed of every run.")] = 0,
+    test: Annotated[
+        Path,
+        typer.Option(
+            "--test",
+            metavar="FILE",
+            help="Rows to test on. Default: a tenth of the task's, at most 1,000, set apart by content.",
+        ),
+    ] = None,
+    columns: _Columns = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method", metavar="NAME", help="full, lora, or last-K: which weights are trained."
+        ),
+    ] = "full",
+    rate: Annotated[
+        float,
+        typer.Option(
+            "--rate",
+            metavar="X",
+            help="Highest learning rate. Default: a short probe finds each candidate's.",
+        ),
+    ] = None,
+    passes: Annotated[
+        float, typer.Option("--passes", metavar="N", help="Passes over the training rows, at most.")
+    ] = 4.0,
+    max_tokens: Annotated[
+        int,
+        typer.Option(
+            "--max-tokens",
+            metavar="N",
+            min=2,
+            help="Longest row; the rest is cut. Default: 256, or what the model can read.",
+        ),
+    ] = None,
+    ladder: Annotated[
+        str,
+        typer.Option(
+            "--ladder",
+            metavar="NAME",
+            help="fresh: each size is trained from the start. continue: on from the next smaller one, which saves the more the longer the ladder; losses are not quite those of fresh runs.",
+        ),
+    ] = "fresh",
+    probes: Annotated[
+        bool,
+        typer.Option(
+            "--probes",
+            help="Also look at each run's kernel, and certify its loss; the report shows both.",
+        ),
+    ] = False,
+    unit: Annotated[
+        str,
+        typer.Option(
+            "--unit",
+            metavar="NAME",
+            help="byte or token: what losses are ranked by. Only bytes compare different tokenizers.",
+        ),
+    ] = "byte",
+    workers: Annotated[
+        int, typer.Option("--workers", "-w", metavar="N", min=1, help="Runs at once.")
+    ] = 1,
+    executor: Annotated[
+        str,
+        typer.Option(
+            "--executor",
+            metavar="NAME",
+            help="local, or ray: on a Ray cluster (RAY_ADDRESS, or one that is started here).",
+        ),
+    ] = "local",
+    device: Annotated[
+        str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, ...")
+    ] = "auto",
+    trust: Annotated[
+        list[str],
+        typer.Option(
+            "--trust",
+            metavar="NAME",
+            help="code: candidates may bring code of their own; pickle: and weights that are not in safetensors. Either can do anything on this machine: only for makers you trust. May be repeated.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Look at everything, print the plan and its cost, spend nothing."
+        ),
+    ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with the study in DIR; begin it where there is none."),
+    ] = False,
+    json_: _AsJson = False,
+):
     "Fine-tune candidates on growing parts of a task, where it decides; end with a ranking and a report."
     _hush(always=True)
     from lensllm.tune.study import check_executor
     from lensllm.models.loading import pick_device
-    if task is None: _check_alone(ctx, out, ("out", "resume", "dry_run", "json_", "workers", "executor", "device", "budget"))
+
+    if task is None:
+        _check_alone(
+            ctx,
+            out,
+            ("out", "resume", "dry_run", "json_", "workers", "executor", "device", "budget"),
+        )
     check_executor(executor, workers, ladder)
-    if dry_run and executor == "local": pick_device(device)
+    if dry_run and executor == "local":
+        pick_device(device)
     old = _check_out(out, resume or dry_run)
-    begin = lambda place: _reopened(out) if old and task is None else _begun(place, task, candidate, budget, budget_size, target, size, policy, seed, test, columns, unit, dict(method=method, rate=rate, passes=passes, max_tokens=max_tokens, ladder=ladder), probes, trust)
+    begin = lambda place: (
+        _reopened(out)
+        if old and task is None
+        else _begun(
+            place,
+            task,
+            candidate,
+            budget,
+            budget_size,
+            target,
+            size,
+            policy,
+            seed,
+            test,
+            columns,
+            unit,
+            dict(method=method, rate=rate, passes=passes, max_tokens=max_tokens, ladder=ladder),
+            probes,
+            trust,
+        )
+    )
     if dry_run:
-        with tempfile.TemporaryDirectory() as scratch: return _say_forecast(begin(out if old else Path(scratch)/"study"), budget if old and task is None else None, json_)
-    study, more = begin(out), _share(budget, 0, None) if old and task is None and budget is not None else None
+        with tempfile.TemporaryDirectory() as scratch:
+            return _say_forecast(
+                begin(out if old else Path(scratch) / "study"),
+                budget if old and task is None else None,
+                json_,
+            )
+    study, more = (
+        begin(out),
+        _share(budget, 0, None) if old and task is None and budget is not None else None,
+    )
     study.store.set_fact("command", "lensllm " + shlex.join(ctx.obj))
-    for doubt in _doubts_of_money(study, study.ask()) if study.store.runs().empty else (): print(f"doubt: {doubt}", file=sys.stderr)
+    for doubt in _doubts_of_money(study, study.ask()) if study.store.runs().empty else ():
+        print(f"doubt: {doubt}", file=sys.stderr)
     try:
-        with _Watch(study, workers) as watch: ranking = study.run(executor=executor, workers=workers, device=device, progress=watch, budget=more)
+        with _Watch(study, workers) as watch:
+            ranking = study.run(
+                executor=executor, workers=workers, device=device, progress=watch, budget=more
+            )
     except KeyboardInterrupt:
-        print("lensllm: stopped; go on with lensllm run --resume --out", shlex.quote(str(out)), *(f"--{k} {ctx.params[k]}" for k in _given(ctx, ("workers", "executor", "device"))), file=sys.stderr)
+        print(
+            "lensllm: stopped; go on with lensllm run --resume --out",
+            shlex.quote(str(out)),
+            *(f"--{k} {ctx.params[k]}" for k in _given(ctx, ("workers", "executor", "device"))),
+            file=sys.stderr,
+        )
         raise
     _finish(study, ranking, json_)
 
 # %% ../../nbs/09_cli/commands.ipynb #7e1aed3a
 def _given(ctx, among=None, but=()):
     "Options that stand in the call."
-    return [p for p in ctx.params if p not in but and (among is None or p in among) and ctx.get_parameter_source(p).name == "COMMANDLINE"]
+    return [
+        p
+        for p in ctx.params
+        if p not in but
+        and (among is None or p in among)
+        and ctx.get_parameter_source(p).name == "COMMANDLINE"
+    ]
+
 
 def _check_alone(ctx, folder, allowed):
     "A study's facts but its budget are fixed when it begins: they are given all together, or not at all."
     given = _given(ctx, but=allowed)
-    if given and (folder/"study.db").is_file(): raise ValueError(f"`{given[0]}` cannot be given for a study's folder alone, whose facts are fixed when it begins; leave it out, or begin another study; `lensllm tell` enters what came of runs")
+    if given and (folder / "study.db").is_file():
+        raise ValueError(
+            f"`{given[0]}` cannot be given for a study's folder alone, whose facts are fixed when it begins; leave it out, or begin another study; `lensllm tell` enters what came of runs"
+        )
+
 
 def _reopened(folder):
     "A study that exists, of models that can be run."
     from lensllm.tune.study import Study
+
     study = Study(folder)
-    if study.facts["source"] is None: raise ValueError(f"`folder` must hold a study whose runs are made here, those of {folder} are told; `lensllm plan` asks, `lensllm tell` answers")
+    if study.facts["source"] is None:
+        raise ValueError(
+            f"`folder` must hold a study whose runs are made here, those of {folder} are told; `lensllm plan` asks, `lensllm tell` answers"
+        )
     return study
+
 
 def _check_out(out, may_be_old):
     "Whether the folder holds a study; refused where it should not."
-    old = (out/"study.db").is_file()
-    if old and not may_be_old: raise ValueError(f"`--out` must be a new folder, {out} holds a study; --resume goes on with it")
+    old = (out / "study.db").is_file()
+    if old and not may_be_old:
+        raise ValueError(
+            f"`--out` must be a new folder, {out} holds a study; --resume goes on with it"
+        )
     _check_room(out)
     return old
 
 # %% ../../nbs/09_cli/commands.ipynb #c18bdd94
-def _begun(place, task, candidate, budget, budget_size, target, size, policy, seed, test, columns, unit, recipe, probes, trust):
+def _begun(
+    place,
+    task,
+    candidate,
+    budget,
+    budget_size,
+    target,
+    size,
+    policy,
+    seed,
+    test,
+    columns,
+    unit,
+    recipe,
+    probes,
+    trust,
+):
     "A study as the options say: a new one, or the same again."
     from lensllm.tune.study import new_study
-    if task is None: raise ValueError("`--task` must be given; headline, translate and define are shipped")
-    if budget is not None and budget_size is not None: raise ValueError("`--budget` and `--budget-size` exclude each other; choose one")
+
+    if task is None:
+        raise ValueError("`--task` must be given; headline, translate and define are shipped")
+    if budget is not None and budget_size is not None:
+        raise ValueError("`--budget` and `--budget-size` exclude each other; choose one")
     from lensllm.tune.training import Recipe
-    return new_study(place, task=task, candidates=_named(candidate), policy=policy, budget=_share(budget or "2%", 0, None), budget_size=budget_size, target=target, sizes=size, seed=seed, test=test, columns=_split(columns), unit=unit, recipe=Recipe(**recipe), probes=probes, trust=trust or ())
+
+    return new_study(
+        place,
+        task=task,
+        candidates=_named(candidate),
+        policy=policy,
+        budget=_share(budget or "2%", 0, None),
+        budget_size=budget_size,
+        target=target,
+        sizes=size,
+        seed=seed,
+        test=test,
+        columns=_split(columns),
+        unit=unit,
+        recipe=Recipe(**recipe),
+        probes=probes,
+        trust=trust or (),
+    )
+
 
 def _named(candidates):
     "Candidates, the shipped ones spelled out."
     from lensllm.models.loading import zoo_names
+
     return [c for given in candidates or () for c in (zoo_names() if given == "zoo" else [given])]
+
 
 def _check_room(out):
     "Refuse a folder that cannot be written to, and a disk that is full, before any money is spent."
     parent = next(p for p in (out, *out.absolute().parents) if p.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK): raise ValueError(f"`--out` must be a folder that can be written to, got {out}")
-    if (free := shutil.disk_usage(parent).free) < 50e6: raise ValueError(f"`--out` must be on a disk with at least 50 MB free, {out} has {free/1e6:.0f} MB; make room, or take another folder")
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise ValueError(f"`--out` must be a folder that can be written to, got {out}")
+    if (free := shutil.disk_usage(parent).free) < 50e6:
+        raise ValueError(
+            f"`--out` must be on a disk with at least 50 MB free, {out} has {free / 1e6:.0f} MB; make room, or take another folder"
+        )
 
 # %% ../../nbs/09_cli/commands.ipynb #0e4581c5
 class _Watch:
     "Progress: a live table on a terminal, elsewhere a line for each change of a run's state; the lines are kept in study.log in the folder."
+
     def __init__(self, study, workers):
         self.study, self.workers, self.now, self.live = study, workers, {}, None
-        self.said = {_state(r) for r in study.store.runs().query("state in ('done', 'failed')").itertuples()} # by an earlier call
+        self.said = {
+            _state(r) for r in study.store.runs().query("state in ('done', 'failed')").itertuples()
+        }  # by an earlier call
+
     def __enter__(self):
-        self.log = open(self.study.store.folder/"study.log", "a", encoding="utf-8")
+        self.log = open(self.study.store.folder / "study.log", "a", encoding="utf-8")
         if sys.stderr.isatty():
             from rich.console import Console
             from rich.live import Live
-            self.live = Live(self._table(), console=Console(stderr=True), refresh_per_second=4, transient=True)
+
+            self.live = Live(
+                self._table(), console=Console(stderr=True), refresh_per_second=4, transient=True
+            )
             self.live.__enter__()
         return self
+
     def __exit__(self, *why):
-        if self.live: self.live.__exit__(*why)
+        if self.live:
+            self.live.__exit__(*why)
         self.log.close()
+
     def __call__(self, study, run=None, step=None, steps=None, loss=None):
-        if run: self.now[run] = f"{100*step//steps} %"
-        for r in study.store.runs().itertuples(): self._note(r)
-        if self.live: self.live.update(self._table())
+        if run:
+            self.now[run] = f"{100 * step // steps} %"
+        for r in study.store.runs().itertuples():
+            self._note(r)
+        if self.live:
+            self.live.update(self._table())
 
 # %% ../../nbs/09_cli/commands.ipynb #7a98af03
 @patch
-def _note(self:_Watch, r):
+def _note(self: _Watch, r):
     "A line in the log for each change of state."
-    if _state(r) in self.said: return
+    if _state(r) in self.said:
+        return
     self.said.add(_state(r))
-    loss = f", test loss {r.test_loss:.4f}" if r.state == "done" else f", {r.reason}" if r.state == "failed" else ""
-    for place in (self.log, *([] if self.live else [sys.stderr])): print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {r.model} on {r.train_size:,}: {r.state}{loss}", file=place, flush=True)
+    loss = (
+        f", test loss {r.test_loss:.4f}"
+        if r.state == "done"
+        else f", {r.reason}"
+        if r.state == "failed"
+        else ""
+    )
+    for place in (self.log, *([] if self.live else [sys.stderr])):
+        print(
+            f"{time.strftime('%Y-%m-%d %H:%M:%S')} {r.model} on {r.train_size:,}: {r.state}{loss}",
+            file=place,
+            flush=True,
+        )
 
-def _state(r): return r.model, r.train_size, r.seed, r.state, r.attempts
+
+def _state(r):
+    return r.model, r.train_size, r.seed, r.state, r.attempts
 
 # %% ../../nbs/09_cli/commands.ipynb #defbc092
 @patch
-def _table(self:_Watch):
+def _table(self: _Watch):
     "Candidates by sizes."
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
+
     runs, study = self.study.store.runs(), self.study
     done, every = runs[runs.state == "done"].price.fillna(0).sum(), max(study.spent, 1e-9)
-    title, table = f"{study.facts['task']}, {study.facts['policy']}: {100*study.spent/study.whole:.2f} % of full tuning, {100*done/every:.0f} % of that done{self._eta(runs)}; test loss, nats/{study.facts['unit']}", Table()
+    title, table = (
+        f"{study.facts['task']}, {study.facts['policy']}: {100 * study.spent / study.whole:.2f} % of full tuning, {100 * done / every:.0f} % of that done{self._eta(runs)}; test loss, nats/{study.facts['unit']}",
+        Table(),
+    )
     sizes = sorted(runs.train_size.unique())
-    for head in ("model", *(f"{s:,}" for s in sizes)): table.add_column(head, justify="left" if head == "model" else "right")
+    for head in ("model", *(f"{s:,}" for s in sizes)):
+        table.add_column(head, justify="left" if head == "model" else "right")
     cells = {(r.model, r.train_size): self._cell(r) for r in runs.itertuples()}
-    for m in study.prices.index: table.add_row(Text(m), *(Text(cells.get((m, s), "")) for s in sizes))
+    for m in study.prices.index:
+        table.add_row(Text(m), *(Text(cells.get((m, s), "")) for s in sizes))
     return Group(Text(title), table)
 
+
 @patch
-def _cell(self:_Watch, r):
-    if r.state == "done": return f"{r.test_loss:.3f}"
-    return self.now.get((r.model, r.train_size, r.seed), "…") if r.state == "running" else "failed" if r.state == "failed" else "·"
+def _cell(self: _Watch, r):
+    if r.state == "done":
+        return f"{r.test_loss:.3f}"
+    return (
+        self.now.get((r.model, r.train_size, r.seed), "…")
+        if r.state == "running"
+        else "failed"
+        if r.state == "failed"
+        else "·"
+    )
 
 # %% ../../nbs/09_cli/commands.ipynb #53501eb3
 @patch
-def _eta(self:_Watch, runs):
+def _eta(self: _Watch, runs):
     "How long what is planned will take, by what was done so far."
-    done, left = runs[(runs.state == "done") & runs.ended.notna() & runs.started.notna()], runs[runs.state.isin(["planned", "running"])]
-    if done.empty or not left.price.sum() or not done.price.sum(): return ""
-    waiting = left.model.isin(self.study._waiting()) # runs of these go one after the other
+    done, left = (
+        runs[(runs.state == "done") & runs.ended.notna() & runs.started.notna()],
+        runs[runs.state.isin(["planned", "running"])],
+    )
+    if done.empty or not left.price.sum() or not done.price.sum():
+        return ""
+    waiting = left.model.isin(self.study._waiting())  # runs of these go one after the other
     at_once = min(self.workers, (~waiting).sum() + left.model[waiting].nunique())
-    seconds = (done.ended - done.started).sum()/done.price.sum()*left.price.sum()/at_once
-    return f", about {seconds/60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"
+    seconds = (done.ended - done.started).sum() / done.price.sum() * left.price.sum() / at_once
+    return (
+        f", about {seconds / 60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"
+    )
 
 # %% ../../nbs/09_cli/commands.ipynb #d08e6e09
 def _say_forecast(study, money, as_json):
     "What a study would do first, or next, and what it costs."
-    if money is not None: study.fund(_share(money, 0, None), keep=False)
+    if money is not None:
+        study.fund(_share(money, 0, None), keep=False)
     plan, known, prices, whole = study.ask(), study.store.candidates(), study.prices, study.whole
     runs = _proposed(plan, study.priced(plan), whole)
-    about = [dict(name=n, n_params=int(c.n_params), tokens=c.facts["tokens"], cut=c.facts["cut"], search=float(c.facts.get("search", 0.)), cost=float(prices.at[n, study.facts["target"]])) for n, c in known.iterrows()]
-    budget = study.facts["budget"]["share"] if study.facts["budget"]["share"] is not None else runs.cost_fraction.sum()
-    if as_json: return print(json.dumps({k: study.facts[k] for k in ("task", "policy", "target", "sizes", "seed", "unit")} | dict(budget_fraction=budget, full_cost=whole, candidates=about, why=plan.why, runs=runs.to_dict("records")), indent=1))
+    about = [
+        dict(
+            name=n,
+            n_params=int(c.n_params),
+            tokens=c.facts["tokens"],
+            cut=c.facts["cut"],
+            search=float(c.facts.get("search", 0.0)),
+            cost=float(prices.at[n, study.facts["target"]]),
+        )
+        for n, c in known.iterrows()
+    ]
+    budget = (
+        study.facts["budget"]["share"]
+        if study.facts["budget"]["share"] is not None
+        else runs.cost_fraction.sum()
+    )
+    if as_json:
+        return print(
+            json.dumps(
+                {k: study.facts[k] for k in ("task", "policy", "target", "sizes", "seed", "unit")}
+                | dict(
+                    budget_fraction=budget,
+                    full_cost=whole,
+                    candidates=about,
+                    why=plan.why,
+                    runs=runs.to_dict("records"),
+                ),
+                indent=1,
+            )
+        )
     import pandas as pd
     from lensllm.tune.training import task_of
-    _show(pd.DataFrame([{"candidate": a["name"], "parameters": a["n_params"], "tokens a row": sum(a["tokens"]), "rows cut": f"{100*a['cut']:.0f} %", "full tuning, FLOP": a["cost"]} for a in about]), f"{task_of(study.facts['source'])}; for {study.facts['target']:,} examples, sizes {', '.join(f'{s:,}' for s in study.facts['sizes'])}", {"parameters": ",", "tokens a row": ".0f", "full tuning, FLOP": ".3g"})
+
+    _show(
+        pd.DataFrame(
+            [
+                {
+                    "candidate": a["name"],
+                    "parameters": a["n_params"],
+                    "tokens a row": sum(a["tokens"]),
+                    "rows cut": f"{100 * a['cut']:.0f} %",
+                    "full tuning, FLOP": a["cost"],
+                }
+                for a in about
+            ]
+        ),
+        f"{task_of(study.facts['source'])}; for {study.facts['target']:,} examples, sizes {', '.join(f'{s:,}' for s in study.facts['sizes'])}",
+        {"parameters": ",", "tokens a row": ".0f", "full tuning, FLOP": ".3g"},
+    )
     _show_proposed(runs, f"{'next' if study.spent else 'first'}: {plan.why}")
-    for doubt in _doubts_of_money(study, plan): print(f"doubt: {doubt}")
-    search = sum(f.get("search", 0.) for f in known.facts) if not study.spent else 0.
-    if search: print(f"searches for learning rates, paid with the first run of a candidate, cost {100*search/whole:.2f} % for all of them; --rate saves them")
-    print(f"these runs {100*runs.cost_fraction.sum():.2f} %, budget {100*budget:.2f} % of fine-tuning every candidate on {study.facts['target']:,} examples; {f'{100*study.spent/whole:.2f} % spent before, by this call nothing' if study.spent else 'nothing has been spent'}")
+    for doubt in _doubts_of_money(study, plan):
+        print(f"doubt: {doubt}")
+    search = sum(f.get("search", 0.0) for f in known.facts) if not study.spent else 0.0
+    if search:
+        print(
+            f"searches for learning rates, paid with the first run of a candidate, cost {100 * search / whole:.2f} % for all of them; --rate saves them"
+        )
+    print(
+        f"these runs {100 * runs.cost_fraction.sum():.2f} %, budget {100 * budget:.2f} % of fine-tuning every candidate on {study.facts['target']:,} examples; {f'{100 * study.spent / whole:.2f} % spent before, by this call nothing' if study.spent else 'nothing has been spent'}"
+    )
 
 # %% ../../nbs/09_cli/commands.ipynb #c41e6968
 def _doubts_of_money(study, plan):
     "What a user should know before money is spent."
-    prices, target, planned, share = study.prices, study.facts["target"], {m for m, _ in plan}, study.facts["budget"]["share"]
-    if len(prices) == 1: yield "there is one candidate, so nothing to choose; --candidate may be repeated"
+    prices, target, planned, share = (
+        study.prices,
+        study.facts["target"],
+        {m for m, _ in plan},
+        study.facts["budget"]["share"],
+    )
+    if len(prices) == 1:
+        yield "there is one candidate, so nothing to choose; --candidate may be repeated"
     left_out = [m for m in study.racing if m not in planned]
-    if plan and left_out: yield f"not among the next runs: {', '.join(left_out)}, whose next run is not wanted yet, or costs more than is left"
+    if plan and left_out:
+        yield f"not among the next runs: {', '.join(left_out)}, whose next run is not wanted yet, or costs more than is left"
     if share and not study.spent:
         planned_to = {m: max(d for n, d in plan if n == m) for m in planned}
-        further = [price for m in study.racing for n, price in study.due.loc[m].items() if n > planned_to.get(m, 0)]
-        if further and share*study.whole - sum(study.priced(plan)) < min(further): yield "after these runs the money covers no further one: the choice will rest on these"
-    if study.facts["policy"] == "full": return # which runs no small sizes
-    if (share or sum(study.priced(plan))/study.whole) >= 1: yield f"for this money every candidate can be fine-tuned on {target:,} examples itself: --policy full --budget 100%{'' if share else ', in place of --budget-size'}"
-    elif (prices[prices.columns[0]] > .5*prices[target]).any(): yield f"runs on {prices.columns[0]:,} examples cost more than half of those on {target:,}, since each is planned for at least {study.facts['recipe']['least_steps']} steps and is checked and tested on the same rows; a larger target saves more"
+        further = [
+            price
+            for m in study.racing
+            for n, price in study.due.loc[m].items()
+            if n > planned_to.get(m, 0)
+        ]
+        if further and share * study.whole - sum(study.priced(plan)) < min(further):
+            yield "after these runs the money covers no further one: the choice will rest on these"
+    if study.facts["policy"] == "full":
+        return  # which runs no small sizes
+    if (share or sum(study.priced(plan)) / study.whole) >= 1:
+        yield f"for this money every candidate can be fine-tuned on {target:,} examples itself: --policy full --budget 100%{'' if share else ', in place of --budget-size'}"
+    elif (prices[prices.columns[0]] > 0.5 * prices[target]).any():
+        yield f"runs on {prices.columns[0]:,} examples cost more than half of those on {target:,}, since each is planned for at least {study.facts['recipe']['least_steps']} steps and is checked and tested on the same rows; a larger target saves more"
 
 # %% ../../nbs/09_cli/commands.ipynb #b8ba4042
 def _finish(study, ranking, as_json):
     "The ranking and the report."
     from lensllm.report.page import study_report
-    path = study_report(study, study.store.folder/"report.html")
+
+    path = study_report(study, study.store.folder / "report.html")
     f, unit = ranking.frame, study.facts["unit"]
     rows = f[["model", "rank", "predicted_loss", "low", "high", "p_best"]].to_dict("records")
-    if as_json: return print(json.dumps(dict(task=study.facts["task"], target=study.facts["target"], choice=ranking.best, unit=unit, spent_fraction=study.spent/study.whole, ranking=rows, report=str(path), doubts=list(ranking.doubts)), indent=1))
-    _show(f[["rank", "model", "predicted_loss", "low", "high", "p_best"]], f"{study.facts['task']}, for {study.facts['target']:,} examples, nats/{unit}", dict(predicted_loss=".3f", low=".3f", high=".3f", p_best=".2f"))
-    for doubt in ranking.doubts: print(f"doubt: {doubt}")
-    print(f"choose {ranking.best}; spent {100*study.spent/study.whole:.2f} % of fine-tuning every candidate; report: {path}")
+    if as_json:
+        return print(
+            json.dumps(
+                dict(
+                    task=study.facts["task"],
+                    target=study.facts["target"],
+                    choice=ranking.best,
+                    unit=unit,
+                    spent_fraction=study.spent / study.whole,
+                    ranking=rows,
+                    report=str(path),
+                    doubts=list(ranking.doubts),
+                ),
+                indent=1,
+            )
+        )
+    _show(
+        f[["rank", "model", "predicted_loss", "low", "high", "p_best"]],
+        f"{study.facts['task']}, for {study.facts['target']:,} examples, nats/{unit}",
+        dict(predicted_loss=".3f", low=".3f", high=".3f", p_best=".2f"),
+    )
+    for doubt in ranking.doubts:
+        print(f"doubt: {doubt}")
+    print(
+        f"choose {ranking.best}; spent {100 * study.spent / study.whole:.2f} % of fine-tuning every candidate; report: {path}"
+    )
 
 # %% ../../nbs/09_cli/commands.ipynb #bb2a341e
 @app.command("status")
-def status_command(folder:_Dir, json_:_AsJson=False, csv:_AsCsv=False):
+def status_command(folder: _Dir, json_: _AsJson = False, csv: _AsCsv = False):
     "Where a study stands: every run and its state."
     _check_formats(json_, csv)
     from lensllm.tune.study import Study
+
     study = Study(folder)
-    runs = study.store.runs().rename(columns=dict(price="cost"))[["model", "train_size", "seed", "state", "test_loss", "test_loss_se", "cost", "reason"]]
+    runs = study.store.runs().rename(columns=dict(price="cost"))[
+        ["model", "train_size", "seed", "state", "test_loss", "test_loss_se", "cost", "reason"]
+    ]
     rows = [{k: None if v != v else v for k, v in r.items()} for r in runs.to_dict("records")]
-    told = dict(task=study.facts["task"], target=study.facts["target"], unit=study.facts["unit"], spent_fraction=study.spent/study.whole, runs=rows)
-    if _emit(runs, told, json_, csv, None): return
+    told = dict(
+        task=study.facts["task"],
+        target=study.facts["target"],
+        unit=study.facts["unit"],
+        spent_fraction=study.spent / study.whole,
+        runs=rows,
+    )
+    if _emit(runs, told, json_, csv, None):
+        return
     cost = "FLOP" if study.facts["source"] else "FLOP at one token an example"
-    _show(runs.drop(columns="cost" if not study.whole else []).rename(columns=dict(cost=cost)).fillna({"reason": ""}), repr(study), {"train_size": ",", "test_loss": ".4f", "test_loss_se": ".4f", cost: ".3g"})
+    _show(
+        runs.drop(columns="cost" if not study.whole else [])
+        .rename(columns=dict(cost=cost))
+        .fillna({"reason": ""}),
+        repr(study),
+        {"train_size": ",", "test_loss": ".4f", "test_loss_se": ".4f", cost: ".3g"},
+    )
     print(_spending(study))
+
 
 def _spending(study):
     "What has been spent, of what."
     budget = study.facts["budget"]["share"]
     open_ = study.store.runs().state.isin(["planned", "running"]).any()
-    return f"{100*study.spent/study.whole:.3f} % of full tuning spent{' or planned' if open_ else ''}" + (f", budget {100*budget:g} %" if budget is not None else f", up to {study.facts['budget']['size']:,} examples")
+    return (
+        f"{100 * study.spent / study.whole:.3f} % of full tuning spent{' or planned' if open_ else ''}"
+        + (
+            f", budget {100 * budget:g} %"
+            if budget is not None
+            else f", up to {study.facts['budget']['size']:,} examples"
+        )
+    )
 
 # %% ../../nbs/09_cli/commands.ipynb #2b05db0c
-@app.command("tell", context_settings=dict(ignore_unknown_options=True)) # so that a loss may be negative, and is refused as one
-def tell_command(folder:_Dir, model:Annotated[str, typer.Argument(metavar="MODEL", help="A candidate of the study.")], train_size:Annotated[int, typer.Argument(metavar="N", parser=_size, help="Examples it was fine-tuned on; 0 is the model as it is.")],
-    test_loss:Annotated[float, typer.Argument(metavar="LOSS", parser=_loss, help="Its test loss, nats in the study's unit. Left out with --failed.")]=None,
-    seed:Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the run. Default: the study's.")]=None,
-    test_loss_se:Annotated[float, typer.Option("--se", metavar="X", help="The loss's standard error.")]=None,
-    failed:Annotated[str, typer.Option("--failed", metavar="WHY", help="The run came to nothing, and why.")]=None,
-    correct:Annotated[bool, typer.Option("--correct", help="Put this in the place of what was told before.")]=False,
-    forget:Annotated[bool, typer.Option("--forget", help="Take back a run that was told by mistake.")]=False):
+@app.command(
+    "tell", context_settings=dict(ignore_unknown_options=True)
+)  # so that a loss may be negative, and is refused as one
+def tell_command(
+    folder: _Dir,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A candidate of the study.")],
+    train_size: Annotated[
+        int,
+        typer.Argument(
+            metavar="N",
+            parser=_size,
+            help="Examples it was fine-tuned on; 0 is the model as it is.",
+        ),
+    ],
+    test_loss: Annotated[
+        float,
+        typer.Argument(
+            metavar="LOSS",
+            parser=_loss,
+            help="Its test loss, nats in the study's unit. Left out with --failed.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", help="Seed of the run. Default: the study's.")
+    ] = None,
+    test_loss_se: Annotated[
+        float, typer.Option("--se", metavar="X", help="The loss's standard error.")
+    ] = None,
+    failed: Annotated[
+        str, typer.Option("--failed", metavar="WHY", help="The run came to nothing, and why.")
+    ] = None,
+    correct: Annotated[
+        bool, typer.Option("--correct", help="Put this in the place of what was told before.")
+    ] = False,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Take back a run that was told by mistake.")
+    ] = False,
+):
     "Tell a study what came of a run that was made elsewhere."
-    if (test_loss is not None) + (failed is not None) + forget != 1: raise ValueError("one of `LOSS`, `--failed WHY` and `--forget` must be given, and no more; with --forget leave the loss out")
+    if (test_loss is not None) + (failed is not None) + forget != 1:
+        raise ValueError(
+            "one of `LOSS`, `--failed WHY` and `--forget` must be given, and no more; with --forget leave the loss out"
+        )
     from lensllm.tune.study import Study
+
     study = Study(folder)
     if forget:
         study.forget(model, train_size, seed=seed)
         return print(f"took back {model} on {train_size:,} examples; {study}, {_spending(study)}")
-    study.tell(model, train_size, test_loss, seed=seed, test_loss_se=test_loss_se, reason=failed, correct=correct)
+    study.tell(
+        model,
+        train_size,
+        test_loss,
+        seed=seed,
+        test_loss_se=test_loss_se,
+        reason=failed,
+        correct=correct,
+    )
     said = f"{test_loss:g} nats/{study.facts['unit']}" if failed is None else f"failed, {failed}"
     print(f"entered {model} on {train_size:,} examples: {said}; {study}, {_spending(study)}")
-    if train_size > study.facts["target"]: print(f"doubt: {train_size:,} lies beyond the target, {study.facts['target']:,}")
-    if study.facts["budget"]["share"] and study.spent > study.facts["budget"]["share"]*study.whole: print("doubt: more has been spent than the budget allows")
+    if train_size > study.facts["target"]:
+        print(f"doubt: {train_size:,} lies beyond the target, {study.facts['target']:,}")
+    if (
+        study.facts["budget"]["share"]
+        and study.spent > study.facts["budget"]["share"] * study.whole
+    ):
+        print("doubt: more has been spent than the budget allows")
 
 # %% ../../nbs/09_cli/commands.ipynb #b7248752
 @app.command("report")
-def report_command(folder:_Dir, out:Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where to: .html. Default: report.html in DIR.")]=None):
+def report_command(
+    folder: _Dir,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="Where to: .html. Default: report.html in DIR."
+        ),
+    ] = None,
+):
     "Write a study's report: one HTML file that needs nothing else."
     from lensllm.report.page import study_report
     from lensllm.tune.study import Study
-    print(study_report(Study(folder), out or folder/"report.html"))
+
+    print(study_report(Study(folder), out or folder / "report.html"))
 
 # %% ../../nbs/09_cli/commands.ipynb #a603a090
 @app.command("zoo")
-def zoo_command(json_:_AsJson=False, csv:_AsCsv=False):
+def zoo_command(json_: _AsJson = False, csv: _AsCsv = False):
     "The shipped candidates: small models to try a study with."
     _check_formats(json_, csv)
     from lensllm.models.loading import load_zoo
+
     zoo = load_zoo()
-    if _emit(zoo, zoo.to_dict("records"), json_, csv, None): return
-    _show(zoo[["name", "architecture", "n_params", "tokenizer", "pretraining", "loss"]], "shipped candidates; loss in nats/token of their own tokenizer, on texts held out of pre-training", dict(n_params=",", loss=".3f"))
+    if _emit(zoo, zoo.to_dict("records"), json_, csv, None):
+        return
+    _show(
+        zoo[["name", "architecture", "n_params", "tokenizer", "pretraining", "loss"]],
+        "shipped candidates; loss in nats/token of their own tokenizer, on texts held out of pre-training",
+        dict(n_params=",", loss=".3f"),
+    )
+
 
 def _plan_study(ctx, folder, candidate, budget, target, policy, unit, as_json, as_csv, out):
     "What a study asks for next; begun here where candidates are given."
     from lensllm.tune.study import Study, new_study
-    if candidate is None: _check_alone(ctx, folder, ("curves", "json_", "csv", "out", "budget"))
+
+    if candidate is None:
+        _check_alone(ctx, folder, ("curves", "json_", "csv", "out", "budget"))
     named = list(map(_told, candidate or ()))
     twice = [n for i, (n, _) in enumerate(named) if n in dict(named[:i])]
-    if twice: raise ValueError(f"`--candidate` must be given once each, got {twice[0]} twice; leave one out")
-    if candidate: study = new_study(folder, task=folder.resolve().name, candidates=dict(named), budget=_share(budget or "2%", 0, None), target=target, policy=policy, unit=unit)
+    if twice:
+        raise ValueError(
+            f"`--candidate` must be given once each, got {twice[0]} twice; leave one out"
+        )
+    if candidate:
+        study = new_study(
+            folder,
+            task=folder.resolve().name,
+            candidates=dict(named),
+            budget=_share(budget or "2%", 0, None),
+            target=target,
+            policy=policy,
+            unit=unit,
+        )
     else:
         study = Study(folder)
-        if budget is not None: _fund(study, _share(budget, 0, None))
+        if budget is not None:
+            _fund(study, _share(budget, 0, None))
     plan = study.ask()
-    about = {k: study.facts[k] for k in ("task", "policy", "target", "unit")} | dict(budget_fraction=study.facts["budget"]["share"] or 0., spent_fraction=study.spent/study.whole, left_out=_left_out(study.racing, study.store.runs(), plan))
+    about = {k: study.facts[k] for k in ("task", "policy", "target", "unit")} | dict(
+        budget_fraction=study.facts["budget"]["share"] or 0.0,
+        spent_fraction=study.spent / study.whole,
+        left_out=_left_out(study.racing, study.store.runs(), plan),
+    )
     _propose(plan, _proposed(plan, study.priced(plan), study.whole), about, as_json, as_csv, out)
 
 # %% ../../nbs/09_cli/commands.ipynb #952128e4
 def _fund(study, share):
     "Change a study's budget, and say so: the folder keeps it."
-    was, spent = study.facts["budget"]["share"], study.spent/study.whole
+    was, spent = study.facts["budget"]["share"], study.spent / study.whole
     study.fund(share)
-    if share != was: print(f"budget changed from {100*was:g} % to {100*share:g} %{f', less than the {100*spent:.3g} % that were spent' if share < spent else ''}", file=sys.stderr)
+    if share != was:
+        print(
+            f"budget changed from {100 * was:g} % to {100 * share:g} %{f', less than the {100 * spent:.3g} % that were spent' if share < spent else ''}",
+            file=sys.stderr,
+        )
+
 
 def _told(text):
     "A candidate that is trained elsewhere: NAME=PARAMETERS."
     name, _, count = text.rpartition("=")
-    try: n = float(count)
-    except ValueError: n = 0.
-    if not name or not 1 <= n < 1e15: raise ValueError(f"`--candidate` must be NAME=PARAMETERS, such as opt-1.3b=1.3e9, got {text!r}")
+    try:
+        n = float(count)
+    except ValueError:
+        n = 0.0
+    if not name or not 1 <= n < 1e15:
+        raise ValueError(
+            f"`--candidate` must be NAME=PARAMETERS, such as opt-1.3b=1.3e9, got {text!r}"
+        )
     return name, int(n)
 
 # %% ../../nbs/09_cli/commands.ipynb #faa02e6d
 def main(
-    argv=None, # arguments; those of the process when None
+    argv=None,  # arguments; those of the process when None
 ):
     "The `lensllm` command. Exit codes: 0 done, 1 a fault of the program, 2 a mistake in the call or in the data."
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in argv
-    try: code = app([a for a in argv if a != "--debug"], prog_name="lensllm", standalone_mode=False, obj=argv) or 0
-    except KeyboardInterrupt: code = 130
+    try:
+        code = (
+            app(
+                [a for a in argv if a != "--debug"],
+                prog_name="lensllm",
+                standalone_mode=False,
+                obj=argv,
+            )
+            or 0
+        )
+    except KeyboardInterrupt:
+        code = 130
     except Exception as e:
-        if debug: raise
+        if debug:
+            raise
         code, said = _what_went_wrong(e)
-        if said: print("lensllm:", " ".join(_as_options(said, argv).split()), file=sys.stderr)
+        if said:
+            print("lensllm:", " ".join(_as_options(said, argv).split()), file=sys.stderr)
     sys.exit(code)
 
 # %% ../../nbs/09_cli/commands.ipynb #1b8928e5
@@ -1016,17 +2597,45 @@ def _as_options(text, argv):
     "Arguments of a Python function as the command spells them."
     commands = typer.main.get_command(app).commands
     command = next((commands[a] for a in argv if a in commands), None)
-    spelled = {p.name: max(p.opts, key=len) if p.opts[0].startswith("-") else (p.metavar or p.name).strip("[].") for p in command.params} if command else {}
-    return re.sub(r"`(\w+)`", lambda m: f"`{next((spelled[p] for p in (m[1], *_ELSEWHERE.get(m[1], ())) if p in spelled), m[1])}`", text)
+    spelled = (
+        {
+            p.name: max(p.opts, key=len)
+            if p.opts[0].startswith("-")
+            else (p.metavar or p.name).strip("[].")
+            for p in command.params
+        }
+        if command
+        else {}
+    )
+    return re.sub(
+        r"`(\w+)`",
+        lambda m: (
+            f"`{next((spelled[p] for p in (m[1], *_ELSEWHERE.get(m[1], ())) if p in spelled), m[1])}`"
+        ),
+        text,
+    )
 
-_ELSEWHERE = dict(column=("costs",), seen=("curves",), path=("curves",), paths=("curves",), MODEL=("candidate",), folder=("curves", "out")) # what the library calls them, where the command has another name
+
+_ELSEWHERE = dict(
+    column=("costs",),
+    seen=("curves",),
+    path=("curves",),
+    paths=("curves",),
+    MODEL=("candidate",),
+    folder=("curves", "out"),
+)  # what the library calls them, where the command has another name
+
 
 def _what_went_wrong(e):
     "Exit code and one line for an exception."
-    misuse = typer.BadParameter.__mro__[2] # click's ClickException, which newer versions of typer carry inside themselves
+    misuse = typer.BadParameter.__mro__[
+        2
+    ]  # click's ClickException, which newer versions of typer carry inside themselves
     if isinstance(e, misuse):
-        if not e.format_message(): return 0, "" # no arguments: the help has been shown
+        if not e.format_message():
+            return 0, ""  # no arguments: the help has been shown
         where = f"; see {e.ctx.command_path} --help" if getattr(e, "ctx", None) else ""
         return 2, f"{e.format_message().rstrip('.')}{where}"
-    if isinstance(e, (ValueError, OSError)): return 2, str(e)
+    if isinstance(e, (ValueError, OSError)):
+        return 2, str(e)
     return 1, f"unexpected {type(e).__name__}: {e}; --debug shows where"

@@ -10,33 +10,83 @@ import numpy as np, pandas as pd
 
 # %% ../../nbs/01_curves/checks.ipynb #9fa9d814
 def log_noise(
-    curves:list, # (D, loss) pairs; D > 0 in rising order, loss > 0 in nats
-)->float: # estimate of the standard deviation of ln(loss), pooled over the curves; 0 where no curve has 3 points
+    curves: list,  # (D, loss) pairs; D > 0 in rising order, loss > 0 in nats
+) -> float:  # estimate of the standard deviation of ln(loss), pooled over the curves; 0 where no curve has 3 points
     "Noise of ln(loss) from the distance of inner points to their neighbours' line (an upper estimate)."
     z = []
     for D, loss in curves:
-        if len(D) < 3: continue
+        if len(D) < 3:
+            continue
         x, y = np.log(D), np.log(loss)
-        w = (x[2:] - x[1:-1])/(x[2:] - x[:-2])
-        z.append((y[1:-1] - w*y[:-2] - (1 - w)*y[2:])/np.sqrt(1 + w**2 + (1 - w)**2))
-    return float(1.4826*np.median(np.abs(np.concatenate(z)))) if z else 0.
+        w = (x[2:] - x[1:-1]) / (x[2:] - x[:-2])
+        z.append((y[1:-1] - w * y[:-2] - (1 - w) * y[2:]) / np.sqrt(1 + w**2 + (1 - w) ** 2))
+    return float(1.4826 * np.median(np.abs(np.concatenate(z)))) if z else 0.0
 
 # %% ../../nbs/01_curves/checks.ipynb #f9d67ee6
-COLUMNS = dict(task="str", model="str", family="str", n_params="float", train_size="int",
-               test_loss="float", seed="int", test_loss_se="float") # the tidy frame, in order
+COLUMNS = dict(
+    task="str",
+    model="str",
+    family="str",
+    n_params="float",
+    train_size="int",
+    test_loss="float",
+    seed="int",
+    test_loss_se="float",
+)  # the tidy frame, in order
 NEEDED = ("model", "train_size", "test_loss")
-KEY = ["task", "model", "train_size", "seed"] # one run
+KEY = ["task", "model", "train_size", "seed"]  # one run
 
 # %% ../../nbs/01_curves/checks.ipynb #ab59c5a0
-_RULES = [ # column, flag, is the value wrong?, rule, remedy
-    ("model", "no model", lambda v: v.isna() | (v.astype(str).str.strip() == ""), "must name a model", "fill in the name"),
-    ("test_loss", "not finite", lambda v: ~np.isfinite(v), "must be a finite number of nats", "mend the value, or leave the run out"),
-    ("test_loss", "not positive", lambda v: v <= 0, "must be > 0 nats", "check the unit: accuracy and reward are no losses"),
-    ("train_size", "not a count", lambda v: ~np.isfinite(v) | (v < 0) | (v % 1 != 0) | (v > 1e15), "must be a whole number of examples >= 0",
-     "give the number of fine-tuning examples, 0 for zero-shot"),
-    ("seed", "not a seed", lambda v: ~np.isfinite(v) | (v % 1 != 0) | (np.abs(v) > 1e15), "must be a whole number", "number the repeated runs 0, 1, 2, …"),
-    ("n_params", "not a size", lambda v: (v <= 0) | np.isinf(v), "must be > 0 parameters", "leave the cell empty where the size is unknown"),
-    ("test_loss_se", "not a spread", lambda v: (v < 0) | np.isinf(v), "must be >= 0 nats", "leave the cell empty where it is unknown"),
+_RULES = [  # column, flag, is the value wrong?, rule, remedy
+    (
+        "model",
+        "no model",
+        lambda v: v.isna() | (v.astype(str).str.strip() == ""),
+        "must name a model",
+        "fill in the name",
+    ),
+    (
+        "test_loss",
+        "not finite",
+        lambda v: ~np.isfinite(v),
+        "must be a finite number of nats",
+        "mend the value, or leave the run out",
+    ),
+    (
+        "test_loss",
+        "not positive",
+        lambda v: v <= 0,
+        "must be > 0 nats",
+        "check the unit: accuracy and reward are no losses",
+    ),
+    (
+        "train_size",
+        "not a count",
+        lambda v: ~np.isfinite(v) | (v < 0) | (v % 1 != 0) | (v > 1e15),
+        "must be a whole number of examples >= 0",
+        "give the number of fine-tuning examples, 0 for zero-shot",
+    ),
+    (
+        "seed",
+        "not a seed",
+        lambda v: ~np.isfinite(v) | (v % 1 != 0) | (np.abs(v) > 1e15),
+        "must be a whole number",
+        "number the repeated runs 0, 1, 2, …",
+    ),
+    (
+        "n_params",
+        "not a size",
+        lambda v: (v <= 0) | np.isinf(v),
+        "must be > 0 parameters",
+        "leave the cell empty where the size is unknown",
+    ),
+    (
+        "test_loss_se",
+        "not a spread",
+        lambda v: (v < 0) | np.isinf(v),
+        "must be >= 0 nats",
+        "leave the cell empty where it is unknown",
+    ),
 ]
 
 # %% ../../nbs/01_curves/checks.ipynb #cc21c499
@@ -44,77 +94,152 @@ def _row(severity, flag, frame, i, column, rule, remedy):
     "One line of the flag table about row `i` (position) of `frame`."
     r, value = frame.iloc[i], frame.iloc[i][column]
     size = r.train_size if "train_size" in frame else None
-    where = f"model {r.model}" + (f", train_size {size:g}" if isinstance(size, (int, float, np.number)) else "")
-    if not frame.attrs.get("wide"): where = f"row {i + 1} ({where})" # the rows of a wide table were the user's no longer
-    return dict(severity=severity, flag=flag, task=r.get("task"), model=r.model, train_size=size,
-                detail=f"`{column}` {rule}; {where} has {value!s}", remedy=remedy)
+    where = f"model {r.model}" + (
+        f", train_size {size:g}" if isinstance(size, (int, float, np.number)) else ""
+    )
+    if not frame.attrs.get("wide"):
+        where = f"row {i + 1} ({where})"  # the rows of a wide table were the user's no longer
+    return dict(
+        severity=severity,
+        flag=flag,
+        task=r.get("task"),
+        model=r.model,
+        train_size=size,
+        detail=f"`{column}` {rule}; {where} has {value!s}",
+        remedy=remedy,
+    )
 
 # %% ../../nbs/01_curves/checks.ipynb #4cd002f6
 def _value_errors(frame):
     "Rows whose values break a rule of their column."
     for column, flag, wrong, rule, remedy in _RULES:
-        if column not in frame: continue
+        if column not in frame:
+            continue
         v = frame[column] if column == "model" else pd.to_numeric(frame[column], errors="coerce")
         text = frame[column].notna() & v.isna()
-        unknown = v.isna() & (column in ("n_params", "test_loss_se")) # may be left empty
-        for i in np.flatnonzero(wrong(v) & ~unknown & ~text): yield _row("error", flag, frame, i, column, rule, remedy)
-        if flag == "not positive": continue # the other rule about losses has named the text
-        for i in np.flatnonzero(text): yield _row("error", "not a number", frame, i, column, "must be a number", "write it with a decimal point, without a unit")
+        unknown = v.isna() & (column in ("n_params", "test_loss_se"))  # may be left empty
+        for i in np.flatnonzero(wrong(v) & ~unknown & ~text):
+            yield _row("error", flag, frame, i, column, rule, remedy)
+        if flag == "not positive":
+            continue  # the other rule about losses has named the text
+        for i in np.flatnonzero(text):
+            yield _row(
+                "error",
+                "not a number",
+                frame,
+                i,
+                column,
+                "must be a number",
+                "write it with a decimal point, without a unit",
+            )
 
 # %% ../../nbs/01_curves/checks.ipynb #89772112
 def _duplicate_errors(frame):
     "Runs that are there twice: the same task, model, size and seed."
-    typed = frame.assign(**{c: pd.to_numeric(frame[c], errors="coerce").astype(object).fillna(frame[c]) for c in ("train_size", "seed") if c in frame}) # 200 and "200" are one size
-    run = typed.groupby([c for c in KEY if c in frame], sort=False, dropna=False).ngroup().to_numpy()
+    typed = frame.assign(
+        **{
+            c: pd.to_numeric(frame[c], errors="coerce").astype(object).fillna(frame[c])
+            for c in ("train_size", "seed")
+            if c in frame
+        }
+    )  # 200 and "200" are one size
+    run = (
+        typed.groupby([c for c in KEY if c in frame], sort=False, dropna=False).ngroup().to_numpy()
+    )
     first_rows = np.unique(run, return_index=True)[1]
     for i in np.setdiff1d(np.arange(len(run)), first_rows):
         same = "" if frame.attrs.get("wide") else f"; row {first_rows[run[i]] + 1} is the same run"
-        yield _row("error", "duplicate", frame, i, "train_size", f"must be given once a (model, size, seed){same}",
-                   "keep one of the two, or give repeated runs different values in a `seed` column")
+        yield _row(
+            "error",
+            "duplicate",
+            frame,
+            i,
+            "train_size",
+            f"must be given once a (model, size, seed){same}",
+            "keep one of the two, or give repeated runs different values in a `seed` column",
+        )
 
 # %% ../../nbs/01_curves/checks.ipynb #1781e6f6
 def _family_errors(frame):
     "Rows that put a model into another family than an earlier row does; an empty cell says nothing."
-    if "family" not in frame: return
+    if "family" not in frame:
+        return
     model, named = (frame[c].fillna("").astype(str).str.strip() for c in ("model", "family"))
     first = model.map(named[named != ""].groupby(model, sort=False).first())
-    for i in np.flatnonzero((named != "") & (named != first)): yield _row("error", "two families", frame, i, "family", f"must be one for each model, {first.iloc[i]} in an earlier row", "write the same family in all rows of a model")
+    for i in np.flatnonzero((named != "") & (named != first)):
+        yield _row(
+            "error",
+            "two families",
+            frame,
+            i,
+            "family",
+            f"must be one for each model, {first.iloc[i]} in an earlier row",
+            "write the same family in all rows of a model",
+        )
 
 # %% ../../nbs/01_curves/checks.ipynb #eec4cde9
 def _odd_points(D, loss, sigma):
     "Repeats, rises above the noise, and jumps in one curve."
-    y, up = np.log(loss), 3*np.sqrt(2)*sigma
+    y, up = np.log(loss), 3 * np.sqrt(2) * sigma
     for i in range(1, len(D)):
-        if loss[i] == loss[i-1]: yield "repeated", D[i], f"the same loss {loss[i]:g} as at {D[i-1]:,}", "check for a copied cell"
-        elif y[i] - y[i-1] > up: yield ("rise", D[i], f"loss rises from {loss[i-1]:.4g} to {loss[i]:.4g}, more than 3 noise deviations",
-                                        "rerun the size, or trust fits that weigh it down")
+        if loss[i] == loss[i - 1]:
+            yield (
+                "repeated",
+                D[i],
+                f"the same loss {loss[i]:g} as at {D[i - 1]:,}",
+                "check for a copied cell",
+            )
+        elif y[i] - y[i - 1] > up:
+            yield (
+                "rise",
+                D[i],
+                f"loss rises from {loss[i - 1]:.4g} to {loss[i]:.4g}, more than 3 noise deviations",
+                "rerun the size, or trust fits that weigh it down",
+            )
     yield from _jumps(D, loss, y, sigma)
 
 # %% ../../nbs/01_curves/checks.ipynb #95d975ca
 def _jumps(D, loss, y, sigma):
     "Steps at least twice as steep as any of the two before and the two after, by more than 6 noise deviations."
     dx = np.diff(np.log(D))
-    steps = np.diff(y)/dx
+    steps = np.diff(y) / dx
     for i, step in enumerate(steps):
-        near = np.abs(np.r_[steps[max(0, i-2):i], steps[i+1:i+3]])
-        if len(near) >= 2 and abs(step) > 2*near.max() and (abs(step) - near.max())*dx[i] > 6*sigma:
-            yield ("jump", D[i+1], f"loss goes from {loss[i]:.4g} to {loss[i+1]:.4g}, {abs(step)/near.max():.1f} times as steep as its neighbours",
-                   "look for a changed recipe between the two sizes")
+        near = np.abs(np.r_[steps[max(0, i - 2) : i], steps[i + 1 : i + 3]])
+        if (
+            len(near) >= 2
+            and abs(step) > 2 * near.max()
+            and (abs(step) - near.max()) * dx[i] > 6 * sigma
+        ):
+            yield (
+                "jump",
+                D[i + 1],
+                f"loss goes from {loss[i]:.4g} to {loss[i + 1]:.4g}, {abs(step) / near.max():.1f} times as steep as its neighbours",
+                "look for a changed recipe between the two sizes",
+            )
 
 # %% ../../nbs/01_curves/checks.ipynb #11c699ec
 def _zero_shot(zero, D, loss):
     "A zero-shot loss that does not belong to the fine-tuned curve."
-    if zero > 3*loss[0]:
-        yield ("zero-shot off the curve", 0, f"{zero:.4g} at 0 examples against {loss[0]:.4g} at {D[0]:,}",
-               "the model does not do the task format untrained; leave size 0 out of fits (the default)")
+    if zero > 3 * loss[0]:
+        yield (
+            "zero-shot off the curve",
+            0,
+            f"{zero:.4g} at 0 examples against {loss[0]:.4g} at {D[0]:,}",
+            "the model does not do the task format untrained; leave size 0 out of fits (the default)",
+        )
     elif loss[0] > zero:
-        yield ("worse than zero-shot", D[0], f"{loss[0]:.4g} at {D[0]:,} examples against {zero:.4g} at 0",
-               "check learning rate and epochs of the smallest runs")
+        yield (
+            "worse than zero-shot",
+            D[0],
+            f"{loss[0]:.4g} at {D[0]:,} examples against {zero:.4g} at 0",
+            "check learning rate and epochs of the smallest runs",
+        )
 
 # %% ../../nbs/01_curves/checks.ipynb #6c67438c
-def _unit_flags(wide, ratio=4.):
+def _unit_flags(wide, ratio=4.0):
     "Models whose losses are another unit's: `ratio` times off the other models' at every size."
-    if len(wide) < 3: return
+    if len(wide) < 3:
+        return
     off = np.log(wide).sub(np.log(wide).median()).dropna(axis=1, how="all")
     for model, v in off.iterrows():
         v = v.dropna()
@@ -124,21 +249,47 @@ def _unit_flags(wide, ratio=4.):
 # %% ../../nbs/01_curves/checks.ipynb #730b6a4b
 def _task_warnings(task, frame, min_points=4):
     "Every warning about one task's curves."
-    wide = frame.pivot_table(index="model", columns="train_size", values="test_loss", aggfunc="mean")
-    rows = {m: (r.index.to_numpy(), r.to_numpy()) for m, r in ((m, r.dropna()) for m, r in wide.iterrows())}
+    wide = frame.pivot_table(
+        index="model", columns="train_size", values="test_loss", aggfunc="mean"
+    )
+    rows = {
+        m: (r.index.to_numpy(), r.to_numpy())
+        for m, r in ((m, r.dropna()) for m, r in wide.iterrows())
+    }
     tuned = {m: (D[D > 0], loss[D > 0]) for m, (D, loss) in rows.items()}
     up = [m for m, (D, loss) in tuned.items() if len(D) > 1 and loss[-1] > loss[0]]
-    if len(up) > len(tuned)/2: yield dict(flag="rising task", task=task, model="", detail=f"{len(up)} of {len(tuned)} curves end higher than they start",
-                                          remedy="losses fall with more data; are these accuracies or rewards?")
+    if len(up) > len(tuned) / 2:
+        yield dict(
+            flag="rising task",
+            task=task,
+            model="",
+            detail=f"{len(up)} of {len(tuned)} curves end higher than they start",
+            remedy="losses fall with more data; are these accuracies or rewards?",
+        )
     sigma = log_noise(list(tuned.values()))
     for m, (D, loss) in tuned.items():
         out = list(_odd_points(D, loss, sigma))
-        if rows[m][0][0] == 0 and len(D): out += _zero_shot(rows[m][1][0], D, loss)
-        if len(D) < min_points: out.append(("too few points", None, f"{len(D)} sizes above 0", f"add runs: laws need {min_points} sizes or more"))
-        for flag, size, detail, remedy in out: yield dict(flag=flag, task=task, model=m, train_size=size, detail=detail, remedy=remedy)
+        if rows[m][0][0] == 0 and len(D):
+            out += _zero_shot(rows[m][1][0], D, loss)
+        if len(D) < min_points:
+            out.append(
+                (
+                    "too few points",
+                    None,
+                    f"{len(D)} sizes above 0",
+                    f"add runs: laws need {min_points} sizes or more",
+                )
+            )
+        for flag, size, detail, remedy in out:
+            yield dict(flag=flag, task=task, model=m, train_size=size, detail=detail, remedy=remedy)
     for m, ratio in _unit_flags(wide.loc[:, wide.columns > 0]):
-        yield dict(flag="mixed units", task=task, model=m, detail=f"losses are {ratio:.2g} times the other models'",
-                   remedy="bring all losses to nats per target token: not perplexity, percent or sums")
+        yield dict(
+            flag="mixed units",
+            task=task,
+            model=m,
+            detail=f"losses are {ratio:.2g} times the other models'",
+            remedy="bring all losses to nats per target token: not perplexity, percent or sums",
+        )
     yield from _shared_values(task, wide)
 
 # %% ../../nbs/01_curves/checks.ipynb #5a1e629a
@@ -147,34 +298,50 @@ def _shared_values(task, wide):
     for size, v in wide.items():
         v = v.dropna()
         for value, models in v[v.duplicated(keep=False)].groupby(v):
-            if f"{value:.6g}" != f"{value:.3g}": # short numbers coincide by rounding
-                for other in models.index[1:]: yield dict(flag="shared value", task=task, model=other, train_size=size,
-                                                          detail=f"the same loss {value:.9g} as {models.index[0]}", remedy="check for a copied cell")
+            if f"{value:.6g}" != f"{value:.3g}":  # short numbers coincide by rounding
+                for other in models.index[1:]:
+                    yield dict(
+                        flag="shared value",
+                        task=task,
+                        model=other,
+                        train_size=size,
+                        detail=f"the same loss {value:.9g} as {models.index[0]}",
+                        remedy="check for a copied cell",
+                    )
 
 # %% ../../nbs/01_curves/checks.ipynb #a3e6b0bc
 _COLUMNS = ["severity", "flag", "task", "model", "train_size", "detail", "remedy"]
 
+
 def check_columns(
     frame,
-    needed=NEEDED, # names of columns
+    needed=NEEDED,  # names of columns
 ):
     "Refuse a table without the columns that a run needs."
     missing = [c for c in needed if c not in frame]
-    if missing: raise ValueError(f"`{missing[0]}` must be a column; the table has {', '.join(map(str, frame.columns)) or 'none'}; rename or add it")
+    if missing:
+        raise ValueError(
+            f"`{missing[0]}` must be a column; the table has {', '.join(map(str, frame.columns)) or 'none'}; rename or add it"
+        )
+
 
 def quality_errors(
-    frame, # tidy DataFrame: at least `model`, `train_size`, `test_loss`; further columns as in `COLUMNS`
-)->pd.DataFrame: # one row an error: severity, flag, task, model, train_size, detail, remedy
+    frame,  # tidy DataFrame: at least `model`, `train_size`, `test_loss`; further columns as in `COLUMNS`
+) -> pd.DataFrame:  # one row an error: severity, flag, task, model, train_size, detail, remedy
     "Rows that cannot be read as runs."
     check_columns(frame)
-    return pd.DataFrame([*_value_errors(frame), *_duplicate_errors(frame), *_family_errors(frame)], columns=_COLUMNS)
+    return pd.DataFrame(
+        [*_value_errors(frame), *_duplicate_errors(frame), *_family_errors(frame)], columns=_COLUMNS
+    )
+
 
 def quality_flags(
-    frame, # tidy DataFrame, as for `quality_errors`
-)->pd.DataFrame: # one row a finding, columns as in `quality_errors`
+    frame,  # tidy DataFrame, as for `quality_errors`
+) -> pd.DataFrame:  # one row a finding, columns as in `quality_errors`
     "Everything that looks wrong in `frame`: its errors, or, once there are none, its warnings."
     errors = quality_errors(frame)
-    if len(errors): return errors
+    if len(errors):
+        return errors
     task = frame["task"] if "task" in frame else pd.Series("task", index=frame.index)
     warns = [w for t, g in frame.groupby(task, sort=False) for w in _task_warnings(t, g)]
     return pd.DataFrame([dict(severity="warning", **w) for w in warns], columns=_COLUMNS)

@@ -14,164 +14,219 @@ def _pair(scores, losses):
     "Two aligned float arrays; Series are aligned by name."
     if isinstance(scores, pd.Series) and isinstance(losses, pd.Series):
         lost = scores.index.symmetric_difference(losses.index)
-        if len(lost): raise ValueError(f"`scores` and `losses` must hold the same models; only one of them has {lost[0]!r}")
+        if len(lost):
+            raise ValueError(
+                f"`scores` and `losses` must hold the same models; only one of them has {lost[0]!r}"
+            )
         losses = losses[scores.index]
     s, l = np.asarray(scores, float), np.asarray(losses, float)
-    if s.shape != l.shape or s.ndim != 1: raise ValueError(f"`scores` and `losses` must be two vectors of one length, got shapes {s.shape} and {l.shape}")
-    if s.size < 2: raise ValueError(f"`scores` must hold at least 2 models to be compared, got {s.size}")
-    if not (np.isfinite(s).all() and np.isfinite(l).all()): raise ValueError("`scores` and `losses` must be finite; leave out what is unknown")
+    if s.shape != l.shape or s.ndim != 1:
+        raise ValueError(
+            f"`scores` and `losses` must be two vectors of one length, got shapes {s.shape} and {l.shape}"
+        )
+    if s.size < 2:
+        raise ValueError(f"`scores` must hold at least 2 models to be compared, got {s.size}")
+    if not (np.isfinite(s).all() and np.isfinite(l).all()):
+        raise ValueError("`scores` and `losses` must be finite; leave out what is unknown")
     return s, l
 
 # %% ../../nbs/01_curves/metrics.ipynb #25ffb139
 def pearson(
-    scores, # higher is better, shape (k,) or Series by model
-    losses, # true losses, nats/token, same shape
-)->float: # percent, -100 to 100; 0 where either side is constant (no agreement can be told)
+    scores,  # higher is better, shape (k,) or Series by model
+    losses,  # true losses, nats/token, same shape
+) -> float:  # percent, -100 to 100; 0 where either side is constant (no agreement can be told)
     "Pearson correlation of scores with negated losses."
     s, l = _pair(scores, losses)
-    if np.ptp(s) == 0 or np.ptp(l) == 0: return 0.
-    return float(100*np.corrcoef(s, -l)[0, 1])
+    if np.ptp(s) == 0 or np.ptp(l) == 0:
+        return 0.0
+    return float(100 * np.corrcoef(s, -l)[0, 1])
 
 # %% ../../nbs/01_curves/metrics.ipynb #0585b45e
 def chosen(
-    scores, # higher is better, shape (k,)
-)->int: # position of the highest score; the first among equals
+    scores,  # higher is better, shape (k,)
+) -> int:  # position of the highest score; the first among equals
     "The candidate that a selector would fine-tune."
     return int(np.argmax(np.asarray(scores, float)))
 
+
 def regret(
-    scores, # higher is better, shape (k,)
-    losses, # true losses, nats/token, shape (k,)
-)->float: # nats/token, >= 0
+    scores,  # higher is better, shape (k,)
+    losses,  # true losses, nats/token, shape (k,)
+) -> float:  # nats/token, >= 0
     "Loss of the chosen candidate above the best one's."
     s, l = _pair(scores, losses)
     return float(l[chosen(s)] - l.min())
 
+
 def relative_accuracy(
-    scores, # higher is better, shape (k,)
-    losses, # true losses, nats/token, shape (k,)
-)->float: # percent, 0 to 100; 100 where all losses are equal
+    scores,  # higher is better, shape (k,)
+    losses,  # true losses, nats/token, shape (k,)
+) -> float:  # percent, 0 to 100; 100 where all losses are equal
     "Where the choice lies between the worst candidate (0) and the best (100)."
     s, l = _pair(scores, losses)
-    return float(100*(l.max() - l[chosen(s)])/np.ptp(l)) if np.ptp(l) else 100.
+    return float(100 * (l.max() - l[chosen(s)]) / np.ptp(l)) if np.ptp(l) else 100.0
 
 # %% ../../nbs/01_curves/metrics.ipynb #52d748d5
 def spearman(
-    scores, # higher is better, shape (k,)
-    losses, # true losses, nats/token, shape (k,)
-)->float: # -1 to 1; 0 where either side is constant
+    scores,  # higher is better, shape (k,)
+    losses,  # true losses, nats/token, shape (k,)
+) -> float:  # -1 to 1; 0 where either side is constant
     "Spearman's rank correlation of scores with negated losses."
     s, l = _pair(scores, losses)
-    return pearson(pd.Series(s).rank(), pd.Series(l).rank())/100
+    return pearson(pd.Series(s).rank(), pd.Series(l).rank()) / 100
 
 # %% ../../nbs/01_curves/metrics.ipynb #a544089b
 def kendall(
-    scores, # higher is better, shape (k,)
-    losses, # true losses, nats/token, shape (k,)
-)->float: # -1 to 1; 0 where either side is constant
+    scores,  # higher is better, shape (k,)
+    losses,  # true losses, nats/token, shape (k,)
+) -> float:  # -1 to 1; 0 where either side is constant
     "Kendall's tau-b of scores with negated losses."
     s, l = _pair(scores, losses)
     upper = np.triu_indices(len(s), 1)
     a, b = np.sign(s[:, None] - s)[upper], np.sign(l - l[:, None])[upper]
-    norm = np.sqrt((a != 0).sum()*(b != 0).sum())
-    return float((a*b).sum()/norm) if norm else 0.
+    norm = np.sqrt((a != 0).sum() * (b != 0).sum())
+    return float((a * b).sum() / norm) if norm else 0.0
 
 # %% ../../nbs/01_curves/metrics.ipynb #88ecb3ff
 def top_k_recall(
     scores,  # higher is better, shape (n,)
     losses,  # true losses, nats/token, shape (n,)
-    k:int=3, # size of both lists, 1 to n
-)->float: # 0 to 1
+    k: int = 3,  # size of both lists, 1 to n
+) -> float:  # 0 to 1
     "Share of the k truly best candidates among the k with the highest scores."
     s, l = _pair(scores, losses)
-    if not 1 <= k <= len(s): raise ValueError(f"`k` must lie in 1..{len(s)}, got {k}")
-    return len(set(np.argsort(-s, kind="stable")[:k]) & set(np.argsort(l, kind="stable")[:k]))/k
+    if not 1 <= k <= len(s):
+        raise ValueError(f"`k` must lie in 1..{len(s)}, got {k}")
+    return len(set(np.argsort(-s, kind="stable")[:k]) & set(np.argsort(l, kind="stable")[:k])) / k
 
 # %% ../../nbs/01_curves/metrics.ipynb #befb62a4
 def agreement(
-    scores, # Series by model, higher is better
-    losses, # Series by model, true losses, nats/token
-)->dict: # pearson, relative_accuracy (percent), spearman, kendall (1), regret (nats/token)
+    scores,  # Series by model, higher is better
+    losses,  # Series by model, true losses, nats/token
+) -> dict:  # pearson, relative_accuracy (percent), spearman, kendall (1), regret (nats/token)
     "The figures that every comparison of this project reports."
-    return dict(pearson=pearson(scores, losses), relative_accuracy=relative_accuracy(scores, losses),
-                spearman=spearman(scores, losses), kendall=kendall(scores, losses), regret=regret(scores, losses))
+    return dict(
+        pearson=pearson(scores, losses),
+        relative_accuracy=relative_accuracy(scores, losses),
+        spearman=spearman(scores, losses),
+        kendall=kendall(scores, losses),
+        regret=regret(scores, losses),
+    )
 
 # %% ../../nbs/01_curves/metrics.ipynb #808c6d35
 def coverage(
-    low,   # lower ends, shape (k,)
+    low,  # lower ends, shape (k,)
     high,  # upper ends, shape (k,)
-    truth, # what came, shape (k,)
-)->float: # 0 to 1
+    truth,  # what came, shape (k,)
+) -> float:  # 0 to 1
     "Share of truths inside their intervals, ends included."
     low, high, truth = (np.asarray(a, float) for a in (low, high, truth))
     _check_vectors(low=low, high=high, truth=truth)
-    if not (low <= high).all(): raise ValueError(f"`low` must not exceed `high`; it does at position {int(np.flatnonzero(~(low <= high))[0])}")
+    if not (low <= high).all():
+        raise ValueError(
+            f"`low` must not exceed `high`; it does at position {int(np.flatnonzero(~(low <= high))[0])}"
+        )
     return float(((low <= truth) & (truth <= high)).mean())
+
 
 def width(
     low,  # lower ends, shape (k,)
-    high, # upper ends, shape (k,)
-)->float: # in the unit of the ends
+    high,  # upper ends, shape (k,)
+) -> float:  # in the unit of the ends
     "Mean width of intervals: coverage is only worth something when this is small."
     low, high = np.asarray(low, float), np.asarray(high, float)
     _check_vectors(low=low, high=high)
     return float((high - low).mean())
 
+
 def _check_vectors(**named):
     "Vectors of one length, and no NaN in them; an end may be infinite."
-    if len({a.shape for a in named.values()}) > 1 or any(a.ndim != 1 or not a.size for a in named.values()):
-        raise ValueError(f"{', '.join(f'`{k}`' for k in named)} must be vectors of one length > 0, got shapes {', '.join(str(a.shape) for a in named.values())}")
+    if len({a.shape for a in named.values()}) > 1 or any(
+        a.ndim != 1 or not a.size for a in named.values()
+    ):
+        raise ValueError(
+            f"{', '.join(f'`{k}`' for k in named)} must be vectors of one length > 0, got shapes {', '.join(str(a.shape) for a in named.values())}"
+        )
     for k, a in named.items():
-        if np.isnan(a).any(): raise ValueError(f"`{k}` must not be NaN; it is at position {int(np.flatnonzero(np.isnan(a))[0])}; leave out what is not known")
+        if np.isnan(a).any():
+            raise ValueError(
+                f"`{k}` must not be NaN; it is at position {int(np.flatnonzero(np.isnan(a))[0])}; leave out what is not known"
+            )
 
 # %% ../../nbs/01_curves/metrics.ipynb #575778ec
 def crps(
-    quantiles, # forecast quantiles at `levels`, shape (k, q), nats
-    levels,    # probabilities spread evenly over (0, 1), rising, shape (q,)
-    truth,     # what came, shape (k,), nats
-)->float: # nats, >= 0; an approximation that improves with q
+    quantiles,  # forecast quantiles at `levels`, shape (k, q), nats
+    levels,  # probabilities spread evenly over (0, 1), rising, shape (q,)
+    truth,  # what came, shape (k,), nats
+) -> float:  # nats, >= 0; an approximation that improves with q
     "Mean continuous ranked probability score of quantile forecasts."
     import scoringrules
+
     q, a, y = np.asarray(quantiles, float), np.asarray(levels, float), np.asarray(truth, float)
-    _check_vectors(truth=y); _check_vectors(levels=a)
-    if q.shape != (y.size, a.size): raise ValueError(f"`quantiles` must have shape (len(truth), len(levels)) = {(y.size, a.size)}, got {q.shape}")
-    if np.isnan(q).any(): raise ValueError(f"`quantiles` must not be NaN; one is in row {int(np.argwhere(np.isnan(q))[0, 0])}; leave out what is not known")
-    if not ((a > 0) & (a < 1)).all() or not (np.diff(a) > 0).all(): raise ValueError("`levels` must rise within (0, 1)")
-    if np.abs(a - (np.arange(a.size) + .5)/a.size).max() > .5/a.size: raise ValueError(f"`levels` must be spread evenly over (0, 1), got {a.size} of them from {a[0]:g} to {a[-1]:g}; take (i - 1/2)/q for i = 1, …, q")
+    _check_vectors(truth=y)
+    _check_vectors(levels=a)
+    if q.shape != (y.size, a.size):
+        raise ValueError(
+            f"`quantiles` must have shape (len(truth), len(levels)) = {(y.size, a.size)}, got {q.shape}"
+        )
+    if np.isnan(q).any():
+        raise ValueError(
+            f"`quantiles` must not be NaN; one is in row {int(np.argwhere(np.isnan(q))[0, 0])}; leave out what is not known"
+        )
+    if not ((a > 0) & (a < 1)).all() or not (np.diff(a) > 0).all():
+        raise ValueError("`levels` must rise within (0, 1)")
+    if np.abs(a - (np.arange(a.size) + 0.5) / a.size).max() > 0.5 / a.size:
+        raise ValueError(
+            f"`levels` must be spread evenly over (0, 1), got {a.size} of them from {a[0]:g} to {a[-1]:g}; take (i - 1/2)/q for i = 1, …, q"
+        )
     return float(np.mean(scoringrules.crps_quantile(y, q, a)))
 
 # %% ../../nbs/01_curves/metrics.ipynb #490a9f17
 def flops(
-    n_params,        # parameters, > 0; scalar or array
-    examples,        # examples processed in one epoch; scalar or array
+    n_params,  # parameters, > 0; scalar or array
+    examples,  # examples processed in one epoch; scalar or array
     *,
-    tokens:float=1., # tokens of one example
-    epochs:float=1., # passes over the data
-    train:bool=True, # 6 FLOP a parameter and token when training, 2 when only reading the loss
-): # FLOP, an estimate that ignores attention over long contexts
+    tokens: float = 1.0,  # tokens of one example
+    epochs: float = 1.0,  # passes over the data
+    train: bool = True,  # 6 FLOP a parameter and token when training, 2 when only reading the loss
+):  # FLOP, an estimate that ignores attention over long contexts
     "Cost of processing examples with a dense model."
     n = np.asarray(n_params, float)
-    if not (n > 0).all(): raise ValueError(f"`n_params` must be known and > 0, got {n_params}; fill in the column")
-    return (6 if train else 2)*n*np.asarray(examples, float)*tokens*epochs
+    if not (n > 0).all():
+        raise ValueError(f"`n_params` must be known and > 0, got {n_params}; fill in the column")
+    return (6 if train else 2) * n * np.asarray(examples, float) * tokens * epochs
 
 # %% ../../nbs/01_curves/metrics.ipynb #2aa05603
 def example_work(
-    frame, # tidy frame: model, n_params; active_params (mixtures of experts), encoder_params where they apply
-    tokens=(1., 0.), # input and output tokens of one example; one number where nothing tells them apart
-)->pd.Series: # by model, in the frame's order; parameters times tokens
+    frame,  # tidy frame: model, n_params; active_params (mixtures of experts), encoder_params where they apply
+    tokens=(
+        1.0,
+        0.0,
+    ),  # input and output tokens of one example; one number where nothing tells them apart
+) -> pd.Series:  # by model, in the frame's order; parameters times tokens
     "Parameters that work on an example, times their tokens: an encoder's on the input, the rest on the output, all of them on both where there is none."
     columns = [c for c in ("n_params", "active_params", "encoder_params") if c in frame]
-    first = frame.groupby("model", sort=False)[columns].first().astype(float).reindex(columns=["n_params", "active_params", "encoder_params"]) # the first that is known
+    first = (
+        frame.groupby("model", sort=False)[columns]
+        .first()
+        .astype(float)
+        .reindex(columns=["n_params", "active_params", "encoder_params"])
+    )  # the first that is known
     n = first.active_params.fillna(first.n_params)
-    if n.isna().any(): raise ValueError(f"`n_params` must be known to count FLOP; {n.index[n.isna()][0]} has none; fill in the column, or name a column with your own costs")
-    given, made = tokens if np.ndim(tokens) else (tokens, 0.)
-    return (first.encoder_params*given + (n - first.encoder_params)*made).fillna(n*(given + made))
+    if n.isna().any():
+        raise ValueError(
+            f"`n_params` must be known to count FLOP; {n.index[n.isna()][0]} has none; fill in the column, or name a column with your own costs"
+        )
+    given, made = tokens if np.ndim(tokens) else (tokens, 0.0)
+    return (first.encoder_params * given + (n - first.encoder_params) * made).fillna(
+        n * (given + made)
+    )
 
 # %% ../../nbs/01_curves/metrics.ipynb #2a5924ef
 def cost_fraction(
-    seen,       # tidy frame of the runs that were made: train_size, and what `example_work` reads
-    target:int, # size on which every candidate would be tuned otherwise, examples
-)->float: # cost of the runs over the cost of tuning every candidate on `target`; > 1 is possible
+    seen,  # tidy frame of the runs that were made: train_size, and what `example_work` reads
+    target: int,  # size on which every candidate would be tuned otherwise, examples
+) -> float:  # cost of the runs over the cost of tuning every candidate on `target`; > 1 is possible
     "What a search cost, as a fraction of full fine-tuning; each run starts from the pre-trained model."
     work = example_work(seen)
-    return float(flops(seen.model.map(work), seen.train_size).sum()/flops(work, target).sum())
+    return float(flops(seen.model.map(work), seen.train_size).sum() / flops(work, target).sum())

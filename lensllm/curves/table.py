@@ -22,38 +22,72 @@ def _filled(frame):
     defaults = dict(task="task", family="", n_params=np.nan, seed=0, test_loss_se=np.nan)
     frame = frame.assign(**{c: v for c, v in defaults.items() if c not in frame})
     for c, kind in COLUMNS.items():
-        if kind == "str" and c in frame: frame[c] = frame[c].astype(object).fillna("").astype(str).str.strip()
-    return frame[[*(c for c in COLUMNS if c in frame), *(c for c in frame if c not in COLUMNS)]].reset_index(drop=True)
+        if kind == "str" and c in frame:
+            frame[c] = frame[c].astype(object).fillna("").astype(str).str.strip()
+    return frame[
+        [*(c for c in COLUMNS if c in frame), *(c for c in frame if c not in COLUMNS)]
+    ].reset_index(drop=True)
+
 
 def _typed(frame):
     "A filled and checked frame with its types, models and tasks in the order of appearance, sizes rising."
-    frame = frame.assign(**{c: pd.to_numeric(frame[c]).astype(kind) for c, kind in COLUMNS.items() if kind != "str"})
-    return frame.sort_values(["task", "model", "seed", "train_size"], key=_first_seen, kind="stable").reset_index(drop=True)
+    frame = frame.assign(
+        **{c: pd.to_numeric(frame[c]).astype(kind) for c, kind in COLUMNS.items() if kind != "str"}
+    )
+    return frame.sort_values(
+        ["task", "model", "seed", "train_size"], key=_first_seen, kind="stable"
+    ).reset_index(drop=True)
 
 # %% ../../nbs/01_curves/table.ipynb #a5a84dac
 def _first_seen(column):
     "Sort key: text columns keep the order in which values first appear, numbers rise."
-    return pd.Series(pd.factorize(column)[0], column.index) if not pd.api.types.is_numeric_dtype(column) else column
+    return (
+        pd.Series(pd.factorize(column)[0], column.index)
+        if not pd.api.types.is_numeric_dtype(column)
+        else column
+    )
 
 # %% ../../nbs/01_curves/table.ipynb #79d5f070
 def _size(header):
     "The training-set size that a column's header names, or None."
     text = str(header).strip().replace(",", "").replace("_", "")
-    if not re.fullmatch(r"[-+]?\d+(\.\d*)?", text): return None
-    if float(text) % 1 or float(text) < 0: raise ValueError(f"a column named like a training-set size must be a whole number >= 0, got {header!r}; rename it")
+    if not re.fullmatch(r"[-+]?\d+(\.\d*)?", text):
+        return None
+    if float(text) % 1 or float(text) < 0:
+        raise ValueError(
+            f"a column named like a training-set size must be a whole number >= 0, got {header!r}; rename it"
+        )
     return int(float(text))
+
 
 def _tidy(frame):
     "The tidy form of a table that may have one column per training-set size; an empty cell is a run that was not made."
-    if frame.index.name in COLUMNS: frame = frame.reset_index()
+    if frame.index.name in COLUMNS:
+        frame = frame.reset_index()
     size = {c: d for c in frame if (d := _size(c)) is not None}
-    if not size or "test_loss" in frame: return frame
+    if not size or "test_loss" in frame:
+        return frame
     check_columns(frame, ["model"])
-    odd = [c for c in frame if c not in size and c not in COLUMNS and re.search(r"\d", str(c)) and pd.api.types.is_numeric_dtype(frame[c])]
-    if odd: raise ValueError(f"a column of a wide table must be a size or a known column ({', '.join(COLUMNS)}), got {odd[0]!r}; rename or remove it")
+    odd = [
+        c
+        for c in frame
+        if c not in size
+        and c not in COLUMNS
+        and re.search(r"\d", str(c))
+        and pd.api.types.is_numeric_dtype(frame[c])
+    ]
+    if odd:
+        raise ValueError(
+            f"a column of a wide table must be a size or a known column ({', '.join(COLUMNS)}), got {odd[0]!r}; rename or remove it"
+        )
     empty = frame[list(size)].isna().all(axis=1)
-    if empty.any(): raise ValueError(f"every row must hold a loss; row {int(np.flatnonzero(empty)[0]) + 1} has none; fill it in or delete it")
-    long = frame.melt([c for c in frame if c not in size], list(size), "train_size", "test_loss").dropna(subset="test_loss")
+    if empty.any():
+        raise ValueError(
+            f"every row must hold a loss; row {int(np.flatnonzero(empty)[0]) + 1} has none; fill it in or delete it"
+        )
+    long = frame.melt(
+        [c for c in frame if c not in size], list(size), "train_size", "test_loss"
+    ).dropna(subset="test_loss")
     long = long.assign(train_size=long.train_size.map(size).astype(int))
     long.attrs["wide"] = True
     return long
@@ -61,302 +95,507 @@ def _tidy(frame):
 # %% ../../nbs/01_curves/table.ipynb #25de16f5
 class CurveSet:
     "Learning curves of candidate models on one task or several: a checked tidy table. Treat it as immutable."
-    def __init__(self,
-        frame,       # DataFrame with `model`, `train_size`, `test_loss` (nats), optional columns as in `COLUMNS`; or wide, one column a size
-        source="",   # where the figures come from; shown and kept
-        unit="nats", # of test_loss, where more is known: "nats/token", "nats/byte"; figures name it
+
+    def __init__(
+        self,
+        frame,  # DataFrame with `model`, `train_size`, `test_loss` (nats), optional columns as in `COLUMNS`; or wide, one column a size
+        source="",  # where the figures come from; shown and kept
+        unit="nats",  # of test_loss, where more is known: "nats/token", "nats/byte"; figures name it
     ):
         frame = _tidy(frame if isinstance(frame, pd.DataFrame) else pd.DataFrame(frame))
-        if not len(frame): raise ValueError(f"the table must hold at least one run, got no rows{' in ' + source if source else ''}; check the file")
+        if not len(frame):
+            raise ValueError(
+                f"the table must hold at least one run, got no rows{' in ' + source if source else ''}; check the file"
+            )
         check_columns(frame)
         frame = _filled(frame)
         errors = quality_errors(frame)
         if len(errors):
-            more = f" ({len(errors) - 1} more such rows: `lensllm data FILE` lists them)" if len(errors) > 1 else ""
+            more = (
+                f" ({len(errors) - 1} more such rows: `lensllm data FILE` lists them)"
+                if len(errors) > 1
+                else ""
+            )
             raise ValueError(f"{errors.detail.iloc[0]}; {errors.remedy.iloc[0]}{more}")
         self.frame, self.source, self.unit = _typed(frame), source, unit
 
     @cached_property
-    def flags(self) -> pd.DataFrame: # severity, flag, task, model, train_size, detail, remedy
+    def flags(self) -> pd.DataFrame:  # severity, flag, task, model, train_size, detail, remedy
         "What a reader should know: repeats, rises, jumps, odd zero-shot losses, units (see `quality_flags`)."
         return quality_flags(self.frame)
 
 # %% ../../nbs/01_curves/table.ipynb #d4389831
 @patch(as_prop=True)
-def tasks(self:CurveSet) -> list: # task names in order of appearance
+def tasks(self: CurveSet) -> list:  # task names in order of appearance
     "The tasks in the table."
     return list(dict.fromkeys(self.frame.task))
 
+
 @patch(as_prop=True)
-def models(self:CurveSet) -> list: # model names in order of appearance
+def models(self: CurveSet) -> list:  # model names in order of appearance
     "The candidates in the table."
     return list(dict.fromkeys(self.frame.model))
 
+
 @patch(as_prop=True)
-def sizes(self:CurveSet) -> list: # training-set sizes in rising order, 0 included where it is there
+def sizes(
+    self: CurveSet,
+) -> list:  # training-set sizes in rising order, 0 included where it is there
     "The training-set sizes in the table, in examples."
     return sorted(int(d) for d in self.frame.train_size.unique())
 
+
 @patch
-def __len__(self:CurveSet): return len(self.frame)
+def __len__(self: CurveSet):
+    return len(self.frame)
 
 # %% ../../nbs/01_curves/table.ipynb #c3de9c83
 @patch
-def filter(self:CurveSet,
-    task=None,   # keep this task (name or list of names)
+def filter(
+    self: CurveSet,
+    task=None,  # keep this task (name or list of names)
     model=None,  # keep these models (name or list of names)
-    family=None, # keep these families (name or list of names)
-)->CurveSet: # a new CurveSet with the runs that meet all conditions
+    family=None,  # keep these families (name or list of names)
+) -> CurveSet:  # a new CurveSet with the runs that meet all conditions
     "Keep some tasks, models or families."
     keep = pd.Series(True, self.frame.index)
     for column, wanted in dict(task=task, model=model, family=family).items():
-        if wanted is None: continue
+        if wanted is None:
+            continue
         wanted = [wanted] if isinstance(wanted, str) else list(wanted)
         unknown = [w for w in wanted if w not in set(self.frame[column])]
-        if unknown: raise ValueError(f"`{column}` must be in the table, got {unknown[0]!r}; there are: {', '.join(dict.fromkeys(self.frame[column]))}")
+        if unknown:
+            raise ValueError(
+                f"`{column}` must be in the table, got {unknown[0]!r}; there are: {', '.join(dict.fromkeys(self.frame[column]))}"
+            )
         keep &= self.frame[column].isin(wanted)
     return self.where(keep)
 
 # %% ../../nbs/01_curves/table.ipynb #211063ac
 @patch
-def up_to(self:CurveSet,
-    budget:int, # largest training-set size that may be seen, examples
-)->CurveSet: # a new CurveSet with the runs of at most `budget` examples; zero-shot included
+def up_to(
+    self: CurveSet,
+    budget: int,  # largest training-set size that may be seen, examples
+) -> CurveSet:  # a new CurveSet with the runs of at most `budget` examples; zero-shot included
     "What has been seen once every model has been tuned on up to `budget` examples."
-    if not budget >= 0: raise ValueError(f"`budget` must be a number of examples >= 0, got {budget}")
+    if not budget >= 0:
+        raise ValueError(f"`budget` must be a number of examples >= 0, got {budget}")
     cut = self.where(self.frame.train_size <= budget, f"`budget` {budget:,}")
     lost = sorted(set(self.models) - set(cut.models))
-    if lost: raise ValueError(f"`budget` {budget:,} leaves no run of {lost[0]}; raise it, or leave the model out with .filter(model=…)")
+    if lost:
+        raise ValueError(
+            f"`budget` {budget:,} leaves no run of {lost[0]}; raise it, or leave the model out with .filter(model=…)"
+        )
     return cut
 
 # %% ../../nbs/01_curves/table.ipynb #058086da
 @patch
-def where(self:CurveSet,
-    keep, # boolean mask over the rows of `frame`
-    what:str="these conditions", # names the condition in an error
-)->CurveSet: # those runs, not checked a second time
+def where(
+    self: CurveSet,
+    keep,  # boolean mask over the rows of `frame`
+    what: str = "these conditions",  # names the condition in an error
+) -> CurveSet:  # those runs, not checked a second time
     "Runs picked by a mask."
-    if not keep.any(): raise ValueError(f"no run is left after {what}; the table has sizes {', '.join(f'{d:,}' for d in self.sizes)}")
+    if not keep.any():
+        raise ValueError(
+            f"no run is left after {what}; the table has sizes {', '.join(f'{d:,}' for d in self.sizes)}"
+        )
     part = object.__new__(CurveSet)
-    part.frame, part.source, part.unit = self.frame[keep].reset_index(drop=True), self.source, self.unit
+    part.frame, part.source, part.unit = (
+        self.frame[keep].reset_index(drop=True),
+        self.source,
+        self.unit,
+    )
     return part
 
 # %% ../../nbs/01_curves/table.ipynb #75f345a5
 @patch
-def wide(self:CurveSet)->pd.DataFrame: # mean loss, nats/token: rows are models, columns training-set sizes; NaN where no run exists
+def wide(
+    self: CurveSet,
+) -> (
+    pd.DataFrame
+):  # mean loss, nats/token: rows are models, columns training-set sizes; NaN where no run exists
     "Models by sizes; the mean over seeds. One task only."
     self.one_task()
-    w = self.frame.pivot_table(index="model", columns="train_size", values="test_loss", aggfunc="mean")
+    w = self.frame.pivot_table(
+        index="model", columns="train_size", values="test_loss", aggfunc="mean"
+    )
     return w.reindex(self.models).rename_axis(columns="train_size")
 
-@patch
-def one_task(self:CurveSet)->str: # the name of the only task
-    "The task, if there is just one."
-    if len(self.tasks) > 1: raise ValueError(f"`task` must be chosen where a table holds several: {', '.join(self.tasks)}; use .filter(task=…) or --task")
-    return self.tasks[0]
 
 @patch
-def at(self:CurveSet,
-    train_size:int, # examples
-)->pd.Series: # mean loss of each model that was run at this size, nats/token
+def one_task(self: CurveSet) -> str:  # the name of the only task
+    "The task, if there is just one."
+    if len(self.tasks) > 1:
+        raise ValueError(
+            f"`task` must be chosen where a table holds several: {', '.join(self.tasks)}; use .filter(task=…) or --task"
+        )
+    return self.tasks[0]
+
+
+@patch
+def at(
+    self: CurveSet,
+    train_size: int,  # examples
+) -> pd.Series:  # mean loss of each model that was run at this size, nats/token
     "Losses at one size."
     w = self.wide()
-    if train_size not in w: raise ValueError(f"`train_size` must be one of {', '.join(f'{d:,}' for d in self.sizes)}, got {train_size:,}")
+    if train_size not in w:
+        raise ValueError(
+            f"`train_size` must be one of {', '.join(f'{d:,}' for d in self.sizes)}, got {train_size:,}"
+        )
     return w[train_size].dropna()
 
 # %% ../../nbs/01_curves/table.ipynb #1c48e4be
 @patch
-def complete(self:CurveSet)->CurveSet: # a new CurveSet, up to the largest size that every model has; sizes below it may have gaps
+def complete(
+    self: CurveSet,
+) -> (
+    CurveSet
+):  # a new CurveSet, up to the largest size that every model has; sizes below it may have gaps
     "What can be judged: the same last size for all."
     whole = [d for d in self.sizes if d > 0 and len(self.at(d)) == len(self.models)]
-    if not whole: raise ValueError(f"`complete` needs a size above 0 that all {len(self.models)} models have run, got none; leave models out with .filter(model=…)")
+    if not whole:
+        raise ValueError(
+            f"`complete` needs a size above 0 that all {len(self.models)} models have run, got none; leave models out with .filter(model=…)"
+        )
     return self.up_to(whole[-1])
 
 # %% ../../nbs/01_curves/table.ipynb #135599ae
 @patch
-def curve(self:CurveSet,
-    model:str, # its name
-)->tuple: # (D, loss): sizes > 0 in rising order, examples, float; mean losses over seeds, nats/token
+def curve(
+    self: CurveSet,
+    model: str,  # its name
+) -> (
+    tuple
+):  # (D, loss): sizes > 0 in rising order, examples, float; mean losses over seeds, nats/token
     "One model's curve, zero-shot left out: laws are fitted to sizes above 0."
     self.one_task()
     f = self.frame[(self.frame.model == model) & (self.frame.train_size > 0)]
-    if not len(f): raise ValueError(f"`model` must have a run above size 0, got {model!r}; " + ("raise the budget" if model in self.models else f"there are: {', '.join(self.models)}"))
+    if not len(f):
+        raise ValueError(
+            f"`model` must have a run above size 0, got {model!r}; "
+            + (
+                "raise the budget"
+                if model in self.models
+                else f"there are: {', '.join(self.models)}"
+            )
+        )
     g = f.groupby("train_size").test_loss.mean()
     return g.index.to_numpy(float), g.to_numpy()
 
+
 @patch
-def n_params(self:CurveSet)->pd.Series: # parameters of each model; NaN where unknown
+def n_params(self: CurveSet) -> pd.Series:  # parameters of each model; NaN where unknown
     "Model sizes."
     return self.frame.groupby("model", sort=False).n_params.first()
 
 # %% ../../nbs/01_curves/table.ipynb #22f8086e
-_DATA = Path(str(files("lensllm")))/"data"
+_DATA = Path(str(files("lensllm"))) / "data"
 
-def benchmark_names()->list: # names that `load_benchmark` takes
+
+def benchmark_names() -> list:  # names that `load_benchmark` takes
     "The shipped tasks."
-    root = _DATA/"curves"
+    root = _DATA / "curves"
     return sorted(p.relative_to(root).with_suffix("").as_posix() for p in root.rglob("*.csv"))
 
+
 def load_benchmark(
-    name:str, # one of `benchmark_names()`
-)->CurveSet: # the task's complete curves
+    name: str,  # one of `benchmark_names()`
+) -> CurveSet:  # the task's complete curves
     "Measured curves that come with the library; those of LensBench-mini, `mini/…`, in nats per byte, with nats per token beside them as `token_loss`."
-    if name not in benchmark_names(): raise ValueError(f"`name` must be a shipped task ({', '.join(benchmark_names())}), got {name!r}; for a file use load_curves(path)")
-    path = _DATA/"curves"/f"{name}.csv"
+    if name not in benchmark_names():
+        raise ValueError(
+            f"`name` must be a shipped task ({', '.join(benchmark_names())}), got {name!r}; for a file use load_curves(path)"
+        )
+    path = _DATA / "curves" / f"{name}.csv"
     about = json.loads(path.with_suffix(".json").read_text())
     return CurveSet(pd.read_csv(path), source=about["citation"], unit=about["unit"])
 
 # %% ../../nbs/01_curves/table.ipynb #58b2528c
 def load_published(
-    name:str, # "selection", "law_fits" or "claims_lensllm"
-)->pd.DataFrame: # figures as others published them, digits untouched; see NOTICE
+    name: str,  # "selection", "law_fits" or "claims_lensllm"
+) -> pd.DataFrame:  # figures as others published them, digits untouched; see NOTICE
     "Published tables, to stand beside what is measured."
-    path = _DATA/"published"/f"{name}.csv"
+    path = _DATA / "published" / f"{name}.csv"
     names = sorted(p.stem for p in path.parent.glob("*.csv"))
-    if name not in names: raise ValueError(f"`name` must be one of {', '.join(names)}, got {name!r}")
+    if name not in names:
+        raise ValueError(f"`name` must be one of {', '.join(names)}, got {name!r}")
     return pd.read_csv(path)
 
 # %% ../../nbs/01_curves/table.ipynb #4cd83589
 def read_table(
-    path, # CSV (.csv, .tsv, .txt) or Parquet (.parquet, .pq) file, tidy or wide
-)->pd.DataFrame: # the tidy table, values as they stand in the file
+    path,  # CSV (.csv, .tsv, .txt) or Parquet (.parquet, .pq) file, tidy or wide
+) -> pd.DataFrame:  # the tidy table, values as they stand in the file
     "A table of runs, not yet checked."
     path = Path(path)
     if not path.is_file():
         meant = get_close_matches(str(path), benchmark_names(), 1)
-        raise ValueError(f"`path` must be a file, got {path}; {f'is {meant[0]} meant? ' if meant else ''}shipped tasks are: {', '.join(benchmark_names())}")
+        raise ValueError(
+            f"`path` must be a file, got {path}; {f'is {meant[0]} meant? ' if meant else ''}shipped tasks are: {', '.join(benchmark_names())}"
+        )
     try:
-        if path.suffix in (".parquet", ".pq"): return _tidy(pd.read_parquet(path))
-        with path.open(encoding="utf-8-sig") as f: header = f.readline()
+        if path.suffix in (".parquet", ".pq"):
+            return _tidy(pd.read_parquet(path))
+        with path.open(encoding="utf-8-sig") as f:
+            header = f.readline()
         return _tidy(pd.read_csv(path, sep=max(",;\t", key=header.count), encoding="utf-8-sig"))
-    except pd.errors.EmptyDataError: raise ValueError(f"{path} is empty; it needs a header with {', '.join(NEEDED)}") from None
+    except pd.errors.EmptyDataError:
+        raise ValueError(f"{path} is empty; it needs a header with {', '.join(NEEDED)}") from None
     except (UnicodeDecodeError, pd.errors.ParserError, OSError) as e:
-        raise ValueError(f"{path} must be a CSV (UTF-8) or Parquet table, but could not be read: {e}; save it as one") from None
+        raise ValueError(
+            f"{path} must be a CSV (UTF-8) or Parquet table, but could not be read: {e}; save it as one"
+        ) from None
 
 # %% ../../nbs/01_curves/table.ipynb #b72c3064
 def load_curves(
-    source, # name of a shipped task (`benchmark_names()`), path of a CSV or Parquet file, folder of Trainer logs as for `load_trainer_states`, or a DataFrame
-)->CurveSet: # checked curves; without a `task` column the task has the file's name, a `unit` column names the losses' unit
+    source,  # name of a shipped task (`benchmark_names()`), path of a CSV or Parquet file, folder of Trainer logs as for `load_trainer_states`, or a DataFrame
+) -> CurveSet:  # checked curves; without a `task` column the task has the file's name, a `unit` column names the losses' unit
     "Curves from a shipped task, a file, logs or a frame."
-    if isinstance(source, str) and source in benchmark_names(): return load_benchmark(source)
+    if isinstance(source, str) and source in benchmark_names():
+        return load_benchmark(source)
     given = isinstance(source, pd.DataFrame)
-    if not given and Path(source).is_dir(): return _of_folder(Path(source))
+    if not given and Path(source).is_dir():
+        return _of_folder(Path(source))
     frame, unit = _unit(source if given else read_table(source))
-    return CurveSet(frame, unit=unit) if given else CurveSet(frame if "task" in frame else frame.assign(task=Path(source).stem), source=str(source), unit=unit)
+    return (
+        CurveSet(frame, unit=unit)
+        if given
+        else CurveSet(
+            frame if "task" in frame else frame.assign(task=Path(source).stem),
+            source=str(source),
+            unit=unit,
+        )
+    )
 
 # %% ../../nbs/01_curves/table.ipynb #d583265a
 def _of_folder(folder):
     "Curves from a folder of Trainer logs; the task has the folder's name."
-    if (folder/"study.db").is_file(): raise ValueError(f"`path` must be a table, {folder} holds a study, which `lensllm status`, `plan` and `report` read")
+    if (folder / "study.db").is_file():
+        raise ValueError(
+            f"`path` must be a table, {folder} holds a study, which `lensllm status`, `plan` and `report` read"
+        )
     logs = load_trainer_states(folder)
-    return CurveSet(logs.frame.assign(task=folder.resolve().name), source=str(folder), unit=logs.unit)
+    return CurveSet(
+        logs.frame.assign(task=folder.resolve().name), source=str(folder), unit=logs.unit
+    )
+
 
 def _unit(frame):
     "A table without its `unit` column, and what that says."
     units = frame.unit.dropna().unique() if "unit" in frame else []
-    if len(units) > 1: raise ValueError(f"`unit` must be one for all losses of a table, got {' and '.join(map(str, units[:2]))}; bring them to one, or load them as two tables")
+    if len(units) > 1:
+        raise ValueError(
+            f"`unit` must be one for all losses of a table, got {' and '.join(map(str, units[:2]))}; bring them to one, or load them as two tables"
+        )
     return frame.drop(columns="unit", errors="ignore"), str(units[0]) if len(units) else "nats"
 
+
 @patch
-def save(self:CurveSet,
-    path, # file to write: .csv, .tsv or .parquet
-)->Path: # the file written
+def save(
+    self: CurveSet,
+    path,  # file to write: .csv, .tsv or .parquet
+) -> Path:  # the file written
     "Write the tidy table and its unit, whole or not at all."
-    path, table = Path(path), self.frame if self.unit == "nats" else self.frame.assign(unit=self.unit)
-    writers = {".csv": lambda p: table.to_csv(p, index=False), ".tsv": lambda p: table.to_csv(p, index=False, sep="\t"),
-               ".parquet": lambda p: table.to_parquet(p, index=False)}
-    if path.suffix not in writers: raise ValueError(f"`path` must end in {', '.join(writers)}, got {path.name}")
-    with atomic_path(path) as tmp: writers[path.suffix](tmp)
+    path, table = (
+        Path(path),
+        self.frame if self.unit == "nats" else self.frame.assign(unit=self.unit),
+    )
+    writers = {
+        ".csv": lambda p: table.to_csv(p, index=False),
+        ".tsv": lambda p: table.to_csv(p, index=False, sep="\t"),
+        ".parquet": lambda p: table.to_parquet(p, index=False),
+    }
+    if path.suffix not in writers:
+        raise ValueError(f"`path` must end in {', '.join(writers)}, got {path.name}")
+    with atomic_path(path) as tmp:
+        writers[path.suffix](tmp)
     return path
 
 # %% ../../nbs/01_curves/table.ipynb #f1f72fbb
 def _path_fields(path, pattern):
     "What the `{fields}` of `pattern` stand for in `path`, matched from the right."
     for field in ("model", "train_size"):
-        if f"{{{field}}}" not in pattern: raise ValueError(f"`pattern` must say where a path names the {field}, got {pattern!r}; write {{{field}}} in its place")
-    regex = re.sub(r"\\{(\w+)\\}", lambda m: f"(?P<{m[1]}>[^/]+?)" if m[1] != "train_size" else r"(?P<train_size>\d+)", re.escape(pattern))
-    place = re.sub(r"/checkpoint-\d+(?=/[^/]*$)", "", Path(path).as_posix()) # a Trainer's own folder, unless the pattern names it
-    m = re.search(f"(?:^|/){regex}$", place if "checkpoint-" not in pattern else Path(path).as_posix())
-    if m is None: raise ValueError(f"`pattern` must match every path, but {pattern!r} does not match {path}; write the folders as they are named")
+        if f"{{{field}}}" not in pattern:
+            raise ValueError(
+                f"`pattern` must say where a path names the {field}, got {pattern!r}; write {{{field}}} in its place"
+            )
+    regex = re.sub(
+        r"\\{(\w+)\\}",
+        lambda m: f"(?P<{m[1]}>[^/]+?)" if m[1] != "train_size" else r"(?P<train_size>\d+)",
+        re.escape(pattern),
+    )
+    place = re.sub(
+        r"/checkpoint-\d+(?=/[^/]*$)", "", Path(path).as_posix()
+    )  # a Trainer's own folder, unless the pattern names it
+    m = re.search(
+        f"(?:^|/){regex}$", place if "checkpoint-" not in pattern else Path(path).as_posix()
+    )
+    if m is None:
+        raise ValueError(
+            f"`pattern` must match every path, but {pattern!r} does not match {path}; write the folders as they are named"
+        )
     return m.groupdict()
 
 # %% ../../nbs/01_curves/table.ipynb #9fc5938e
 def load_trainer_states(
-    paths,       # `trainer_state.json` files; or a folder, in which they are looked for
-    pattern="{model}/{train_size}/trainer_state.json", # how a path names `model`, `train_size` and, if wanted, `task`, `seed`, `family`
+    paths,  # `trainer_state.json` files; or a folder, in which they are looked for
+    pattern="{model}/{train_size}/trainer_state.json",  # how a path names `model`, `train_size` and, if wanted, `task`, `seed`, `family`
     *,
-    take="best", # "best": smallest evaluation loss of the run; "last": the final one
-)->CurveSet: # one run a folder; of its checkpoints the last
+    take="best",  # "best": smallest evaluation loss of the run; "last": the final one
+) -> CurveSet:  # one run a folder; of its checkpoints the last
     "Curves from the Hugging Face Trainer's logs."
-    if take not in ("best", "last"): raise ValueError(f"`take` must be 'best' or 'last', got {take!r}")
+    if take not in ("best", "last"):
+        raise ValueError(f"`take` must be 'best' or 'last', got {take!r}")
     rows = []
     given = [Path(p) for p in ([paths] if isinstance(paths, (str, Path)) else paths)]
-    for path, log in _last_states((f for p in given for f in (sorted(p.rglob("trainer_state.json")) if p.is_dir() else [p])), "checkpoint-" in pattern):
+    for path, log in _last_states(
+        (f for p in given for f in (sorted(p.rglob("trainer_state.json")) if p.is_dir() else [p])),
+        "checkpoint-" in pattern,
+    ):
         losses = [entry["eval_loss"] for entry in log if "eval_loss" in entry]
-        if not losses: raise ValueError(f"{path} must hold an `eval_loss`; train with eval_strategy set, or evaluate once at the end")
-        rows.append({**_path_fields(path, pattern), "path": path, "test_loss": np.fmin.reduce(losses) if take == "best" else losses[-1]})
-    if not rows: raise ValueError(f"`paths` must hold a Trainer's `trainer_state.json`, {', '.join(map(str, given)) or 'nothing'} holds none; point at the folder that its output folders lie in")
+        if not losses:
+            raise ValueError(
+                f"{path} must hold an `eval_loss`; train with eval_strategy set, or evaluate once at the end"
+            )
+        rows.append(
+            {
+                **_path_fields(path, pattern),
+                "path": path,
+                "test_loss": np.fmin.reduce(losses) if take == "best" else losses[-1],
+            }
+        )
+    if not rows:
+        raise ValueError(
+            f"`paths` must hold a Trainer's `trainer_state.json`, {', '.join(map(str, given)) or 'nothing'} holds none; point at the folder that its output folders lie in"
+        )
     _check_apart(rows)
-    return CurveSet(pd.DataFrame(rows).drop(columns="path").astype({"train_size": int}), source="trainer logs", unit="nats/token")
+    return CurveSet(
+        pd.DataFrame(rows).drop(columns="path").astype({"train_size": int}),
+        source="trainer logs",
+        unit="nats/token",
+    )
+
 
 def _check_apart(rows):
     "Refuse two logs that a pattern takes for one run."
     of = {}
     for row in rows:
         run = tuple((k, v) for k, v in row.items() if k not in ("path", "test_loss", "family"))
-        if (other := of.setdefault(run, row["path"])) != row["path"]: raise ValueError(f"`pattern` must tell runs apart, got {other} and {row['path']} as one; give the folders other names, or take another pattern with `load_trainer_states`")
+        if (other := of.setdefault(run, row["path"])) != row["path"]:
+            raise ValueError(
+                f"`pattern` must tell runs apart, got {other} and {row['path']} as one; give the folders other names, or take another pattern with `load_trainer_states`"
+            )
 
 # %% ../../nbs/01_curves/table.ipynb #e47c3102
 def _last_states(paths, named):
     "The path and log of each run: of a folder's checkpoints the one with most steps, unless the pattern names them."
     last = {}
     for path in paths:
-        try: state = json.loads(path.read_text()); step, log = state.get("global_step", 0), state["log_history"]
-        except (OSError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as e: raise ValueError(f"{path} must be a Trainer's state with a `log_history`, got {type(e).__name__}: {e}") from None
-        run = path.parent.parent/path.name if path.parent.name.startswith("checkpoint-") and not named else path
-        if run not in last or step >= last[run][0]: last[run] = step, path, log
+        try:
+            state = json.loads(path.read_text())
+            step, log = state.get("global_step", 0), state["log_history"]
+        except (OSError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as e:
+            raise ValueError(
+                f"{path} must be a Trainer's state with a `log_history`, got {type(e).__name__}: {e}"
+            ) from None
+        run = (
+            path.parent.parent / path.name
+            if path.parent.name.startswith("checkpoint-") and not named
+            else path
+        )
+        if run not in last or step >= last[run][0]:
+            last[run] = step, path, log
     return [(path, log) for _, path, log in last.values()]
 
 # %% ../../nbs/01_curves/table.ipynb #4cfb6e34
 @patch
-def summary(self:CurveSet)->pd.DataFrame: # one row a (task, model): family, n_params, sizes, seeds, first_loss, last_loss (nats/token), flags
+def summary(
+    self: CurveSet,
+) -> pd.DataFrame:  # one row a (task, model): family, n_params, sizes, seeds, first_loss, last_loss (nats/token), flags
     "What is known of each candidate; `flags` counts the quality warnings."
     f = self.frame
-    out = f.groupby(["task", "model"], sort=False).agg(family=("family", "first"), n_params=("n_params", "first"),
-        sizes=("train_size", "nunique"), seeds=("seed", "nunique"))
-    means = f[f.train_size > 0].groupby(["task", "model", "train_size"]).test_loss.mean().groupby(level=["task", "model"]) # sizes rise, seeds are averaged
+    out = f.groupby(["task", "model"], sort=False).agg(
+        family=("family", "first"),
+        n_params=("n_params", "first"),
+        sizes=("train_size", "nunique"),
+        seeds=("seed", "nunique"),
+    )
+    means = (
+        f[f.train_size > 0]
+        .groupby(["task", "model", "train_size"])
+        .test_loss.mean()
+        .groupby(level=["task", "model"])
+    )  # sizes rise, seeds are averaged
     out["first_loss"], out["last_loss"] = means.first(), means.last()
-    counts = self.flags.assign(task=self.flags.task.fillna("task")).groupby(["task", "model"]).size()
+    counts = (
+        self.flags.assign(task=self.flags.task.fillna("task")).groupby(["task", "model"]).size()
+    )
     return out.assign(flags=counts.reindex(out.index, fill_value=0).astype(int)).reset_index()
 
-@patch
-def __repr__(self:CurveSet):
-    sizes, seeds = self.sizes, self.frame.seed.nunique()
-    return (f"CurveSet {', '.join(self.tasks)}: {len(self.models)} models × {len(sizes)} sizes ({sizes[0]:,} … {sizes[-1]:,} examples), "
-            f"{len(self)} runs, {seeds} seed{'s'*(seeds > 1)}, {self.unit}; {len(self.flags)} flags")
 
 @patch
-def _repr_html_(self:CurveSet):
-    return f"<p>{html.escape(repr(self))}</p>" + self.summary().to_html(index=False, na_rep="", float_format="{:,.4g}".format, max_rows=12)
+def __repr__(self: CurveSet):
+    sizes, seeds = self.sizes, self.frame.seed.nunique()
+    return (
+        f"CurveSet {', '.join(self.tasks)}: {len(self.models)} models × {len(sizes)} sizes ({sizes[0]:,} … {sizes[-1]:,} examples), "
+        f"{len(self)} runs, {seeds} seed{'s' * (seeds > 1)}, {self.unit}; {len(self.flags)} flags"
+    )
+
+
+@patch
+def _repr_html_(self: CurveSet):
+    return f"<p>{html.escape(repr(self))}</p>" + self.summary().to_html(
+        index=False, na_rep="", float_format="{:,.4g}".format, max_rows=12
+    )
 
 # %% ../../nbs/01_curves/table.ipynb #a71b0bc9
 @patch
-def plot(self:CurveSet,
-    highlight=3, # how many of the best at the largest size to colour (0 to 6), or a list of model names
+def plot(
+    self: CurveSet,
+    highlight=3,  # how many of the best at the largest size to colour (0 to 6), or a list of model names
     *,
-    ax=None,     # Axes to draw on; new ones when None
-): # the Axes
+    ax=None,  # Axes to draw on; new ones when None
+):  # the Axes
     "Draw the curves of one task, zero-shot left out."
     from lensllm._internal.style import GREY, label_ends, loss_axes, palette, short_name
+
     w = self.wide().loc[:, lambda w: w.columns > 0]
-    if not w.size: raise ValueError("a curve needs sizes above 0 to be drawn; this table holds zero-shot losses only")
-    if isinstance(highlight, int) and not 0 <= highlight <= 6: raise ValueError(f"`highlight` must lie in 0..6 for colours that can be told apart, got {highlight}; name fewer")
+    if not w.size:
+        raise ValueError(
+            "a curve needs sizes above 0 to be drawn; this table holds zero-shot losses only"
+        )
+    if isinstance(highlight, int) and not 0 <= highlight <= 6:
+        raise ValueError(
+            f"`highlight` must lie in 0..6 for colours that can be told apart, got {highlight}; name fewer"
+        )
     last = w.ffill(axis=1).iloc[:, -1]
-    best = list(last.nsmallest(highlight).index) if isinstance(highlight, int) else self.filter(model=highlight).models
+    best = (
+        list(last.nsmallest(highlight).index)
+        if isinstance(highlight, int)
+        else self.filter(model=highlight).models
+    )
     colours = dict(zip(best, palette(len(best)) if best else []))
     ax = loss_axes(ax, self.unit)
-    for m, y in w.iterrows(): ax.plot(y.dropna(), color=colours.get(m, GREY), lw=1.8 if m in colours else .8, zorder=2 + (m in colours), marker="o" if m in colours else None, ms=3)
-    ax.margins(y=.1)
-    ax.set_title(f"{self.tasks[0]}: {len(w)} models" + (f", the best {len(best)} at {w.columns[-1]:,} in colour" if isinstance(highlight, int) and best else ""), loc="left", parse_math=False)
+    for m, y in w.iterrows():
+        ax.plot(
+            y.dropna(),
+            color=colours.get(m, GREY),
+            lw=1.8 if m in colours else 0.8,
+            zorder=2 + (m in colours),
+            marker="o" if m in colours else None,
+            ms=3,
+        )
+    ax.margins(y=0.1)
+    ax.set_title(
+        f"{self.tasks[0]}: {len(w)} models"
+        + (
+            f", the best {len(best)} at {w.columns[-1]:,} in colour"
+            if isinstance(highlight, int) and best
+            else ""
+        ),
+        loc="left",
+        parse_math=False,
+    )
     label_ends(ax, w.columns[-1], last[best], [short_name(m) for m in best], colours.values())
     return ax

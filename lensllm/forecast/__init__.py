@@ -16,4 +16,6 @@ _NAMES = dict(
     prior=["learn_prior", "load_prior", "Prior"],
     posterior=["fit_posterior", "Posterior"],
 )
-__getattr__, __dir__, __all__ = lazy.attach(__name__, ["laws", "fit", "kalman", "prior", "posterior"], _NAMES)
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__, ["laws", "fit", "kalman", "prior", "posterior"], _NAMES
+)

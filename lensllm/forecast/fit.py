@@ -17,79 +17,119 @@ from .laws import Law, as_law
 @dataclass(frozen=True)
 class Fit:
     "A law fitted to one curve; estimates in `params`, their standard errors in `stderr`, doubts in `flags`."
-    law:Law         # the law
-    D:np.ndarray    # examples, shape (n,)
-    loss:np.ndarray # measured loss, nats/token, shape (n,)
-    params:dict     # parameter -> estimate
-    stderr:dict     # parameter -> standard error; None where the data do not give one
-    cov:np.ndarray  # covariance of the parameters (estimate), shape (p, p), 0 for those at a bound; None where it cannot be had
-    flags:tuple     # doubts in plain words, each with what to do
-    result:object   # lmfit's MinimizerResult
-    minimizer:object # lmfit's Minimizer, for further analysis
-    weights:np.ndarray # of the squared residuals, shape (n,): 1 for least squares, less for outliers of a robust fit
+
+    law: Law  # the law
+    D: np.ndarray  # examples, shape (n,)
+    loss: np.ndarray  # measured loss, nats/token, shape (n,)
+    params: dict  # parameter -> estimate
+    stderr: dict  # parameter -> standard error; None where the data do not give one
+    cov: np.ndarray  # covariance of the parameters (estimate), shape (p, p), 0 for those at a bound; None where it cannot be had
+    flags: tuple  # doubts in plain words, each with what to do
+    result: object  # lmfit's MinimizerResult
+    minimizer: object  # lmfit's Minimizer, for further analysis
+    weights: np.ndarray  # of the squared residuals, shape (n,): 1 for least squares, less for outliers of a robust fit
 
 # %% ../../nbs/02_forecast/fit.ipynb #16df041c
 @patch(as_prop=True)
-def residuals(self:Fit) -> np.ndarray: # shape (n,)
+def residuals(self: Fit) -> np.ndarray:  # shape (n,)
     "ln(fitted / measured) at each point."
-    return np.log(self.law(self.D, **self.params)/self.loss)
+    return np.log(self.law(self.D, **self.params) / self.loss)
+
 
 @patch(as_prop=True)
-def rmsd_log(self:Fit) -> float: # 1; 0.01 is about one percent of the loss
+def rmsd_log(self: Fit) -> float:  # 1; 0.01 is about one percent of the loss
     "Root-mean-square deviation of ln(loss) from the law."
     return float(np.sqrt(np.mean(self.residuals**2)))
 
+
 @patch(as_prop=True)
-def dof(self:Fit) -> int: # n - p, may be 0
+def dof(self: Fit) -> int:  # n - p, may be 0
     "Degrees of freedom: points less parameters."
     return len(self.D) - len(self.law.params)
 
+
 @patch(as_prop=True)
-def sigma(self:Fit) -> float: # 1; infinite without a degree of freedom
+def sigma(self: Fit) -> float:  # 1; infinite without a degree of freedom
     "Residual standard deviation of ln(loss), not below what rounding the losses does to them."
-    if not self.dof > 0: return float("inf")
-    return max(float(np.sqrt((self.weights*self.residuals**2).sum()/self.dof)), _rounding(self.loss))
+    if not self.dof > 0:
+        return float("inf")
+    return max(
+        float(np.sqrt((self.weights * self.residuals**2).sum() / self.dof)), _rounding(self.loss)
+    )
+
 
 def _rounding(loss, most=9):
     "Standard deviation of ln(loss) that comes of its decimals; 0 where there are more than `most`."
-    decimals = next((k for k in range(most + 1) if np.abs(loss - np.round(loss, k)).max() < 1e-12), None)
-    return 0. if decimals is None else float(10.**-decimals/np.sqrt(12)/np.exp(np.log(loss).mean()))
+    decimals = next(
+        (k for k in range(most + 1) if np.abs(loss - np.round(loss, k)).max() < 1e-12), None
+    )
+    return (
+        0.0
+        if decimals is None
+        else float(10.0**-decimals / np.sqrt(12) / np.exp(np.log(loss).mean()))
+    )
 
 # %% ../../nbs/02_forecast/fit.ipynb #8575096b
 @patch(as_prop=True)
-def aic(self:Fit) -> float: # lower is better; comparable between laws on the same points
+def aic(self: Fit) -> float:  # lower is better; comparable between laws on the same points
     "Akaike's information criterion of the Gaussian residuals, n ln(mean r²) + 2p."
-    return float(2*len(self.D)*np.log(max(self.rmsd_log, 1e-300)) + 2*len(self.law.params))
+    return float(2 * len(self.D) * np.log(max(self.rmsd_log, 1e-300)) + 2 * len(self.law.params))
+
 
 @patch(as_prop=True)
-def bic(self:Fit) -> float: # lower is better; comparable between laws on the same points
+def bic(self: Fit) -> float:  # lower is better; comparable between laws on the same points
     "Bayesian information criterion, n ln(mean r²) + p ln n."
-    return float(2*len(self.D)*np.log(max(self.rmsd_log, 1e-300)) + len(self.law.params)*np.log(len(self.D)))
+    return float(
+        2 * len(self.D) * np.log(max(self.rmsd_log, 1e-300))
+        + len(self.law.params) * np.log(len(self.D))
+    )
 
 # %% ../../nbs/02_forecast/fit.ipynb #5cdd15e6
 def _minimise(law, D, measured, start, **kws):
     "One lmfit run from `start`: the Minimizer and its result."
     held = [p for p in law.params if start[p] in law.bounds[p]]
     mini, res = _solve(law, D, measured, start, held, **kws)
-    if not held: return mini, res
+    if not held:
+        return mini, res
     params = res.params.valuesdict()
-    weight = _ROBUST[kws["loss"]](res.residual/kws["f_scale"]) if kws else 1.
-    slope = law.grad(D, **params).T@(weight*res.residual/law(D, **params)) # of half the sum of what is minimised
-    inward = {p: slope[law.params.index(p)]*(1 if start[p] == law.bounds[p][0] else -1) < 0 for p in held}
-    return _solve(law, D, measured, params, [p for p in held if not inward[p]], **kws) if any(inward.values()) else (mini, res)
+    weight = _ROBUST[kws["loss"]](res.residual / kws["f_scale"]) if kws else 1.0
+    slope = law.grad(D, **params).T @ (
+        weight * res.residual / law(D, **params)
+    )  # of half the sum of what is minimised
+    inward = {
+        p: slope[law.params.index(p)] * (1 if start[p] == law.bounds[p][0] else -1) < 0
+        for p in held
+    }
+    return (
+        _solve(law, D, measured, params, [p for p in held if not inward[p]], **kws)
+        if any(inward.values())
+        else (mini, res)
+    )
 
 # %% ../../nbs/02_forecast/fit.ipynb #14c2eca8
 def _solve(law, D, measured, start, held, **kws):
     "lmfit's trust-region least squares on ln(loss), the parameters in `held` kept."
     import lmfit
+
     free = [i for i, p in enumerate(law.params) if p not in held]
-    pars = lmfit.create_params(**{p: dict(value=start[p], min=lo, max=hi, vary=p not in held) for p, (lo, hi) in law.bounds.items()})
-    def residual(q): return np.log(law.fn(D, **q.valuesdict())/measured)
+    pars = lmfit.create_params(
+        **{
+            p: dict(value=start[p], min=lo, max=hi, vary=p not in held)
+            for p, (lo, hi) in law.bounds.items()
+        }
+    )
+
+    def residual(q):
+        return np.log(law.fn(D, **q.valuesdict()) / measured)
+
     def jac(q):
         v = q.valuesdict()
-        return (law.grad(D, **v)/law.fn(D, **v)[:, None])[:, free]
+        return (law.grad(D, **v) / law.fn(D, **v)[:, None])[:, free]
+
     mini = lmfit.Minimizer(residual, pars, max_nfev=120)
-    with np.errstate(invalid="ignore"): # lmfit takes roots of variances that a singular matrix makes negative; `_covariance` judges that
+    with np.errstate(
+        invalid="ignore"
+    ):  # lmfit takes roots of variances that a singular matrix makes negative; `_covariance` judges that
         return mini, mini.minimize(method="least_squares", jac=jac, x_scale="jac", **kws)
 
 # %% ../../nbs/02_forecast/fit.ipynb #607f0297
@@ -98,65 +138,113 @@ def _at_bound(law, params, D):
     now, held = law.fn(D, **params), []
     for p, (lo, hi) in law.bounds.items():
         for b in (lo, hi):
-            if np.isfinite(b) and params[p] != 0 and abs(params[p] - b) > 1e-3*abs(params[p]) and b != 0: continue
-            if np.isfinite(b) and np.abs(law.fn(D, **{**params, p: b})/now - 1).max() < 1e-6: held.append(p)
+            if (
+                np.isfinite(b)
+                and params[p] != 0
+                and abs(params[p] - b) > 1e-3 * abs(params[p])
+                and b != 0
+            ):
+                continue
+            if np.isfinite(b) and np.abs(law.fn(D, **{**params, p: b}) / now - 1).max() < 1e-6:
+                held.append(p)
     return held
+
 
 def _covariance(fit, held):
     "s² (JᵀWJ)⁻¹ over the parameters that are not held, 0 elsewhere; None where the data leave it open."
     law, D, params, sigma = fit.law, fit.D, fit.params, fit.sigma
     free = [i for i, p in enumerate(law.params) if p not in held]
-    J = (np.sqrt(fit.weights)[:, None]*law.grad(D, **params)/law.fn(D, **params)[:, None])[:, free]
+    J = (np.sqrt(fit.weights)[:, None] * law.grad(D, **params) / law.fn(D, **params)[:, None])[
+        :, free
+    ]
     size = np.linalg.norm(J, axis=0)
-    if not np.isfinite(sigma) or not (size > 0).all() or np.linalg.cond(J/size) > 1e7: return None
-    cov = np.zeros((len(law.params),)*2)
-    cov[np.ix_(free, free)] = sigma**2*np.linalg.inv((J/size).T@(J/size))/np.outer(size, size)
+    if not np.isfinite(sigma) or not (size > 0).all() or np.linalg.cond(J / size) > 1e7:
+        return None
+    cov = np.zeros((len(law.params),) * 2)
+    cov[np.ix_(free, free)] = (
+        sigma**2 * np.linalg.inv((J / size).T @ (J / size)) / np.outer(size, size)
+    )
     return cov
 
 # %% ../../nbs/02_forecast/fit.ipynb #55f5af9e
 def _doubts(fit, held):
     "What a reader should not believe of a fit, each with a remedy."
     law, n = fit.law, len(fit.D)
-    if fit.dof == 0: yield f"{len(law.params)} parameters on {n} sizes {'leave nothing to tell an error by' if held else 'pass through every point: no error can be told'}; add sizes"
-    if fit.dof == 1: yield f"{len(law.params)} parameters on {n} sizes leave one difference to tell the error by, which may be small by luck; add sizes"
-    if not fit.result.success: yield "the solver stopped before it converged; look at the curve, or take a law with fewer parameters"
-    for p in held: yield f"`{p}` ended at its bound {fit.params[p]:.3g} and is held there; its error is one-sided, more or larger sizes would free it"
-    if fit.cov is None and fit.dof > 0: yield "the sizes seen leave a combination of parameters open: predictions beyond them are guesses; add larger sizes or take a law with fewer parameters"
+    if fit.dof == 0:
+        yield f"{len(law.params)} parameters on {n} sizes {'leave nothing to tell an error by' if held else 'pass through every point: no error can be told'}; add sizes"
+    if fit.dof == 1:
+        yield f"{len(law.params)} parameters on {n} sizes leave one difference to tell the error by, which may be small by luck; add sizes"
+    if not fit.result.success:
+        yield "the solver stopped before it converged; look at the curve, or take a law with fewer parameters"
+    for p in held:
+        yield f"`{p}` ended at its bound {fit.params[p]:.3g} and is held there; its error is one-sided, more or larger sizes would free it"
+    if fit.cov is None and fit.dof > 0:
+        yield "the sizes seen leave a combination of parameters open: predictions beyond them are guesses; add larger sizes or take a law with fewer parameters"
     for p, se in fit.stderr.items():
-        if se is not None and se > abs(fit.params[p]): yield f"`{p}` is not determined ({fit.params[p]:.3g} ± {se:.2g}); add larger sizes or take a law with fewer parameters"
+        if se is not None and se > abs(fit.params[p]):
+            yield f"`{p}` is not determined ({fit.params[p]:.3g} ± {se:.2g}); add larger sizes or take a law with fewer parameters"
 
 # %% ../../nbs/02_forecast/fit.ipynb #46ef911d
 def fit_law(
-    law,          # a Law or the name of a registered one
-    D,            # fine-tuning examples, shape (n,), all > 0
-    loss,         # test loss, nats/token, shape (n,), all > 0
+    law,  # a Law or the name of a registered one
+    D,  # fine-tuning examples, shape (n,), all > 0
+    loss,  # test loss, nats/token, shape (n,), all > 0
     *,
     robust=None,  # None: least squares; "soft_l1", "huber" or "cauchy": outliers weigh less
-    n_starts:int=2, # starting points tried; the best end wins
-)->Fit: # estimates; the optimum is a local one, the best of `n_starts`
+    n_starts: int = 2,  # starting points tried; the best end wins
+) -> Fit:  # estimates; the optimum is a local one, the best of `n_starts`
     "Fit a law to one curve by least squares on ln(loss)."
     law, (D, loss) = as_law(law), _checked(D, loss)
-    if len(D) < len(law.params): raise ValueError(f"`{law.name}` has {len(law.params)} parameters and needs as many sizes above 0, got {len(D)}; add sizes, or rank with method ats")
-    if robust not in (None, *_ROBUST): raise ValueError(f"`robust` must be None, soft_l1, huber or cauchy, got {robust!r}")
-    if not (isinstance(n_starts, int) and n_starts >= 1): raise ValueError(f"`n_starts` must be a whole number >= 1, got {n_starts!r}")
-    best = min((_minimise(law, D, loss, s) for s in law.starts(D, loss, n_starts)), key=lambda r: r[1].chisqr)
-    if robust is None: return _finish(law, D, loss, *best, np.ones(D.size))
-    scale = max(1.4826*np.median(np.abs(best[1].residual)), 1e-6)
+    if len(D) < len(law.params):
+        raise ValueError(
+            f"`{law.name}` has {len(law.params)} parameters and needs as many sizes above 0, got {len(D)}; add sizes, or rank with method ats"
+        )
+    if robust not in (None, *_ROBUST):
+        raise ValueError(f"`robust` must be None, soft_l1, huber or cauchy, got {robust!r}")
+    if not (isinstance(n_starts, int) and n_starts >= 1):
+        raise ValueError(f"`n_starts` must be a whole number >= 1, got {n_starts!r}")
+    best = min(
+        (_minimise(law, D, loss, s) for s in law.starts(D, loss, n_starts)),
+        key=lambda r: r[1].chisqr,
+    )
+    if robust is None:
+        return _finish(law, D, loss, *best, np.ones(D.size))
+    scale = max(1.4826 * np.median(np.abs(best[1].residual)), 1e-6)
     mini, res = _minimise(law, D, loss, best[1].params.valuesdict(), loss=robust, f_scale=scale)
-    return _finish(law, D, loss, mini, res, _ROBUST[robust](np.log(law(D, **res.params.valuesdict())/loss)/scale))
+    return _finish(
+        law,
+        D,
+        loss,
+        mini,
+        res,
+        _ROBUST[robust](np.log(law(D, **res.params.valuesdict()) / loss) / scale),
+    )
 
 # %% ../../nbs/02_forecast/fit.ipynb #f15f1444
-_ROBUST = dict(soft_l1=lambda z: 1/np.sqrt(1 + z**2), huber=lambda z: 1/np.maximum(np.abs(z), 1), cauchy=lambda z: 1/(1 + z**2)) # weight of a residual of z scales
+_ROBUST = dict(
+    soft_l1=lambda z: 1 / np.sqrt(1 + z**2),
+    huber=lambda z: 1 / np.maximum(np.abs(z), 1),
+    cauchy=lambda z: 1 / (1 + z**2),
+)  # weight of a residual of z scales
+
 
 def _checked(D, loss):
     "D and loss as float vectors, or a ValueError that says what is wrong."
     D, loss = np.atleast_1d(np.asarray(D, float)), np.atleast_1d(np.asarray(loss, float))
-    if D.shape != loss.shape or D.ndim != 1: raise ValueError(f"`D` and `loss` must be two vectors of one length, got shapes {D.shape} and {loss.shape}")
+    if D.shape != loss.shape or D.ndim != 1:
+        raise ValueError(
+            f"`D` and `loss` must be two vectors of one length, got shapes {D.shape} and {loss.shape}"
+        )
     for name, v in dict(D=D, loss=loss).items():
         bad = np.flatnonzero(~(np.isfinite(v) & (v > 0)))
-        if len(bad): raise ValueError(f"`{name}` must be finite and > 0, got {v[bad[0]]} at position {bad[0]}; leave zero-shot and failed runs out")
-    if len(np.unique(D)) < len(D): raise ValueError("`D` must not repeat a size; average repeated seeds first")
+        if len(bad):
+            raise ValueError(
+                f"`{name}` must be finite and > 0, got {v[bad[0]]} at position {bad[0]}; leave zero-shot and failed runs out"
+            )
+    if len(np.unique(D)) < len(D):
+        raise ValueError("`D` must not repeat a size; average repeated seeds first")
     return D, loss
+
 
 def _finish(law, D, loss, mini, result, weights):
     "Errors and doubts for the optimum that lmfit found."
@@ -165,76 +253,139 @@ def _finish(law, D, loss, mini, result, weights):
     params.update({p: min(law.bounds[p], key=lambda b: abs(b - params[p])) for p in held})
     fit = Fit(law, D, loss, params, {}, None, (), result, mini, weights)
     cov = _covariance(fit, held)
-    stderr = {p: None if cov is None or p in held else float(np.sqrt(cov[i, i])) for i, p in enumerate(law.params)}
+    stderr = {
+        p: None if cov is None or p in held else float(np.sqrt(cov[i, i]))
+        for i, p in enumerate(law.params)
+    }
     fit = replace(fit, cov=cov, stderr=stderr)
     return replace(fit, flags=tuple(_doubts(fit, held)))
 
 # %% ../../nbs/02_forecast/fit.ipynb #1e0a66d0
 @patch
-def predict(self:Fit,
-    D,             # examples, > 0; scalar or shape (m,)
-    interval=None, # probability of the interval, in (0, 1); None for the curve alone
-): # predicted loss, nats/token, shape (m,); with `interval` a DataFrame: train_size, loss, low, high
+def predict(
+    self: Fit,
+    D,  # examples, > 0; scalar or shape (m,)
+    interval=None,  # probability of the interval, in (0, 1); None for the curve alone
+):  # predicted loss, nats/token, shape (m,); with `interval` a DataFrame: train_size, loss, low, high
     "Extrapolate; the interval is for a new measurement (delta method in ln(loss), Student t: an estimate)."
     D = np.atleast_1d(np.asarray(D, float))
     loss = self.law(D, **self.params)
-    if interval is None: return loss
-    if not 0 < interval < 1: raise ValueError(f"`interval` must lie in (0, 1), got {interval}")
-    half = np.full(D.shape, np.inf) # without a covariance anything may come
+    if interval is None:
+        return loss
+    if not 0 < interval < 1:
+        raise ValueError(f"`interval` must lie in (0, 1), got {interval}")
+    half = np.full(D.shape, np.inf)  # without a covariance anything may come
     if self.cov is not None:
-        g = self.law.grad(D, **self.params)/loss[:, None]
-        half = stdtrit(self.dof, (1 + interval)/2)*np.sqrt(self.sigma**2 + np.einsum("mi,ij,mj->m", g, self.cov, g))
-    with np.errstate(over="ignore"): return pd.DataFrame(dict(train_size=D, loss=loss, low=loss*np.exp(-half), high=loss*np.exp(half)))
+        g = self.law.grad(D, **self.params) / loss[:, None]
+        half = stdtrit(self.dof, (1 + interval) / 2) * np.sqrt(
+            self.sigma**2 + np.einsum("mi,ij,mj->m", g, self.cov, g)
+        )
+    with np.errstate(over="ignore"):
+        return pd.DataFrame(
+            dict(train_size=D, loss=loss, low=loss * np.exp(-half), high=loss * np.exp(half))
+        )
 
 # %% ../../nbs/02_forecast/fit.ipynb #57dbb1e5
 @patch
-def summary(self:Fit)->pd.DataFrame: # one row a parameter: estimate, stderr, low, high (bounds), unit
+def summary(
+    self: Fit,
+) -> pd.DataFrame:  # one row a parameter: estimate, stderr, low, high (bounds), unit
     "Estimates, standard errors and bounds."
-    return pd.DataFrame([dict(parameter=p, estimate=v, stderr=self.stderr[p], lowest=self.law.bounds[p][0], highest=self.law.bounds[p][1], unit=self.law.units[p])
-                         for p, v in self.params.items()])
+    return pd.DataFrame(
+        [
+            dict(
+                parameter=p,
+                estimate=v,
+                stderr=self.stderr[p],
+                lowest=self.law.bounds[p][0],
+                highest=self.law.bounds[p][1],
+                unit=self.law.units[p],
+            )
+            for p, v in self.params.items()
+        ]
+    )
+
 
 @patch
-def __repr__(self:Fit):
-    pars = ", ".join(f"{p}={v:.4g}" + (f"±{self.stderr[p]:.2g}" if self.stderr[p] else "") for p, v in self.params.items())
-    return f"Fit {self.law.name}: {pars}; n={len(self.D)}, rmsd_log={self.rmsd_log:.4f}" + "".join(f"\n  ! {f}" for f in self.flags)
+def __repr__(self: Fit):
+    pars = ", ".join(
+        f"{p}={v:.4g}" + (f"±{self.stderr[p]:.2g}" if self.stderr[p] else "")
+        for p, v in self.params.items()
+    )
+    return f"Fit {self.law.name}: {pars}; n={len(self.D)}, rmsd_log={self.rmsd_log:.4f}" + "".join(
+        f"\n  ! {f}" for f in self.flags
+    )
+
 
 @patch
-def _repr_html_(self:Fit):
+def _repr_html_(self: Fit):
     head = f"<p>{html.escape(self.law.name)}: n = {len(self.D)}, rmsd of ln(loss) = {self.rmsd_log:.4f}, AIC = {self.aic:.1f}, BIC = {self.bic:.1f}</p>"
-    return head + self.summary().to_html(index=False, float_format="{:.4g}".format) + "".join(f"<p>⚠ {html.escape(f)}</p>" for f in self.flags)
+    return (
+        head
+        + self.summary().to_html(index=False, float_format="{:.4g}".format)
+        + "".join(f"<p>⚠ {html.escape(f)}</p>" for f in self.flags)
+    )
 
 # %% ../../nbs/02_forecast/fit.ipynb #8def5290
 @patch
-def plot(self:Fit,
-    target=None,      # size to extrapolate to, examples; 8 times the largest seen when None
+def plot(
+    self: Fit,
+    target=None,  # size to extrapolate to, examples; 8 times the largest seen when None
     *,
-    interval:float=.9, # probability of the band
-    unit="nats",      # of the losses, such as a CurveSet's
-    ax=None,          # Axes to draw on; new ones when None
-): # the Axes
+    interval: float = 0.9,  # probability of the band
+    unit="nats",  # of the losses, such as a CurveSet's
+    ax=None,  # Axes to draw on; new ones when None
+):  # the Axes
     "Points, law, band and asymptote."
     from lensllm._internal.style import INK, loss_axes, palette
+
     ax, colour = loss_axes(ax, unit), palette(1)[0]
-    D = np.geomspace(self.D.min(), target or 8*self.D.max(), 200)
+    D = np.geomspace(self.D.min(), target or 8 * self.D.max(), 200)
     band = self.predict(D, interval)
-    if np.isfinite(band.high).all(): ax.fill_between(D, band.low, band.high, color=colour, alpha=.2, lw=0, label=f"{interval:.0%} prediction interval")
+    if np.isfinite(band.high).all():
+        ax.fill_between(
+            D,
+            band.low,
+            band.high,
+            color=colour,
+            alpha=0.2,
+            lw=0,
+            label=f"{interval:.0%} prediction interval",
+        )
     ax.plot(D, band.loss, color=colour, label=f"{self.law.name} law")
     ax.plot(self.D, self.loss, "o", color=INK, ms=4, label="measured")
-    if 0 < self.params.get("E", 0) < self.loss.min() and "alpha" not in self.params: ax.axhline(self.params["E"], color=INK, lw=.8, ls=":", label="irreducible loss E")
+    if 0 < self.params.get("E", 0) < self.loss.min() and "alpha" not in self.params:
+        ax.axhline(self.params["E"], color=INK, lw=0.8, ls=":", label="irreducible loss E")
     ax.legend(frameon=False)
     return ax
 
 # %% ../../nbs/02_forecast/fit.ipynb #9f6547b6
 @patch
-def profile_interval(self:Fit,
-    level:float=.95, # confidence level, in (0, 1)
-)->pd.DataFrame: # one row a parameter: low, estimate, high; infinite where the profile never rises enough
+def profile_interval(
+    self: Fit,
+    level: float = 0.95,  # confidence level, in (0, 1)
+) -> (
+    pd.DataFrame
+):  # one row a parameter: low, estimate, high; infinite where the profile never rises enough
     "Profile-likelihood intervals (F test), by lmfit."
     import lmfit
-    if not 0 < level < 1: raise ValueError(f"`level` must lie in (0, 1), got {level}")
-    if (self.weights < 1).any(): raise ValueError("`profile_interval` needs a least-squares fit; a robust one has no likelihood: fit without `robust`")
+
+    if not 0 < level < 1:
+        raise ValueError(f"`level` must lie in (0, 1), got {level}")
+    if (self.weights < 1).any():
+        raise ValueError(
+            "`profile_interval` needs a least-squares fit; a robust one has no likelihood: fit without `robust`"
+        )
     if self.cov is None or any(s is None for s in self.stderr.values()):
-        raise ValueError(f"`profile_interval` needs an interior optimum with errors; this fit says: {'; '.join(self.flags)}")
-    try: ci = lmfit.conf_interval(self.minimizer, self.result, sigmas=[level])
-    except (lmfit.MinimizerException, ValueError) as e: raise ValueError(f"no profile could be walked: {e}; use the standard errors, or add sizes") from None
-    return pd.DataFrame([dict(parameter=p, low=v[0][1], estimate=v[1][1], high=v[2][1]) for p, v in ci.items()])
+        raise ValueError(
+            f"`profile_interval` needs an interior optimum with errors; this fit says: {'; '.join(self.flags)}"
+        )
+    try:
+        ci = lmfit.conf_interval(self.minimizer, self.result, sigmas=[level])
+    except (lmfit.MinimizerException, ValueError) as e:
+        raise ValueError(
+            f"no profile could be walked: {e}; use the standard errors, or add sizes"
+        ) from None
+    return pd.DataFrame(
+        [dict(parameter=p, low=v[0][1], estimate=v[1][1], high=v[2][1]) for p, v in ci.items()]
+    )

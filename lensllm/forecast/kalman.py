@@ -14,123 +14,195 @@ from scipy.special import gammaln
 from ..curves.table import CurveSet
 
 # %% ../../nbs/02_forecast/kalman.ipynb #906e2920
-POOLED = ("gamma", "c", "ln_sg", "ln_r", "mu", "ln_ss", "tau") # what candidates share, in the order of the columns of `shared`
-FLOOR = .2 # floor of all losses of a task over the median of the candidates' first
-PATHS = dict(floored=(1., FLOOR), rectified=(1., 0.), power=(0., 0.), one_break=(2., 0.)) # law -> k, floor as a share of the median first loss
-KAPPA, RHO, NU = 1., .05, 6. # growth rates forget within one e-fold of D; slopes return at 5 % an e-fold; Student-t degrees of freedom
-KIN = .4 # share of the growth's variance that a family has in common
-SLOPES = (-14., 1.) # range of ln s: a slope above e is no learning curve, one below e^-14 no slope
+POOLED = (
+    "gamma",
+    "c",
+    "ln_sg",
+    "ln_r",
+    "mu",
+    "ln_ss",
+    "tau",
+)  # what candidates share, in the order of the columns of `shared`
+FLOOR = 0.2  # floor of all losses of a task over the median of the candidates' first
+PATHS = dict(
+    floored=(1.0, FLOOR), rectified=(1.0, 0.0), power=(0.0, 0.0), one_break=(2.0, 0.0)
+)  # law -> k, floor as a share of the median first loss
+KAPPA, RHO, NU = (
+    1.0,
+    0.05,
+    6.0,
+)  # growth rates forget within one e-fold of D; slopes return at 5 % an e-fold; Student-t degrees of freedom
+KIN = 0.4  # share of the growth's variance that a family has in common
+SLOPES = (
+    -14.0,
+    1.0,
+)  # range of ln s: a slope above e is no learning curve, one below e^-14 no slope
 
 # %% ../../nbs/02_forecast/kalman.ipynb #37d08ec3
 class State(NamedTuple):
     "Means and covariances of (l, e, g), and the path M from the population's first slope; each of shape (values, candidates)."
-    l:np.ndarray
-    e:np.ndarray
-    g:np.ndarray
-    M:np.ndarray
-    ll:np.ndarray
-    le:np.ndarray
-    lg:np.ndarray
-    ee:np.ndarray
-    eg:np.ndarray
-    gg:np.ndarray
+
+    l: np.ndarray
+    e: np.ndarray
+    g: np.ndarray
+    M: np.ndarray
+    ll: np.ndarray
+    le: np.ndarray
+    lg: np.ndarray
+    ee: np.ndarray
+    eg: np.ndarray
+    gg: np.ndarray
 
 # %% ../../nbs/02_forecast/kalman.ipynb #8db96396
 def _flows(rate, h):
     "Integrals of exp(rate t) and of t exp(rate t) over 0..h."
-    a = rate*h
+    a = rate * h
     small = np.abs(a) < 1e-3
-    safe = np.where(small, 1., a)
+    safe = np.where(small, 1.0, a)
     up = np.expm1(safe)
-    return h*np.where(small, 1 + a/2 + a*a/6, up/safe), h*h*np.where(small, .5 + a/3 + a*a/8, (up*(safe - 1) + safe)/safe**2)
+    return h * np.where(small, 1 + a / 2 + a * a / 6, up / safe), h * h * np.where(
+        small, 0.5 + a / 3 + a * a / 8, (up * (safe - 1) + safe) / safe**2
+    )
 
 # %% ../../nbs/02_forecast/kalman.ipynb #d5762165
-def _near(l, floor): return np.minimum(floor*np.exp(-l), .9) # floor over loss; nearer than this, or below, a slope is held back no further
+def _near(l, floor):
+    return np.minimum(
+        floor * np.exp(-l), 0.9
+    )  # floor over loss; nearer than this, or below, a slope is held back no further
+
 
 class Motion(NamedTuple):
     "A law's rule of motion on one task."
-    k:float      # see `PATHS`
-    floor:object # in the unit of the losses: one for all, or one for each candidate
+
+    k: float  # see `PATHS`
+    floor: object  # in the unit of the losses: one for all, or one for each candidate
+
 
 def drag(
-    l,             # ln(loss)
-    motion:Motion, # the law
-)->np.ndarray: # shape of `l`, > 0
+    l,  # ln(loss)
+    motion: Motion,  # the law
+) -> np.ndarray:  # shape of `l`, > 0
     "How much a slope takes from its own growth: d ln s/dx = growth - drag*s."
     near = _near(l, motion.floor)
-    return np.maximum(motion.k + (1 + motion.k)*near/(1 - near), 1e-9) # so small is as good as none, and can be divided by
+    return np.maximum(
+        motion.k + (1 + motion.k) * near / (1 - near), 1e-9
+    )  # so small is as good as none, and can be divided by
 
 # %% ../../nbs/02_forecast/kalman.ipynb #f326fea0
 def _step(state, h, b, motion, sg):
     "Carry the state over `h` in ln D; `b`: growth expected of each candidate, shape as the state; `sg`: its spread."
     l, e, g, M, ll, le, lg, ee, eg, gg = state
-    forget, keep = np.exp(-KAPPA*h), np.exp(-RHO*h)
-    mean = np.where(KAPPA*h > 1e-9, (1 - forget)/np.maximum(KAPPA*h, 1e-12), 1.) # average of exp(-kappa t) over the step
-    over, s, sh = g - b, np.exp(e), np.exp(e)*h
-    rate, q = b + over*mean, drag(l - sh/2, motion)
+    forget, keep = np.exp(-KAPPA * h), np.exp(-RHO * h)
+    mean = np.where(
+        KAPPA * h > 1e-9, (1 - forget) / np.maximum(KAPPA * h, 1e-12), 1.0
+    )  # average of exp(-kappa t) over the step
+    over, s, sh = g - b, np.exp(e), np.exp(e) * h
+    rate, q = b + over * mean, drag(l - sh / 2, motion)
     G, G1 = _flows(rate, h)
-    fall, F = np.log1p(q*s*G), 1/(1 + q*s*G)
-    M1 = M + b*h - np.log1p(q*np.exp(M)*_flows(b, h)[0])
-    A, C = -s*G*F, -s*mean*G1*F # dl/de, dl/dg
-    Fe, Eg = keep*F, keep*(mean*h + q*C) # de/de, de/dg
-    u1, u2 = le + A*ee + C*eg, lg + A*eg + C*gg
-    v1, v2, n = Fe*ee + Eg*eg, Fe*eg + Eg*gg, sg**2*(1 - forget**2)
-    curved = .5*A*F*ee # a convex path falls further, on average, the less its slope is known
-    return State(l - fall/q + curved, _slope_range(M1 + keep*(e + rate*h - fall - M1)), b + over*forget, _slope_range(M1),
-        ll + A*(le + u1) + C*(lg + u2) + n*sh*sh*h*h/20, Fe*u1 + Eg*u2 - n*sh*h*h/8, u2*forget - n*sh*h/6,
-        Fe*v1 + Eg*v2 + n*(h*h/3), v2*forget + n*(h/2), gg*forget**2 + n)
+    fall, F = np.log1p(q * s * G), 1 / (1 + q * s * G)
+    M1 = M + b * h - np.log1p(q * np.exp(M) * _flows(b, h)[0])
+    A, C = -s * G * F, -s * mean * G1 * F  # dl/de, dl/dg
+    Fe, Eg = keep * F, keep * (mean * h + q * C)  # de/de, de/dg
+    u1, u2 = le + A * ee + C * eg, lg + A * eg + C * gg
+    v1, v2, n = Fe * ee + Eg * eg, Fe * eg + Eg * gg, sg**2 * (1 - forget**2)
+    curved = (
+        0.5 * A * F * ee
+    )  # a convex path falls further, on average, the less its slope is known
+    return State(
+        l - fall / q + curved,
+        _slope_range(M1 + keep * (e + rate * h - fall - M1)),
+        b + over * forget,
+        _slope_range(M1),
+        ll + A * (le + u1) + C * (lg + u2) + n * sh * sh * h * h / 20,
+        Fe * u1 + Eg * u2 - n * sh * h * h / 8,
+        u2 * forget - n * sh * h / 6,
+        Fe * v1 + Eg * v2 + n * (h * h / 3),
+        v2 * forget + n * (h / 2),
+        gg * forget**2 + n,
+    )
 
-def _slope_range(e): return np.minimum(np.maximum(e, SLOPES[0]), SLOPES[1]) # as np.clip, which is slower on small arrays
+
+def _slope_range(e):
+    return np.minimum(
+        np.maximum(e, SLOPES[0]), SLOPES[1]
+    )  # as np.clip, which is slower on small arrays
 
 # %% ../../nbs/02_forecast/kalman.ipynb #72fee101
-_T_NORM = gammaln((NU + 1)/2) - gammaln(NU/2) - .5*np.log(NU*np.pi)
+_T_NORM = gammaln((NU + 1) / 2) - gammaln(NU / 2) - 0.5 * np.log(NU * np.pi)
+
 
 def _update(state, y, R, on, robust):
     "Meet measurements `y` with noise variance `R` where `on`; the new state, and the log density of each."
     l, e, g, M, ll, le, lg, ee, eg, gg = state
     S, d = ll + R, y - l
-    q = d*d/S
-    T = S*np.maximum((NU + q)/(NU + 1), 1) if robust else S
-    A = ll + T - S # a jump of the level explains what is beyond the expected spread
-    K0, K1, K2 = on*A/T, on*le/T, on*lg/T
-    if robust: log_p = _T_NORM - .5*np.log(S) - .5*(NU + 1)*np.log1p(q/NU)
-    else: log_p = -.5*(q + np.log(2*np.pi*S))
-    return State(l + K0*d, _slope_range(e + K1*d), g + K2*d, M, np.where(on, A, ll)*(1 - K0), le*(1 - K0), lg*(1 - K0),
-                 ee - K1*le, eg - K1*lg, gg - K2*lg), on*log_p
+    q = d * d / S
+    T = S * np.maximum((NU + q) / (NU + 1), 1) if robust else S
+    A = ll + T - S  # a jump of the level explains what is beyond the expected spread
+    K0, K1, K2 = on * A / T, on * le / T, on * lg / T
+    if robust:
+        log_p = _T_NORM - 0.5 * np.log(S) - 0.5 * (NU + 1) * np.log1p(q / NU)
+    else:
+        log_p = -0.5 * (q + np.log(2 * np.pi * S))
+    return State(
+        l + K0 * d,
+        _slope_range(e + K1 * d),
+        g + K2 * d,
+        M,
+        np.where(on, A, ll) * (1 - K0),
+        le * (1 - K0),
+        lg * (1 - K0),
+        ee - K1 * le,
+        eg - K1 * lg,
+        gg - K2 * lg,
+    ), on * log_p
 
 # %% ../../nbs/02_forecast/kalman.ipynb #03343449
 class Panel(NamedTuple):
     "Curves as padded arrays of shape (candidates, sizes)."
-    models:list     # names, in the order of the rows
-    x:np.ndarray    # ln size
-    y:np.ndarray    # ln of the loss, averaged over seeds
-    on:np.ndarray   # False where a row is padded
-    rel:np.ndarray  # noise variance of `y` relative to that of one run
-    se2:np.ndarray  # known variance of `y`
-    lean:np.ndarray # growth known from elsewhere, shape (candidates,)
-    family:np.ndarray # names, "" for a candidate without kin, shape (candidates,)
+
+    models: list  # names, in the order of the rows
+    x: np.ndarray  # ln size
+    y: np.ndarray  # ln of the loss, averaged over seeds
+    on: np.ndarray  # False where a row is padded
+    rel: np.ndarray  # noise variance of `y` relative to that of one run
+    se2: np.ndarray  # known variance of `y`
+    lean: np.ndarray  # growth known from elsewhere, shape (candidates,)
+    family: np.ndarray  # names, "" for a candidate without kin, shape (candidates,)
 
 # %% ../../nbs/02_forecast/kalman.ipynb #e5453e76
 def panel(
-    seen:CurveSet,  # curves of one task
+    seen: CurveSet,  # curves of one task
     target=np.inf,  # examples; larger sizes are not used
-    lean=0.,        # growth of the slope known from elsewhere, per e-fold of D: a number, or one for each of `seen.models`
-    family="",      # name of the family of each of `seen.models`; "" for one without kin
-)->Panel: # what the filter reads
+    lean=0.0,  # growth of the slope known from elsewhere, per e-fold of D: a number, or one for each of `seen.models`
+    family="",  # name of the family of each of `seen.models`; "" for one without kin
+) -> Panel:  # what the filter reads
     "The points of `seen` above size 0 and up to `target`."
     seen.one_task()
     f = seen.frame[(seen.frame.train_size > 0) & (seen.frame.train_size <= target)]
     lost = sorted(set(seen.models) - set(f.model))
-    if lost: raise ValueError(f"`seen` must hold a run above size 0{f' and up to the target {target:,}' if target < np.inf else ''} for every model; {lost[0]} has none")
+    if lost:
+        raise ValueError(
+            f"`seen` must hold a run above size 0{f' and up to the target {target:,}' if target < np.inf else ''} for every model; {lost[0]} has none"
+        )
     code = f.model.map({m: i for i, m in enumerate(seen.models)}).to_numpy()
     (rows, sizes), runs = np.unique([code, f.train_size], axis=1, return_inverse=True)
     count = np.bincount(runs)
-    mean = lambda v: np.bincount(runs, v)/count
-    loss, known = mean(f.test_loss.to_numpy()), mean(np.minimum(f.test_loss_se/f.test_loss, 1).fillna(0).to_numpy()**2) # an error as large as the loss says it all
-    place = np.arange(len(rows)) - np.searchsorted(rows, rows) # position on its own ladder
+    mean = lambda v: np.bincount(runs, v) / count
+    loss, known = (
+        mean(f.test_loss.to_numpy()),
+        mean(np.minimum(f.test_loss_se / f.test_loss, 1).fillna(0).to_numpy() ** 2),
+    )  # an error as large as the loss says it all
+    place = np.arange(len(rows)) - np.searchsorted(rows, rows)  # position on its own ladder
     on = np.arange(place.max() + 1) < np.bincount(rows)[:, None]
-    names = np.array([n if isinstance(n, str) else "" for n in np.broadcast_to(np.asarray(family, object), len(on))])
-    x, y, rel, se2 = (_padded(v, rows, place, on) for v in (np.log(sizes), np.log(loss), 1/count, known/count))
+    names = np.array(
+        [
+            n if isinstance(n, str) else ""
+            for n in np.broadcast_to(np.asarray(family, object), len(on))
+        ]
+    )
+    x, y, rel, se2 = (
+        _padded(v, rows, place, on) for v in (np.log(sizes), np.log(loss), 1 / count, known / count)
+    )
     return Panel(seen.models, x, y, on, rel, se2, np.broadcast_to(lean, len(on)), names)
 
 # %% ../../nbs/02_forecast/kalman.ipynb #cfeaf93a
@@ -143,50 +215,75 @@ def _padded(values, rows, place, on):
 
 # %% ../../nbs/02_forecast/kalman.ipynb #22500c86
 def motion_of(
-    p:Panel,  # curves
-    law:str,  # key of `PATHS`
-)->Motion: # the law's k; the floor of each candidate, shape (candidates,)
+    p: Panel,  # curves
+    law: str,  # key of `PATHS`
+) -> Motion:  # the law's k; the floor of each candidate, shape (candidates,)
     "A law on one task."
     (k, share), first = PATHS[law], p.y[:, 0]
     typical = np.median(first)
-    return Motion(k, share*np.exp(np.where(first < typical - np.log(4), first, typical))) # a first loss so low may be in another unit
+    return Motion(
+        k, share * np.exp(np.where(first < typical - np.log(4), first, typical))
+    )  # a first loss so low may be in another unit
+
 
 def growth(
-    p:Panel,       # curves
-    shared,        # values of `POOLED`, shape (values, 7)
-    motion:Motion, # the law
-)->tuple: # expected growth of ln s per e-fold, shape (values, candidates); its spread, shape (values, 1)
+    p: Panel,  # curves
+    shared,  # values of `POOLED`, shape (values, 7)
+    motion: Motion,  # the law
+) -> (
+    tuple
+):  # expected growth of ln s per e-fold, shape (values, candidates); its spread, shape (values, 1)
     "What the shared parameters say of each candidate's growth."
     gamma, c, sg, _, mu, _, tau = (v[:, None] for v in np.atleast_2d(shared).T)
-    above = p.y[:, 0] + np.log1p(-_near(p.y[:, 0], motion.floor)) # ln of what the first loss has above the floor
-    level = np.clip(above - np.median(above), -1, 1) # one curve in another unit must not bend the others
-    return gamma + drag(p.y[:, 0], motion)*np.exp(mu) + c*level + tau*p.lean, np.exp(sg)
+    above = p.y[:, 0] + np.log1p(
+        -_near(p.y[:, 0], motion.floor)
+    )  # ln of what the first loss has above the floor
+    level = np.clip(
+        above - np.median(above), -1, 1
+    )  # one curve in another unit must not bend the others
+    return gamma + drag(p.y[:, 0], motion) * np.exp(mu) + c * level + tau * p.lean, np.exp(sg)
+
 
 def look_ahead(
-    state:State,   # of each candidate
-    h,             # distance in ln D, >= 0, shape (candidates,)
-    b, motion, sg, # as for and from `growth`
-)->State: # the state there, in steps of at most one doubling
+    state: State,  # of each candidate
+    h,  # distance in ln D, >= 0, shape (candidates,)
+    b,
+    motion,
+    sg,  # as for and from `growth`
+) -> State:  # the state there, in steps of at most one doubling
     "Carry a state on without measuring."
-    steps = max(1, int(np.ceil(h.max()/np.log(2) - 1e-9)))
-    for _ in range(steps): state = _step(state, h/steps, b, motion, sg)
+    steps = max(1, int(np.ceil(h.max() / np.log(2) - 1e-9)))
+    for _ in range(steps):
+        state = _step(state, h / steps, b, motion, sg)
     return state
 
 # %% ../../nbs/02_forecast/kalman.ipynb #7c9c2d42
-def walk(p, shared, motion, robust=True): # as for `growth`; `robust`: Student-t innovations
+def walk(p, shared, motion, robust=True):  # as for `growth`; `robust`: Student-t innovations
     "Follow all candidates under each row of `shared`; at every size (state, log density, surprise in standard deviations)."
     r, mu, ss = np.atleast_2d(shared).T[3:6, :, None]
     b, sg = growth(p, shared, motion)
-    zero, R = np.zeros_like(b), np.exp(2*r)[..., None]*p.rel + p.se2
-    state = State(p.y[:, 0] + zero, mu + zero, b, mu + zero, R[..., 0], zero, zero, np.exp(2*ss) + zero, zero, sg**2 + zero)
+    zero, R = np.zeros_like(b), np.exp(2 * r)[..., None] * p.rel + p.se2
+    state = State(
+        p.y[:, 0] + zero,
+        mu + zero,
+        b,
+        mu + zero,
+        R[..., 0],
+        zero,
+        zero,
+        np.exp(2 * ss) + zero,
+        zero,
+        sg**2 + zero,
+    )
     yield state, zero, zero
     for j in range(1, p.x.shape[1]):
-        state = look_ahead(state, p.x[:, j] - p.x[:, j-1], b, motion, sg)
-        surprise = p.on[:, j]*(p.y[:, j] - state.l)/np.sqrt(state.ll + R[..., j])
+        state = look_ahead(state, p.x[:, j] - p.x[:, j - 1], b, motion, sg)
+        surprise = p.on[:, j] * (p.y[:, j] - state.l) / np.sqrt(state.ll + R[..., j])
         state, log_p = _update(state, p.y[:, j], R[..., j], p.on[:, j], robust)
         yield state, log_p, surprise
 
-def evidence(p, shared, motion, robust=True): # as for `walk`
+
+def evidence(p, shared, motion, robust=True):  # as for `walk`
     "Log density of all measured losses but the first of each curve, shape (values,)."
     return sum(log_p.sum(1) for _, log_p, _ in walk(p, shared, motion, robust))
 
@@ -194,109 +291,175 @@ def evidence(p, shared, motion, robust=True): # as for `walk`
 def _common(last, s2, w, tell):
     "Mean and variance of what a family has in common where each member ends, shape (values, members); `s2`: its variance before anything is told, shape (values, 1); `w`, `tell`: precision of what each member tells of it, and that times its value."
     sizes, member = np.unique(np.round(last, 1), return_inverse=True)
-    Xi = s2[..., None]*np.exp(-KAPPA*np.abs(sizes[:, None] - sizes))
+    Xi = s2[..., None] * np.exp(-KAPPA * np.abs(sizes[:, None] - sizes))
     here = np.eye(len(sizes))[member]
-    C = np.linalg.solve(np.eye(len(sizes)) + Xi*(w@here)[:, None], Xi)
-    return (C@(tell@here)[..., None])[:, member, 0], np.diagonal(C, axis1=1, axis2=2)[:, member]
+    C = np.linalg.solve(np.eye(len(sizes)) + Xi * (w @ here)[:, None], Xi)
+    return (C @ (tell @ here)[..., None])[:, member, 0], np.diagonal(C, axis1=1, axis2=2)[:, member]
+
 
 def _regrown(state, move, gg):
     "Another mean and variance of the growth; level and slope follow."
     l, e, g, M, ll, le, lg, ee, eg, old = state
-    by_l, by_e, less = lg/old, eg/old, 1 - gg/old
-    return State(l + by_l*move, _slope_range(e + by_e*move), g + move, M, ll - by_l*lg*less, le - by_l*eg*less, lg*(1 - less), ee - by_e*eg*less, eg*(1 - less), gg)
+    by_l, by_e, less = lg / old, eg / old, 1 - gg / old
+    return State(
+        l + by_l * move,
+        _slope_range(e + by_e * move),
+        g + move,
+        M,
+        ll - by_l * lg * less,
+        le - by_l * eg * less,
+        lg * (1 - less),
+        ee - by_e * eg * less,
+        eg * (1 - less),
+        gg,
+    )
 
 # %% ../../nbs/02_forecast/kalman.ipynb #3bab287b
 def kindred(
-    state:State,   # of each candidate at its last size
-    p:Panel,       # curves
-    b, sg,         # as from `growth`
-    kin:float=KIN, # share of the growth's variance that a family has in common, in [0, 1]
-)->State: # the state that knows what other curves of the family tell
+    state: State,  # of each candidate at its last size
+    p: Panel,  # curves
+    b,
+    sg,  # as from `growth`
+    kin: float = KIN,  # share of the growth's variance that a family has in common, in [0, 1]
+) -> State:  # the state that knows what other curves of the family tell
     "Let candidates of a family learn from each other's growth."
-    own, v = (1 - kin)*sg**2, state.gg
-    w = 1/v - 1/sg**2 # precision of what the curve itself tells
-    t = 1/(1 + own*w)
-    tell = t*(state.g - b)/v
+    own, v = (1 - kin) * sg**2, state.gg
+    w = 1 / v - 1 / sg**2  # precision of what the curve itself tells
+    t = 1 / (1 + own * w)
+    tell = t * (state.g - b) / v
     move, gg = np.zeros_like(v), v.copy()
     names, family, members = np.unique(p.family, return_inverse=True, return_counts=True)
-    for name, of in zip(names, np.split(np.argsort(family, kind="stable"), np.cumsum(members)[:-1])):
-        if len(of) < 2 or not name: continue # alone, nothing changes
-        xi, var = _common(p.x[of, -1], kin*sg**2, w[:, of]*t[:, of], tell[:, of])
-        move[:, of] = b[:, of] + t[:, of]*xi + own*tell[:, of] - state.g[:, of]
-        gg[:, of] = own*t[:, of] + t[:, of]**2*var
+    for name, of in zip(
+        names, np.split(np.argsort(family, kind="stable"), np.cumsum(members)[:-1])
+    ):
+        if len(of) < 2 or not name:
+            continue  # alone, nothing changes
+        xi, var = _common(p.x[of, -1], kin * sg**2, w[:, of] * t[:, of], tell[:, of])
+        move[:, of] = b[:, of] + t[:, of] * xi + own * tell[:, of] - state.g[:, of]
+        gg[:, of] = own * t[:, of] + t[:, of] ** 2 * var
     return _regrown(state, move, gg)
 
 # %% ../../nbs/02_forecast/kalman.ipynb #a4d8dbac
 @dataclass(frozen=True)
 class Hint:
     "What is known of one candidate's rectified law from elsewhere: a normal distribution of (ln D_l, beta, E)."
-    mean:object   # of ln D_l (D_l in examples^beta), beta, E (nats/token), shape (3,); any number where nothing is known
-    spread:object # standard deviations, shape (3,), > 0, inf where nothing is known; or a covariance, shape (3, 3)
+
+    mean: object  # of ln D_l (D_l in examples^beta), beta, E (nats/token), shape (3,); any number where nothing is known
+    spread: object  # standard deviations, shape (3,), > 0, inf where nothing is known; or a covariance, shape (3, 3)
 
     def __post_init__(self):
         mean, spread = np.asarray(self.mean, float), np.asarray(self.spread, float)
-        if mean.shape != (3,) or not np.isfinite(mean).all(): raise ValueError(f"`mean` must hold finite ln D_l, beta and E, got {self.mean}; give any number, and an infinite spread, for what is not known")
-        sound = (spread > 0).all() if spread.shape == (3,) else spread.shape == (3, 3) and np.allclose(spread, spread.T) and (np.linalg.eigvalsh(spread) > 0).all()
-        if not sound: raise ValueError(f"`spread` must be 3 standard deviations > 0 or a positive definite covariance (3, 3), got {self.spread}")
+        if mean.shape != (3,) or not np.isfinite(mean).all():
+            raise ValueError(
+                f"`mean` must hold finite ln D_l, beta and E, got {self.mean}; give any number, and an infinite spread, for what is not known"
+            )
+        sound = (
+            (spread > 0).all()
+            if spread.shape == (3,)
+            else spread.shape == (3, 3)
+            and np.allclose(spread, spread.T)
+            and (np.linalg.eigvalsh(spread) > 0).all()
+        )
+        if not sound:
+            raise ValueError(
+                f"`spread` must be 3 standard deviations > 0 or a positive definite covariance (3, 3), got {self.spread}"
+            )
 
     @property
-    def precision(self) -> np.ndarray: # inverse covariance, shape (3, 3); zeros for what is not known
+    def precision(
+        self,
+    ) -> np.ndarray:  # inverse covariance, shape (3, 3); zeros for what is not known
         "How much is known."
         spread = np.asarray(self.spread, float)
-        return np.diag(1/spread**2) if spread.ndim == 1 else np.linalg.inv(spread)
+        return np.diag(1 / spread**2) if spread.ndim == 1 else np.linalg.inv(spread)
 
 # %% ../../nbs/02_forecast/kalman.ipynb #b8153136
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(7)
-_CUBE = np.stack(np.meshgrid(*[_NODES]*3, indexing="ij")).reshape(3, -1)
-_MASS = np.prod(np.meshgrid(*[_WEIGHTS/_WEIGHTS.sum()]*3, indexing="ij"), axis=0).ravel()
+_CUBE = np.stack(np.meshgrid(*[_NODES] * 3, indexing="ij")).reshape(3, -1)
+_MASS = np.prod(np.meshgrid(*[_WEIGHTS / _WEIGHTS.sum()] * 3, indexing="ij"), axis=0).ravel()
+
 
 def _slope(ln_D_l, beta, E, x, L):
     "ln s and d ln s/dx of the rectified law at exp(x), where its loss is `L`."
-    s = beta/(1 + np.exp(ln_D_l - beta*x))*(1 - E/L)
-    return np.log(s), beta - s*(L + E)/(L - E)
+    s = beta / (1 + np.exp(ln_D_l - beta * x)) * (1 - E / L)
+    return np.log(s), beta - s * (L + E) / (L - E)
+
 
 def _implied(mean, cov, x, L, q):
     "Mean and covariance of (ln s, h) from those of (ln D_l, beta, E), many candidates at once."
     x, L = x[:, None], L[:, None]
-    ln_D_l, beta, E = np.moveaxis(mean[..., None] + np.linalg.cholesky(cov)@_CUBE, 1, 0)
-    e, up = _slope(ln_D_l, np.clip(beta, .01, 3), np.clip(E, 0, .95*L), x, L) # outside there is no falling curve
-    z = np.stack([e, up + q[:, None]*np.exp(e)], axis=1)
-    off = z - (z@_MASS)[..., None]
-    return z@_MASS, off*_MASS@np.swapaxes(off, 1, 2)
+    ln_D_l, beta, E = np.moveaxis(mean[..., None] + np.linalg.cholesky(cov) @ _CUBE, 1, 0)
+    e, up = _slope(
+        ln_D_l, np.clip(beta, 0.01, 3), np.clip(E, 0, 0.95 * L), x, L
+    )  # outside there is no falling curve
+    z = np.stack([e, up + q[:, None] * np.exp(e)], axis=1)
+    off = z - (z @ _MASS)[..., None]
+    return z @ _MASS, off * _MASS @ np.swapaxes(off, 1, 2)
 
 # %% ../../nbs/02_forecast/kalman.ipynb #4cd5104b
-OPEN = np.array([0., .25, .25]), np.array([3.5, .25, .4]) # mean and sd of (ln D_l - beta ln D, beta, E/L) where nothing is known
+OPEN = (
+    np.array([0.0, 0.25, 0.25]),
+    np.array([3.5, 0.25, 0.4]),
+)  # mean and sd of (ln D_l - beta ln D, beta, E/L) where nothing is known
+
 
 def _pseudo(hints, x, L, q):
     "Mean (candidates, 2) and precision (candidates, 2, 2) of (ln s, h) that hints add to knowing nothing."
-    A = np.eye(3) + np.zeros((len(hints), 1, 1)) # from (ln D_l, beta, E) to the coordinates of `OPEN`
-    A[:, 0, 1], A[:, 2, 2] = -x, 1/L
-    wide = np.swapaxes(A, 1, 2)@(A/OPEN[1][:, None]**2)
+    A = np.eye(3) + np.zeros(
+        (len(hints), 1, 1)
+    )  # from (ln D_l, beta, E) to the coordinates of `OPEN`
+    A[:, 0, 1], A[:, 2, 2] = -x, 1 / L
+    wide = np.swapaxes(A, 1, 2) @ (A / OPEN[1][:, None] ** 2)
     centre = np.linalg.solve(A, np.broadcast_to(OPEN[0], (len(hints), 3))[..., None])
-    known, mean = np.stack([h.precision for h in hints]), np.array([h.mean for h in hints], float)[..., None]
-    both = np.linalg.solve(wide + known, wide@centre + known@mean)[..., 0]
+    known, mean = (
+        np.stack([h.precision for h in hints]),
+        np.array([h.mean for h in hints], float)[..., None],
+    )
+    both = np.linalg.solve(wide + known, wide @ centre + known @ mean)[..., 0]
     z, C = _implied(both, np.linalg.inv(wide + known), x, L, q)
     _, C0 = _implied(centre[..., 0], np.linalg.inv(wide), x, L, q)
-    w, Q = np.linalg.eigh(np.linalg.inv(C + 1e-8*np.eye(2)) - np.linalg.inv(C0)) # 1e-8: nothing is known better than to 1e-4
-    return z, Q*np.clip(w, 0, None)[:, None]@np.swapaxes(Q, 1, 2)
+    w, Q = np.linalg.eigh(
+        np.linalg.inv(C + 1e-8 * np.eye(2)) - np.linalg.inv(C0)
+    )  # 1e-8: nothing is known better than to 1e-4
+    return z, Q * np.clip(w, 0, None)[:, None] @ np.swapaxes(Q, 1, 2)
 
 # %% ../../nbs/02_forecast/kalman.ipynb #523c69ea
 def hinted(
-    state:State,   # of each candidate at its last size
-    p:Panel,       # curves
-    hints,         # mapping model -> Hint; models without one are left alone
-    motion:Motion, # the law, from `motion_of`
-)->State: # the state that knows both; `state` itself where no hint says anything
+    state: State,  # of each candidate at its last size
+    p: Panel,  # curves
+    hints,  # mapping model -> Hint; models without one are left alone
+    motion: Motion,  # the law, from `motion_of`
+) -> State:  # the state that knows both; `state` itself where no hint says anything
     "Meet what hints say of (ln s, h): a linear update of level, slope and growth."
     rows = [i for i, m in enumerate(p.models) if m in hints and hints[m].precision.any()]
-    if not rows: return state
-    z, trust = _pseudo([hints[p.models[i]] for i in rows], p.x[rows, -1], np.exp(p.y[rows, -1]), drag(p.y[:, -1], motion)[rows])
+    if not rows:
+        return state
+    z, trust = _pseudo(
+        [hints[p.models[i]] for i in rows],
+        p.x[rows, -1],
+        np.exp(p.y[rows, -1]),
+        drag(p.y[:, -1], motion)[rows],
+    )
     l, e, g, M, ll, le, lg, ee, eg, gg = (v[:, rows] for v in state)
     P = np.stack([np.stack(row, -1) for row in ((ll, le, lg), (le, ee, eg), (lg, eg, gg))], -2)
-    H = np.array([[0., 1., 0.], [0., -RHO, 1.]]) # (ln s, h) in terms of (l, ln s, g)
-    gain = P@H.T@np.linalg.solve(np.eye(2) + trust@H@P@H.T, np.broadcast_to(trust, (*l.shape, 2, 2)))
-    move, P = (gain@(z - np.stack([e, g - RHO*(e - M)], -1))[..., None])[..., 0], P - gain@H@P
-    new = State(l + move[..., 0], np.clip(e + move[..., 1], *SLOPES), g + move[..., 2], M, *(P[..., i, j] for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))))
+    H = np.array([[0.0, 1.0, 0.0], [0.0, -RHO, 1.0]])  # (ln s, h) in terms of (l, ln s, g)
+    gain = (
+        P
+        @ H.T
+        @ np.linalg.solve(np.eye(2) + trust @ H @ P @ H.T, np.broadcast_to(trust, (*l.shape, 2, 2)))
+    )
+    move, P = (
+        (gain @ (z - np.stack([e, g - RHO * (e - M)], -1))[..., None])[..., 0],
+        P - gain @ H @ P,
+    )
+    new = State(
+        l + move[..., 0],
+        np.clip(e + move[..., 1], *SLOPES),
+        g + move[..., 2],
+        M,
+        *(P[..., i, j] for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))),
+    )
     out = State(*(v.copy() for v in state))
-    for all_of, some in zip(out, new): all_of[:, rows] = some
+    for all_of, some in zip(out, new):
+        all_of[:, rows] = some
     return out

@@ -14,86 +14,133 @@ from fastcore.basics import patch
 @dataclass(frozen=True)
 class Law:
     "A learning-curve law: `law(D, **params)` is the loss in nats per token."
-    name:str       # lower-case name in the registry
-    fn:object      # pure function of (D, **params); real or complex
-    bounds:dict    # parameter -> (lowest, highest) value, in the order of the formula
-    units:dict     # parameter -> unit
-    formula:str    # LaTeX
-    guess:object   # (law, D, loss, n) -> list of n dicts: where to start a fit
-    source:str=""  # where the law comes from
+
+    name: str  # lower-case name in the registry
+    fn: object  # pure function of (D, **params); real or complex
+    bounds: dict  # parameter -> (lowest, highest) value, in the order of the formula
+    units: dict  # parameter -> unit
+    formula: str  # LaTeX
+    guess: object  # (law, D, loss, n) -> list of n dicts: where to start a fit
+    source: str = ""  # where the law comes from
 
     @property
-    def params(self) -> tuple: # names in the order of the formula
+    def params(self) -> tuple:  # names in the order of the formula
         "Parameter names."
         return tuple(self.bounds)
 
     def __call__(self, D, **params):
         D = np.asarray(D, float)
-        if set(params) != set(self.bounds): raise ValueError(f"`{self.name}` takes {', '.join(self.bounds)}; got {', '.join(params) or 'none'}")
-        if not (D > 0).all(): raise ValueError(f"`D` must be a number of examples > 0, got {D.min()}; laws say nothing of zero-shot losses")
+        if set(params) != set(self.bounds):
+            raise ValueError(
+                f"`{self.name}` takes {', '.join(self.bounds)}; got {', '.join(params) or 'none'}"
+            )
+        if not (D > 0).all():
+            raise ValueError(
+                f"`D` must be a number of examples > 0, got {D.min()}; laws say nothing of zero-shot losses"
+            )
         for p, (lo, hi) in self.bounds.items():
-            if not np.all((lo <= params[p]) & (params[p] <= hi)): raise ValueError(f"`{p}` of {self.name} must lie in [{lo:g}, {hi:g}], got {params[p]}")
+            if not np.all((lo <= params[p]) & (params[p] <= hi)):
+                raise ValueError(
+                    f"`{p}` of {self.name} must lie in [{lo:g}, {hi:g}], got {params[p]}"
+                )
         return self.fn(D, **params)
 
 # %% ../../nbs/02_forecast/laws.ipynb #4e85045f
 @patch
-def grad(self:Law,
-    D,        # examples, > 0, shape (n,)
-    **params, # value of each parameter
-)->np.ndarray: # exact dL/dp, shape (n, len(self.params)), nats per unit of the parameter
+def grad(
+    self: Law,
+    D,  # examples, > 0, shape (n,)
+    **params,  # value of each parameter
+) -> np.ndarray:  # exact dL/dp, shape (n, len(self.params)), nats per unit of the parameter
     "Gradient of the law in its parameters."
     D, h = np.asarray(D, float), 1e-20
-    return np.stack([self.fn(D, **{**params, p: params[p] + 1j*h}).imag/h for p in self.params], axis=-1)
+    return np.stack(
+        [self.fn(D, **{**params, p: params[p] + 1j * h}).imag / h for p in self.params], axis=-1
+    )
 
 # %% ../../nbs/02_forecast/laws.ipynb #8c4ab7f4
 @patch
-def bounded(self:Law,
-    **bounds, # parameter -> (lowest, highest)
-)->Law: # a law with the same formula
+def bounded(
+    self: Law,
+    **bounds,  # parameter -> (lowest, highest)
+) -> Law:  # a law with the same formula
     "The law within other bounds, such as LensLLM's cap on F."
     unknown = set(bounds) - set(self.bounds)
-    if unknown: raise ValueError(f"`{sorted(unknown)[0]}` is no parameter of {self.name}; it has {', '.join(self.bounds)}")
+    if unknown:
+        raise ValueError(
+            f"`{sorted(unknown)[0]}` is no parameter of {self.name}; it has {', '.join(self.bounds)}"
+        )
     return replace(self, bounds={**self.bounds, **bounds})
 
+
 @patch
-def starts(self:Law,
-    D,        # examples, > 0, shape (k,)
-    loss,     # test loss, nats/token, > 0, shape (k,)
-    n:int=3,  # how many
-)->list: # dicts of parameters within the bounds, the most promising first
+def starts(
+    self: Law,
+    D,  # examples, > 0, shape (k,)
+    loss,  # test loss, nats/token, > 0, shape (k,)
+    n: int = 3,  # how many
+) -> list:  # dicts of parameters within the bounds, the most promising first
     "Data-driven starting points for a fit."
     found = self.guess(self, np.asarray(D, float), np.asarray(loss, float), n)
     return [{p: float(np.clip(g[p], *self.bounds[p])) for p in self.params} for g in found]
 
 # %% ../../nbs/02_forecast/laws.ipynb #a602d4fb
 def separable(
-    axes,               # D -> dict of coordinates of the shape, each a rising vector of values to try
-    shape=dict,         # coordinates -> dict of shape parameters
+    axes,  # D -> dict of coordinates of the shape, each a rising vector of values to try
+    shape=dict,  # coordinates -> dict of shape parameters
     linear=("B", "E"),  # the two parameters in which L^(1/alpha) is linear, both >= 0
-): # a `guess` for a Law
+):  # a `guess` for a Law
     "Starting points by variable projection over a grid of shapes, refined around its best points."
+
     def guess(law, D, loss, n):
         grid = axes(D)
-        score = lambda at: _project(law, D, loss, shape(**{c: np.interp(at[c], np.arange(len(v)), v) for c, v in grid.items()}), linear)
-        coarse = _mesh(**{c: np.arange(len(v), dtype=float) for c, v in grid.items()}) # places on the grid, in steps
+        score = lambda at: _project(
+            law,
+            D,
+            loss,
+            shape(**{c: np.interp(at[c], np.arange(len(v)), v) for c, v in grid.items()}),
+            linear,
+        )
+        coarse = _mesh(
+            **{c: np.arange(len(v), dtype=float) for c, v in grid.items()}
+        )  # places on the grid, in steps
         cost, _ = score(coarse)
-        return [_refine(score, {c: v[i] for c, v in coarse.items()}, {c: len(v) - 1 for c, v in grid.items()}) for i in _spread_out(cost, n)]
+        return [
+            _refine(
+                score,
+                {c: v[i] for c, v in coarse.items()},
+                {c: len(v) - 1 for c, v in grid.items()},
+            )
+            for i in _spread_out(cost, n)
+        ]
+
     return guess
 
 # %% ../../nbs/02_forecast/laws.ipynb #5477e4e2
 def _project(law, D, loss, shape, linear):
     "Cost of every shape with its best linear parameters, and a function that tells all parameters of one shape."
-    alpha = np.asarray(shape.get("alpha", 1.))[..., None]
-    columns = {p: np.asarray(v)[:, None] for p, v in shape.items()} | ({"alpha": 1.} if "alpha" in shape else {})
-    z = np.broadcast_to(loss**(1/alpha), (len(next(iter(shape.values()))), D.size))
-    u, v = (np.broadcast_to(law.fn(D, **columns, **dict(zip(linear, one))), z.shape)*alpha/z for one in ((1., 0.), (0., 1.)))
+    alpha = np.asarray(shape.get("alpha", 1.0))[..., None]
+    columns = {p: np.asarray(v)[:, None] for p, v in shape.items()} | (
+        {"alpha": 1.0} if "alpha" in shape else {}
+    )
+    z = np.broadcast_to(loss ** (1 / alpha), (len(next(iter(shape.values()))), D.size))
+    u, v = (
+        np.broadcast_to(law.fn(D, **columns, **dict(zip(linear, one))), z.shape) * alpha / z
+        for one in ((1.0, 0.0), (0.0, 1.0))
+    )
     (a, b), cost = _nnls2(u, v, np.broadcast_to(alpha, z.shape))
     return cost, lambda i: {p: v[i] for p, v in shape.items()} | {linear[0]: a[i], linear[1]: b[i]}
 
+
 def _refine(score, at, last, rounds=8, width=3):
     "The best shape near `at`: a small grid around the best point so far, again and again, each time 0.4 times as wide."
-    for h in .4**np.arange(rounds):
-        near = _mesh(**{c: np.clip(x + h*np.linspace(-1, 1, 2*width + 1), 0, last[c]) for c, x in at.items()})
+    for h in 0.4 ** np.arange(rounds):
+        near = _mesh(
+            **{
+                c: np.clip(x + h * np.linspace(-1, 1, 2 * width + 1), 0, last[c])
+                for c, x in at.items()
+            }
+        )
         cost, tell = score(near)
         i = int(np.argmin(cost))
         at = {c: v[i] for c, v in near.items()}
@@ -102,17 +149,28 @@ def _refine(score, at, last, rounds=8, width=3):
 # %% ../../nbs/02_forecast/laws.ipynb #fa0468cd
 def _nnls2(u, v, y):
     "Non-negative a, b that minimise |a u + b v - y|² along the last axis, for many rows at once; and that minimum."
-    uu, vv, uv, uy, vy = ((p*q).sum(-1) for p, q in ((u, u), (v, v), (u, v), (u, y), (v, y)))
-    det = uu*vv - uv**2
-    det = np.where(det > 1e-12*uu*vv, det, np.inf) # parallel u and v: one of them alone does as well
-    pairs = [((uy*vv - vy*uv)/det, (vy*uu - uy*uv)/det), (uy/uu, 0*uu), (0*uu, vy/vv)] # both, only a, only b
-    costs = [np.where((a >= 0) & (b >= 0), ((a[:, None]*u + b[:, None]*v - y)**2).sum(-1), np.inf) for a, b in pairs]
+    uu, vv, uv, uy, vy = ((p * q).sum(-1) for p, q in ((u, u), (v, v), (u, v), (u, y), (v, y)))
+    det = uu * vv - uv**2
+    det = np.where(
+        det > 1e-12 * uu * vv, det, np.inf
+    )  # parallel u and v: one of them alone does as well
+    pairs = [
+        ((uy * vv - vy * uv) / det, (vy * uu - uy * uv) / det),
+        (uy / uu, 0 * uu),
+        (0 * uu, vy / vv),
+    ]  # both, only a, only b
+    costs = [
+        np.where((a >= 0) & (b >= 0), ((a[:, None] * u + b[:, None] * v - y) ** 2).sum(-1), np.inf)
+        for a, b in pairs
+    ]
     k = np.argmin(costs, axis=0)
     return [np.choose(k, [p[j] for p in pairs]) for j in (0, 1)], np.min(costs, axis=0)
+
 
 def _mesh(**axes):
     "All combinations of the given values, flattened: name -> array of one common length."
     return dict(zip(axes, (m.ravel() for m in np.meshgrid(*axes.values(), indexing="ij"))))
+
 
 def _spread_out(cost, n, ratio=1.5):
     "Positions of n low costs, each the lowest that is `ratio` times the one before: different valleys, not neighbours on the grid."
@@ -120,80 +178,164 @@ def _spread_out(cost, n, ratio=1.5):
     order = order[np.isfinite(cost[order])]
     picked = [order[0]]
     for i in order[1:]:
-        if len(picked) < n and cost[i] >= ratio*cost[picked[-1]]: picked.append(i)
+        if len(picked) < n and cost[i] >= ratio * cost[picked[-1]]:
+            picked.append(i)
     return picked
 
 # %% ../../nbs/02_forecast/laws.ipynb #082ebbde
-LAWS = {} # name -> Law
+LAWS = {}  # name -> Law
+
 
 def register(
-    law:Law, # its name must be free
-)->Law: # the same law
+    law: Law,  # its name must be free
+) -> Law:  # the same law
     "Make a law known by its name."
-    if law.name in LAWS: raise ValueError(f"`name` {law.name!r} is taken; choose another")
+    if law.name in LAWS:
+        raise ValueError(f"`name` {law.name!r} is taken; choose another")
     LAWS[law.name] = law
     return law
 
+
 def as_law(
-    law, # a Law, or the name of a registered one
-)->Law: # the law
+    law,  # a Law, or the name of a registered one
+) -> Law:  # the law
     "Look a law up by name."
-    if isinstance(law, Law): return law
-    if law not in LAWS: raise ValueError(f"`law` must be one of {', '.join(LAWS)}, got {law!r}")
+    if isinstance(law, Law):
+        return law
+    if law not in LAWS:
+        raise ValueError(f"`law` must be one of {', '.join(LAWS)}, got {law!r}")
     return LAWS[law]
 
 # %% ../../nbs/02_forecast/laws.ipynb #8374e897
-def _bends(D, n=14, reach=8.):
+def _bends(D, n=14, reach=8.0):
     "Places where a curve seen at `D` might bend: none (0), or from before the smallest size to beyond the largest."
-    return np.r_[0., np.geomspace(D.min()/reach, D.max()*reach, n)]
+    return np.r_[0.0, np.geomspace(D.min() / reach, D.max() * reach, n)]
 
-_BETA = np.linspace(.02, 1.6, 28)             # exponents tried as starting points
-_POS, _EXP = (0., np.inf), (1e-3, 3.)         # bounds of a quantity and of an exponent
+
+_BETA = np.linspace(0.02, 1.6, 28)  # exponents tried as starting points
+_POS, _EXP = (0.0, np.inf), (1e-3, 3.0)  # bounds of a quantity and of an exponent
 _AMPLITUDE = "nats·examples^beta"
 
 # %% ../../nbs/02_forecast/laws.ipynb #7acd04f2
-def _vanilla(D, B, beta, E, alpha): return (B*D**-beta + E)**alpha
+def _vanilla(D, B, beta, E, alpha):
+    return (B * D**-beta + E) ** alpha
 
-VANILLA = register(Law("vanilla", _vanilla, dict(B=_POS, beta=_EXP, E=_POS, alpha=(.05, 20.)),
-    dict(B="nats^(1/alpha)·examples^beta", beta="1", E="nats^(1/alpha)", alpha="1"), r"L(D) = \left(B\,D^{-\beta} + E\right)^{\alpha}",
-    separable(lambda D: dict(beta=_BETA, alpha=np.r_[.1, .25, .5, 1., 2., 4., 10.])), "Kaplan et al. 2020; Hoffmann et al. 2022"))
+
+VANILLA = register(
+    Law(
+        "vanilla",
+        _vanilla,
+        dict(B=_POS, beta=_EXP, E=_POS, alpha=(0.05, 20.0)),
+        dict(B="nats^(1/alpha)·examples^beta", beta="1", E="nats^(1/alpha)", alpha="1"),
+        r"L(D) = \left(B\,D^{-\beta} + E\right)^{\alpha}",
+        separable(lambda D: dict(beta=_BETA, alpha=np.r_[0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 10.0])),
+        "Kaplan et al. 2020; Hoffmann et al. 2022",
+    )
+)
 
 # %% ../../nbs/02_forecast/laws.ipynb #22b18c6f
-def _rectified(D, B, D_l, beta, E): return B/(D_l + D**beta) + E
+def _rectified(D, B, D_l, beta, E):
+    return B / (D_l + D**beta) + E
+
 
 def _bent(name):
     "Starting points for a law whose parameter `name` is (place of the bend)^beta."
-    return dict(axes=lambda D: dict(beta=_BETA, bend=_bends(D)), shape=lambda beta, bend: {"beta": beta, name: bend**beta})
+    return dict(
+        axes=lambda D: dict(beta=_BETA, bend=_bends(D)),
+        shape=lambda beta, bend: {"beta": beta, name: bend**beta},
+    )
 
-RECTIFIED = register(Law("rectified", _rectified, dict(B=_POS, D_l=_POS, beta=_EXP, E=_POS),
-    dict(B=_AMPLITUDE, D_l="examples^beta", beta="1", E="nats"), r"L(D) = \frac{B}{D_l + D^{\beta}} + E", separable(**_bent("D_l")), "Lin et al. 2024"))
+
+RECTIFIED = register(
+    Law(
+        "rectified",
+        _rectified,
+        dict(B=_POS, D_l=_POS, beta=_EXP, E=_POS),
+        dict(B=_AMPLITUDE, D_l="examples^beta", beta="1", E="nats"),
+        r"L(D) = \frac{B}{D_l + D^{\beta}} + E",
+        separable(**_bent("D_l")),
+        "Lin et al. 2024",
+    )
+)
 
 # %% ../../nbs/02_forecast/laws.ipynb #cf62cb52
-def _ntk_law(D, B, F, beta, E): return _rectified(D, B, F, beta, E)
+def _ntk_law(D, B, F, beta, E):
+    return _rectified(D, B, F, beta, E)
 
-NTK_LAW = register(Law("ntk", _ntk_law, dict(B=_POS, F=_POS, beta=_EXP, E=_POS),
-    dict(B=_AMPLITUDE, F="examples^beta", beta="1", E="nats"), r"L(D) = \frac{B}{F(\Theta,t) + D^{\beta}} + E", separable(**_bent("F")), "Zeng et al. 2025"))
+
+NTK_LAW = register(
+    Law(
+        "ntk",
+        _ntk_law,
+        dict(B=_POS, F=_POS, beta=_EXP, E=_POS),
+        dict(B=_AMPLITUDE, F="examples^beta", beta="1", E="nats"),
+        r"L(D) = \frac{B}{F(\Theta,t) + D^{\beta}} + E",
+        separable(**_bent("F")),
+        "Zeng et al. 2025",
+    )
+)
 
 # %% ../../nbs/02_forecast/laws.ipynb #d3b2a874
-def _pow4(D, B, D_0, beta, E): return B*(D + D_0)**-beta + E
+def _pow4(D, B, D_0, beta, E):
+    return B * (D + D_0) ** -beta + E
 
-POW4 = register(Law("pow4", _pow4, dict(B=_POS, D_0=_POS, beta=_EXP, E=_POS),
-    dict(B=_AMPLITUDE, D_0="examples", beta="1", E="nats"), r"L(D) = B\,(D + D_0)^{-\beta} + E",
-    separable(lambda D: dict(beta=_BETA, D_0=_bends(D))), "Mohr et al. 2022 (LCDB)"))
 
-def _mmf4(D, L_0, D_h, beta, E): return (L_0*D_h + E*D**beta)/(D_h + D**beta)
+POW4 = register(
+    Law(
+        "pow4",
+        _pow4,
+        dict(B=_POS, D_0=_POS, beta=_EXP, E=_POS),
+        dict(B=_AMPLITUDE, D_0="examples", beta="1", E="nats"),
+        r"L(D) = B\,(D + D_0)^{-\beta} + E",
+        separable(lambda D: dict(beta=_BETA, D_0=_bends(D))),
+        "Mohr et al. 2022 (LCDB)",
+    )
+)
 
-MMF4 = register(Law("mmf4", _mmf4, dict(L_0=_POS, D_h=_POS, beta=_EXP, E=_POS),
-    dict(L_0="nats", D_h="examples^beta", beta="1", E="nats"), r"L(D) = \frac{L_0 D_h + E\,D^{\beta}}{D_h + D^{\beta}}",
-    separable(lambda D: dict(beta=_BETA, bend=_bends(D)), lambda beta, bend: dict(beta=beta, D_h=bend**beta + 1e-6), ("L_0", "E")), "Mohr et al. 2022 (LCDB)"))
+
+def _mmf4(D, L_0, D_h, beta, E):
+    return (L_0 * D_h + E * D**beta) / (D_h + D**beta)
+
+
+MMF4 = register(
+    Law(
+        "mmf4",
+        _mmf4,
+        dict(L_0=_POS, D_h=_POS, beta=_EXP, E=_POS),
+        dict(L_0="nats", D_h="examples^beta", beta="1", E="nats"),
+        r"L(D) = \frac{L_0 D_h + E\,D^{\beta}}{D_h + D^{\beta}}",
+        separable(
+            lambda D: dict(beta=_BETA, bend=_bends(D)),
+            lambda beta, bend: dict(beta=beta, D_h=bend**beta + 1e-6),
+            ("L_0", "E"),
+        ),
+        "Mohr et al. 2022 (LCDB)",
+    )
+)
 
 # %% ../../nbs/02_forecast/laws.ipynb #f769ab2d
-def _bnsl(D, B, c_0, c_1, D_1, f_1, E): return E + B*D**-c_0*(1 + (D/D_1)**(1/f_1))**(-c_1*f_1)
+def _bnsl(D, B, c_0, c_1, D_1, f_1, E):
+    return E + B * D**-c_0 * (1 + (D / D_1) ** (1 / f_1)) ** (-c_1 * f_1)
 
-BNSL = register(Law("bnsl", _bnsl, dict(B=_POS, c_0=(0., 3.), c_1=(0., 3.), D_1=(1., np.inf), f_1=(.1, 5.), E=_POS),
-    dict(B="nats·examples^c_0", c_0="1", c_1="1", D_1="examples", f_1="1", E="nats"), r"L(D) = E + B D^{-c_0}\left(1 + (D/D_1)^{1/f_1}\right)^{-c_1 f_1}",
-    separable(lambda D: dict(c_0=np.r_[0., .02, .05, .1, .2], c_1=np.r_[.05, .1, .2, .4, .8], D_1=_bends(D, 8)[1:], f_1=np.r_[.3, 1., 3.])),
-    "Caballero et al. 2023"))
+
+BNSL = register(
+    Law(
+        "bnsl",
+        _bnsl,
+        dict(B=_POS, c_0=(0.0, 3.0), c_1=(0.0, 3.0), D_1=(1.0, np.inf), f_1=(0.1, 5.0), E=_POS),
+        dict(B="nats·examples^c_0", c_0="1", c_1="1", D_1="examples", f_1="1", E="nats"),
+        r"L(D) = E + B D^{-c_0}\left(1 + (D/D_1)^{1/f_1}\right)^{-c_1 f_1}",
+        separable(
+            lambda D: dict(
+                c_0=np.r_[0.0, 0.02, 0.05, 0.1, 0.2],
+                c_1=np.r_[0.05, 0.1, 0.2, 0.4, 0.8],
+                D_1=_bends(D, 8)[1:],
+                f_1=np.r_[0.3, 1.0, 3.0],
+            )
+        ),
+        "Caballero et al. 2023",
+    )
+)
 
 # %% ../../nbs/02_forecast/laws.ipynb #8e80b9d0
 def _softplus(u):
@@ -201,29 +343,52 @@ def _softplus(u):
     up = np.real(u) > 0
     return np.where(up, u, 0) + np.log1p(np.exp(np.where(up, -u, u)))
 
+
 def _m4(D, G, B, beta, E, alpha):
-    z = np.log(B) - beta*np.log(D) - (1 - alpha)*np.log(G)
+    z = np.log(B) - beta * np.log(D) - (1 - alpha) * np.log(G)
     u, small = z, False
     for _ in range(60):
         p = np.exp(-_softplus(-u))
-        step = (-_softplus(-u) + alpha*_softplus(u) - z)/(1 - p + alpha*p)
+        step = (-_softplus(-u) + alpha * _softplus(u) - z) / (1 - p + alpha * p)
         u = u - step
-        if small: break # convergence is quadratic: the step after a small one is beyond rounding, also in the imaginary part
+        if small:
+            break  # convergence is quadratic: the step after a small one is beyond rounding, also in the imaginary part
         small = np.abs(step).max() < 1e-7
-    return E + G*np.exp(-_softplus(-u))
+    return E + G * np.exp(-_softplus(-u))
 
 # %% ../../nbs/02_forecast/laws.ipynb #6e54f8ba
 def _guess_m4(law, D, loss, n):
     "Starting points for M4: a straight line in ln D for every (alpha, E, G) of a grid."
-    m = {p: v[:, None] for p, v in _mesh(alpha=np.r_[.1, .5, 1., 2.], E=np.r_[.1, .5, .8, .95]*loss.min(), top=np.r_[1.02, 1.2, 2., 8.]*loss.max()).items()}
-    y = np.log(loss - m["E"]) - m["alpha"]*np.log(m["top"] - loss)
+    m = {
+        p: v[:, None]
+        for p, v in _mesh(
+            alpha=np.r_[0.1, 0.5, 1.0, 2.0],
+            E=np.r_[0.1, 0.5, 0.8, 0.95] * loss.min(),
+            top=np.r_[1.02, 1.2, 2.0, 8.0] * loss.max(),
+        ).items()
+    }
+    y = np.log(loss - m["E"]) - m["alpha"] * np.log(m["top"] - loss)
     x = np.log(D) - np.log(D).mean()
-    beta = np.maximum(-(y*x).sum(1)/(x**2).sum() if len(D) > 1 else 0*y[:, 0], law.bounds["beta"][0])
-    ln_B = (y + beta[:, None]*np.log(D)).mean(1)
-    fits = [dict(G=(t - E), B=np.exp(b), beta=c, E=E, alpha=a) for t, E, a, b, c in zip(m["top"][:, 0], m["E"][:, 0], m["alpha"][:, 0], ln_B, beta)]
-    cost = np.array([((np.log(law.fn(D, **f)) - np.log(loss))**2).sum() for f in fits])
+    beta = np.maximum(
+        -(y * x).sum(1) / (x**2).sum() if len(D) > 1 else 0 * y[:, 0], law.bounds["beta"][0]
+    )
+    ln_B = (y + beta[:, None] * np.log(D)).mean(1)
+    fits = [
+        dict(G=(t - E), B=np.exp(b), beta=c, E=E, alpha=a)
+        for t, E, a, b, c in zip(m["top"][:, 0], m["E"][:, 0], m["alpha"][:, 0], ln_B, beta)
+    ]
+    cost = np.array([((np.log(law.fn(D, **f)) - np.log(loss)) ** 2).sum() for f in fits])
     return [fits[i] for i in _spread_out(cost, n)]
 
-M4 = register(Law("m4", _m4, dict(G=(1e-9, np.inf), B=(1e-12, np.inf), beta=_EXP, E=_POS, alpha=(.05, 5.)),
-    dict(G="nats", B="nats^(1-alpha)·examples^beta", beta="1", E="nats", alpha="1"), r"\frac{L-E}{(G+E-L)^{\alpha}} = B\,D^{-\beta}",
-    _guess_m4, "Alabdulmohsin et al. 2022"))
+
+M4 = register(
+    Law(
+        "m4",
+        _m4,
+        dict(G=(1e-9, np.inf), B=(1e-12, np.inf), beta=_EXP, E=_POS, alpha=(0.05, 5.0)),
+        dict(G="nats", B="nats^(1-alpha)·examples^beta", beta="1", E="nats", alpha="1"),
+        r"\frac{L-E}{(G+E-L)^{\alpha}} = B\,D^{-\beta}",
+        _guess_m4,
+        "Alabdulmohsin et al. 2022",
+    )
+)

@@ -11,59 +11,103 @@ import numpy as np, pandas as pd
 from scipy.special import log_ndtr, logsumexp, ndtr
 from fastcore.basics import patch
 from ..curves.table import CurveSet
-from .kalman import KIN, PATHS, RHO, Hint, Panel, drag, growth, hinted, kindred, look_ahead, motion_of, panel, walk
+from lensllm.forecast.kalman import (
+    KIN,
+    PATHS,
+    RHO,
+    Hint,
+    Panel,
+    drag,
+    growth,
+    hinted,
+    kindred,
+    look_ahead,
+    motion_of,
+    panel,
+    walk,
+)
 from .prior import as_prior, shared_mode
 
 # %% ../../nbs/02_forecast/posterior.ipynb #ade6597b
 @dataclass(frozen=True)
 class Posterior:
     "Predictive distribution of ln(loss) at a target: a mixture of components, in each of which candidates are independent normals; what errors have in common (`ALIKE`) counts for the expected regret alone."
-    models:list         # candidates
-    target:int          # examples
-    weight:np.ndarray   # of each component, shape (components,)
-    m:np.ndarray        # means of ln(loss), shape (components, candidates)
-    v:np.ndarray        # variances of ln(loss), shape (components, candidates)
-    law:tuple           # law of each component
-    panel:Panel         # what was seen
-    ends:tuple          # a law each: (Motion, expected growth, its spread, State at each candidate's last size)
-    surprise:np.ndarray # of each measured loss, in standard deviations, shape (candidates, sizes)
-    learned_from:tuple  # tasks that the prior knew, the one at hand left out
+
+    models: list  # candidates
+    target: int  # examples
+    weight: np.ndarray  # of each component, shape (components,)
+    m: np.ndarray  # means of ln(loss), shape (components, candidates)
+    v: np.ndarray  # variances of ln(loss), shape (components, candidates)
+    law: tuple  # law of each component
+    panel: Panel  # what was seen
+    ends: tuple  # a law each: (Motion, expected growth, its spread, State at each candidate's last size)
+    surprise: np.ndarray  # of each measured loss, in standard deviations, shape (candidates, sizes)
+    learned_from: tuple  # tasks that the prior knew, the one at hand left out
 
 # %% ../../nbs/02_forecast/posterior.ipynb #b2bffd15
 def _count(name, n):
     "A number of examples, or an error that names the argument."
-    if isinstance(n, bool) or not isinstance(n, (int, float, np.number)) or not 1 <= n < 1e18 or n % 1: raise ValueError(f"`{name}` must be a whole number of examples from 1 to 1e18, got {n!r}")
+    if (
+        isinstance(n, bool)
+        or not isinstance(n, (int, float, np.number))
+        or not 1 <= n < 1e18
+        or n % 1
+    ):
+        raise ValueError(f"`{name}` must be a whole number of examples from 1 to 1e18, got {n!r}")
     return int(n)
 
+
 @patch
-def at(self:Posterior,
-    size:int, # examples, not below the largest size seen
-)->Posterior: # the same belief about another size
+def at(
+    self: Posterior,
+    size: int,  # examples, not below the largest size seen
+) -> Posterior:  # the same belief about another size
     "Look elsewhere, at the cost of a few steps."
     x, p = np.log(_count("size", size)), self.panel
-    if x < p.x.max() - 1e-9: raise ValueError(f"`size` must not lie below the largest size seen ({np.exp(p.x.max()):,.0f}), got {size:,}; cut the curves there first")
+    if x < p.x.max() - 1e-9:
+        raise ValueError(
+            f"`size` must not lie below the largest size seen ({np.exp(p.x.max()):,.0f}), got {size:,}; cut the curves there first"
+        )
     ahead = [look_ahead(state, x - p.x[:, -1], b, motion, sg) for motion, b, sg, state in self.ends]
-    return replace(self, target=int(size), m=np.vstack([s.l for s in ahead]), v=np.vstack([s.ll for s in ahead]))
+    return replace(
+        self,
+        target=int(size),
+        m=np.vstack([s.l for s in ahead]),
+        v=np.vstack([s.ll for s in ahead]),
+    )
 
 # %% ../../nbs/02_forecast/posterior.ipynb #c6204bcb
 def fit_posterior(
-    seen:CurveSet,    # curves of one task, cut at the budget
-    target:int,       # size to predict for, examples
+    seen: CurveSet,  # curves of one task, cut at the budget
+    target: int,  # size to predict for, examples
     *,
-    prior="transfer", # "transfer": what ships, "generic": nothing known, a Prior, or a file written by `lensllm learn`; never the task at hand
-    laws=("floored", "rectified"), # laws that are averaged, keys of `PATHS`: the rectified law above a floor that all candidates have, and without one
-    robust:bool=True, # Student-t innovations; False: normal ones
-    pooled:bool=True, # learn what the candidates share; False: take the prior's means for it
-    kin:float=KIN,    # share of what makes growth differ that a family has in common, in [0, 1]; 0: families tell nothing
-    hints=None,       # mapping model -> Hint, what is known of single candidates from elsewhere (see `lens`); candidates without one are left alone
-)->Posterior: # predictive distribution; deterministic
+    prior="transfer",  # "transfer": what ships, "generic": nothing known, a Prior, or a file written by `lensllm learn`; never the task at hand
+    laws=(
+        "floored",
+        "rectified",
+    ),  # laws that are averaged, keys of `PATHS`: the rectified law above a floor that all candidates have, and without one
+    robust: bool = True,  # Student-t innovations; False: normal ones
+    pooled: bool = True,  # learn what the candidates share; False: take the prior's means for it
+    kin: float = KIN,  # share of what makes growth differ that a family has in common, in [0, 1]; 0: families tell nothing
+    hints=None,  # mapping model -> Hint, what is known of single candidates from elsewhere (see `lens`); candidates without one are left alone
+) -> Posterior:  # predictive distribution; deterministic
     "Posterior over the losses of all candidates at `target`, laws weighed by their evidence."
-    target, laws = _count("target", target), (laws,) if isinstance(laws, str) else tuple(dict.fromkeys(laws))
-    if not 0 <= kin <= 1: raise ValueError(f"`kin` must lie in [0, 1], got {kin}; 0 is nothing in common")
+    target, laws = (
+        _count("target", target),
+        (laws,) if isinstance(laws, str) else tuple(dict.fromkeys(laws)),
+    )
+    if not 0 <= kin <= 1:
+        raise ValueError(f"`kin` must lie in [0, 1], got {kin}; 0 is nothing in common")
     unknown = [law for law in laws if law not in PATHS]
-    if unknown or not laws: raise ValueError(f"`laws` must be some of {', '.join(PATHS)}, got {unknown[0] if unknown else 'none'!r}")
+    if unknown or not laws:
+        raise ValueError(
+            f"`laws` must be some of {', '.join(PATHS)}, got {unknown[0] if unknown else 'none'!r}"
+        )
     prior = as_prior(prior, seen)
-    p, hints = panel(seen, target, prior.lean(seen), prior.families(seen)), _named(hints, seen.models)
+    p, hints = (
+        panel(seen, target, prior.lean(seen), prior.families(seen)),
+        _named(hints, seen.models),
+    )
     parts, start = [], None
     for law in laws:
         *part, start = _under(p, law, *prior.pooled(law), robust, pooled, start, kin, hints)
@@ -72,18 +116,43 @@ def fit_posterior(
     w = np.exp(np.concatenate(weights) - logsumexp(np.concatenate(weights)))
     most = int(np.argmax([logsumexp(x) for x in weights]))
     empty = np.empty((0, len(p.models)))
-    post = Posterior(p.models, target, w, empty, empty, sum(names, ()), p, ends, surprise[most], tuple(r["task"] for r in prior.records)).at(target)
+    post = Posterior(
+        p.models,
+        target,
+        w,
+        empty,
+        empty,
+        sum(names, ()),
+        p,
+        ends,
+        surprise[most],
+        tuple(r["task"] for r in prior.records),
+    ).at(target)
     wild = ~(np.isfinite(post.m) & (post.v > 0) & (post.v < 100)).all(0)
-    if wild.any(): raise ValueError(f"`seen` must hold curves that can be continued; {p.models[int(wild.argmax())]}'s cannot; look at `lensllm data`, or leave the model out")
+    if wild.any():
+        raise ValueError(
+            f"`seen` must hold curves that can be continued; {p.models[int(wild.argmax())]}'s cannot; look at `lensllm data`, or leave the model out"
+        )
     return post
 
 # %% ../../nbs/02_forecast/posterior.ipynb #04d661f1
 def _named(hints, models):
     "Hints by model, checked; none where none are given."
-    if hints is None: return {}
-    wrong = [h for h in hints.values() if not isinstance(h, Hint)] if hasattr(hints, "values") else [hints]
-    if wrong: raise TypeError(f"`hints` must map models to Hints, got {wrong[0]!r}; make them with `Hint` or with the functions of `lensllm.kernels.lens`")
-    if hints and not set(hints) & set(models): raise ValueError(f"`hints` must name a candidate, got {next(iter(hints))!r}; there are: {', '.join(models)}")
+    if hints is None:
+        return {}
+    wrong = (
+        [h for h in hints.values() if not isinstance(h, Hint)]
+        if hasattr(hints, "values")
+        else [hints]
+    )
+    if wrong:
+        raise TypeError(
+            f"`hints` must map models to Hints, got {wrong[0]!r}; make them with `Hint` or with the functions of `lensllm.kernels.lens`"
+        )
+    if hints and not set(hints) & set(models):
+        raise ValueError(
+            f"`hints` must name a candidate, got {next(iter(hints))!r}; there are: {', '.join(models)}"
+        )
     return hints
 
 # %% ../../nbs/02_forecast/posterior.ipynb #afc6bc4f
@@ -91,158 +160,223 @@ def _under(p, law, mean, sd, robust, pooled, start, kin, hints):
     "One law: log weights of its components, their state at the last sizes, their names, the surprises at the mode, and the mode."
     motion, n = motion_of(p, law), len(mean)
     log_post, u, V, log_z = shared_mode(p, law, mean, sd, robust, start)
-    points = u + np.sqrt(n)*np.vstack([V.T, -V.T])
-    if not pooled: u, points, log_z = np.zeros(n), np.zeros((1, n)), log_post(np.zeros(n))[0]
-    w = np.clip(log_post(points) - log_post(u) + .5*n, -3, 1)
-    with np.errstate(over="ignore", invalid="ignore"): # what overflows is refused by name
-        *_, (state, _, _) = walk(p, mean + points*sd, motion, robust)
-        surprise = np.stack([z[0] for _, _, z in walk(p, mean + u*sd, motion, robust)], axis=1)
-        b, sg = growth(p, mean + points*sd, motion)
+    points = u + np.sqrt(n) * np.vstack([V.T, -V.T])
+    if not pooled:
+        u, points, log_z = np.zeros(n), np.zeros((1, n)), log_post(np.zeros(n))[0]
+    w = np.clip(log_post(points) - log_post(u) + 0.5 * n, -3, 1)
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by name
+        *_, (state, _, _) = walk(p, mean + points * sd, motion, robust)
+        surprise = np.stack([z[0] for _, _, z in walk(p, mean + u * sd, motion, robust)], axis=1)
+        b, sg = growth(p, mean + points * sd, motion)
         state = hinted(kindred(state, p, b, sg, kin), p, hints, motion)
-    return log_z + w - logsumexp(w), (motion, b, sg, state), (law,)*len(points), surprise, u
+    return log_z + w - logsumexp(w), (motion, b, sg, state), (law,) * len(points), surprise, u
 
 # %% ../../nbs/02_forecast/posterior.ipynb #31ba8f3b
 @patch
-def mean(self:Posterior)->np.ndarray: # shape (candidates,)
+def mean(self: Posterior) -> np.ndarray:  # shape (candidates,)
     "Expected ln(loss)."
-    return self.weight@self.m
+    return self.weight @ self.m
+
 
 @patch
-def sd(self:Posterior)->np.ndarray: # shape (candidates,)
+def sd(self: Posterior) -> np.ndarray:  # shape (candidates,)
     "Standard deviation of ln(loss)."
-    return np.sqrt(np.maximum(self.weight@(self.v + self.m**2) - self.mean()**2, 0))
+    return np.sqrt(np.maximum(self.weight @ (self.v + self.m**2) - self.mean() ** 2, 0))
 
 # %% ../../nbs/02_forecast/posterior.ipynb #c1089e93
 @patch
-def shrunk(self:Posterior,
-    caution:float=1., # multiplies the pull, finite and >= 0; 0: the expected ln(loss) itself
-)->np.ndarray: # ln(loss), shape (candidates,)
+def shrunk(
+    self: Posterior,
+    caution: float = 1.0,  # multiplies the pull, finite and >= 0; 0: the expected ln(loss) itself
+) -> np.ndarray:  # ln(loss), shape (candidates,)
     "Expected ln(loss); what lies below the mean of the better half (four at least) is drawn up to it, the more the less is known of it."
-    if not 0 <= caution < np.inf: raise ValueError(f"`caution` must be finite and >= 0, got {caution}; 0 draws nothing")
-    m, v = self.mean(), self.sd()**2
-    better = np.sort(m)[:max(4, len(m)//2)] # fewer tell no spread
-    pull = caution*v/max(better.var(), 1e-12) # predictions that agree to 1e-6 are the same
-    return np.maximum(m, (m + pull*better.mean())/(1 + pull))
+    if not 0 <= caution < np.inf:
+        raise ValueError(f"`caution` must be finite and >= 0, got {caution}; 0 draws nothing")
+    m, v = self.mean(), self.sd() ** 2
+    better = np.sort(m)[: max(4, len(m) // 2)]  # fewer tell no spread
+    pull = caution * v / max(better.var(), 1e-12)  # predictions that agree to 1e-6 are the same
+    return np.maximum(m, (m + pull * better.mean()) / (1 + pull))
 
 # %% ../../nbs/02_forecast/posterior.ipynb #904d09ed
 @patch
-def quantile(self:Posterior,
-    p:float, # probability, in (0, 1)
-)->np.ndarray: # nats/token, shape (candidates,); exact to 1e-9 by bisection
+def quantile(
+    self: Posterior,
+    p: float,  # probability, in (0, 1)
+) -> np.ndarray:  # nats/token, shape (candidates,); exact to 1e-9 by bisection
     "Quantile of the predicted loss."
-    if not 0 < p < 1: raise ValueError(f"`p` must lie in (0, 1), got {p}")
+    if not 0 < p < 1:
+        raise ValueError(f"`p` must lie in (0, 1), got {p}")
     s = np.sqrt(self.v)
-    lo, hi = (self.m - 9*s).min(0), (self.m + 9*s).max(0)
+    lo, hi = (self.m - 9 * s).min(0), (self.m + 9 * s).max(0)
     for _ in range(45):
-        x = (lo + hi)/2
-        below = self.weight@ndtr((x - self.m)/s) < p
+        x = (lo + hi) / 2
+        below = self.weight @ ndtr((x - self.m) / s) < p
         lo, hi = np.where(below, x, lo), np.where(below, hi, x)
-    return np.exp((lo + hi)/2)
+    return np.exp((lo + hi) / 2)
 
 # %% ../../nbs/02_forecast/posterior.ipynb #a1b0fb9e
-ALIKE = .6 # share of the predicted variance that candidates' errors have in common, for the expected regret
-_COMMON, _OFTEN = np.polynomial.hermite_e.hermegauss(3) # more move regrets by 1e-5
+ALIKE = 0.6  # share of the predicted variance that candidates' errors have in common, for the expected regret
+_COMMON, _OFTEN = np.polynomial.hermite_e.hermegauss(3)  # more move regrets by 1e-5
+
 
 @patch
-def _apart(self:Posterior, alike=0.):
+def _apart(self: Posterior, alike=0.0):
     "Weight, means and standard deviations of components in which candidates are independent: those of the mixture, each with what errors have in common at a node of a quadrature."
-    likely = self.weight > 1e-5 # the others add time and change nothing
-    w, m, s = self.weight[likely]/self.weight[likely].sum(), self.m[likely], np.sqrt(self.v[likely])
-    for common, often in zip(_COMMON, _OFTEN/_OFTEN.sum()) if alike else [(0., 1.)]: yield from zip(often*w, m + np.sqrt(alike)*common*s, np.sqrt(1 - alike)*s)
+    likely = self.weight > 1e-5  # the others add time and change nothing
+    w, m, s = (
+        self.weight[likely] / self.weight[likely].sum(),
+        self.m[likely],
+        np.sqrt(self.v[likely]),
+    )
+    for common, often in zip(_COMMON, _OFTEN / _OFTEN.sum()) if alike else [(0.0, 1.0)]:
+        yield from zip(often * w, m + np.sqrt(alike) * common * s, np.sqrt(1 - alike) * s)
+
 
 def _lowest(m, s):
     "Of independent normals: the mass with which each is the lowest, and the expected exponential of the lowest."
     t, width = _nodes(m, s)
-    z = (t[:, None] - m)/s
+    z = (t[:, None] - m) / s
     log_above = log_ndtr(-z)
-    f = np.exp(-.5*z*z - log_above + log_above.sum(1, keepdims=True))/s*width[:, None] # around t
-    return f.sum(0)/f.sum(), np.exp(t)@f.sum(1)/f.sum()
+    f = (
+        np.exp(-0.5 * z * z - log_above + log_above.sum(1, keepdims=True)) / s * width[:, None]
+    )  # around t
+    return f.sum(0) / f.sum(), np.exp(t) @ f.sum(1) / f.sum()
 
 # %% ../../nbs/02_forecast/posterior.ipynb #84a22b1d
 def _nodes(m, s):
     "Where the lowest of normals may lie: nodes of each, thinned to about a sixth of the smallest spread that any of them has there, with the widths of a trapezoid rule."
-    likely = np.argsort(m - 2*s)[:max(8, min(64, 20_000//len(m)))] # of very many candidates, those that reach lowest
-    m, s, top = m[likely], s[likely], (m + 6*s).min()
-    t = np.unique(m[:, None] + s[:, None]*np.linspace(-6, 6, 49))
+    likely = np.argsort(m - 2 * s)[
+        : max(8, min(64, 20_000 // len(m)))
+    ]  # of very many candidates, those that reach lowest
+    m, s, top = m[likely], s[likely], (m + 6 * s).min()
+    t = np.unique(m[:, None] + s[:, None] * np.linspace(-6, 6, 49))
     t = t[t <= top]
-    apart = np.where(np.abs(t[:, None] - m) <= 6*s, s, np.inf).min(1)/6
-    place = np.cumsum(np.r_[0., np.diff(t)/np.minimum(apart[1:], apart[:-1])]) # in steps
+    apart = np.where(np.abs(t[:, None] - m) <= 6 * s, s, np.inf).min(1) / 6
+    place = np.cumsum(np.r_[0.0, np.diff(t) / np.minimum(apart[1:], apart[:-1])])  # in steps
     t = t[np.unique(np.floor(place + 1e-9), return_index=True)[1]]
-    return t, np.diff(t, prepend=t[0])/2 + np.diff(t, append=t[-1])/2
+    return t, np.diff(t, prepend=t[0]) / 2 + np.diff(t, append=t[-1]) / 2
+
 
 @patch
-def best(self:Posterior)->tuple: # (P(best), expected regret in nats/token), each of shape (candidates,); by quadrature, deterministic
+def best(
+    self: Posterior,
+) -> tuple:  # (P(best), expected regret in nats/token), each of shape (candidates,); by quadrature, deterministic
     "Probability of having the lowest loss, and the loss to be expected above the lowest."
-    p = sum(w*_lowest(m, s)[0] for w, m, s in self._apart())
-    low = sum(w*_lowest(m, s)[1] for w, m, s in self._apart(ALIKE))
-    return p, np.maximum(self.weight@np.exp(self.m + self.v/2) - low, 0)
+    p = sum(w * _lowest(m, s)[0] for w, m, s in self._apart())
+    low = sum(w * _lowest(m, s)[1] for w, m, s in self._apart(ALIKE))
+    return p, np.maximum(self.weight @ np.exp(self.m + self.v / 2) - low, 0)
 
 # %% ../../nbs/02_forecast/posterior.ipynb #3573fb2f
 @patch
-def within(self:Posterior,
-    x:float,    # nats/token, >= 0
-    model=None, # a candidate; the one with the lowest median when None
-    n:int=401,  # points of the quadrature in each component
-)->float: # probability; deterministic
+def within(
+    self: Posterior,
+    x: float,  # nats/token, >= 0
+    model=None,  # a candidate; the one with the lowest median when None
+    n: int = 401,  # points of the quadrature in each component
+) -> float:  # probability; deterministic
     "Probability that a candidate's loss is at most `x` above the lowest of all."
-    if not x >= 0: raise ValueError(f"`x` must be >= 0 nats/token, got {x}")
-    if model is not None and model not in self.models: raise ValueError(f"`model` must be a candidate, got {model!r}; there are: {', '.join(self.models)}")
-    i = int(self.quantile(.5).argmin()) if model is None else self.models.index(model)
-    z, others, p = np.linspace(-6, 6, n), np.arange(len(self.models)) != i, 0.
-    density = np.exp(-.5*z*z)/np.exp(-.5*z*z).sum()
+    if not x >= 0:
+        raise ValueError(f"`x` must be >= 0 nats/token, got {x}")
+    if model is not None and model not in self.models:
+        raise ValueError(
+            f"`model` must be a candidate, got {model!r}; there are: {', '.join(self.models)}"
+        )
+    i = int(self.quantile(0.5).argmin()) if model is None else self.models.index(model)
+    z, others, p = np.linspace(-6, 6, n), np.arange(len(self.models)) != i, 0.0
+    density = np.exp(-0.5 * z * z) / np.exp(-0.5 * z * z).sum()
     for w, m, s in self._apart():
-        level = np.log(np.maximum(np.exp(m[i] + s[i]*z) - x, np.finfo(float).tiny))[:, None]
-        p += w*density@np.exp(log_ndtr((m[others] - level)/s[others]).sum(1))
-    return float(min(p, 1.))
+        level = np.log(np.maximum(np.exp(m[i] + s[i] * z) - x, np.finfo(float).tiny))[:, None]
+        p += w * density @ np.exp(log_ndtr((m[others] - level) / s[others]).sum(1))
+    return float(min(p, 1.0))
+
 
 def in_percent(
-    p, # a probability that is believed
-)->str: # never 0 or 100 %, which no belief from a few curves is
+    p,  # a probability that is believed
+) -> str:  # never 0 or 100 %, which no belief from a few curves is
     "A probability for people."
-    return "more than 99 %" if p >= .995 else "less than 1 %" if p <= .005 else f"{100*p:.0f} %"
+    return "more than 99 %" if p >= 0.995 else "less than 1 %" if p <= 0.005 else f"{100 * p:.0f} %"
 
 # %% ../../nbs/02_forecast/posterior.ipynb #317a6533
-STEADY = np.log(1.1)/np.log(2) # growth of ln s per e-fold of D below which a slope is steady: 10 % a doubling
+STEADY = np.log(1.1) / np.log(
+    2
+)  # growth of ln s per e-fold of D below which a slope is steady: 10 % a doubling
+
 
 @patch
-def phase(self:Posterior)->pd.DataFrame: # a row a candidate: slope at its last size (-d ln L/d ln D), p_power, phase
+def phase(
+    self: Posterior,
+) -> pd.DataFrame:  # a row a candidate: slope at its last size (-d ln L/d ln D), p_power, phase
     "Which phase each curve is in at its last size: power where P(power) > 2/3, pre-power where it is < 1/3."
     slope, growing = [], []
     for motion, _, _, s in self.ends:
-        held = drag(s.l, motion)*np.exp(s.e)
-        pull, now = held + RHO, s.g - held - RHO*(s.e - s.M)
-        spread = np.sqrt(np.maximum(s.gg - 2*pull*s.eg + pull**2*s.ee, 1e-12))
-        slope.append(np.exp(s.e + s.ee/2)); growing.append(ndtr((now - STEADY)/spread))
-    p = 1 - self.weight@np.vstack(growing)
-    return pd.DataFrame(dict(slope=self.weight@np.vstack(slope), p_power=p, phase=np.select([p > 2/3, p < 1/3], ["power", "pre-power"], "unclear")), index=self.models)
+        held = drag(s.l, motion) * np.exp(s.e)
+        pull, now = held + RHO, s.g - held - RHO * (s.e - s.M)
+        spread = np.sqrt(np.maximum(s.gg - 2 * pull * s.eg + pull**2 * s.ee, 1e-12))
+        slope.append(np.exp(s.e + s.ee / 2))
+        growing.append(ndtr((now - STEADY) / spread))
+    p = 1 - self.weight @ np.vstack(growing)
+    return pd.DataFrame(
+        dict(
+            slope=self.weight @ np.vstack(slope),
+            p_power=p,
+            phase=np.select([p > 2 / 3, p < 1 / 3], ["power", "pre-power"], "unclear"),
+        ),
+        index=self.models,
+    )
 
 # %% ../../nbs/02_forecast/posterior.ipynb #24a9dd44
 @patch
-def doubts(self:Posterior)->list: # plain words, each about a model
+def doubts(self: Posterior) -> list:  # plain words, each about a model
     "Curves whose prediction deserves no trust, and why."
     p, sd = self.panel, self.sd()
     typical = np.median(p.x[:, 0]), np.median(p.y[:, 0]), np.median(sd)
     each = zip(self.models, p.x, p.y, p.on, self.surprise, sd)
-    return [f"{m}: {text}" for m, x, y, on, z, s in each for text in _doubts(x[on], y[on], z, s, *typical)]
+    return [
+        f"{m}: {text}"
+        for m, x, y, on, z, s in each
+        for text in _doubts(x[on], y[on], z, s, *typical)
+    ]
+
 
 def _doubts(x, y, z, sd, first_x, first_y, typical):
     "What speaks against the prediction of one candidate: its points and surprises, its spread, and what is usual among the others."
-    if len(x) < 3: yield f"rests on {len(x)} size{'s'*(len(x) > 1)}, so its slope is what the prior and the other candidates say; add a larger one"
-    elif y[-1] >= y[0]: yield f"its loss does not fall from {np.exp(x[0]):,.0f} to {np.exp(x[-1]):,.0f} examples, which no law expects and its prediction does not believe; check its recipe"
-    if x[0] > first_x + np.log(4): yield f"its ladder starts at {np.exp(x[0]):,.0f}, the others' at {np.exp(first_x):,.0f}; what they share fits it less"
-    if abs(y[0] - first_y) > np.log(4): yield f"its first loss is {np.exp(y[0] - first_y):.2g} times the others'; is it in the same unit?"
+    if len(x) < 3:
+        yield f"rests on {len(x)} size{'s' * (len(x) > 1)}, so its slope is what the prior and the other candidates say; add a larger one"
+    elif y[-1] >= y[0]:
+        yield f"its loss does not fall from {np.exp(x[0]):,.0f} to {np.exp(x[-1]):,.0f} examples, which no law expects and its prediction does not believe; check its recipe"
+    if x[0] > first_x + np.log(4):
+        yield f"its ladder starts at {np.exp(x[0]):,.0f}, the others' at {np.exp(first_x):,.0f}; what they share fits it less"
+    if abs(y[0] - first_y) > np.log(4):
+        yield f"its first loss is {np.exp(y[0] - first_y):.2g} times the others'; is it in the same unit?"
     for j in np.flatnonzero(np.abs(z) > 5):
-        if j and abs(z[j - 1]) > 5 and z[j]*z[j - 1] < 0: continue # back where it was before a jump
+        if j and abs(z[j - 1]) > 5 and z[j] * z[j - 1] < 0:
+            continue  # back where it was before a jump
         yield f"at {np.exp(x[j]):,.0f} its loss is {abs(z[j]):.0f} standard deviations {'above' if z[j] > 0 else 'below'} what its curve and the others' led to expect; rerun that size"
-    if sd > max(.15, 2*typical): yield f"predicted within a factor of {np.exp(1.645*sd):.2f} only (90 %), others within {np.exp(1.645*typical):.2f}; add a larger size"
+    if sd > max(0.15, 2 * typical):
+        yield f"predicted within a factor of {np.exp(1.645 * sd):.2f} only (90 %), others within {np.exp(1.645 * typical):.2f}; add a larger size"
 
 # %% ../../nbs/02_forecast/posterior.ipynb #39f38dfb
 @patch
-def frame(self:Posterior)->pd.DataFrame: # a row a candidate, lowest median first
+def frame(self: Posterior) -> pd.DataFrame:  # a row a candidate, lowest median first
     "What is believed of each candidate at the target: median loss in nats/token with 90 % (low, high) and 50 % intervals, phase at its last size."
     p_best, regret = self.best()
-    q = dict(predicted_loss=self.quantile(.5), low=self.quantile(.05), low_50=self.quantile(.25), high_50=self.quantile(.75), high=self.quantile(.95))
-    return pd.DataFrame(q | dict(p_best=p_best, expected_regret=regret), index=pd.Index(self.models, name="model")).join(self.phase()).sort_values("predicted_loss", kind="stable")
+    q = dict(
+        predicted_loss=self.quantile(0.5),
+        low=self.quantile(0.05),
+        low_50=self.quantile(0.25),
+        high_50=self.quantile(0.75),
+        high=self.quantile(0.95),
+    )
+    return (
+        pd.DataFrame(
+            q | dict(p_best=p_best, expected_regret=regret),
+            index=pd.Index(self.models, name="model"),
+        )
+        .join(self.phase())
+        .sort_values("predicted_loss", kind="stable")
+    )
+
 
 @patch
-def __repr__(self:Posterior): return f"{len(self.models)} candidates at {self.target:,} examples, by {' and '.join(dict.fromkeys(self.law))}\n{self.frame().head().to_string(float_format='{:.3f}'.format)}"
+def __repr__(self: Posterior):
+    return f"{len(self.models)} candidates at {self.target:,} examples, by {' and '.join(dict.fromkeys(self.law))}\n{self.frame().head().to_string(float_format='{:.3f}'.format)}"

@@ -19,12 +19,21 @@ from .._internal.atomic import atomic_path
 from .kalman import PATHS, POOLED, evidence, growth, motion_of, panel, walk
 
 # %% ../../nbs/02_forecast/prior.ipynb #a8284ebd
-GENERIC = dict(gamma=(.05, .08), c=(0., .10), ln_sg=(np.log(.18), .3), ln_r=(np.log(.006), .5), mu=(np.log(.055), .7), ln_ss=(np.log(.4), .4), tau=(0., .5)) # mean, sd
-BETWEEN = .8 # share of a generic variance that lies between tasks: with few tasks it cannot be measured, so most of it
+GENERIC = dict(
+    gamma=(0.05, 0.08),
+    c=(0.0, 0.10),
+    ln_sg=(np.log(0.18), 0.3),
+    ln_r=(np.log(0.006), 0.5),
+    mu=(np.log(0.055), 0.7),
+    ln_ss=(np.log(0.4), 0.4),
+    tau=(0.0, 0.5),
+)  # mean, sd
+BETWEEN = 0.8  # share of a generic variance that lies between tasks: with few tasks it cannot be measured, so most of it
+
 
 def generic(
-    law:str, # key of `PATHS`
-)->tuple: # (mean, sd), each of shape (7,)
+    law: str,  # key of `PATHS`
+) -> tuple:  # (mean, sd), each of shape (7,)
     "Prior of the shared parameters where no other task is known."
     mean, sd = (np.array(v) for v in zip(*(GENERIC[name] for name in POOLED)))
     k, _ = PATHS[law]
@@ -32,52 +41,74 @@ def generic(
 
 # %% ../../nbs/02_forecast/prior.ipynb #305af6f4
 def shared_mode(
-    p,                # Panel
-    law:str,          # key of `PATHS`
-    mean, sd,         # prior of the shared parameters, each of shape (7,)
-    robust:bool=True, # Student-t innovations
-    start=None,       # standardised parameters to start from, such as another law's mode; the prior's means when None
-)->tuple: # (log posterior of standardised parameters u, u at the mode, matrix whose columns spread by the posterior deviations, log evidence)
+    p,  # Panel
+    law: str,  # key of `PATHS`
+    mean,
+    sd,  # prior of the shared parameters, each of shape (7,)
+    robust: bool = True,  # Student-t innovations
+    start=None,  # standardised parameters to start from, such as another law's mode; the prior's means when None
+) -> tuple:  # (log posterior of standardised parameters u, u at the mode, matrix whose columns spread by the posterior deviations, log evidence)
     "What the candidates of one table share, by empirical Bayes: quasi-Newton on central differences, deterministic."
     motion = motion_of(p, law)
+
     def log_post(u):
         u = np.atleast_2d(u)
-        with np.errstate(all="ignore"): log_p = evidence(p, mean + u*sd, motion, robust)
-        return np.nan_to_num(log_p, nan=-1e9, posinf=-1e9, neginf=-1e9) - .5*(u**2).sum(1) # where the state overflows, nothing is likely
+        with np.errstate(all="ignore"):
+            log_p = evidence(p, mean + u * sd, motion, robust)
+        return np.nan_to_num(log_p, nan=-1e9, posinf=-1e9, neginf=-1e9) - 0.5 * (u**2).sum(
+            1
+        )  # where the state overflows, nothing is likely
+
     return log_post, *_mode(log_post, len(mean), start)
+
 
 def _mode(log_post, n, start=None, h=1e-3):
     "Mode, spread and Laplace evidence of a log density that takes many rows at once."
     I = np.eye(n)
+
     def down(u):
-        f = -log_post(np.vstack([u, u + h*I, u - h*I]))
-        return f[0], (f[1:n+1] - f[n+1:])/(2*h)
-    u = minimize(down, np.zeros(n) if start is None else start, jac=True, method="L-BFGS-B", bounds=[(-4, 4)]*n, options=dict(gtol=.02, ftol=1e-7, maxiter=40)).x
+        f = -log_post(np.vstack([u, u + h * I, u - h * I]))
+        return f[0], (f[1 : n + 1] - f[n + 1 :]) / (2 * h)
+
+    u = minimize(
+        down,
+        np.zeros(n) if start is None else start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(-4, 4)] * n,
+        options=dict(gtol=0.02, ftol=1e-7, maxiter=40),
+    ).x
     w, Q = np.linalg.eigh(_hessian(log_post, u))
-    w = np.clip(w, 1, None) # no direction can be wider than the prior
-    return u, Q/np.sqrt(w), float(log_post(u)[0] - .5*np.log(w).sum())
+    w = np.clip(w, 1, None)  # no direction can be wider than the prior
+    return u, Q / np.sqrt(w), float(log_post(u)[0] - 0.5 * np.log(w).sum())
 
 # %% ../../nbs/02_forecast/prior.ipynb #e650a877
-def _hessian(log_post, u, t=.1):
+def _hessian(log_post, u, t=0.1):
     "Second differences of the negative log posterior, in one batch."
-    I = t*np.eye(len(u))
+    I = t * np.eye(len(u))
     pairs = np.array([a + b for a in I for b in I])
     f = -log_post(np.vstack([u + pairs, u + I, u - I, u[None]]))
     n, f0 = len(u), f[-1]
-    both, up, down = f[:n*n].reshape(n, n), f[n*n:n*n+n], f[n*n+n:-1]
-    H = (both - up[:, None] - up + f0)/t**2
-    H[np.diag_indices(n)] = (up + down - 2*f0)/t**2
+    both, up, down = f[: n * n].reshape(n, n), f[n * n : n * n + n], f[n * n + n : -1]
+    H = (both - up[:, None] - up + f0) / t**2
+    H[np.diag_indices(n)] = (up + down - 2 * f0) / t**2
     return H
 
 # %% ../../nbs/02_forecast/prior.ipynb #817173ee
 @dataclass(frozen=True)
 class Prior:
     "What complete curves of other tasks say; without records, the generic prior."
-    records:tuple = () # a dict a task: task, source, pooled, models, shapes
+
+    records: tuple = ()  # a dict a task: task, source, pooled, models, shapes
+
 
 def _shapes(cs):
     "ln(loss) of every run's curve above size 0, one row a model and seed, one column a size; missing where there is no run."
-    return np.log(cs.frame[cs.frame.train_size > 0].pivot(index=["model", "seed"], columns="train_size", values="test_loss"))
+    return np.log(
+        cs.frame[cs.frame.train_size > 0].pivot(
+            index=["model", "seed"], columns="train_size", values="test_loss"
+        )
+    )
 
 # %% ../../nbs/02_forecast/prior.ipynb #a16c74fa
 def _record(cs):
@@ -86,45 +117,82 @@ def _record(cs):
     for law in PATHS:
         mean, sd = generic(law)
         _, u, V, _ = shared_mode(p, law, mean, sd)
-        pooled[law] = {n: [round(float(a), 4), round(float(b), 4)] for n, a, b in zip(POOLED, mean + u*sd, sd*np.linalg.norm(V, axis=1))}
+        pooled[law] = {
+            n: [round(float(a), 4), round(float(b), 4)]
+            for n, a, b in zip(POOLED, mean + u * sd, sd * np.linalg.norm(V, axis=1))
+        }
     m, motion = np.array([[v[0] for v in pooled["rectified"].values()]]), motion_of(p, "rectified")
-    own = np.mean([state.g[0] for state, _, _ in walk(p, m, motion)][1:] or [np.zeros(len(p.models))], axis=0) - growth(p, m, motion)[0][0]
+    own = (
+        np.mean(
+            [state.g[0] for state, _, _ in walk(p, m, motion)][1:] or [np.zeros(len(p.models))],
+            axis=0,
+        )
+        - growth(p, m, motion)[0][0]
+    )
     kind = cs.frame.groupby("model", sort=False)[["family", "n_params"]].first().loc[cs.models]
-    models = [dict(model=i, family=r.family, n_params=None if np.isnan(r.n_params) else int(r.n_params), lean=round(float(v), 4)) for (i, r), v in zip(kind.iterrows(), own - own.mean())]
+    models = [
+        dict(
+            model=i,
+            family=r.family,
+            n_params=None if np.isnan(r.n_params) else int(r.n_params),
+            lean=round(float(v), 4),
+        )
+        for (i, r), v in zip(kind.iterrows(), own - own.mean())
+    ]
     shapes = _shapes(cs)
-    shapes = (shapes - np.nanmean(shapes)).round(5) # the task's unit is no matter
-    return dict(task=cs.one_task(), source=cs.source, pooled=pooled, models=models,
-                shapes=dict(sizes=[int(d) for d in shapes], ln_loss=[[None if np.isnan(v) else v for v in row] for row in shapes.to_numpy()]))
+    shapes = (shapes - np.nanmean(shapes)).round(5)  # the task's unit is no matter
+    return dict(
+        task=cs.one_task(),
+        source=cs.source,
+        pooled=pooled,
+        models=models,
+        shapes=dict(
+            sizes=[int(d) for d in shapes],
+            ln_loss=[[None if np.isnan(v) else v for v in row] for row in shapes.to_numpy()],
+        ),
+    )
 
 # %% ../../nbs/02_forecast/prior.ipynb #bb5099f8
 def learn_prior(
-    tasks, # CurveSets, each of one task, with its curves as far as they are known
-)->Prior: # one record a task
+    tasks,  # CurveSets, each of one task, with its curves as far as they are known
+) -> Prior:  # one record a task
     "Learn what curves of these tasks share."
     tasks = list(tasks)
     names = [t.one_task() for t in tasks]
-    if not tasks: raise ValueError("`tasks` must hold at least one task, got none; give curves to learn from")
-    if len(set(names)) < len(names): raise ValueError(f"`tasks` must have different names, got {', '.join(names)}; set the `task` column")
+    if not tasks:
+        raise ValueError("`tasks` must hold at least one task, got none; give curves to learn from")
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"`tasks` must have different names, got {', '.join(names)}; set the `task` column"
+        )
     for t in tasks:
-        if not any(t.sizes): raise ValueError(f"`tasks` must hold runs above size 0, {t.one_task()} has zero-shot losses only; give its curves, or leave it out")
+        if not any(t.sizes):
+            raise ValueError(
+                f"`tasks` must hold runs above size 0, {t.one_task()} has zero-shot losses only; give its curves, or leave it out"
+            )
     return Prior(tuple(map(_record, tasks)))
 
 # %% ../../nbs/02_forecast/prior.ipynb #710e25c2
 @patch
-def save(self:Prior,
-    path, # where to write JSON
-)->Path: # the file
+def save(
+    self: Prior,
+    path,  # where to write JSON
+) -> Path:  # the file
     "Write the prior, atomically."
     path = Path(path)
-    with atomic_path(path) as tmp: tmp.write_text(json.dumps(dict(records=list(self.records)), separators=(",", ":")) + "\n")
+    with atomic_path(path) as tmp:
+        tmp.write_text(json.dumps(dict(records=list(self.records)), separators=(",", ":")) + "\n")
     return path
 
+
 @lru_cache
-def _shipped(): return _read(files("lensllm")/"data"/"prior.json")
+def _shipped():
+    return _read(files("lensllm") / "data" / "prior.json")
+
 
 def load_prior(
-    path=None, # a file that `save` wrote; the one that ships, learned from the shipped tasks, when None
-)->Prior: # what was saved
+    path=None,  # a file that `save` wrote; the one that ships, learned from the shipped tasks, when None
+) -> Prior:  # what was saved
     "Read a prior."
     return _shipped() if path is None else _read(path)
 
@@ -133,104 +201,180 @@ def _read(path):
     "A prior from a file, checked."
     try:
         records = json.loads(Path(path).read_text())["records"]
-        sound, lost = all(map(_is_record, records)), [law for law in PATHS for r in records if law not in r["pooled"]]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError): sound = False
-    if not sound: raise ValueError(f"`prior` must be transfer, generic or a file written by `lensllm learn`, got {path}; write one with `lensllm learn CURVES… --out FILE`")
-    if lost: raise ValueError(f"`prior` must know every law, {path} lacks {lost[0]}: another version learned it; run `lensllm learn CURVES… --out FILE` again")
+        sound, lost = (
+            all(map(_is_record, records)),
+            [law for law in PATHS for r in records if law not in r["pooled"]],
+        )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        sound = False
+    if not sound:
+        raise ValueError(
+            f"`prior` must be transfer, generic or a file written by `lensllm learn`, got {path}; write one with `lensllm learn CURVES… --out FILE`"
+        )
+    if lost:
+        raise ValueError(
+            f"`prior` must know every law, {path} lacks {lost[0]}: another version learned it; run `lensllm learn CURVES… --out FILE` again"
+        )
     return Prior(tuple(records))
+
 
 def _is_record(r):
     "Whether everything that is read from a record is there, for the laws that it has."
     laws = [law for law in PATHS if law in r["pooled"]]
-    numbers = [v for law in laws for name in POOLED for v in r["pooled"][law][name]] + [m["lean"] for m in r["models"]]
+    numbers = [v for law in laws for name in POOLED for v in r["pooled"][law][name]] + [
+        m["lean"] for m in r["models"]
+    ]
     shape = np.array(r["shapes"]["ln_loss"], float)
-    return bool(np.isfinite(numbers).all() and laws and len(numbers) == 2*len(laws)*len(POOLED) + len(r["models"]) and r["models"] and isinstance(r["task"], str)
-                and shape.shape[1] == len(r["shapes"]["sizes"]) and all(isinstance(m["model"], str) and isinstance(m["family"], str) and (m["n_params"] or 1) > 0 for m in r["models"]))
+    return bool(
+        np.isfinite(numbers).all()
+        and laws
+        and len(numbers) == 2 * len(laws) * len(POOLED) + len(r["models"])
+        and r["models"]
+        and isinstance(r["task"], str)
+        and shape.shape[1] == len(r["shapes"]["sizes"])
+        and all(
+            isinstance(m["model"], str)
+            and isinstance(m["family"], str)
+            and (m["n_params"] or 1) > 0
+            for m in r["models"]
+        )
+    )
 
 # %% ../../nbs/02_forecast/prior.ipynb #cd31eee3
-SAME = .0015 # of ln(loss): losses printed with three decimals differ by less
+SAME = 0.0015  # of ln(loss): losses printed with three decimals differ by less
+
 
 def _known(record, cs):
     "Whether curves at hand are those of a record."
-    if record["task"].casefold() == cs.one_task().casefold() != "task": return True # "task" is the name of what has none
-    old = pd.DataFrame(np.array(record["shapes"]["ln_loss"], float), columns=record["shapes"]["sizes"])
+    if record["task"].casefold() == cs.one_task().casefold() != "task":
+        return True  # "task" is the name of what has none
+    old = pd.DataFrame(
+        np.array(record["shapes"]["ln_loss"], float), columns=record["shapes"]["sizes"]
+    )
     new = _shapes(cs)
     both = [d for d in old if d in new]
-    if not both: return False
-    off = new[both].to_numpy()[:, None] - old[both].to_numpy() # (curves at hand, recorded curves, sizes)
+    if not both:
+        return False
+    off = (
+        new[both].to_numpy()[:, None] - old[both].to_numpy()
+    )  # (curves at hand, recorded curves, sizes)
     n = np.isfinite(off).sum(2)
-    with np.errstate(all="ignore"): centre = np.nansum(off, axis=2)/n
-    same = (np.nanmax(np.abs(off - centre[..., None]), axis=2, initial=0.) < SAME) & (n >= 2)
-    unit = np.where(same, centre, np.nan) # ln of the factor that makes one curve the other
+    with np.errstate(all="ignore"):
+        centre = np.nansum(off, axis=2) / n
+    same = (np.nanmax(np.abs(off - centre[..., None]), axis=2, initial=0.0) < SAME) & (n >= 2)
+    unit = np.where(same, centre, np.nan)  # ln of the factor that makes one curve the other
     alike = max(((np.abs(unit - u) < SAME).any(1).sum() for u in np.unique(unit[same])), default=0)
-    return bool((same & (n >= 7)).any() or alike >= max(2, len(new)/2))
+    return bool((same & (n >= 7)).any() or alike >= max(2, len(new) / 2))
+
 
 @patch
-def without(self:Prior,
-    seen:CurveSet, # curves of the task at hand
-)->Prior: # the records of other tasks
+def without(
+    self: Prior,
+    seen: CurveSet,  # curves of the task at hand
+) -> Prior:  # the records of other tasks
     "Leave out what was learned from the task at hand, under whatever name."
     return Prior(tuple(r for r in self.records if not _known(r, seen)))
 
 # %% ../../nbs/02_forecast/prior.ipynb #9adeb329
 @patch
-def pooled(self:Prior,
-    law:str, # key of `PATHS`
-)->tuple: # (mean, sd), each of shape (7,)
+def pooled(
+    self: Prior,
+    law: str,  # key of `PATHS`
+) -> tuple:  # (mean, sd), each of shape (7,)
     "Prior of the shared parameters of a new task."
     m0, s0 = generic(law)
-    between = BETWEEN*s0**2
-    precision = 1/(s0**2 - between)
-    total = precision*m0
+    between = BETWEEN * s0**2
+    precision = 1 / (s0**2 - between)
+    total = precision * m0
     for r in self.records:
         m, s = np.array([r["pooled"][law][name] for name in POOLED]).T
         s = np.maximum(s, 1e-9)
-        own = np.maximum(1/s**2 - 1/s0**2, 1e-9/s0**2) # precision of what the task itself said
-        m, w = m0 + (m - m0)/(s**2*own), 1/(1/own + between)
-        precision, total = precision + w, total + w*m
-    mean, sd = total/precision, np.sqrt(1/precision + between)
-    return np.r_[mean[:-1], m0[-1]], np.r_[sd[:-1], s0[-1]] # tau says how much of a lean carries over: no record knows
+        own = np.maximum(
+            1 / s**2 - 1 / s0**2, 1e-9 / s0**2
+        )  # precision of what the task itself said
+        m, w = m0 + (m - m0) / (s**2 * own), 1 / (1 / own + between)
+        precision, total = precision + w, total + w * m
+    mean, sd = total / precision, np.sqrt(1 / precision + between)
+    return np.r_[mean[:-1], m0[-1]], np.r_[
+        sd[:-1], s0[-1]
+    ]  # tau says how much of a lean carries over: no record knows
 
 # %% ../../nbs/02_forecast/prior.ipynb #e4337936
 def _recorded(prior):
     "A row a task and model: family, n_params, lean."
-    return pd.DataFrame([m for r in prior.records for m in r["models"]], columns=["model", "family", "n_params", "lean"]).set_index("model")
+    return pd.DataFrame(
+        [m for r in prior.records for m in r["models"]],
+        columns=["model", "family", "n_params", "lean"],
+    ).set_index("model")
+
 
 def _kinds(seen, old):
     "Family and size of each candidate; a record may know what the table does not say."
-    new, known = (f.replace(dict(family={"": None})).groupby("model", sort=False)[["family", "n_params"]].first() for f in (seen.frame, old))
+    new, known = (
+        f.replace(dict(family={"": None}))
+        .groupby("model", sort=False)[["family", "n_params"]]
+        .first()
+        for f in (seen.frame, old)
+    )
     return new.combine_first(known).loc[seen.models].fillna(dict(family=""))
 
+
 @patch
-def families(self:Prior,
-    seen:CurveSet, # curves of the task at hand
-)->np.ndarray: # names, "" where none is known, shape (candidates,)
+def families(
+    self: Prior,
+    seen: CurveSet,  # curves of the task at hand
+) -> np.ndarray:  # names, "" where none is known, shape (candidates,)
     "The family of each candidate."
     return _kinds(seen, _recorded(self)).family.to_numpy(str)
 
 # %% ../../nbs/02_forecast/prior.ipynb #569d3594
 @patch
-def lean(self:Prior,
-    seen:CurveSet, # curves of the task at hand
-)->np.ndarray: # predicted growth beyond what candidates share, per e-fold of D; shape (candidates,); an estimate
+def lean(
+    self: Prior,
+    seen: CurveSet,  # curves of the task at hand
+) -> np.ndarray:  # predicted growth beyond what candidates share, per e-fold of D; shape (candidates,); an estimate
     "What is known of each candidate from other tasks."
-    if not self.records: return np.zeros(len(seen.models))
+    if not self.records:
+        return np.zeros(len(seen.models))
     old = _recorded(self)
     new = _kinds(seen, old)
     size = np.log(old.n_params.astype(float))
-    scale = size.std(ddof=0) if size.nunique() > 1 else np.inf # sizes say something only where they differ
+    scale = (
+        size.std(ddof=0) if size.nunique() > 1 else np.inf
+    )  # sizes say something only where they differ
+
     def alike(a, b):
-        za, zb = (((np.log(f.n_params.astype(float)) - size.mean())/scale).fillna(0).to_numpy() for f in (a, b))
-        family = (a.family.to_numpy()[:, None] == b.family.to_numpy()) & (a.family.to_numpy() != "")[:, None]
-        return (np.clip(np.outer(za, zb), -4, 4) + family + (a.index.to_numpy()[:, None] == b.index.to_numpy()))/3
-    return alike(new, old)@np.linalg.solve(alike(old, old) + np.eye(len(old)), old.lean.to_numpy()) # noise as large as what is alike
+        za, zb = (
+            ((np.log(f.n_params.astype(float)) - size.mean()) / scale).fillna(0).to_numpy()
+            for f in (a, b)
+        )
+        family = (a.family.to_numpy()[:, None] == b.family.to_numpy()) & (
+            a.family.to_numpy() != ""
+        )[:, None]
+        return (
+            np.clip(np.outer(za, zb), -4, 4)
+            + family
+            + (a.index.to_numpy()[:, None] == b.index.to_numpy())
+        ) / 3
+
+    return alike(new, old) @ np.linalg.solve(
+        alike(old, old) + np.eye(len(old)), old.lean.to_numpy()
+    )  # noise as large as what is alike
 
 # %% ../../nbs/02_forecast/prior.ipynb #eaae4b25
 def as_prior(
-    prior,         # "transfer": what ships; "generic": nothing known; a Prior; a file that `save` wrote
-    seen:CurveSet, # curves of the task at hand, which is left out
-)->Prior: # what other tasks say
+    prior,  # "transfer": what ships; "generic": nothing known; a Prior; a file that `save` wrote
+    seen: CurveSet,  # curves of the task at hand, which is left out
+) -> Prior:  # what other tasks say
     "The prior that is meant, without the task at hand."
-    if isinstance(prior, Prior): return prior.without(seen)
-    if not isinstance(prior, (str, Path)): raise ValueError(f"`prior` must be transfer, generic, a Prior or a file written by `lensllm learn`, got {prior!r}")
-    return Prior() if prior == "generic" else load_prior(None if prior == "transfer" else prior).without(seen)
+    if isinstance(prior, Prior):
+        return prior.without(seen)
+    if not isinstance(prior, (str, Path)):
+        raise ValueError(
+            f"`prior` must be transfer, generic, a Prior or a file written by `lensllm learn`, got {prior!r}"
+        )
+    return (
+        Prior()
+        if prior == "generic"
+        else load_prior(None if prior == "transfer" else prior).without(seen)
+    )

@@ -15,4 +15,6 @@ _NAMES = dict(
     certificates=["kl_bound", "held_out_bound", "catoni_bound"],
     bounds=["bound_terms", "certify"],
 )
-__getattr__, __dir__, __all__ = lazy.attach(__name__, ["products", "curvature", "certificates", "bounds"], _NAMES)
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__, ["products", "curvature", "certificates", "bounds"], _NAMES
+)

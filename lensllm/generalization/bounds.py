@@ -13,246 +13,496 @@ from dataclasses import dataclass
 import numpy as np, pandas as pd, torch
 import torch.nn.functional as F
 from fastcore.basics import patch
-from .certificates import catoni_bound, check_delta, code_nats, gaussian_kl, held_out_bound, kl_bound, kl_inverse, mcallester_bound, occam_bound, quadratic_bound, sampled_risk, smoothed_range, thiemann_bound
+from lensllm.generalization.certificates import (
+    catoni_bound,
+    check_delta,
+    code_nats,
+    gaussian_kl,
+    held_out_bound,
+    kl_bound,
+    kl_inverse,
+    mcallester_bound,
+    occam_bound,
+    quadratic_bound,
+    sampled_risk,
+    smoothed_range,
+    thiemann_bound,
+)
 from .curvature import curvature_along, layer_traces
-from ..models.batches import IGNORED, check_batch, evaluating, in_precision, first_nonfinite, layer_of, logits_and_labels, n_rows, pick_params, sequence_loss, take
+from lensllm.models.batches import (
+    IGNORED,
+    check_batch,
+    evaluating,
+    in_precision,
+    first_nonfinite,
+    layer_of,
+    logits_and_labels,
+    n_rows,
+    pick_params,
+    sequence_loss,
+    take,
+)
 from .products import check_generator
 
 # %% ../../nbs/06_generalization/bounds.ipynb #af885346
-_all_ = ["kl_inverse"] # one import for all that is done with bounds
+_all_ = ["kl_inverse"]  # one import for all that is done with bounds
 
 # %% ../../nbs/06_generalization/bounds.ipynb #aa950bc6
 def update_of(
-    model0, # the start
+    model0,  # the start
     model,  # the end, of the same architecture
-    params="all", # as for `pick_params`
-)->dict: # name -> end less start
+    params="all",  # as for `pick_params`
+) -> dict:  # name -> end less start
     "What fine-tuning changed."
     start, end = (pick_params(m, params) for m in (model0, model))
-    odd = [k for k in {**start, **end} if k not in start or k not in end or start[k].shape != end[k].shape]
-    if odd: raise ValueError(f"start and end must be of one architecture, got {_kind(model0)} and {_kind(model)}, {odd[0]} of shape {_shape(start, odd[0])} and {_shape(end, odd[0])} ({len(odd)} such parameters); give the checkpoint that the fine-tuning began with")
+    odd = [
+        k
+        for k in {**start, **end}
+        if k not in start or k not in end or start[k].shape != end[k].shape
+    ]
+    if odd:
+        raise ValueError(
+            f"start and end must be of one architecture, got {_kind(model0)} and {_kind(model)}, {odd[0]} of shape {_shape(start, odd[0])} and {_shape(end, odd[0])} ({len(odd)} such parameters); give the checkpoint that the fine-tuning began with"
+        )
     return {k: (_wide(end[k]) - _wide(start[k].to(end[k].device))).detach() for k in end}
 
-def _wide(p): return p.float() if p.dtype.itemsize < 4 else p
 
-def _kind(model): return getattr(getattr(model, "config", None), "model_type", type(model).__name__)
+def _wide(p):
+    return p.float() if p.dtype.itemsize < 4 else p
 
-def _shape(params, name): return tuple(params[name].shape) if name in params else "none"
+
+def _kind(model):
+    return getattr(getattr(model, "config", None), "model_type", type(model).__name__)
+
+
+def _shape(params, name):
+    return tuple(params[name].shape) if name in params else "none"
+
 
 def _as_list(model, batches, name="batches"):
     "Batches on which the loss is defined, and how many rows they have."
-    batches = [batches] if hasattr(batches, "items") or isinstance(batches, torch.Tensor) else list(batches)
-    if not batches: raise ValueError(f"`{name}` must hold at least one batch, got none; give a dictionary of tensors or a list of them")
-    for b in batches: n_rows(b); check_batch(model, _inputs(b), "loss")
+    batches = (
+        [batches]
+        if hasattr(batches, "items") or isinstance(batches, torch.Tensor)
+        else list(batches)
+    )
+    if not batches:
+        raise ValueError(
+            f"`{name}` must hold at least one batch, got none; give a dictionary of tensors or a list of them"
+        )
+    for b in batches:
+        n_rows(b)
+        check_batch(model, _inputs(b), "loss")
     device = next(model.parameters()).device
     return [take(b, slice(None), device) for b in batches], sum(map(n_rows, batches))
 
-def _inputs(batch): return {k: v for k, v in batch.items() if k != "target_bytes"}
+
+def _inputs(batch):
+    return {k: v for k, v in batch.items() if k != "target_bytes"}
 
 # %% ../../nbs/06_generalization/bounds.ipynb #fa4b3bef
 @dataclass(frozen=True)
 class Terms:
     "Terms of the bound behind LensLLM, layer by layer: a measure of generalisation, NOT a certificate."
-    frame:pd.DataFrame # a row a layer: layer, size, distance, trace, trace_stderr, sigma, term, along, along_error, term_along
-    n:int              # examples that count
-    loss_bound:float   # B, nats/token
-    b:float
-    over:str           # "max" over rows, or that of the "mean" loss
-    stderr:float       # of `total`, from the random vectors, which layers of one row share
+
+    frame: pd.DataFrame  # a row a layer: layer, size, distance, trace, trace_stderr, sigma, term, along, along_error, term_along
+    n: int  # examples that count
+    loss_bound: float  # B, nats/token
+    b: float
+    over: str  # "max" over rows, or that of the "mean" loss
+    stderr: float  # of `total`, from the random vectors, which layers of one row share
 
     @property
-    def total(self): return float(self.frame.term.sum()) # nats/token, an estimate; without the statement's factor 1/b
+    def total(self):
+        return float(
+            self.frame.term.sum()
+        )  # nats/token, an estimate; without the statement's factor 1/b
+
     @property
-    def total_along(self): return float(self.frame.term_along.sum())
+    def total_along(self):
+        return float(self.frame.term_along.sum())
+
     @property
-    def doubts(self): # in plain words
-        below, weak = (", ".join(self.frame.layer[c]) for c in (self.frame.trace <= 0, (self.frame.trace > 0) & (self.frame.trace < 2*self.frame.trace_stderr)))
-        return [f"{text}: {names}" for names, text in ((below, "the trace is below 0, so the model is not at a minimum, and the term counts as 0"), (weak, "the trace is less than two standard errors from 0")) if names]
-    def __repr__(self): return f"terms of {len(self.frame)} layers, n = {self.n}: {self.total:.3g} ± {self.stderr:.1g} nats/token, along the update {self.total_along:.3g} ({self.over} over rows; a measure, not a certificate)"
+    def doubts(self):  # in plain words
+        below, weak = (
+            ", ".join(self.frame.layer[c])
+            for c in (
+                self.frame.trace <= 0,
+                (self.frame.trace > 0) & (self.frame.trace < 2 * self.frame.trace_stderr),
+            )
+        )
+        return [
+            f"{text}: {names}"
+            for names, text in (
+                (
+                    below,
+                    "the trace is below 0, so the model is not at a minimum, and the term counts as 0",
+                ),
+                (weak, "the trace is less than two standard errors from 0"),
+            )
+            if names
+        ]
+
+    def __repr__(self):
+        return f"terms of {len(self.frame)} layers, n = {self.n}: {self.total:.3g} ± {self.stderr:.1g} nats/token, along the update {self.total_along:.3g} ({self.over} over rows; a measure, not a certificate)"
 
 # %% ../../nbs/06_generalization/bounds.ipynb #5e6f8399
 def bound_terms(
-    model0, model, # start and end
-    batches,       # rows on which curvature is measured: a dictionary of tensors or a list of them
+    model0,
+    model,  # start and end
+    batches,  # rows on which curvature is measured: a dictionary of tensors or a list of them
     *,
-    n,             # examples that the model was fine-tuned on, >= 1
-    loss_bound,    # B, the largest loss that counts, nats/token, > 0, such as ln(V/0.01), which a loss smoothed by 1 % cannot exceed
-    generator,     # torch.Generator of the random vectors
-    over="max",    # "max" over the rows, as in the source, each with products of its own: over those given, not all there are, and upwards by the estimates' noise; "mean": of the mean loss, quicker
-    b=.9,          # in (0, 1): how the empirical loss is weighed against the terms
-    num_probes=20, # products a trace, >= 2
-    steps=20,      # most products along the update, a layer
+    n,  # examples that the model was fine-tuned on, >= 1
+    loss_bound,  # B, the largest loss that counts, nats/token, > 0, such as ln(V/0.01), which a loss smoothed by 1 % cannot exceed
+    generator,  # torch.Generator of the random vectors
+    over="max",  # "max" over the rows, as in the source, each with products of its own: over those given, not all there are, and upwards by the estimates' noise; "mean": of the mean loss, quicker
+    b=0.9,  # in (0, 1): how the empirical loss is weighed against the terms
+    num_probes=20,  # products a trace, >= 2
+    steps=20,  # most products along the update, a layer
     params="all",  # as for `pick_params`
-    progress=iter, # wraps the list of row groups, such as rich.progress.track
-    **options,     # of `Products`
-)->Terms: # estimates; the traces' standard errors are over random vectors, not over rows
+    progress=iter,  # wraps the list of row groups, such as rich.progress.track
+    **options,  # of `Products`
+) -> Terms:  # estimates; the traces' standard errors are over random vectors, not over rows
     "Distance, curvature, optimal noise and their product over n, for every layer."
-    if not n >= 1: raise ValueError(f"`n` must be >= 1 example, got {n}")
-    if not 0 < loss_bound < math.inf: raise ValueError(f"`loss_bound` must be a bound on the loss, > 0 and finite, got {loss_bound}; smooth the loss, or clip it")
-    if not 0 < b < 1: raise ValueError(f"`b` must lie in (0, 1), got {b}")
-    if over not in ("max", "mean"): raise ValueError(f"`over` must be max or mean, got {over!r}")
+    if not n >= 1:
+        raise ValueError(f"`n` must be >= 1 example, got {n}")
+    if not 0 < loss_bound < math.inf:
+        raise ValueError(
+            f"`loss_bound` must be a bound on the loss, > 0 and finite, got {loss_bound}; smooth the loss, or clip it"
+        )
+    if not 0 < b < 1:
+        raise ValueError(f"`b` must lie in (0, 1), got {b}")
+    if over not in ("max", "mean"):
+        raise ValueError(f"`over` must be max or mean, got {over!r}")
     model0, model = in_precision(model0), in_precision(model)
     update, (batches, _) = update_of(model0, model, params), _as_list(model, batches)
-    groups = [[_inputs(bt) for bt in batches]] if over == "mean" else [[_inputs(take(bt, slice(i, i + 1)))] for bt in batches for i in range(n_rows(bt))]
-    found = [_curvatures(model, group, update, generator, num_probes, steps, options).assign(row=i) for i, group in enumerate(progress(groups))]
+    groups = (
+        [[_inputs(bt) for bt in batches]]
+        if over == "mean"
+        else [[_inputs(take(bt, slice(i, i + 1)))] for bt in batches for i in range(n_rows(bt))]
+    )
+    found = [
+        _curvatures(model, group, update, generator, num_probes, steps, options).assign(row=i)
+        for i, group in enumerate(progress(groups))
+    ]
     frame = _with_terms(_largest(pd.concat(found)), n, loss_bound, b)
-    return Terms(frame.drop(columns=["row", "samples"]), n, loss_bound, b, over, _total_stderr(frame))
+    return Terms(
+        frame.drop(columns=["row", "samples"]), n, loss_bound, b, over, _total_stderr(frame)
+    )
 
 # %% ../../nbs/06_generalization/bounds.ipynb #45a0770f
 def _curvatures(model, batches, update, generator, num_probes, steps, options):
     "Distance, trace and curvature along the update, a row a layer."
-    traces = layer_traces(model, batches, generator=generator, num_probes=num_probes, params=lambda k, p: k in update, **options)
+    traces = layer_traces(
+        model,
+        batches,
+        generator=generator,
+        num_probes=num_probes,
+        params=lambda k, p: k in update,
+        **options,
+    )
     rows = []
     for layer, trace in traces.items():
         names = [k for k in update if layer_of(k) == layer]
         shift = torch.cat([update[k].flatten() for k in names])
-        moved = curvature_along(model, batches, shift, params=lambda k, p, names=names: k in names, steps=steps, generator=generator, **options)
-        rows.append(dict(layer=layer, size=len(shift), distance=float(shift.double().norm()), trace=trace.value, trace_stderr=trace.stderr, samples=trace.samples, along=moved.positive, along_error=moved.error))
+        moved = curvature_along(
+            model,
+            batches,
+            shift,
+            params=lambda k, p, names=names: k in names,
+            steps=steps,
+            generator=generator,
+            **options,
+        )
+        rows.append(
+            dict(
+                layer=layer,
+                size=len(shift),
+                distance=float(shift.double().norm()),
+                trace=trace.value,
+                trace_stderr=trace.stderr,
+                samples=trace.samples,
+                along=moved.positive,
+                along_error=moved.error,
+            )
+        )
     return pd.DataFrame(rows)
+
 
 def _largest(found):
     "The largest trace of each layer with its error, and the largest curvature along the update."
-    best = lambda column: found.sort_values(column, ascending=False, kind="stable").drop_duplicates("layer").set_index("layer")
+    best = lambda column: (
+        found.sort_values(column, ascending=False, kind="stable")
+        .drop_duplicates("layer")
+        .set_index("layer")
+    )
     trace, along = best("trace"), best("along")
     order = found.layer.drop_duplicates()
-    return trace[["row", "size", "distance", "trace", "trace_stderr", "samples"]].join(along[["along", "along_error"]]).loc[order].reset_index()
+    return (
+        trace[["row", "size", "distance", "trace", "trace_stderr", "samples"]]
+        .join(along[["along", "along_error"]])
+        .loc[order]
+        .reset_index()
+    )
 
 # %% ../../nbs/06_generalization/bounds.ipynb #9dc79d2b
 def _total_stderr(f):
     "Standard error of the sum of the terms: of one row's layers draw by draw, since a draw serves them all, and rows are independent."
-    slope = f.term/(2*f.trace.where(f.trace > 0)) # d term/d trace
-    rows = [sum(s*draws for s, draws in zip(slope.fillna(0)[f.row == i], f.samples[f.row == i])) for i in f.row.unique()]
-    return float(np.sqrt(sum(np.var(v, ddof=1)/len(v) for v in rows)))
+    slope = f.term / (2 * f.trace.where(f.trace > 0))  # d term/d trace
+    rows = [
+        sum(s * draws for s, draws in zip(slope.fillna(0)[f.row == i], f.samples[f.row == i]))
+        for i in f.row.unique()
+    ]
+    return float(np.sqrt(sum(np.var(v, ddof=1) / len(v) for v in rows)))
+
 
 def _with_terms(f, n, B, b):
     "Terms and optimal noise; a trace below 0 bounds nothing and counts as 0, where no noise is too much."
     trace = f.trace.clip(lower=0)
-    sigma2 = f.distance/(1 - b)*np.sqrt(B/(trace.where(trace > 0)*n))
-    return f.assign(sigma=np.sqrt(sigma2).fillna(np.inf), term=np.sqrt(B*trace*f.distance**2/n), term_along=np.sqrt(B*f.along.clip(lower=0)/n))
+    sigma2 = f.distance / (1 - b) * np.sqrt(B / (trace.where(trace > 0) * n))
+    return f.assign(
+        sigma=np.sqrt(sigma2).fillna(np.inf),
+        term=np.sqrt(B * trace * f.distance**2 / n),
+        term_along=np.sqrt(B * f.along.clip(lower=0) / n),
+    )
 
 # %% ../../nbs/06_generalization/bounds.ipynb #877b2478
 @patch
-def plot(self:Terms,
+def plot(
+    self: Terms,
     *,
-    ax=None, # Axes to draw on; new ones when None
-): # the Axes
+    ax=None,  # Axes to draw on; new ones when None
+):  # the Axes
     "Both terms of every layer."
     from lensllm._internal.style import new_axes, palette
-    ax, f = new_axes(size=(6, .8 + .35*len(self.frame))) if ax is None else ax, self.frame.iloc[::-1]
+
+    ax, f = (
+        new_axes(size=(6, 0.8 + 0.35 * len(self.frame))) if ax is None else ax,
+        self.frame.iloc[::-1],
+    )
     places = np.arange(len(f))
-    for shift, column, label, colour in ((.2, "term", "trace × distance", palette(2)[0]), (-.2, "term_along", "along the update", palette(2)[1])):
-        ax.barh(places + shift, f[column], height=.36, color=colour, label=label)
+    for shift, column, label, colour in (
+        (0.2, "term", "trace × distance", palette(2)[0]),
+        (-0.2, "term_along", "along the update", palette(2)[1]),
+    ):
+        ax.barh(places + shift, f[column], height=0.36, color=colour, label=label)
     ax.set_yticks(places, f.layer, fontsize=8)
     ax.set(xlabel="term (nats/token)")
     ax.legend(frameon=False, fontsize=8, loc="lower right")
-    ax.set_title(f"a measure, not a certificate: {self.total:.2g} nats/token in all, {self.total_along:.2g} along the update", loc="left", fontsize=9)
+    ax.set_title(
+        f"a measure, not a certificate: {self.total:.2g} nats/token in all, {self.total_along:.2g} along the update",
+        loc="left",
+        fontsize=9,
+    )
     return ax
 
 # %% ../../nbs/06_generalization/bounds.ipynb #555383e3
 @dataclass(frozen=True)
 class Split:
     "A measured quantity along a ladder as C·n^−beta + c·n^−3/4: a description, NOT a bound."
-    C:float; C_stderr:float       # nats/token·examples^beta
-    beta:float; beta_stderr:float # in [0, 3/4]; at either end an error has no meaning, and is missing
-    c:float; c_stderr:float       # nats/token·examples^(3/4)
-    slope:float; slope_stderr:float # of one straight line in log-log instead
-    rms:float; line_rms:float # relative deviation from the split, and from the line
-    points:int
+
+    C: float
+    C_stderr: float  # nats/token·examples^beta
+    beta: float
+    beta_stderr: float  # in [0, 3/4]; at either end an error has no meaning, and is missing
+    c: float
+    c_stderr: float  # nats/token·examples^(3/4)
+    slope: float
+    slope_stderr: float  # of one straight line in log-log instead
+    rms: float
+    line_rms: float  # relative deviation from the split, and from the line
+    points: int
 
     @property
-    def crossing(self): # n at which both parts are equal, examples; nan where one of them is absent or both fall alike
-        if min(self.C, self.c) <= 1e-6*max(self.C, self.c) or self.beta > .74: return math.nan
-        return math.exp(min((math.log(self.c) - math.log(self.C))/(.75 - self.beta), 700.))
+    def crossing(
+        self,
+    ):  # n at which both parts are equal, examples; nan where one of them is absent or both fall alike
+        if min(self.C, self.c) <= 1e-6 * max(self.C, self.c) or self.beta > 0.74:
+            return math.nan
+        return math.exp(min((math.log(self.c) - math.log(self.C)) / (0.75 - self.beta), 700.0))
+
     @property
-    def told_apart(self): # whether the data ask for two parts: the split is better than one line by AICc
-        return self.crossing == self.crossing and _aicc(self.rms, self.points, 3) < _aicc(self.line_rms, self.points, 2)
+    def told_apart(
+        self,
+    ):  # whether the data ask for two parts: the split is better than one line by AICc
+        return self.crossing == self.crossing and _aicc(self.rms, self.points, 3) < _aicc(
+            self.line_rms, self.points, 2
+        )
+
     def __repr__(self):
-        two = f"{self.C:.3g}·n^-β + {self.c:.3g}·n^-0.75 with β = {self.beta:.2f}{f' ± {self.beta_stderr:.2g}' if self.beta_stderr == self.beta_stderr else ', the end of its range'}, equal at n = {self.crossing:.3g}" if self.told_apart else "no two parts that these sizes tell apart"
-        return f"{two}; one line: slope {self.slope:.2f} ± {self.slope_stderr:.2g} ({self.points} sizes, split off by {100*self.rms:.2g} % rms)"
+        two = (
+            f"{self.C:.3g}·n^-β + {self.c:.3g}·n^-0.75 with β = {self.beta:.2f}{f' ± {self.beta_stderr:.2g}' if self.beta_stderr == self.beta_stderr else ', the end of its range'}, equal at n = {self.crossing:.3g}"
+            if self.told_apart
+            else "no two parts that these sizes tell apart"
+        )
+        return f"{two}; one line: slope {self.slope:.2f} ± {self.slope_stderr:.2g} ({self.points} sizes, split off by {100 * self.rms:.2g} % rms)"
 
 # %% ../../nbs/06_generalization/bounds.ipynb #f61650e5
 def _aicc(rms, n, k):
     "Akaike's criterion for few points, of least squares with k parameters and the noise."
     k += 1
-    return 2*n*math.log(rms) + 2*k*n/(n - k - 1) if n > k + 1 else math.inf
+    return 2 * n * math.log(rms) + 2 * k * n / (n - k - 1) if n > k + 1 else math.inf
+
 
 def lens_split(
-    n,      # ladder sizes, (k,), k >= 4
-    values, # what was measured there, nats/token, (k,), all > 0
-)->Split: # least squares on relative error
+    n,  # ladder sizes, (k,), k >= 4
+    values,  # what was measured there, nats/token, (k,), all > 0
+) -> Split:  # least squares on relative error
     "Fit the LensLLM-shaped split."
     import lmfit
+
     n, values = np.asarray(n, float), np.asarray(values, float)
-    if n.shape != values.shape or len(n) < 4: raise ValueError(f"`n` and `values` must be of one length >= 4, got {len(n)} and {len(values)}")
-    if not ((n >= 1).all() and (values > 0).all() and np.isfinite(values).all()): raise ValueError("`n` must be >= 1 and `values` > 0 and finite, got others; a gap below 0 has no power law")
+    if n.shape != values.shape or len(n) < 4:
+        raise ValueError(
+            f"`n` and `values` must be of one length >= 4, got {len(n)} and {len(values)}"
+        )
+    if not ((n >= 1).all() and (values > 0).all() and np.isfinite(values).all()):
+        raise ValueError(
+            "`n` must be >= 1 and `values` > 0 and finite, got others; a gap below 0 has no power law"
+        )
     x = np.log(n) - np.log(n).mean()
-    line = lmfit.models.LinearModel().fit(np.log(values), x=x, slope=-.5, intercept=0.)
-    start = lmfit.create_params(C=dict(value=values[-1]*n[-1]**.3/2, min=0), beta=dict(value=.3, min=0, max=.75), c=dict(value=values[0]*n[0]**.75/2, min=0))
-    fit = lmfit.minimize(lambda p: (p["C"]*n**-p["beta"] + p["c"]*n**-.75)/values - 1, start)
+    line = lmfit.models.LinearModel().fit(np.log(values), x=x, slope=-0.5, intercept=0.0)
+    start = lmfit.create_params(
+        C=dict(value=values[-1] * n[-1] ** 0.3 / 2, min=0),
+        beta=dict(value=0.3, min=0, max=0.75),
+        c=dict(value=values[0] * n[0] ** 0.75 / 2, min=0),
+    )
+    fit = lmfit.minimize(
+        lambda p: (p["C"] * n ** -p["beta"] + p["c"] * n**-0.75) / values - 1, start
+    )
     error = lambda p: p.stderr if p.stderr is not None else math.nan
     p, s = fit.params, line.params["slope"]
     rms = lambda off: max(float(np.sqrt(np.mean(off**2))), 1e-12)
-    inside = .005 < p["beta"].value < .745 # at an end lmfit's derivatives are rounding
-    return Split(p["C"].value, error(p["C"]), p["beta"].value, error(p["beta"]) if inside else math.nan, p["c"].value, error(p["c"]), s.value, error(s), rms(fit.residual), rms(line.residual), len(n))
+    inside = 0.005 < p["beta"].value < 0.745  # at an end lmfit's derivatives are rounding
+    return Split(
+        p["C"].value,
+        error(p["C"]),
+        p["beta"].value,
+        error(p["beta"]) if inside else math.nan,
+        p["c"].value,
+        error(p["c"]),
+        s.value,
+        error(s),
+        rms(fit.residual),
+        rms(line.residual),
+        len(n),
+    )
 
 # %% ../../nbs/06_generalization/bounds.ipynb #24cc6c86
-SMOOTHING = (1e-4, 1e-3, 3e-3, .01, .03, .1) # shares of the uniform distribution that are tried
+SMOOTHING = (1e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1)  # shares of the uniform distribution that are tried
+
 
 @dataclass(frozen=True)
 class Scale:
     "How nats become risks in [0, 1], for every smoothing."
-    V:int
-    unit:str="token"       # nats per "token" or per "byte"
-    tokens_per_byte:float=3. # most that a tokenizer makes: one a byte, one for a leading space, one for the end
+
+    V: int
+    unit: str = "token"  # nats per "token" or per "byte"
+    tokens_per_byte: float = (
+        3.0  # most that a tokenizer makes: one a byte, one for a leading space, one for the end
+    )
 
     @property
-    def ranges(self): return np.array([smoothed_range(a, self.V) for a in SMOOTHING])*np.array([[self.unit == "token", self._stretch]]) # lowest and highest
+    def ranges(self):
+        return np.array([smoothed_range(a, self.V) for a in SMOOTHING]) * np.array(
+            [[self.unit == "token", self._stretch]]
+        )  # lowest and highest
+
     @property
-    def _stretch(self): return 1. if self.unit == "token" else self.tokens_per_byte
-    def risks(self, nats): # (n, smoothings) -> the same in [0, 1]
+    def _stretch(self):
+        return 1.0 if self.unit == "token" else self.tokens_per_byte
+
+    def risks(self, nats):  # (n, smoothings) -> the same in [0, 1]
         low, high = self.ranges.T
-        return np.clip((nats - low)/(high - low), 0, 1) # beyond by rounding alone
-    def nats(self, risks): low, high = self.ranges.T; return low + risks*(high - low)
+        return np.clip((nats - low) / (high - low), 0, 1)  # beyond by rounding alone
+
+    def nats(self, risks):
+        low, high = self.ranges.T
+        return low + risks * (high - low)
 
 # %% ../../nbs/06_generalization/bounds.ipynb #0c43ecdd
 @torch.no_grad()
 def row_nats(
-    model, batch, # one batch, with `target_bytes` (n,) for nats per byte
-    scale,        # a `Scale`
-)->np.ndarray: # smoothed cross-entropy of each row, nats per token or byte, (n, smoothings); exact
+    model,
+    batch,  # one batch, with `target_bytes` (n,) for nats per byte
+    scale,  # a `Scale`
+) -> (
+    np.ndarray
+):  # smoothed cross-entropy of each row, nats per token or byte, (n, smoothings); exact
     "The bounded losses of rows."
     logits, labels = logits_and_labels(model, _inputs(batch))
     asked = labels != IGNORED
-    pairs = zip(logits[asked].split(512), labels[asked].split(512)) # in double precision a few at a time: vocabularies are large
+    pairs = zip(
+        logits[asked].split(512), labels[asked].split(512)
+    )  # in double precision a few at a time: vocabularies are large
     p = torch.zeros(labels.shape, dtype=torch.float64, device=logits.device)
-    p[asked] = torch.cat([(-F.cross_entropy(z.double(), y, reduction="none")).exp() for z, y in pairs])
+    p[asked] = torch.cat(
+        [(-F.cross_entropy(z.double(), y, reduction="none")).exp() for z, y in pairs]
+    )
     over = asked.sum(1) if scale.unit == "token" else batch["target_bytes"]
-    if (asked.sum(1) > scale._stretch*over).any(): raise ValueError(f"`tokens_per_byte` must hold for every row, got a row with more than {scale.tokens_per_byte:g} tokens a byte; raise it to what the tokenizer can make")
-    return np.stack([((-torch.log((1 - a)*p + a/scale.V)*asked).sum(1)/over).cpu().numpy() for a in SMOOTHING], 1)
+    if (asked.sum(1) > scale._stretch * over).any():
+        raise ValueError(
+            f"`tokens_per_byte` must hold for every row, got a row with more than {scale.tokens_per_byte:g} tokens a byte; raise it to what the tokenizer can make"
+        )
+    return np.stack(
+        [
+            ((-torch.log((1 - a) * p + a / scale.V) * asked).sum(1) / over).cpu().numpy()
+            for a in SMOOTHING
+        ],
+        1,
+    )
 
 # %% ../../nbs/06_generalization/bounds.ipynb #04ce2411
 def _sizes(model0, names):
     "Root mean square of each tensor of the start; of all of them for a tensor that is 0."
     params = {k: p for k, p in model0.named_parameters() if k in names}
-    every = math.sqrt(sum(float(p.detach().double().square().sum()) for p in params.values())/sum(p.numel() for p in params.values())) or 1.
-    return {k: float(p.detach().double().square().mean().sqrt()) or every for k, p in params.items()}
+    every = (
+        math.sqrt(
+            sum(float(p.detach().double().square().sum()) for p in params.values())
+            / sum(p.numel() for p in params.values())
+        )
+        or 1.0
+    )
+    return {
+        k: float(p.detach().double().square().mean().sqrt()) or every for k, p in params.items()
+    }
+
 
 class _Noisy:
     "A copy of a model whose weights can be drawn anew."
-    def __init__(self, model, sizes): self.model, self.mean, self.sizes = copy.deepcopy(model).eval(), {k: p.detach().clone() for k, p in model.named_parameters() if k in sizes}, sizes
+
+    def __init__(self, model, sizes):
+        self.model, self.mean, self.sizes = (
+            copy.deepcopy(model).eval(),
+            {k: p.detach().clone() for k, p in model.named_parameters() if k in sizes},
+            sizes,
+        )
+
     @torch.no_grad()
     def draw(self, noise, generator):
         params = dict(self.model.named_parameters())
         for k, size in self.sizes.items():
-            eps = torch.randn(self.mean[k].shape, generator=generator, device=generator.device).to(self.mean[k])
-            params[k].copy_(self.mean[k] + noise*size*eps)
+            eps = torch.randn(self.mean[k].shape, generator=generator, device=generator.device).to(
+                self.mean[k]
+            )
+            params[k].copy_(self.mean[k] + noise * size * eps)
         return self.model
+
 
 def _some_rows(batches, n, k, generator):
     "k rows drawn with repetition: first the batch, by its rows, then within it; each row is as likely as any other."
-    share, at = torch.tensor([n_rows(b)/n for b in batches], dtype=torch.float64), generator.device
+    share, at = (
+        torch.tensor([n_rows(b) / n for b in batches], dtype=torch.float64),
+        generator.device,
+    )
     batch = batches[int(torch.multinomial(share.to(at), 1, generator=generator))]
-    return take(batch, torch.randint(0, n_rows(batch), (k,), generator=generator, device=at).to(batch["labels"].device))
+    return take(
+        batch,
+        torch.randint(0, n_rows(batch), (k,), generator=generator, device=at).to(
+            batch["labels"].device
+        ),
+    )
+
 
 def _seed(generator):
     "A seed from the generator, for draws that are made more than once."
@@ -263,151 +513,312 @@ def _seed(generator):
 @dataclass(frozen=True)
 class Noise:
     "The largest noise that the loss tolerates."
-    scale:float     # standard deviation over the root mean square of each of the start's tensors
-    rise:float      # of the loss at that noise, nats/token, an estimate
-    stderr:float    # of `rise`, over draws of noise and rows
-    tolerance:float # nats/token
-    draws:int
 
-    def __repr__(self): return f"noise of {self.scale:.3g} × the size of the start's tensors raises the loss by {self.rise:.3g} ± {self.stderr:.1g} nats/token, {self.tolerance:g} being tolerated ({self.draws} draws)"
+    scale: float  # standard deviation over the root mean square of each of the start's tensors
+    rise: float  # of the loss at that noise, nats/token, an estimate
+    stderr: float  # of `rise`, over draws of noise and rows
+    tolerance: float  # nats/token
+    draws: int
+
+    def __repr__(self):
+        return f"noise of {self.scale:.3g} × the size of the start's tensors raises the loss by {self.rise:.3g} ± {self.stderr:.1g} nats/token, {self.tolerance:g} being tolerated ({self.draws} draws)"
 
 # %% ../../nbs/06_generalization/bounds.ipynb #40d56795
 def tolerated_noise(
-    model0, model, # start and end
-    batches,       # rows
+    model0,
+    model,  # start and end
+    batches,  # rows
     *,
-    tolerance=.1, # rise of the loss that is allowed, nats/token, > 0
-    generator,    # torch.Generator: one seed drawn from it serves every size, so that sizes are compared on equal noise and rows
-    draws=32,     # of noise, each with 16 rows, >= 2
-    params="all", # as for `pick_params`
-)->Noise: # found by bisection to 2 %
+    tolerance=0.1,  # rise of the loss that is allowed, nats/token, > 0
+    generator,  # torch.Generator: one seed drawn from it serves every size, so that sizes are compared on equal noise and rows
+    draws=32,  # of noise, each with 16 rows, >= 2
+    params="all",  # as for `pick_params`
+) -> Noise:  # found by bisection to 2 %
     "How much noise the end's weights take."
-    if not tolerance > 0: raise ValueError(f"`tolerance` must be > 0 nats/token, got {tolerance}")
-    if draws < 2: raise ValueError(f"`draws` must be >= 2, got {draws}")
+    if not tolerance > 0:
+        raise ValueError(f"`tolerance` must be > 0 nats/token, got {tolerance}")
+    if draws < 2:
+        raise ValueError(f"`draws` must be >= 2, got {draws}")
     names, (batches, n) = update_of(model0, model, params), _as_list(model, batches)
     model = in_precision(model)
     noisy, seed = _Noisy(model, _sizes(model0, names)), _seed(generator)
+
     def rises(scale):
         g = torch.Generator().manual_seed(seed)
-        with evaluating(model): return np.array([_rise(noisy, model, _some_rows(batches, n, 16, g), scale, g) for _ in range(draws)])
+        with evaluating(model):
+            return np.array(
+                [_rise(noisy, model, _some_rows(batches, n, 16, g), scale, g) for _ in range(draws)]
+            )
+
     low, high = 1e-6, 1e2
-    if not rises(low).mean() <= tolerance < rises(high).mean(): raise ValueError(f"`tolerance` must be a rise that noise between {low:g} and {high:g} of the start's size makes, got {tolerance:g} nats/token; is the loss finite, and does it depend on `params`?")
-    while high/low > 1.02:
-        mid = math.sqrt(low*high)
+    if not rises(low).mean() <= tolerance < rises(high).mean():
+        raise ValueError(
+            f"`tolerance` must be a rise that noise between {low:g} and {high:g} of the start's size makes, got {tolerance:g} nats/token; is the loss finite, and does it depend on `params`?"
+        )
+    while high / low > 1.02:
+        mid = math.sqrt(low * high)
         low, high = (mid, high) if rises(mid).mean() <= tolerance else (low, mid)
     at = rises(low)
-    return Noise(low, float(at.mean()), float(at.std(ddof=1)/math.sqrt(draws)), tolerance, draws)
+    return Noise(low, float(at.mean()), float(at.std(ddof=1) / math.sqrt(draws)), tolerance, draws)
 
 # %% ../../nbs/06_generalization/bounds.ipynb #94b00376
 @torch.no_grad()
 def _rise(noisy, model, rows, scale, generator):
     "Loss with noise less loss without, on the same rows."
     rows = _inputs(rows)
-    rise = float((sequence_loss(noisy.draw(scale, generator), rows) - sequence_loss(model, rows)).mean())
+    rise = float(
+        (sequence_loss(noisy.draw(scale, generator), rows) - sequence_loss(model, rows)).mean()
+    )
     return rise if math.isfinite(rise) else math.inf
 
 # %% ../../nbs/06_generalization/bounds.ipynb #b4597b11
 @dataclass(frozen=True)
 class Certificate:
     "A number below which the true risk lies with probability at least 1 − delta."
-    name:str
-    of:str          # which model it speaks of
-    bound:float     # on the true smoothed cross-entropy, nats per token or byte
-    empirical:float # the same on the examples, nats per token or byte
-    complexity:float # nats: KL, code length, or what a union over candidates costs
-    n:int           # examples
-    delta:float
-    smoothing:float # share of the uniform distribution in the loss
-    guess:float     # what guessing costs, ln V nats/token; in nats/byte by the rows' tokens a byte
-    unit:str
+
+    name: str
+    of: str  # which model it speaks of
+    bound: float  # on the true smoothed cross-entropy, nats per token or byte
+    empirical: float  # the same on the examples, nats per token or byte
+    complexity: float  # nats: KL, code length, or what a union over candidates costs
+    n: int  # examples
+    delta: float
+    smoothing: float  # share of the uniform distribution in the loss
+    guess: float  # what guessing costs, ln V nats/token; in nats/byte by the rows' tokens a byte
+    unit: str
 
     @property
-    def vacuous(self): return self.bound >= self.guess
-    def __repr__(self): return f"{self.name}: {self.bound:.3f} nats/{self.unit} for {self.of} (empirical {self.empirical:.3f}, guessing {self.guess:.3f}{', VACUOUS' if self.vacuous else ''})"
+    def vacuous(self):
+        return self.bound >= self.guess
+
+    def __repr__(self):
+        return f"{self.name}: {self.bound:.3f} nats/{self.unit} for {self.of} (empirical {self.empirical:.3f}, guessing {self.guess:.3f}{', VACUOUS' if self.vacuous else ''})"
 
 # %% ../../nbs/06_generalization/bounds.ipynb #441b583f
 @dataclass(frozen=True)
 class Certificates:
     "Certificates side by side; all of them hold at once with probability at least 1 − delta."
-    rows:tuple  # of `Certificate`
-    delta:float
+
+    rows: tuple  # of `Certificate`
+    delta: float
 
     @property
-    def best(self): return min(self.rows, key=lambda c: c.bound) # the tightest
+    def best(self):
+        return min(self.rows, key=lambda c: c.bound)  # the tightest
+
     @property
-    def frame(self): return pd.DataFrame([{k: getattr(c, k) for k in ("name", "of", "bound", "empirical", "complexity", "n", "smoothing", "guess", "vacuous")} for c in self.rows])
+    def frame(self):
+        return pd.DataFrame(
+            [
+                {
+                    k: getattr(c, k)
+                    for k in (
+                        "name",
+                        "of",
+                        "bound",
+                        "empirical",
+                        "complexity",
+                        "n",
+                        "smoothing",
+                        "guess",
+                        "vacuous",
+                    )
+                }
+                for c in self.rows
+            ]
+        )
+
     def __repr__(self):
-        below = f"{self.best.guess - self.best.bound:.3f} below guessing" if not self.best.vacuous else "no better than guessing: all are vacuous"
-        return "\n".join([*map(repr, self.rows), f"tightest: {self.best.name}, {below}; all hold together with probability {100*(1 - self.delta):g} %"])
+        below = (
+            f"{self.best.guess - self.best.bound:.3f} below guessing"
+            if not self.best.vacuous
+            else "no better than guessing: all are vacuous"
+        )
+        return "\n".join(
+            [
+                *map(repr, self.rows),
+                f"tightest: {self.best.name}, {below}; all hold together with probability {100 * (1 - self.delta):g} %",
+            ]
+        )
 
 # %% ../../nbs/06_generalization/bounds.ipynb #3def921e
 def _certificate(name, of, risks, emp, complexity, n, delta, scale, guess):
     "The best of the smoothings, of which each has had its share of delta."
-    bounds = scale.nats(np.minimum(risks, 1.)) # more than the largest loss there is, no formula needs to say
+    bounds = scale.nats(
+        np.minimum(risks, 1.0)
+    )  # more than the largest loss there is, no formula needs to say
     k = int(np.argmin(bounds))
-    return Certificate(name, of, float(bounds[k]), float(scale.nats(emp)[k]), float(complexity), n, delta, SMOOTHING[k], float(guess), scale.unit)
+    return Certificate(
+        name,
+        of,
+        float(bounds[k]),
+        float(scale.nats(emp)[k]),
+        float(complexity),
+        n,
+        delta,
+        SMOOTHING[k],
+        float(guess),
+        scale.unit,
+    )
+
 
 def _guess(model, batches, scale):
     "What guessing costs on these rows, nats per token or byte."
-    if scale.unit == "token": return math.log(scale.V)
-    moved = slice(None) if getattr(getattr(model, "config", None), "is_encoder_decoder", False) else slice(1, None) # a causal model does not predict its first token
-    return math.log(scale.V)*float(torch.cat([(b["labels"][:, moved] != IGNORED).sum(1)/b["target_bytes"] for b in batches]).mean())
+    if scale.unit == "token":
+        return math.log(scale.V)
+    moved = (
+        slice(None)
+        if getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+        else slice(1, None)
+    )  # a causal model does not predict its first token
+    return math.log(scale.V) * float(
+        torch.cat(
+            [(b["labels"][:, moved] != IGNORED).sum(1) / b["target_bytes"] for b in batches]
+        ).mean()
+    )
+
 
 def _mean_risks(model, batches, scale):
     "Mean risk over all rows, one a smoothing."
-    nats = np.concatenate([row_nats(model, take(b, slice(i, i + 64)), scale) for b in batches for i in range(0, n_rows(b), 64)])
-    if not np.isfinite(nats).all(): raise ValueError(f"`model` must have a finite loss on the data, got NaN or infinity, first in {_where(model, batches)}; look at that layer's weights, or at the inputs")
+    nats = np.concatenate(
+        [
+            row_nats(model, take(b, slice(i, i + 64)), scale)
+            for b in batches
+            for i in range(0, n_rows(b), 64)
+        ]
+    )
+    if not np.isfinite(nats).all():
+        raise ValueError(
+            f"`model` must have a finite loss on the data, got NaN or infinity, first in {_where(model, batches)}; look at that layer's weights, or at the inputs"
+        )
     return scale.risks(nats).mean(0)
+
 
 @torch.no_grad()
 def plain_losses(
-    model, batches, # in eval mode; a dictionary of tensors or a list of them
-)->torch.Tensor: # nats per target token, without smoothing, (rows,); exact
+    model,
+    batches,  # in eval mode; a dictionary of tensors or a list of them
+) -> torch.Tensor:  # nats per target token, without smoothing, (rows,); exact
     "The losses that certificates do not speak of, since they have no largest value."
-    return torch.cat([sequence_loss(model, _inputs(take(b, slice(i, i + 64)))) for b in _as_list(model, batches)[0] for i in range(0, n_rows(b), 64)])
+    return torch.cat(
+        [
+            sequence_loss(model, _inputs(take(b, slice(i, i + 64))))
+            for b in _as_list(model, batches)[0]
+            for i in range(0, n_rows(b), 64)
+        ]
+    )
 
-def _where(model, batches): return next((k for b in batches if (k := first_nonfinite(sequence_loss, model, _inputs(b)))), "the loss itself")
+
+def _where(model, batches):
+    return next(
+        (k for b in batches if (k := first_nonfinite(sequence_loss, model, _inputs(b)))),
+        "the loss itself",
+    )
 
 # %% ../../nbs/06_generalization/bounds.ipynb #6955b291
-NOISES = tuple(2.**(-j/2) for j in range(-4, 26)) # relative sizes of noise: the prior's mixture, and what the posterior is chosen from
-PAC_BAYES = dict(kl=kl_bound, Catoni=catoni_bound, Thiemann=thiemann_bound, quadratic=quadratic_bound, McAllester=mcallester_bound)
+NOISES = tuple(
+    2.0 ** (-j / 2) for j in range(-4, 26)
+)  # relative sizes of noise: the prior's mixture, and what the posterior is chosen from
+PAC_BAYES = dict(
+    kl=kl_bound,
+    Catoni=catoni_bound,
+    Thiemann=thiemann_bound,
+    quadratic=quadratic_bound,
+    McAllester=mcallester_bound,
+)
+
 
 def _divergence(update, sizes, noise):
     "KL of the end with noise from the mixture around the start, nats, above the exact one: from its best component."
     shift2 = [float(u.double().square().sum()) for u in update.values()]
-    of = lambda prior: gaussian_kl(shift2, [noise*sizes[k] for k in update], [prior*sizes[k] for k in update], [u.numel() for u in update.values()])
+    of = lambda prior: gaussian_kl(
+        shift2,
+        [noise * sizes[k] for k in update],
+        [prior * sizes[k] for k in update],
+        [u.numel() for u in update.values()],
+    )
     return min(map(of, NOISES)) + math.log(len(NOISES))
+
 
 def _sampled(noisy, batches, n, noise, draws, scale, generator):
     "Mean risk over draws of noise, each with 32 rows, one a smoothing."
-    risks = [scale.risks(row_nats(noisy.draw(noise, generator), _some_rows(batches, n, 32, generator), scale)).mean(0) for _ in range(draws)]
-    return np.nan_to_num(np.mean(risks, 0), nan=1.)
+    risks = [
+        scale.risks(
+            row_nats(noisy.draw(noise, generator), _some_rows(batches, n, 32, generator), scale)
+        ).mean(0)
+        for _ in range(draws)
+    ]
+    return np.nan_to_num(np.mean(risks, 0), nan=1.0)
+
 
 def _pac_bayes(model0, model, update, batches, n, delta, scale, generator, draws, noise):
     "All five formulas for one posterior."
     sizes, guess = _sizes(model0, update), _guess(model, batches, scale)
-    unit = " × the start's size" if any(p.any() for k, p in model0.named_parameters() if k in update) else "" # a start of zeros has none
-    noisy, kls = _Noisy(model, sizes), {s: _divergence(update, sizes, s) for s in (NOISES if noise is None else [noise])}
-    seed = _seed(generator) # the search draws apart from what certifies its result
-    def rough(s): return mcallester_bound(_sampled(noisy, batches, n, s, 4, scale, torch.Generator().manual_seed(seed)), kls[s], n, delta).min() # the one that tells apart what is far above 1
+    unit = (
+        " × the start's size"
+        if any(p.any() for k, p in model0.named_parameters() if k in update)
+        else ""
+    )  # a start of zeros has none
+    noisy, kls = (
+        _Noisy(model, sizes),
+        {s: _divergence(update, sizes, s) for s in (NOISES if noise is None else [noise])},
+    )
+    seed = _seed(generator)  # the search draws apart from what certifies its result
+
+    def rough(s):
+        return mcallester_bound(
+            _sampled(noisy, batches, n, s, 4, scale, torch.Generator().manual_seed(seed)),
+            kls[s],
+            n,
+            delta,
+        ).min()  # the one that tells apart what is far above 1
+
     noise = min(kls, key=rough) if noise is None else noise
-    each = delta/2/len(SMOOTHING)/len(PAC_BAYES) # half for the draws, half for the formula
+    each = delta / 2 / len(SMOOTHING) / len(PAC_BAYES)  # half for the draws, half for the formula
     mean = _sampled(noisy, batches, n, noise, draws, scale, generator)
-    emp = sampled_risk(mean, draws, delta/2/len(SMOOTHING))
-    return [_certificate(f"PAC-Bayes, {name}", f"the end with noise of {noise:.2g}{unit}", f(emp, kls[noise], n, each), mean, kls[noise], n, delta, scale, guess) for name, f in PAC_BAYES.items()]
+    emp = sampled_risk(mean, draws, delta / 2 / len(SMOOTHING))
+    return [
+        _certificate(
+            f"PAC-Bayes, {name}",
+            f"the end with noise of {noise:.2g}{unit}",
+            f(emp, kls[noise], n, each),
+            mean,
+            kls[noise],
+            n,
+            delta,
+            scale,
+            guess,
+        )
+        for name, f in PAC_BAYES.items()
+    ]
 
 # %% ../../nbs/06_generalization/bounds.ipynb #f3fa9e2e
-COARSE, LARGEST = tuple(2.**j for j in range(-3, 3)), 31 # steps over the update's size that are tried; largest whole number
+COARSE, LARGEST = (
+    tuple(2.0**j for j in range(-3, 3)),
+    31,
+)  # steps over the update's size that are tried; largest whole number
+
 
 def _rounded(update, coarse):
     "The update in whole steps, and −ln of its prior probability: tensors' steps, the largest number, the numbers."
-    steps = {k: 2.**min(round(math.log2(coarse*size)), 23) if (size := float(u.double().square().mean().sqrt())) > 1e-9 else 0. for k, u in update.items()}
-    whole = {k: torch.round(u/steps[k]).clamp(-LARGEST, LARGEST) if steps[k] else torch.zeros_like(u) for k, u in update.items()}
+    steps = {
+        k: 2.0 ** min(round(math.log2(coarse * size)), 23)
+        if (size := float(u.double().square().mean().sqrt())) > 1e-9
+        else 0.0
+        for k, u in update.items()
+    }
+    whole = {
+        k: torch.round(u / steps[k]).clamp(-LARGEST, LARGEST) if steps[k] else torch.zeros_like(u)
+        for k, u in update.items()
+    }
     flat = torch.cat([w.flatten() for w in whole.values()]).long().cpu()
     most = int(flat.abs().max())
-    counts = torch.bincount(flat + most, minlength=2*most + 1).numpy()
-    nats = len(update)*math.log(65) + math.log(LARGEST + 1) + (code_nats(counts) if most else 0.) # 65: exponents −40 to 23, or no step at all
-    return {k: w*steps[k] for k, w in whole.items()}, nats
+    counts = torch.bincount(flat + most, minlength=2 * most + 1).numpy()
+    nats = (
+        len(update) * math.log(65) + math.log(LARGEST + 1) + (code_nats(counts) if most else 0.0)
+    )  # 65: exponents −40 to 23, or no step at all
+    return {k: w * steps[k] for k, w in whole.items()}, nats
+
 
 def _compressed(model0, model, update, batches, n, delta, scale):
     "The best of the coarsenesses, each with its share of delta."
@@ -415,93 +826,169 @@ def _compressed(model0, model, update, batches, n, delta, scale):
     base, target = dict(model0.named_parameters()), dict(rounded.named_parameters())
     for coarse in COARSE:
         steps, nats = _rounded(update, coarse)
-        kept = sum(int((s != 0).sum()) for s in steps.values())/sum(s.numel() for s in steps.values())
+        kept = sum(int((s != 0).sum()) for s in steps.values()) / sum(
+            s.numel() for s in steps.values()
+        )
         with torch.no_grad():
-            for k, s in steps.items(): target[k].copy_(base[k].to(s.device) + s)
+            for k, s in steps.items():
+                target[k].copy_(base[k].to(s.device) + s)
         emp = _mean_risks(rounded, batches, scale)
-        risks = occam_bound(emp, nats, n, delta/len(SMOOTHING)/len(COARSE))
-        found.append(_certificate("compression", f"the start and {100*kept:.3g} % of the update's numbers", risks, emp, nats, n, delta, scale, guess))
+        risks = occam_bound(emp, nats, n, delta / len(SMOOTHING) / len(COARSE))
+        found.append(
+            _certificate(
+                "compression",
+                f"the start and {100 * kept:.3g} % of the update's numbers",
+                risks,
+                emp,
+                nats,
+                n,
+                delta,
+                scale,
+                guess,
+            )
+        )
     return min(found, key=lambda c: c.bound)
 
 # %% ../../nbs/06_generalization/bounds.ipynb #742185bd
-WAYS = ("held out", "PAC-Bayes", "compression") # of coming to a certificate
+WAYS = ("held out", "PAC-Bayes", "compression")  # of coming to a certificate
 
 # %% ../../nbs/06_generalization/bounds.ipynb #2999f101
 def certify(
-    model0, model, # start and end, of one architecture; for LoRA the same model with its adapters as they were before training
-    data,          # the rows that the model was fine-tuned on: a dictionary of tensors as a collator returns it, or a list of them, with `target_bytes` (n,) for unit="byte"
-    delta=.05,     # probability with which any of the certificates may fail, in (0, 1)
+    model0,
+    model,  # start and end, of one architecture; for LoRA the same model with its adapters as they were before training
+    data,  # the rows that the model was fine-tuned on: a dictionary of tensors as a collator returns it, or a list of them, with `target_bytes` (n,) for unit="byte"
+    delta=0.05,  # probability with which any of the certificates may fail, in (0, 1)
     *,
-    generator,     # torch.Generator of noise and rows
-    held_out=None, # rows of the same kind, drawn apart, that played no part in training; in the form of `data`
-    ways=WAYS,     # which of `WAYS`; delta is shared among them alone
+    generator,  # torch.Generator of noise and rows
+    held_out=None,  # rows of the same kind, drawn apart, that played no part in training; in the form of `data`
+    ways=WAYS,  # which of `WAYS`; delta is shared among them alone
     candidates=1,  # models among which the held-out rows choose
     unit="token",  # nats per "token", or per "byte", which compares models with different tokenizers
-    tokens_per_byte=3., # for unit="byte": most tokens that a byte of a target can have, known of the tokenizer
-    noise=None,    # standard deviation of the posterior over the size (root mean square) of the start's tensors, > 0; searched when None
-    draws=200,     # of noise, for the risk of the posterior: the more, the tighter
+    tokens_per_byte=3.0,  # for unit="byte": most tokens that a byte of a target can have, known of the tokenizer
+    noise=None,  # standard deviation of the posterior over the size (root mean square) of the start's tensors, > 0; searched when None
+    draws=200,  # of noise, for the risk of the posterior: the more, the tighter
     params="all",  # those that fine-tuning changed, as for `pick_params`; all others must be as they were
-)->Certificates: # they hold for the rows' distribution, if rows are independent draws from it
+) -> Certificates:  # they hold for the rows' distribution, if rows are independent draws from it
     "All certificates side by side."
-    (train, n), (fresh, m) = _as_list(model, data, "data"), _as_list(model, held_out, "held_out") if held_out is not None else ([], 0)
+    (train, n), (fresh, m) = (
+        _as_list(model, data, "data"),
+        _as_list(model, held_out, "held_out") if held_out is not None else ([], 0),
+    )
     ways = _check_certify(delta, unit, noise, draws, ways, train, fresh)
-    model0, model, each = in_precision(model0), in_precision(model), delta/len(ways)
-    _check_rest(model0, model, update := update_of(model0, model, params)) # before `evaluating` freezes what can be trained
+    model0, model, each = in_precision(model0), in_precision(model), delta / len(ways)
+    _check_rest(
+        model0, model, update := update_of(model0, model, params)
+    )  # before `evaluating` freezes what can be trained
     with evaluating(model0), evaluating(model):
         scale, rows = Scale(_vocabulary(model, train), unit, tokens_per_byte), []
-        if set(ways) & {"PAC-Bayes", "compression"}: _mean_risks(model, train, scale) # finite, or said at once
-        if "held out" in ways: rows += [_held_out(model, fresh, m, each, scale, candidates)]
-        if "PAC-Bayes" in ways: rows += _pac_bayes(model0, model, update, train, n, each, scale, generator, draws, noise)
-        if "compression" in ways: rows += [_compressed(model0, model, update, train, n, each, scale)]
+        if set(ways) & {"PAC-Bayes", "compression"}:
+            _mean_risks(model, train, scale)  # finite, or said at once
+        if "held out" in ways:
+            rows += [_held_out(model, fresh, m, each, scale, candidates)]
+        if "PAC-Bayes" in ways:
+            rows += _pac_bayes(
+                model0, model, update, train, n, each, scale, generator, draws, noise
+            )
+        if "compression" in ways:
+            rows += [_compressed(model0, model, update, train, n, each, scale)]
     return Certificates(tuple(rows), delta)
 
 # %% ../../nbs/06_generalization/bounds.ipynb #6dbc4491
 def _held_out(model, batches, n, delta, scale, candidates):
     "The bound that has seen nothing of the training."
     emp = _mean_risks(model, batches, scale)
-    risks = held_out_bound(emp, n, delta/len(SMOOTHING), candidates)
-    return _certificate("held out", "the end", risks, emp, math.log(candidates), n, delta, scale, _guess(model, batches, scale))
+    risks = held_out_bound(emp, n, delta / len(SMOOTHING), candidates)
+    return _certificate(
+        "held out",
+        "the end",
+        risks,
+        emp,
+        math.log(candidates),
+        n,
+        delta,
+        scale,
+        _guess(model, batches, scale),
+    )
 
 # %% ../../nbs/06_generalization/bounds.ipynb #07a18880
 def _check_certify(delta, unit, noise, draws, ways, train, fresh):
     "Refuse what cannot be meant; the ways that can be gone."
     check_delta(delta)
-    if unit not in ("token", "byte"): raise ValueError(f"`unit` must be token or byte, got {unit!r}")
-    if noise is not None and not noise > 0: raise ValueError(f"`noise` must be > 0, got {noise}")
-    if draws < 1: raise ValueError(f"`draws` must be >= 1, got {draws}")
-    if isinstance(ways, str): raise TypeError(f"`ways` must be a list of names, got {ways!r}; take [{ways!r}]")
+    if unit not in ("token", "byte"):
+        raise ValueError(f"`unit` must be token or byte, got {unit!r}")
+    if noise is not None and not noise > 0:
+        raise ValueError(f"`noise` must be > 0, got {noise}")
+    if draws < 1:
+        raise ValueError(f"`draws` must be >= 1, got {draws}")
+    if isinstance(ways, str):
+        raise TypeError(f"`ways` must be a list of names, got {ways!r}; take [{ways!r}]")
     ways = list(ways)
-    if not ways: raise ValueError(f"`ways` must name at least one of {', '.join(WAYS)}, got none")
+    if not ways:
+        raise ValueError(f"`ways` must name at least one of {', '.join(WAYS)}, got none")
     odd = [w for w in ways if w not in WAYS]
-    if odd: raise ValueError(f"`ways` must be of {', '.join(WAYS)}, got {odd[0]!r}")
-    for b in [*train, *fresh] if unit == "byte" else []: _check_bytes(b)
+    if odd:
+        raise ValueError(f"`ways` must be of {', '.join(WAYS)}, got {odd[0]!r}")
+    for b in [*train, *fresh] if unit == "byte" else []:
+        _check_bytes(b)
     known = {r for b in train for r in _as_keys(b)}
     shared = sum(r in known for b in fresh for r in _as_keys(b))
-    if fresh and shared > sum(map(n_rows, fresh))/2: raise ValueError(f"`held_out` must hold rows that were not trained on, got {shared} that are in `data`; draw them apart")
-    if shared: warnings.warn(f"{shared} rows of `held_out` are in `data` too: no harm where both were drawn from one distribution and met by chance, else the held-out bound does not hold", stacklevel=3)
+    if fresh and shared > sum(map(n_rows, fresh)) / 2:
+        raise ValueError(
+            f"`held_out` must hold rows that were not trained on, got {shared} that are in `data`; draw them apart"
+        )
+    if shared:
+        warnings.warn(
+            f"{shared} rows of `held_out` are in `data` too: no harm where both were drawn from one distribution and met by chance, else the held-out bound does not hold",
+            stacklevel=3,
+        )
     ways = [w for w in ways if fresh or w != "held out"]
-    if not ways: raise ValueError("`held_out` must be given for the held-out bound, got None")
+    if not ways:
+        raise ValueError("`held_out` must be given for the held-out bound, got None")
     return ways
 
 # %% ../../nbs/06_generalization/bounds.ipynb #19acb2fb
 def _as_keys(batch):
     "Rows as something to look up: inputs and labels without padding."
-    if "input_ids" not in batch: return []
+    if "input_ids" not in batch:
+        return []
     ids, labels = batch["input_ids"].cpu(), batch["labels"].cpu()
-    seen = batch["attention_mask"].cpu().bool() if "attention_mask" in batch else torch.ones_like(ids, dtype=torch.bool)
-    return [(tuple(i[m].tolist()), tuple(l[l != IGNORED].tolist())) for i, m, l in zip(ids, seen, labels)]
+    seen = (
+        batch["attention_mask"].cpu().bool()
+        if "attention_mask" in batch
+        else torch.ones_like(ids, dtype=torch.bool)
+    )
+    return [
+        (tuple(i[m].tolist()), tuple(l[l != IGNORED].tolist()))
+        for i, m, l in zip(ids, seen, labels)
+    ]
+
 
 def _check_rest(model0, model, update):
     "What is not in the update would come for free: it must not have changed."
-    start, end = ({**dict(m.named_parameters()), **dict(m.named_buffers())} for m in (model0, model))
-    changed = [k for k in end if k not in update and (k not in start or not torch.equal(start[k].to(end[k].device), end[k]))]
-    if changed: raise ValueError(f"`params` must name all that fine-tuning changed, got {len(changed)} others that differ between start and end, such as {changed[0]}; take params='all'")
+    start, end = (
+        {**dict(m.named_parameters()), **dict(m.named_buffers())} for m in (model0, model)
+    )
+    changed = [
+        k
+        for k in end
+        if k not in update
+        and (k not in start or not torch.equal(start[k].to(end[k].device), end[k]))
+    ]
+    if changed:
+        raise ValueError(
+            f"`params` must name all that fine-tuning changed, got {len(changed)} others that differ between start and end, such as {changed[0]}; take params='all'"
+        )
 
 # %% ../../nbs/06_generalization/bounds.ipynb #9d34e7a3
 def _check_bytes(batch):
     "Rows must say how many bytes their targets have."
-    if "target_bytes" not in batch: raise ValueError("`target_bytes` (n,) must be an entry of every batch for unit='byte', got none; give the lengths of the targets in UTF-8")
-    if not (batch["target_bytes"] > 0).all(): raise ValueError("`target_bytes` must be > 0 in every row, got 0; leave empty targets out")
+    if "target_bytes" not in batch:
+        raise ValueError(
+            "`target_bytes` (n,) must be an entry of every batch for unit='byte', got none; give the lengths of the targets in UTF-8"
+        )
+    if not (batch["target_bytes"] > 0).all():
+        raise ValueError("`target_bytes` must be > 0 in every row, got 0; leave empty targets out")
+
 
 @torch.no_grad()
 def _vocabulary(model, batches):
@@ -510,27 +997,60 @@ def _vocabulary(model, batches):
 
 # %% ../../nbs/06_generalization/bounds.ipynb #5e76f789
 @patch
-def plot(self:Certificates,
+def plot(
+    self: Certificates,
     *,
-    ax=None, # Axes to draw on; new ones when None
-): # the Axes
+    ax=None,  # Axes to draw on; new ones when None
+):  # the Axes
     "Each bound as a bar, the loss that it is made from as a dot, and what guessing costs."
     from matplotlib.transforms import ScaledTranslation
     from lensllm._internal.style import INK, new_axes, palette
-    ax, f = new_axes(size=(6, .9 + .34*len(self.rows))) if ax is None else ax, self.frame.iloc[::-1]
-    places, most = np.arange(len(f)), max(f.bound.max(), self.best.guess)*1.02
-    ax.barh(places, f.bound, height=.6, color=[palette(4)[3] if v else palette(1)[0] for v in f.vacuous])
+
+    ax, f = (
+        new_axes(size=(6, 0.9 + 0.34 * len(self.rows))) if ax is None else ax,
+        self.frame.iloc[::-1],
+    )
+    places, most = np.arange(len(f)), max(f.bound.max(), self.best.guess) * 1.02
+    ax.barh(
+        places,
+        f.bound,
+        height=0.6,
+        color=[palette(4)[3] if v else palette(1)[0] for v in f.vacuous],
+    )
     ax.plot(f.empirical, places, "o", color=INK, ms=4, label="loss on the rows it is made from")
     ax.axvline(self.best.guess, color=INK, ls=":", lw=1, label="guessing")
     ax.set_yticks(places, f.name, fontsize=8)
     ax.set(xlabel=f"certified loss (nats/{self.best.unit})", xlim=(0, most))
-    below = ScaledTranslation(0, -.5, ax.figure.dpi_scale_trans) # inches, however few the bars
-    ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=ax.transAxes + below, borderaxespad=0, ncols=2)
-    ax.set_title("nothing is certified: all bounds are vacuous" if self.best.vacuous else f"{self.best.name}: smoothed loss of {self.best.of} below {self.best.bound:.2f}, with probability {100*(1 - self.delta):g} %", loc="left", fontsize=9)
+    below = ScaledTranslation(0, -0.5, ax.figure.dpi_scale_trans)  # inches, however few the bars
+    ax.legend(
+        frameon=False,
+        fontsize=8,
+        loc="upper left",
+        bbox_to_anchor=(0, 0),
+        bbox_transform=ax.transAxes + below,
+        borderaxespad=0,
+        ncols=2,
+    )
+    ax.set_title(
+        "nothing is certified: all bounds are vacuous"
+        if self.best.vacuous
+        else f"{self.best.name}: smoothed loss of {self.best.of} below {self.best.bound:.2f}, with probability {100 * (1 - self.delta):g} %",
+        loc="left",
+        fontsize=9,
+    )
     return ax
 
+
 @patch
-def to_dict(self:Certificates)->dict: # plain data for JSON
+def to_dict(self: Certificates) -> dict:  # plain data for JSON
     "All certificates, and which is tightest."
     rows = self.frame.to_dict("records")
-    return dict(delta=self.delta, unit=self.best.unit, tightest=self.best.name, bound=self.best.bound, guess=self.best.guess, vacuous=self.best.vacuous, certificates=rows)
+    return dict(
+        delta=self.delta,
+        unit=self.best.unit,
+        tightest=self.best.name,
+        bound=self.best.bound,
+        guess=self.best.guess,
+        vacuous=self.best.vacuous,
+        certificates=rows,
+    )

@@ -11,148 +11,194 @@ __all__ = ['CATONI', 'check_delta', 'binary_kl', 'kl_inverse', 'kl_bound', 'mcal
 import numpy as np
 
 # %% ../../nbs/06_generalization/certificates.ipynb #7c11e81b
-def _checked(emp_risk, n, delta, kl=0.):
+def _checked(emp_risk, n, delta, kl=0.0):
     "Arrays, once they are what a certificate can be made of."
     emp_risk, n, kl = (np.asarray(v, float) for v in (emp_risk, n, kl))
-    if not ((emp_risk >= 0) & (emp_risk <= 1)).all(): raise ValueError(f"`emp_risk` must lie in [0, 1], got {_worst(emp_risk, (emp_risk >= 0) & (emp_risk <= 1)):.4g}; scale a bounded loss to its range, smooth one without bounds first")
-    if not (n >= 1).all(): raise ValueError(f"`n` must be >= 1 example, got {_worst(n, n >= 1):g}")
-    if not (kl >= 0).all(): raise ValueError(f"`kl` must be >= 0 nats, got {_worst(kl, kl >= 0):.4g}")
+    if not ((emp_risk >= 0) & (emp_risk <= 1)).all():
+        raise ValueError(
+            f"`emp_risk` must lie in [0, 1], got {_worst(emp_risk, (emp_risk >= 0) & (emp_risk <= 1)):.4g}; scale a bounded loss to its range, smooth one without bounds first"
+        )
+    if not (n >= 1).all():
+        raise ValueError(f"`n` must be >= 1 example, got {_worst(n, n >= 1):g}")
+    if not (kl >= 0).all():
+        raise ValueError(f"`kl` must be >= 0 nats, got {_worst(kl, kl >= 0):.4g}")
     check_delta(delta)
     return emp_risk, n, kl
 
-def _worst(values, good): return values[~good].flat[0]
+
+def _worst(values, good):
+    return values[~good].flat[0]
+
 
 def check_delta(delta):
     "Refuse what is no probability of failure."
-    if not 0 < delta < 1: raise ValueError(f"`delta` must lie in (0, 1), got {delta}; .05 is usual")
+    if not 0 < delta < 1:
+        raise ValueError(f"`delta` must lie in (0, 1), got {delta}; .05 is usual")
 
 # %% ../../nbs/06_generalization/certificates.ipynb #39fdbe79
 def binary_kl(
-    q, p, # probabilities, numbers or arrays
-): # kl(q ‖ p), nats, >= 0; infinite where p excludes what q allows
+    q,
+    p,  # probabilities, numbers or arrays
+):  # kl(q ‖ p), nats, >= 0; infinite where p excludes what q allows
     "Divergence between two coins."
-    return np.maximum(sum(_kl_terms(*np.broadcast_arrays(np.asarray(q, float), np.asarray(p, float)))), 0.)
+    return np.maximum(
+        sum(_kl_terms(*np.broadcast_arrays(np.asarray(q, float), np.asarray(p, float)))), 0.0
+    )
+
 
 def _kl_terms(q, p):
     "q ln(q/p) and (1 - q) ln((1 - q)/(1 - p)), without loss of digits where q is near p."
-    def term(a, b, gap): # a ln(a/b), where gap = b - a
-        with np.errstate(all="ignore"): value = -a*np.where(np.abs(gap) < a/2, np.log1p(gap/a), np.log(b/a)) # each where it keeps its digits
-        return np.where(a < 1e-290, 0., np.where(b <= 0, np.inf, value)) # below, the quotient would overflow
+
+    def term(a, b, gap):  # a ln(a/b), where gap = b - a
+        with np.errstate(all="ignore"):
+            value = -a * np.where(
+                np.abs(gap) < a / 2, np.log1p(gap / a), np.log(b / a)
+            )  # each where it keeps its digits
+        return np.where(
+            a < 1e-290, 0.0, np.where(b <= 0, np.inf, value)
+        )  # below, the quotient would overflow
+
     return term(q, p, p - q), term(1 - q, 1 - p, q - p)
 
 # %% ../../nbs/06_generalization/certificates.ipynb #aa3c450f
 def kl_inverse(
-    emp_risk, # q, in [0, 1]; numbers or arrays
-    c,        # >= 0, nats
-): # upper end: a number that no p with kl(q ‖ p) <= c exceeds; above the exact inverse by rounding alone
+    emp_risk,  # q, in [0, 1]; numbers or arrays
+    c,  # >= 0, nats
+):  # upper end: a number that no p with kl(q ‖ p) <= c exceeds; above the exact inverse by rounding alone
     "The largest risk that an empirical risk and a divergence leave possible."
-    q, c = np.broadcast_arrays(_checked(emp_risk, 1, .5)[0], np.asarray(c, float))
-    if not (c >= 0).all(): raise ValueError(f"`c` must be >= 0 nats, got {_worst(c, c >= 0):.4g}")
+    q, c = np.broadcast_arrays(_checked(emp_risk, 1, 0.5)[0], np.asarray(c, float))
+    if not (c >= 0).all():
+        raise ValueError(f"`c` must be >= 0 nats, got {_worst(c, c >= 0):.4g}")
     low, high = q.copy(), np.ones_like(q)
-    for _ in range(1100): # floats between 0 and 1 are fewer halvings apart
-        mid = low + (high - low)/2
-        if ((mid == low) | (mid == high)).all(): break
+    for _ in range(1100):  # floats between 0 and 1 are fewer halvings apart
+        mid = low + (high - low) / 2
+        if ((mid == low) | (mid == high)).all():
+            break
         first, second = _kl_terms(q, mid)
-        beyond = np.isinf(second) | (first + second - 8*np.finfo(float).eps*(np.abs(first) + np.minimum(np.abs(second), 1e300)) > c)
+        beyond = np.isinf(second) | (
+            first
+            + second
+            - 8 * np.finfo(float).eps * (np.abs(first) + np.minimum(np.abs(second), 1e300))
+            > c
+        )
         low, high = np.where(beyond, low, mid), np.where(beyond, mid, high)
     return high[()]
 
 # %% ../../nbs/06_generalization/certificates.ipynb #ebc0a54f
-def _c(kl, n, delta): return (kl + np.log(2*np.sqrt(n)/delta))/n # the complexity that four of them share
+def _c(kl, n, delta):
+    return (kl + np.log(2 * np.sqrt(n) / delta)) / n  # the complexity that four of them share
 
-def kl_bound(emp_risk, kl, n, delta): # in [0, 1]
+
+def kl_bound(emp_risk, kl, n, delta):  # in [0, 1]
     "PAC-Bayes-kl, the tightest of those that share its complexity."
     emp_risk, n, kl = _checked(emp_risk, n, delta, kl)
     return kl_inverse(emp_risk, _c(kl, n, delta))
 
-def mcallester_bound(emp_risk, kl, n, delta): # >= 0, may exceed 1
+
+def mcallester_bound(emp_risk, kl, n, delta):  # >= 0, may exceed 1
     "McAllester's bound, with Maurer's constant."
     emp_risk, n, kl = _checked(emp_risk, n, delta, kl)
-    return emp_risk + np.sqrt(_c(kl, n, delta)/2)
+    return emp_risk + np.sqrt(_c(kl, n, delta) / 2)
 
-def quadratic_bound(emp_risk, kl, n, delta): # >= 0, may exceed 1
+
+def quadratic_bound(emp_risk, kl, n, delta):  # >= 0, may exceed 1
     "The quadratic bound: nearly kl where the risk is small."
     emp_risk, n, kl = _checked(emp_risk, n, delta, kl)
-    half = _c(kl, n, delta)/2
-    return (np.sqrt(emp_risk + half) + np.sqrt(half))**2
+    half = _c(kl, n, delta) / 2
+    return (np.sqrt(emp_risk + half) + np.sqrt(half)) ** 2
 
-def thiemann_bound(emp_risk, kl, n, delta): # >= 0, may exceed 1
+
+def thiemann_bound(emp_risk, kl, n, delta):  # >= 0, may exceed 1
     "Thiemann's bound at its best lambda, which it allows: it holds for all of them at once."
     emp_risk, n, kl = _checked(emp_risk, n, delta, kl)
     c = _c(kl, n, delta)
-    lam = 2/(np.sqrt(2*emp_risk/c + 1) + 1)
-    return emp_risk/(1 - lam/2) + c/(lam*(1 - lam/2))
+    lam = 2 / (np.sqrt(2 * emp_risk / c + 1) + 1)
+    return emp_risk / (1 - lam / 2) + c / (lam * (1 - lam / 2))
 
 # %% ../../nbs/06_generalization/certificates.ipynb #b4194b91
-CATONI = np.geomspace(.01, 20, 40) # the lambdas that are tried
+CATONI = np.geomspace(0.01, 20, 40)  # the lambdas that are tried
 
-def catoni_bound(emp_risk, kl, n, delta): # >= 0, may exceed 1
+
+def catoni_bound(emp_risk, kl, n, delta):  # >= 0, may exceed 1
     "Catoni's bound at the best of forty lambdas, each of which may fail with a fortieth of delta."
     emp_risk, n, kl = _checked(emp_risk, n, delta, kl)
-    price = (kl + np.log(len(CATONI)/delta))/n
-    return np.min([-np.expm1(-lam*emp_risk - price)/-np.expm1(-lam) for lam in CATONI], axis=0)
+    price = (kl + np.log(len(CATONI) / delta)) / n
+    return np.min([-np.expm1(-lam * emp_risk - price) / -np.expm1(-lam) for lam in CATONI], axis=0)
 
 # %% ../../nbs/06_generalization/certificates.ipynb #cbf89d1d
 def held_out_bound(
-    emp_risk,     # on examples that neither trained nor chose anything but among the candidates, in [0, 1]
-    n, delta,
-    candidates=1, # among how many the examples chose, >= 1
-): # in [0, 1]
+    emp_risk,  # on examples that neither trained nor chose anything but among the candidates, in [0, 1]
+    n,
+    delta,
+    candidates=1,  # among how many the examples chose, >= 1
+):  # in [0, 1]
     "One sample, one model: Chernoff's bound, with a union over the candidates."
     emp_risk, n, _ = _checked(emp_risk, n, delta)
-    if not candidates >= 1: raise ValueError(f"`candidates` must be >= 1, got {candidates}")
-    return kl_inverse(emp_risk, np.log(candidates/delta)/n)
+    if not candidates >= 1:
+        raise ValueError(f"`candidates` must be >= 1, got {candidates}")
+    return kl_inverse(emp_risk, np.log(candidates / delta) / n)
 
 # %% ../../nbs/06_generalization/certificates.ipynb #01cad2e4
 def occam_bound(
     emp_risk,  # of one model on the examples that it was made from, in [0, 1]
-    code,      # −ln of the prior probability of that model, nats, >= 0
-    n, delta,
-): # in [0, 1]
+    code,  # −ln of the prior probability of that model, nats, >= 0
+    n,
+    delta,
+):  # in [0, 1]
     "A model from a countable set with a prior: Chernoff's bound with a union weighted by the prior."
     emp_risk, n, code = _checked(emp_risk, n, delta, code)
-    return kl_inverse(emp_risk, (code + np.log(1/delta))/n)
+    return kl_inverse(emp_risk, (code + np.log(1 / delta)) / n)
+
 
 def sampled_risk(
     mean,  # of the risks of `draws` models from the posterior, in [0, 1]
-    draws, # >= 1
+    draws,  # >= 1
     delta,
-): # in [0, 1]: with probability at least 1 − delta the posterior's mean empirical risk is below it
+):  # in [0, 1]: with probability at least 1 − delta the posterior's mean empirical risk is below it
     "What few draws say of a posterior's empirical risk."
     mean, draws, _ = _checked(mean, draws, delta)
-    return kl_inverse(mean, np.log(2/delta)/draws)
+    return kl_inverse(mean, np.log(2 / delta) / draws)
 
 # %% ../../nbs/06_generalization/certificates.ipynb #8e3089f4
 def gaussian_kl(
-    shift2, # squared distances between the means, one a group of `size` parameters; numbers or arrays
+    shift2,  # squared distances between the means, one a group of `size` parameters; numbers or arrays
     sigma,  # standard deviation of the posterior in each group, > 0
-    sigma0, # of the prior, > 0
-    size,   # parameters in each group
-)->float: # nats; exact
+    sigma0,  # of the prior, > 0
+    size,  # parameters in each group
+) -> float:  # nats; exact
     "KL(N(θ, σ²) ‖ N(θ₀, σ₀²)), summed over groups of parameters that share σ and σ₀."
     shift2, sigma, sigma0, size = (np.asarray(v, float) for v in (shift2, sigma, sigma0, size))
     for name, v in (("sigma", sigma), ("sigma0", sigma0)):
-        if not (v > 0).all(): raise ValueError(f"`{name}` must be > 0, got {_worst(v, v > 0):g}")
-    ratio = (sigma/sigma0)**2
-    return float(np.sum(size*(ratio - 1 - np.log(ratio)) + shift2/sigma0**2)/2)
+        if not (v > 0).all():
+            raise ValueError(f"`{name}` must be > 0, got {_worst(v, v > 0):g}")
+    ratio = (sigma / sigma0) ** 2
+    return float(np.sum(size * (ratio - 1 - np.log(ratio)) + shift2 / sigma0**2) / 2)
 
 # %% ../../nbs/06_generalization/certificates.ipynb #b0ae6a92
 def smoothed_range(
-    a, # share of the uniform distribution, in (0, 1)
-    V, # tokens of the vocabulary, >= 2
-)->tuple: # lowest and highest −ln p_a, nats; their difference is ln(1 + (1 − a)V/a)
+    a,  # share of the uniform distribution, in (0, 1)
+    V,  # tokens of the vocabulary, >= 2
+) -> tuple:  # lowest and highest −ln p_a, nats; their difference is ln(1 + (1 − a)V/a)
     "Where a smoothed cross-entropy lies."
-    if not 0 < a < 1: raise ValueError(f"`a` must lie in (0, 1), got {a}; without smoothing a cross-entropy has no bound")
-    if not V >= 2: raise ValueError(f"`V` must be >= 2 tokens, got {V}")
-    return -np.log1p(-a + a/V), np.log(V/a)
+    if not 0 < a < 1:
+        raise ValueError(
+            f"`a` must lie in (0, 1), got {a}; without smoothing a cross-entropy has no bound"
+        )
+    if not V >= 2:
+        raise ValueError(f"`V` must be >= 2 tokens, got {V}")
+    return -np.log1p(-a + a / V), np.log(V / a)
 
 # %% ../../nbs/06_generalization/certificates.ipynb #ea57c423
 def code_nats(
-    counts, # how often each symbol of the alphabet occurs, whole numbers
-)->float: # −ln of the probability of any sequence with these counts, nats; exact
+    counts,  # how often each symbol of the alphabet occurs, whole numbers
+) -> float:  # −ln of the probability of any sequence with these counts, nats; exact
     "Code length of symbols under the Krichevsky–Trofimov mixture."
     from scipy.special import gammaln
+
     counts = np.asarray(counts, float)
-    if counts.ndim != 1 or not len(counts) or not ((counts >= 0) & (counts % 1 == 0)).all(): raise ValueError("`counts` must be whole numbers >= 0, one a symbol")
-    half = len(counts)/2
-    return float(gammaln(counts.sum() + half) - gammaln(half) - (gammaln(counts + .5) - gammaln(.5)).sum())
+    if counts.ndim != 1 or not len(counts) or not ((counts >= 0) & (counts % 1 == 0)).all():
+        raise ValueError("`counts` must be whole numbers >= 0, one a symbol")
+    half = len(counts) / 2
+    return float(
+        gammaln(counts.sum() + half) - gammaln(half) - (gammaln(counts + 0.5) - gammaln(0.5)).sum()
+    )

@@ -16,54 +16,100 @@ from .products import Products, check_generator
 @dataclass(frozen=True)
 class Estimate:
     "A figure from random draws, and how far it may be off."
-    value:float
-    stderr:float  # standard error of `value`, its unit
-    draws:int     # independent draws that it is a mean of, >= 2; fewer where it is exact
-    products:int  # matrix-vector products that it cost
-    method:str
-    unit:str="nats/token per squared parameter"
-    samples:object=field(default=None, repr=False, compare=False) # the draws, (draws,), where they are kept
 
-    def __float__(self): return self.value
-    def __repr__(self): return " ".join(filter(None, [f"{self.value:.4g} ± {self.stderr:.2g}", self.unit, f"({self.method}, {self.draws} draws, {self.products} products)"]))
+    value: float
+    stderr: float  # standard error of `value`, its unit
+    draws: int  # independent draws that it is a mean of, >= 2; fewer where it is exact
+    products: int  # matrix-vector products that it cost
+    method: str
+    unit: str = "nats/token per squared parameter"
+    samples: object = field(
+        default=None, repr=False, compare=False
+    )  # the draws, (draws,), where they are kept
+
+    def __float__(self):
+        return self.value
+
+    def __repr__(self):
+        return " ".join(
+            filter(
+                None,
+                [
+                    f"{self.value:.4g} ± {self.stderr:.2g}",
+                    self.unit,
+                    f"({self.method}, {self.draws} draws, {self.products} products)",
+                ],
+            )
+        )
+
 
 @patch
-def interval(self:Estimate,
-    level=.95, # share of intervals that should hold the truth, in (0, 1)
-)->tuple: # (low, high)
+def interval(
+    self: Estimate,
+    level=0.95,  # share of intervals that should hold the truth, in (0, 1)
+) -> tuple:  # (low, high)
     "Student's interval, with one degree of freedom less than draws."
     from scipy.stats import t
-    if not 0 < level < 1: raise ValueError(f"`level` must lie in (0, 1), got {level}")
-    if self.stderr == 0: return self.value, self.value
-    half = t.ppf((1 + level)/2, self.draws - 1)*self.stderr
+
+    if not 0 < level < 1:
+        raise ValueError(f"`level` must lie in (0, 1), got {level}")
+    if self.stderr == 0:
+        return self.value, self.value
+    half = t.ppf((1 + level) / 2, self.draws - 1) * self.stderr
     return self.value - half, self.value + half
 
 # %% ../../nbs/06_generalization/curvature.ipynb #d2cfe542
 def _mean(values, products, method, unit=Estimate.unit):
     "The estimate that independent draws make."
     values = torch.as_tensor(values, dtype=torch.float64).cpu()
-    return Estimate(float(values.mean()), float(values.std()/len(values)**.5), len(values), products, method, unit, values.numpy())
+    return Estimate(
+        float(values.mean()),
+        float(values.std() / len(values) ** 0.5),
+        len(values),
+        products,
+        method,
+        unit,
+        values.numpy(),
+    )
 
 # %% ../../nbs/06_generalization/curvature.ipynb #07353c7e
 class _Matrix:
     "A symmetric matrix that is there, as something to multiply with."
-    def __init__(self, A): self.A, self.P, self.like = A, len(A), A
-    def __matmul__(self, v): return self.A @ v
+
+    def __init__(self, A):
+        self.A, self.P, self.like = A, len(A), A
+
+    def __matmul__(self, v):
+        return self.A @ v
+
 
 def as_products(
-    model,        # a model, `Products`, or a symmetric matrix (P, P)
-    batches=None, # with a model: a dictionary of tensors or a list of them
+    model,  # a model, `Products`, or a symmetric matrix (P, P)
+    batches=None,  # with a model: a dictionary of tensors or a list of them
     *,
-    generator=None, # torch.Generator, for kind="fisher"
-    **options,    # with a model: of `Products`, such as params=, kind=, dtype=, batch_size=
-): # something with `P` that can be multiplied with (P,) and (P, k)
+    generator=None,  # torch.Generator, for kind="fisher"
+    **options,  # with a model: of `Products`, such as params=, kind=, dtype=, batch_size=
+):  # something with `P` that can be multiplied with (P,) and (P, k)
     "The matrix whose curvature is asked for."
     made = isinstance(model, (Products, _Matrix, torch.Tensor))
-    if made and (batches is not None or {k: v for k, v in options.items() if v != "all"}): raise ValueError("`model` that is a matrix or `Products` already has its batches and options, got more of them; leave them out")
+    if made and (batches is not None or {k: v for k, v in options.items() if v != "all"}):
+        raise ValueError(
+            "`model` that is a matrix or `Products` already has its batches and options, got more of them; leave them out"
+        )
     if isinstance(model, torch.Tensor):
-        if model.ndim != 2 or model.shape[0] != model.shape[1] or not torch.allclose(model, model.T): raise ValueError(f"`model` given as a tensor must be a symmetric matrix, got shape {tuple(model.shape)}")
+        if (
+            model.ndim != 2
+            or model.shape[0] != model.shape[1]
+            or not torch.allclose(model, model.T)
+        ):
+            raise ValueError(
+                f"`model` given as a tensor must be a symmetric matrix, got shape {tuple(model.shape)}"
+            )
         return _Matrix(model)
-    if not made and batches is None: raise ValueError("`batches` must be given with a model, got None; give a dictionary of tensors or a list of them")
+    if not made and batches is None:
+        raise ValueError(
+            "`batches` must be given with a model, got None; give a dictionary of tensors or a list of them"
+        )
     return model if made else Products(model, batches, generator=generator, **options)
 
 # %% ../../nbs/06_generalization/curvature.ipynb #24d814df
@@ -71,257 +117,379 @@ def _like(A, v):
     "A vector where the matrix is, in its precision."
     return v.to(A.like.device, A.like.dtype)
 
+
 def _signs(A, k, generator):
     "k vectors of random signs, (P, k)."
     check_generator(generator)
-    return _like(A, torch.randint(0, 2, (A.P, k), generator=generator, device=generator.device)*2 - 1)
+    return _like(
+        A, torch.randint(0, 2, (A.P, k), generator=generator, device=generator.device) * 2 - 1
+    )
+
 
 def _spheres(A, k, generator):
     "k random vectors of the same length, (P, k): no two alike, as signs may be."
     check_generator(generator)
     V = torch.randn(A.P, k, generator=generator, device=generator.device, dtype=torch.float64)
-    return _like(A, V*A.P**.5/V.norm(dim=0))
+    return _like(A, V * A.P**0.5 / V.norm(dim=0))
 
 # %% ../../nbs/06_generalization/curvature.ipynb #b24229da
-_FIRST = 10 # draws that tell how many more are needed
+_FIRST = 10  # draws that tell how many more are needed
+
 
 def _hutchinson(A, num_probes, generator, rel_stderr):
     "As many draws as ten first ones say that it takes, which are not in the mean: it would come out too small."
-    def draw(k): return torch.cat([((V := _signs(A, min(_FIRST, k - i), generator))*(A @ V)).sum(0, dtype=torch.float64) for i in range(0, k, _FIRST)])
-    if rel_stderr is None or num_probes <= 2*_FIRST: return _mean(draw(num_probes), num_probes, "Hutchinson")
+
+    def draw(k):
+        return torch.cat(
+            [
+                ((V := _signs(A, min(_FIRST, k - i), generator)) * (A @ V)).sum(
+                    0, dtype=torch.float64
+                )
+                for i in range(0, k, _FIRST)
+            ]
+        )
+
+    if rel_stderr is None or num_probes <= 2 * _FIRST:
+        return _mean(draw(num_probes), num_probes, "Hutchinson")
     first = draw(_FIRST)
-    needed = float(first.var()/(rel_stderr*first.mean())**2) if first.any() else 0.
+    needed = float(first.var() / (rel_stderr * first.mean()) ** 2) if first.any() else 0.0
     k = int(np.ceil(min(max(needed, _FIRST), num_probes - _FIRST)))
     return _mean(draw(k), _FIRST + k, "Hutchinson")
 
 # %% ../../nbs/06_generalization/curvature.ipynb #05fd3207
 def _hutch_plus(A, num_probes, generator):
     "A third of the products finds steep directions, a third takes their trace, a third draws what is left."
-    k = min(num_probes//3, A.P) # a basis cannot have more directions than there are
+    k = min(num_probes // 3, A.P)  # a basis cannot have more directions than there are
     Q = torch.linalg.qr(A @ _spheres(A, k, generator))[0]
-    V = _signs(A, num_probes - 2*k, generator)
+    V = _signs(A, num_probes - 2 * k, generator)
     V -= Q @ (Q.T @ V)
-    found, rest = (Q*(A @ Q)).sum(dtype=torch.float64), _mean((V*(A @ V)).sum(0, dtype=torch.float64), num_probes, "Hutch++")
+    found, rest = (
+        (Q * (A @ Q)).sum(dtype=torch.float64),
+        _mean((V * (A @ V)).sum(0, dtype=torch.float64), num_probes, "Hutch++"),
+    )
     return Estimate(float(found) + rest.value, rest.stderr, rest.draws, num_probes, "Hutch++")
+
 
 def _xtrace(A, num_probes, generator):
     "Half of the products draws, half takes traces; each draw is left out in turn."
-    V = _spheres(A, min(num_probes//2, A.P), generator) # of two equal vectors neither could be left out
+    V = _spheres(
+        A, min(num_probes // 2, A.P), generator
+    )  # of two equal vectors neither could be left out
     Q, R = torch.linalg.qr(A @ V)
     H, W, kept = Q.T @ (A @ Q), Q.T @ V, R.diag().abs()
-    if len(R) == A.P or kept.min() <= 1e-12*kept.max(): return Estimate(float(H.trace()), 0., len(R), 2*len(R), "XTrace, exact: the basis holds all that A reaches")
+    if len(R) == A.P or kept.min() <= 1e-12 * kept.max():
+        return Estimate(
+            float(H.trace()),
+            0.0,
+            len(R),
+            2 * len(R),
+            "XTrace, exact: the basis holds all that A reaches",
+        )
     S = torch.linalg.inv(R).T
-    S = S/S.norm(dim=0) # what leaving a column out takes from the basis
-    X = W - S*(S*W).sum(0) # part of each vector in the basis of the others
-    found = H.trace() - (S*(H @ S)).sum(0)
-    rest = (W*R).sum(0) - 2*(X*R).sum(0) + (X*(H @ X)).sum(0)
-    return _mean(found + rest, 2*V.shape[1], "XTrace")
+    S = S / S.norm(dim=0)  # what leaving a column out takes from the basis
+    X = W - S * (S * W).sum(0)  # part of each vector in the basis of the others
+    found = H.trace() - (S * (H @ S)).sum(0)
+    rest = (W * R).sum(0) - 2 * (X * R).sum(0) + (X * (H @ X)).sum(0)
+    return _mean(found + rest, 2 * V.shape[1], "XTrace")
 
 # %% ../../nbs/06_generalization/curvature.ipynb #79e2506d
 def hessian_trace(
-    model, batches=None, # as for `as_products`
+    model,
+    batches=None,  # as for `as_products`
     *,
-    generator,       # torch.Generator of the random vectors
-    params="all",    # as for `pick_params`
+    generator,  # torch.Generator of the random vectors
+    params="all",  # as for `pick_params`
     num_probes=100,  # most products, >= 2
-    rel_stderr=.05,  # wanted standard error as a share of the value, from which ten first products tell how many more it takes; None, or at most 20 probes: use all
-    method="hutchinson", # "hutchinson", "hutch++" or "xtrace"; the latter two use all products
-    **options, # of `Products`: kind="gauss_newton" for that matrix's trace
-)->Estimate: # of the trace, unbiased
+    rel_stderr=0.05,  # wanted standard error as a share of the value, from which ten first products tell how many more it takes; None, or at most 20 probes: use all
+    method="hutchinson",  # "hutchinson", "hutch++" or "xtrace"; the latter two use all products
+    **options,  # of `Products`: kind="gauss_newton" for that matrix's trace
+) -> Estimate:  # of the trace, unbiased
     "The trace of the Hessian of the mean loss."
-    if method not in ("hutchinson", "hutch++", "xtrace"): raise ValueError(f"`method` must be hutchinson, hutch++ or xtrace, got {method!r}")
+    if method not in ("hutchinson", "hutch++", "xtrace"):
+        raise ValueError(f"`method` must be hutchinson, hutch++ or xtrace, got {method!r}")
     least = dict(hutchinson=2, xtrace=4).get(method, 6)
-    if num_probes < least: raise ValueError(f"`num_probes` must be >= {least} for a standard error by {method}, got {num_probes}")
-    if rel_stderr is not None and not rel_stderr > 0: raise ValueError(f"`rel_stderr` must be > 0, or None, got {rel_stderr}")
+    if num_probes < least:
+        raise ValueError(
+            f"`num_probes` must be >= {least} for a standard error by {method}, got {num_probes}"
+        )
+    if rel_stderr is not None and not rel_stderr > 0:
+        raise ValueError(f"`rel_stderr` must be > 0, or None, got {rel_stderr}")
     A = as_products(model, batches, params=params, generator=generator, **options)
-    if method == "hutchinson": return _hutchinson(A, num_probes, generator, rel_stderr)
+    if method == "hutchinson":
+        return _hutchinson(A, num_probes, generator, rel_stderr)
     return (_xtrace if method == "xtrace" else _hutch_plus)(A, num_probes, generator)
 
 # %% ../../nbs/06_generalization/curvature.ipynb #2448f4da
 def layer_traces(
-    model, batches=None, # a model with its batches, or `Products`
+    model,
+    batches=None,  # a model with its batches, or `Products`
     *,
-    generator,       # torch.Generator of the random vectors
-    params="all",    # as for `pick_params`
+    generator,  # torch.Generator of the random vectors
+    params="all",  # as for `pick_params`
     num_probes=100,  # products, >= 2
-    **options,       # of `Products`
-)->dict: # layer -> Estimate of the trace of its block, unbiased; draws are shared, so layers' errors are not independent
+    **options,  # of `Products`
+) -> dict:  # layer -> Estimate of the trace of its block, unbiased; draws are shared, so layers' errors are not independent
     "Traces of the diagonal blocks of the Hessian, a block a layer."
-    if num_probes < 2: raise ValueError(f"`num_probes` must be >= 2 for a standard error, got {num_probes}")
+    if num_probes < 2:
+        raise ValueError(f"`num_probes` must be >= 2 for a standard error, got {num_probes}")
     A = as_products(model, batches, params=params, generator=generator, **options)
-    if not isinstance(A, Products): raise ValueError("`model` must be a model or `Products`, got a matrix, which has no layers; take its blocks yourself")
+    if not isinstance(A, Products):
+        raise ValueError(
+            "`model` must be a model or `Products`, got a matrix, which has no layers; take its blocks yourself"
+        )
     places = {k: i.to(A.like.device) for k, i in A.layers().items()}
     values = {k: [] for k in places}
     for _ in range(num_probes):
         v = _signs(A, 1, generator)[:, 0]
-        vAv = v*(A @ v)
-        for k, i in places.items(): values[k].append(float(vAv[i].sum(dtype=torch.float64)))
+        vAv = v * (A @ v)
+        for k, i in places.items():
+            values[k].append(float(vAv[i].sum(dtype=torch.float64)))
     return {k: _mean(v, num_probes, "Hutchinson") for k, v in values.items()}
 
 # %% ../../nbs/06_generalization/curvature.ipynb #5e0b60d6
 def _lanczos(A, v, steps):
     "Yield (alphas, betas, basis) after every step; full orthogonalisation, so no eigenvalue comes twice."
-    Q, alphas, betas = [v/v.norm()], [], []
+    Q, alphas, betas = [v / v.norm()], [], []
     for j in range(min(steps, A.P)):
         w = A @ Q[j]
         alphas.append(float(w @ Q[j]))
-        for q in [*Q, *Q]: w = w - (q @ w)*q # twice is enough
+        for q in [*Q, *Q]:
+            w = w - (q @ w) * q  # twice is enough
         betas.append(float(w.norm()))
         yield alphas, betas, Q
-        if betas[-1] <= 8*torch.finfo(w.dtype).eps*max(map(abs, alphas)): return # all that v can reach has been found; what is left is rounding
-        Q.append(w/betas[-1])
+        if betas[-1] <= 8 * torch.finfo(w.dtype).eps * max(map(abs, alphas)):
+            return  # all that v can reach has been found; what is left is rounding
+        Q.append(w / betas[-1])
+
 
 def _ritz(alphas, betas):
     "Eigenvalues (ascending) and eigenvectors of the tridiagonal matrix."
     from scipy.linalg import eigh_tridiagonal
-    return eigh_tridiagonal(np.array(alphas), np.array(betas[:len(alphas) - 1]))
+
+    return eigh_tridiagonal(np.array(alphas), np.array(betas[: len(alphas) - 1]))
 
 # %% ../../nbs/06_generalization/curvature.ipynb #81bd47d1
 @dataclass(frozen=True)
 class Eigenvalues:
     "Extreme eigenvalues, each once however often it occurs, the error of each, and what they cost."
-    values:np.ndarray   # (k,), descending; by absolute value for which="magnitude"
-    errors:np.ndarray   # (k,), their distance from an eigenvalue: residual, or residual²/gap where that is smaller, and at least rounding; an estimate, as the gap is
-    vectors:torch.Tensor # (P, k), orthonormal
-    products:int
-    converged:bool      # all errors within the tolerance
 
-    def __array__(self, dtype=None, copy=None): return np.array(self.values, dtype, copy=copy)
-    def __repr__(self): return f"eigenvalues {', '.join(f'{v:.6g}' for v in self.values)} ± at most {self.errors.max():.0e} nats/token per squared parameter ({self.products} products{'' if self.converged else ', NOT converged'})"
+    values: np.ndarray  # (k,), descending; by absolute value for which="magnitude"
+    errors: np.ndarray  # (k,), their distance from an eigenvalue: residual, or residual²/gap where that is smaller, and at least rounding; an estimate, as the gap is
+    vectors: torch.Tensor  # (P, k), orthonormal
+    products: int
+    converged: bool  # all errors within the tolerance
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.values, dtype, copy=copy)
+
+    def __repr__(self):
+        return f"eigenvalues {', '.join(f'{v:.6g}' for v in self.values)} ± at most {self.errors.max():.0e} nats/token per squared parameter ({self.products} products{'' if self.converged else ', NOT converged'})"
+
 
 def _ritz_errors(theta, S, beta):
     "Bounds from the residuals, quadratic where the next Ritz value is far."
-    residual = np.abs(beta*S[-1])
-    gap = np.array([np.min(np.abs(np.delete(theta, i) - t)) if len(theta) > 1 else 0. for i, t in enumerate(theta)]) - residual
-    return np.where(gap > residual, residual**2/np.maximum(gap, 1e-300), residual)
+    residual = np.abs(beta * S[-1])
+    gap = (
+        np.array(
+            [
+                np.min(np.abs(np.delete(theta, i) - t)) if len(theta) > 1 else 0.0
+                for i, t in enumerate(theta)
+            ]
+        )
+        - residual
+    )
+    return np.where(gap > residual, residual**2 / np.maximum(gap, 1e-300), residual)
 
 # %% ../../nbs/06_generalization/curvature.ipynb #1bfeb7c4
 def top_eigenvalues(
-    model, batches=None, # as for `as_products`
-    k=5, # how many, >= 1
+    model,
+    batches=None,  # as for `as_products`
+    k=5,  # how many, >= 1
     *,
-    generator,     # torch.Generator of the first vector
+    generator,  # torch.Generator of the first vector
     params="all",  # as for `pick_params`
-    which="largest", # "largest", or "magnitude": the largest in absolute value
-    rtol=1e-6,     # wanted error, as a share of the largest in absolute value
-    max_products=None, # stop there in any case; 20·k + 20 when None
-    **options,     # of `Products`
-)->Eigenvalues: # up to rounding and the errors it states
+    which="largest",  # "largest", or "magnitude": the largest in absolute value
+    rtol=1e-6,  # wanted error, as a share of the largest in absolute value
+    max_products=None,  # stop there in any case; 20·k + 20 when None
+    **options,  # of `Products`
+) -> Eigenvalues:  # up to rounding and the errors it states
     "The top distinct eigenvalues of the Hessian of the mean loss, by Lanczos' method; memory is a vector a product."
-    if which not in ("largest", "magnitude"): raise ValueError(f"`which` must be largest or magnitude, got {which!r}")
+    if which not in ("largest", "magnitude"):
+        raise ValueError(f"`which` must be largest or magnitude, got {which!r}")
     A = as_products(model, batches, params=params, generator=generator, **options)
-    if not 1 <= k <= A.P: raise ValueError(f"`k` must lie in 1 to the number of parameters, {A.P}, got {k}")
-    start, limit = _signs(A, 1, generator)[:, 0], 20*k + 20 if max_products is None else max(max_products, k)
+    if not 1 <= k <= A.P:
+        raise ValueError(f"`k` must lie in 1 to the number of parameters, {A.P}, got {k}")
+    start, limit = (
+        _signs(A, 1, generator)[:, 0],
+        20 * k + 20 if max_products is None else max(max_products, k),
+    )
     for step in _lanczos(A, start, limit):
         alphas, betas, Q = step
-        if len(alphas) < k: continue
+        if len(alphas) < k:
+            continue
         theta, S = _ritz(alphas, betas)
         top = np.argsort(theta if which == "largest" else np.abs(theta))[::-1][:k]
-        errors = np.maximum(_ritz_errors(theta, S, betas[-1])[top], torch.finfo(start.dtype).eps*np.abs(theta).max())
-        if converged := bool((errors <= rtol*np.abs(theta).max()).all()): break
-    if len(alphas) < k: raise ValueError(f"`k` must be <= the number of different eigenvalues, {len(alphas)}, got {k}")
-    return Eigenvalues(theta[top], errors, torch.stack(Q[:len(S)], 1) @ torch.as_tensor(np.ascontiguousarray(S[:, top]), dtype=Q[0].dtype, device=Q[0].device), len(alphas), converged)
+        errors = np.maximum(
+            _ritz_errors(theta, S, betas[-1])[top],
+            torch.finfo(start.dtype).eps * np.abs(theta).max(),
+        )
+        if converged := bool((errors <= rtol * np.abs(theta).max()).all()):
+            break
+    if len(alphas) < k:
+        raise ValueError(
+            f"`k` must be <= the number of different eigenvalues, {len(alphas)}, got {k}"
+        )
+    return Eigenvalues(
+        theta[top],
+        errors,
+        torch.stack(Q[: len(S)], 1)
+        @ torch.as_tensor(np.ascontiguousarray(S[:, top]), dtype=Q[0].dtype, device=Q[0].device),
+        len(alphas),
+        converged,
+    )
 
 # %% ../../nbs/06_generalization/curvature.ipynb #4cc958e6
 @dataclass(frozen=True)
 class Along:
     "Curvature along a vector."
-    value:float    # vᵀ A v, exact up to rounding, nats/token
-    positive:float # vᵀ A⁺ v, an estimate, nats/token
-    error:float    # range of `positive` over the last five steps: it wavers whenever a Ritz value crosses zero
-    products:int
+
+    value: float  # vᵀ A v, exact up to rounding, nats/token
+    positive: float  # vᵀ A⁺ v, an estimate, nats/token
+    error: float  # range of `positive` over the last five steps: it wavers whenever a Ritz value crosses zero
+    products: int
 
 # %% ../../nbs/06_generalization/curvature.ipynb #a6ce2971
 def curvature_along(
-    model, batches=None, v=None, # v: (P,), in the order of the parameters
+    model,
+    batches=None,
+    v=None,  # v: (P,), in the order of the parameters
     *,
-    steps=30,     # most products, >= 2
-    rtol=.005,    # stop once the positive part has stayed within this share for five steps
-    params="all", # as for `pick_params`
-    **options,    # of `Products`
-)->Along:
+    steps=30,  # most products, >= 2
+    rtol=0.005,  # stop once the positive part has stayed within this share for five steps
+    params="all",  # as for `pick_params`
+    **options,  # of `Products`
+) -> Along:
     "Curvature along v, and its positive part."
-    if steps < 2: raise ValueError(f"`steps` must be >= 2, got {steps}")
+    if steps < 2:
+        raise ValueError(f"`steps` must be >= 2, got {steps}")
     A, positives = as_products(model, batches, params=params, **options), []
-    if v is None or v.shape != (A.P,): raise ValueError(f"`v` must have shape ({A.P},), got {None if v is None else tuple(v.shape)}")
-    if not v.any(): return Along(0., 0., 0., 0)
+    if v is None or v.shape != (A.P,):
+        raise ValueError(
+            f"`v` must have shape ({A.P},), got {None if v is None else tuple(v.shape)}"
+        )
+    if not v.any():
+        return Along(0.0, 0.0, 0.0, 0)
     v = _like(A, v)
     size = float(v.double() @ v.double())
     for alphas, betas, _ in _lanczos(A, v, steps):
         theta, S = _ritz(alphas, betas)
-        positives.append(size*float(S[0]**2 @ np.maximum(theta, 0)))
+        positives.append(size * float(S[0] ** 2 @ np.maximum(theta, 0)))
         error = np.ptp(positives[-5:])
-        if len(alphas) >= 8 and error <= rtol*abs(positives[-1]): break
-    return Along(size*alphas[0], positives[-1], float(error) if len(alphas) < A.P else 0., len(alphas))
+        if len(alphas) >= 8 and error <= rtol * abs(positives[-1]):
+            break
+    return Along(
+        size * alphas[0], positives[-1], float(error) if len(alphas) < A.P else 0.0, len(alphas)
+    )
 
 # %% ../../nbs/06_generalization/curvature.ipynb #48af3e46
 @dataclass(frozen=True)
 class Density:
     "Where the eigenvalues lie: for each random vector a few places and weights."
-    nodes:np.ndarray   # (draws, steps), nats/token per squared parameter
-    weights:np.ndarray # (draws, steps), >= 0; each row sums to 1
-    P:int              # eigenvalues in all
-    products:int
 
-    def __repr__(self): return f"density of {self.P:,} eigenvalues from {self.nodes.min():.3g} to {self.nodes.max():.3g} nats/token per squared parameter ({len(self.nodes)} draws, {self.products} products)"
+    nodes: np.ndarray  # (draws, steps), nats/token per squared parameter
+    weights: np.ndarray  # (draws, steps), >= 0; each row sums to 1
+    P: int  # eigenvalues in all
+    products: int
+
+    def __repr__(self):
+        return f"density of {self.P:,} eigenvalues from {self.nodes.min():.3g} to {self.nodes.max():.3g} nats/token per squared parameter ({len(self.nodes)} draws, {self.products} products)"
+
 
 @patch
-def mean_of(self:Density,
-    f, # a function of eigenvalues, on arrays
-    unit="", # of its values
-)->Estimate: # of the mean of f over all eigenvalues; exact for polynomials up to degree 2·steps − 1 but for the draw
+def mean_of(
+    self: Density,
+    f,  # a function of eigenvalues, on arrays
+    unit="",  # of its values
+) -> Estimate:  # of the mean of f over all eigenvalues; exact for polynomials up to degree 2·steps − 1 but for the draw
     "The mean of a function over the spectrum."
-    return _mean((f(self.nodes)*self.weights).sum(1), self.products, "Lanczos quadrature", unit)
+    return _mean((f(self.nodes) * self.weights).sum(1), self.products, "Lanczos quadrature", unit)
 
 # %% ../../nbs/06_generalization/curvature.ipynb #430b9ccb
 def spectral_density(
-    model, batches=None, # as for `as_products`
+    model,
+    batches=None,  # as for `as_products`
     *,
-    generator,    # torch.Generator of the random vectors
-    draws=8,      # random vectors, >= 2
-    steps=40,     # products each, >= 2
-    params="all", # as for `pick_params`
-    **options,    # of `Products`
-)->Density:
+    generator,  # torch.Generator of the random vectors
+    draws=8,  # random vectors, >= 2
+    steps=40,  # products each, >= 2
+    params="all",  # as for `pick_params`
+    **options,  # of `Products`
+) -> Density:
     "The spectral density of the Hessian of the mean loss, by stochastic Lanczos quadrature."
-    if draws < 2 or steps < 2: raise ValueError(f"`draws` and `steps` must be >= 2, got {draws} and {steps}")
+    if draws < 2 or steps < 2:
+        raise ValueError(f"`draws` and `steps` must be >= 2, got {draws} and {steps}")
     A = as_products(model, batches, params=params, generator=generator, **options)
     nodes, weights, products = np.zeros((draws, steps)), np.zeros((draws, steps)), 0
     for i in range(draws):
         *_, (alphas, betas, _) = _lanczos(A, _signs(A, 1, generator)[:, 0], steps)
         theta, S = _ritz(alphas, betas)
-        nodes[i], weights[i, :len(theta)] = np.pad(theta, (0, steps - len(theta)), "edge"), S[0]**2 # an invariant space is found early: the rest weighs nothing
+        nodes[i], weights[i, : len(theta)] = (
+            np.pad(theta, (0, steps - len(theta)), "edge"),
+            S[0] ** 2,
+        )  # an invariant space is found early: the rest weighs nothing
         products += len(alphas)
     return Density(nodes, weights, A.P, products)
 
 # %% ../../nbs/06_generalization/curvature.ipynb #a5118ff6
 @patch
-def at(self:Density,
-    x,     # places, (k,)
-    width, # of the Gaussian that stands for an eigenvalue, > 0
-): # (mean, standard error), each (k,): density per unit of x, an estimate
+def at(
+    self: Density,
+    x,  # places, (k,)
+    width,  # of the Gaussian that stands for an eigenvalue, > 0
+):  # (mean, standard error), each (k,): density per unit of x, an estimate
     "The smoothed density."
-    if not width > 0: raise ValueError(f"`width` must be > 0, got {width}")
-    bumps = np.exp(-.5*((np.asarray(x)[:, None, None] - self.nodes)/width)**2)/(width*np.sqrt(2*np.pi))
-    each = (bumps*self.weights).sum(2)
-    return each.mean(1), each.std(1, ddof=1)/np.sqrt(len(self.nodes))
+    if not width > 0:
+        raise ValueError(f"`width` must be > 0, got {width}")
+    bumps = np.exp(-0.5 * ((np.asarray(x)[:, None, None] - self.nodes) / width) ** 2) / (
+        width * np.sqrt(2 * np.pi)
+    )
+    each = (bumps * self.weights).sum(2)
+    return each.mean(1), each.std(1, ddof=1) / np.sqrt(len(self.nodes))
 
 # %% ../../nbs/06_generalization/curvature.ipynb #47debadc
 @patch
-def plot(self:Density,
-    width=None, # of the Gaussian; a hundredth of the spectrum's range when None
+def plot(
+    self: Density,
+    width=None,  # of the Gaussian; a hundredth of the spectrum's range when None
     *,
-    ax=None, # Axes to draw on; new ones when None
-): # the Axes
+    ax=None,  # Axes to draw on; new ones when None
+):  # the Axes
     "The density on a logarithmic axis, with a band of two standard errors."
     from lensllm._internal.style import INK, new_axes
+
     ax, (low, high) = new_axes() if ax is None else ax, (self.nodes.min(), self.nodes.max())
-    width = width or ((high - low)/100 or 1.)
-    x = np.linspace(low - 4*width, high + 4*width, 600)
+    width = width or ((high - low) / 100 or 1.0)
+    x = np.linspace(low - 4 * width, high + 4 * width, 600)
     mean, error = self.at(x, width)
-    floor = .1/self.P/(width*np.sqrt(2*np.pi)) # a tenth of one eigenvalue
-    ax.fill_between(x, np.maximum(mean - 2*error, floor), np.maximum(mean + 2*error, floor), color=INK, alpha=.2, lw=0)
+    floor = 0.1 / self.P / (width * np.sqrt(2 * np.pi))  # a tenth of one eigenvalue
+    ax.fill_between(
+        x,
+        np.maximum(mean - 2 * error, floor),
+        np.maximum(mean + 2 * error, floor),
+        color=INK,
+        alpha=0.2,
+        lw=0,
+    )
     ax.plot(x, np.maximum(mean, floor), color=INK)
-    ax.set(yscale="log", xlabel="eigenvalue (nats/token per squared parameter)", ylabel="density", ylim=(floor, None))
-    ax.set_title(f"{self.P:,} eigenvalues from {low:.2g} to {high:.2g}; band: 2 standard errors, {len(self.nodes)} draws", loc="left", fontsize=9)
+    ax.set(
+        yscale="log",
+        xlabel="eigenvalue (nats/token per squared parameter)",
+        ylabel="density",
+        ylim=(floor, None),
+    )
+    ax.set_title(
+        f"{self.P:,} eigenvalues from {low:.2g} to {high:.2g}; band: 2 standard errors, {len(self.nodes)} draws",
+        loc="left",
+        fontsize=9,
+    )
     return ax

@@ -14,147 +14,231 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from ..kernels.gradients import _Output
-from ..models.batches import IGNORED, as_output, beside, check_batch, evaluating, in_precision, first_nonfinite, free_bytes, layer_of, logits_and_labels, n_rows, pick_params, take
+from lensllm.models.batches import (
+    IGNORED,
+    as_output,
+    beside,
+    check_batch,
+    evaluating,
+    in_precision,
+    first_nonfinite,
+    free_bytes,
+    layer_of,
+    logits_and_labels,
+    n_rows,
+    pick_params,
+    take,
+)
 
 # %% ../../nbs/06_generalization/products.ipynb #210ffd71
 class _Smooth(torch.autograd.Function):
     "An elementwise function with its first and second derivative kept."
+
     @staticmethod
     def forward(ctx, x, f):
         with torch.enable_grad():
             at = x.detach().requires_grad_()
             y = f(at)
-            slope, = torch.autograd.grad(y.sum(), at, create_graph=True)
-            bend = torch.autograd.grad(slope.sum(), at)[0] if slope.requires_grad else torch.zeros_like(x)
+            (slope,) = torch.autograd.grad(y.sum(), at, create_graph=True)
+            bend = (
+                torch.autograd.grad(slope.sum(), at)[0]
+                if slope.requires_grad
+                else torch.zeros_like(x)
+            )
         ctx.save_for_backward(x, slope.detach(), bend)
         return y.detach()
+
     @staticmethod
-    def backward(ctx, u): return _SmoothBack.apply(*ctx.saved_tensors, u), None
+    def backward(ctx, u):
+        return _SmoothBack.apply(*ctx.saved_tensors, u), None
+
 
 class _SmoothBack(torch.autograd.Function):
     "Its way back, f'(x)·u."
+
     @staticmethod
     def forward(ctx, x, slope, bend, u):
         ctx.save_for_backward(slope, bend, u)
-        return slope*u
+        return slope * u
+
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, v):
         slope, bend, u = ctx.saved_tensors
-        return bend*u*v, None, None, slope*v
+        return bend * u * v, None, None, slope * v
 
 # %% ../../nbs/06_generalization/products.ipynb #829d9318
 class _Nats(torch.autograd.Function):
     "Cross-entropy at every position, 0 where the label is ignored."
+
     @staticmethod
     def forward(ctx, logits, labels):
         asked, target = labels != IGNORED, labels.clamp(min=0)[..., None]
         logp = torch.log_softmax(logits, -1)
-        nats = -logp.gather(-1, target)[..., 0]*asked
+        nats = -logp.gather(-1, target)[..., 0] * asked
         ctx.save_for_backward(logits, logp.exp_(), target, asked)
         return nats
+
     @staticmethod
-    def backward(ctx, u): return _NatsBack.apply(*ctx.saved_tensors, u), None
+    def backward(ctx, u):
+        return _NatsBack.apply(*ctx.saved_tensors, u), None
 
 # %% ../../nbs/06_generalization/products.ipynb #dbdaf680
 class _NatsBack(torch.autograd.Function):
     "Its way back, u·(p - e_y)."
+
     @staticmethod
     def forward(ctx, logits, p, target, asked, u):
         ctx.save_for_backward(p, target, asked, u)
-        u = (u*asked)[..., None]
-        return (p*u).scatter_add_(-1, target, -u)
+        u = (u * asked)[..., None]
+        return (p * u).scatter_add_(-1, target, -u)
+
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, v):
         p, target, asked, u = ctx.saved_tensors
-        pv = p*v
+        pv = p * v
         mean = pv.sum(-1, keepdim=True)
-        du = (mean - v.gather(-1, target))[..., 0]*asked
-        return pv.addcmul_(p, mean, value=-1).mul_((u*asked)[..., None]), None, None, None, du
+        du = (mean - v.gather(-1, target))[..., 0] * asked
+        return pv.addcmul_(p, mean, value=-1).mul_((u * asked)[..., None]), None, None, None, du
 
 # %% ../../nbs/06_generalization/products.ipynb #80f112a2
-_ACTIVATIONS = (torch.nn.GELU, torch.nn.SiLU, torch.nn.Tanh, torch.nn.Sigmoid, torch.nn.Softplus, torch.nn.Mish, torch.nn.ELU)
+_ACTIVATIONS = (
+    torch.nn.GELU,
+    torch.nn.SiLU,
+    torch.nn.Tanh,
+    torch.nn.Sigmoid,
+    torch.nn.Softplus,
+    torch.nn.Mish,
+    torch.nn.ELU,
+)
+
 
 def _is_smooth(module):
     "An activation, of torch or of transformers, that has no parameters of its own."
-    known = isinstance(module, _ACTIVATIONS) or type(module).__module__ == "transformers.activations"
+    known = (
+        isinstance(module, _ACTIVATIONS) or type(module).__module__ == "transformers.activations"
+    )
     return known and not any(True for _ in module.parameters())
+
 
 @contextmanager
 def _smooth_activations(model):
     "Activations that know their second derivative."
     swapped = [m for m in model.modules() if _is_smooth(m) and "forward" not in vars(m)]
-    for m in swapped: m.forward = lambda x, m=m: _Smooth.apply(x, lambda t: type(m).forward(m, t))
-    try: yield
+    for m in swapped:
+        m.forward = lambda x, m=m: _Smooth.apply(x, lambda t: type(m).forward(m, t))
+    try:
+        yield
     finally:
-        for m in swapped: del m.forward
+        for m in swapped:
+            del m.forward
+
 
 @contextmanager
 def _plain_attention(model):
     "Attention whose arithmetic can be differentiated twice."
     usual = getattr(getattr(model, "config", None), "_attn_implementation", None)
     fused = usual not in (None, "eager", "sdpa")
-    if fused: model.set_attn_implementation("eager")
+    if fused:
+        model.set_attn_implementation("eager")
     try:
-        with sdpa_kernel(SDPBackend.MATH): yield
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
     finally:
-        if fused: model.set_attn_implementation(usual)
+        if fused:
+            model.set_attn_implementation(usual)
 
 # %% ../../nbs/06_generalization/products.ipynb #cd697ebf
 @contextmanager
 def _constant_padding(model):
     "Embeddings whose padding row is a constant in forward mode too."
-    padded = {m: m.padding_idx for m in model.modules() if isinstance(m, torch.nn.Embedding) and m.padding_idx is not None}
-    def hold(m, args, out): return torch.where((args[0] == padded[m])[..., None], out.detach(), out)
+    padded = {
+        m: m.padding_idx
+        for m in model.modules()
+        if isinstance(m, torch.nn.Embedding) and m.padding_idx is not None
+    }
+
+    def hold(m, args, out):
+        return torch.where((args[0] == padded[m])[..., None], out.detach(), out)
+
     hooks = [m.register_forward_hook(hold) for m in padded]
-    for m in padded: m.padding_idx = None
-    try: yield
+    for m in padded:
+        m.padding_idx = None
+    try:
+        yield
     finally:
-        for h in hooks: h.remove()
-        for m, i in padded.items(): m.padding_idx = i
+        for h in hooks:
+            h.remove()
+        for m, i in padded.items():
+            m.padding_idx = i
 
 # %% ../../nbs/06_generalization/products.ipynb #9d9ac87e
 KINDS = ("hessian", "gauss_newton", "fisher", "empirical_fisher")
+
 
 def _logits(model, batch):
     "Logits beside their targets."
     return logits_and_labels(model, {k: v for k, v in batch.items() if k != "drawn"})
 
+
 def _smooth_loss(model, batch):
     "As `sequence_loss`, by functions that are quick to differentiate twice."
     logits, labels = _logits(model, batch)
-    return _Nats.apply(logits, labels).sum(1)/(labels != IGNORED).sum(1)
+    return _Nats.apply(logits, labels).sum(1) / (labels != IGNORED).sum(1)
+
 
 def _score(model, batch):
     "Negative log-probability of the drawn targets of each row, over the root of their number."
-    nats = F.cross_entropy(_logits(model, batch)[0].flatten(0, 1), batch["drawn"].flatten(), reduction="none", ignore_index=IGNORED).view(batch["drawn"].shape)
-    return nats.sum(1)/(batch["drawn"] != IGNORED).sum(1).to(nats.dtype)**.5
+    nats = F.cross_entropy(
+        _logits(model, batch)[0].flatten(0, 1),
+        batch["drawn"].flatten(),
+        reduction="none",
+        ignore_index=IGNORED,
+    ).view(batch["drawn"].shape)
+    return nats.sum(1) / (batch["drawn"] != IGNORED).sum(1).to(nats.dtype) ** 0.5
+
 
 @torch.no_grad()
 def _draw(model, batch, generator):
     "The batch with a target drawn from the model wherever a label asks for one."
     logits, labels = _logits(model, batch)
-    drawn = torch.multinomial(logits.double().softmax(-1).flatten(0, 1).to(generator.device), 1, generator=generator).view(labels.shape).to(labels.device)
+    drawn = (
+        torch.multinomial(
+            logits.double().softmax(-1).flatten(0, 1).to(generator.device), 1, generator=generator
+        )
+        .view(labels.shape)
+        .to(labels.device)
+    )
     return {**batch, "drawn": torch.where(labels == IGNORED, labels, drawn)}
 
 # %% ../../nbs/06_generalization/products.ipynb #9c806709
-def _leaves(params): return {k: p.detach().requires_grad_() for k, p in params.items()}
+def _leaves(params):
+    return {k: p.detach().requires_grad_() for k, p in params.items()}
+
 
 def _run(model, f, batch, values):
     "The function of a batch with other values for the parameters, flat."
-    return torch.func.functional_call(_Output(model, f), {f"model.{k}": v for k, v in values.items()}, (batch,))
+    return torch.func.functional_call(
+        _Output(model, f), {f"model.{k}": v for k, v in values.items()}, (batch,)
+    )
+
 
 def _refuse_once(out):
     "Functions that are marked as differentiable once pass for constants without a word where their gradient has none itself."
     seen, todo = set(), [out.grad_fn]
     while todo:
         node = todo.pop()
-        if node is None or node in seen: continue
+        if node is None or node in seen:
+            continue
         seen.add(node)
         todo += [n for n, _ in node.next_functions]
         backward = getattr(getattr(type(node), "_forward_cls", None), "backward", None)
-        if hasattr(backward, "__wrapped__") and backward.__globals__["__name__"] == "torch.autograd.function": raise RuntimeError(f"{type(node)._forward_cls.__name__} is marked once_differentiable")
+        if (
+            hasattr(backward, "__wrapped__")
+            and backward.__globals__["__name__"] == "torch.autograd.function"
+        ):
+            raise RuntimeError(f"{type(node)._forward_cls.__name__} is marked once_differentiable")
     return out
 
 # %% ../../nbs/06_generalization/products.ipynb #1e52ccf7
@@ -162,9 +246,28 @@ def _hessian_graph(model, f, batch, params):
     "v -> H v for the mean of f over the batch, by double backward."
     leaves = list((values := _leaves(params)).values())
     loss = _refuse_once(_run(model, f, batch, values).mean())
-    slopes = torch.autograd.grad(loss, leaves, create_graph=True, materialize_grads=True) if loss.requires_grad else [p.detach() for p in leaves]
-    bent = [i for i, s in enumerate(slopes) if s.requires_grad] # the others do not change with the parameters
-    def product(v): return torch.autograd.grad([slopes[i] for i in bent], leaves, [v[i] for i in bent], retain_graph=True, materialize_grads=True) if bent else [torch.zeros_like(p) for p in leaves]
+    slopes = (
+        torch.autograd.grad(loss, leaves, create_graph=True, materialize_grads=True)
+        if loss.requires_grad
+        else [p.detach() for p in leaves]
+    )
+    bent = [
+        i for i, s in enumerate(slopes) if s.requires_grad
+    ]  # the others do not change with the parameters
+
+    def product(v):
+        return (
+            torch.autograd.grad(
+                [slopes[i] for i in bent],
+                leaves,
+                [v[i] for i in bent],
+                retain_graph=True,
+                materialize_grads=True,
+            )
+            if bent
+            else [torch.zeros_like(p) for p in leaves]
+        )
+
     return product
 
 # %% ../../nbs/06_generalization/products.ipynb #c1225acc
@@ -175,9 +278,15 @@ def _outer_graph(model, f, batch, params, middle):
     u = torch.zeros_like(out, requires_grad=True)
     back = torch.autograd.grad(out, leaves, u, create_graph=True, materialize_grads=True)
     moved = [i for i, b in enumerate(back) if b.requires_grad]
+
     def product(v):
-        Jv, = torch.autograd.grad([back[i] for i in moved], u, [v[i] for i in moved], retain_graph=True)
-        return torch.autograd.grad(out, leaves, middle(Jv), retain_graph=True, materialize_grads=True)
+        (Jv,) = torch.autograd.grad(
+            [back[i] for i in moved], u, [v[i] for i in moved], retain_graph=True
+        )
+        return torch.autograd.grad(
+            out, leaves, middle(Jv), retain_graph=True, materialize_grads=True
+        )
+
     return product
 
 # %% ../../nbs/06_generalization/products.ipynb #0a37e536
@@ -185,195 +294,326 @@ def _hessian_forward(model, f, batch, params):
     "v -> H v by a forward derivative of the gradient; nothing is kept."
     values = {k: p.detach() for k, p in params.items()}
     slope = torch.func.grad(lambda values: _run(model, f, batch, values).mean())
-    def product(v): return list(torch.func.jvp(slope, (values,), (dict(zip(values, v)),))[1].values())
+
+    def product(v):
+        return list(torch.func.jvp(slope, (values,), (dict(zip(values, v)),))[1].values())
+
     return product
+
 
 def _outer_forward(model, f, batch, params, middle):
     "v -> Jᵀ A J v by a forward derivative and a backward one."
     values = {k: p.detach() for k, p in params.items()}
-    def run(values): return _run(model, f, batch, values)
+
+    def run(values):
+        return _run(model, f, batch, values)
+
     def product(v):
         Jv = torch.func.jvp(run, (values,), (dict(zip(values, v)),))[1]
         return list(torch.func.vjp(run, values)[1](middle(Jv))[0].values())
+
     return product
+
 
 def _middle(kind, model, batch):
     "Multiplication with the matrix between J and its transpose."
-    if kind != "gauss_newton": return lambda Jv: Jv/len(Jv)
-    with torch.no_grad(): logits, labels = _logits(model, batch)
+    if kind != "gauss_newton":
+        return lambda Jv: Jv / len(Jv)
+    with torch.no_grad():
+        logits, labels = _logits(model, batch)
     p, asked = logits.softmax(-1), (labels != IGNORED).to(logits.dtype)
-    weight = (asked/asked.sum(1, keepdim=True)/len(labels))[..., None]
-    def times(Jv): return ((pv := p*Jv.view(p.shape)) - p*pv.sum(-1, keepdim=True)).mul_(weight).flatten()
+    weight = (asked / asked.sum(1, keepdim=True) / len(labels))[..., None]
+
+    def times(Jv):
+        return ((pv := p * Jv.view(p.shape)) - p * pv.sum(-1, keepdim=True)).mul_(weight).flatten()
+
     return times
 
 # %% ../../nbs/06_generalization/products.ipynb #99b9cb08
 class Products:
     "A curvature matrix of the mean over rows, which takes vectors and gives vectors; exact up to rounding."
-    def __init__(self,
-        model,   # a Hugging Face language model, or any torch module
-        batches, # one dictionary of tensors with the rows first, as a collator returns it, or a list of them
+
+    def __init__(
+        self,
+        model,  # a Hugging Face language model, or any torch module
+        batches,  # one dictionary of tensors with the rows first, as a collator returns it, or a list of them
         *,
         kind="hessian",  # one of `KINDS`
-        params="all",    # as for `pick_params`: "all", "trainable", "lora", or a function (name, parameter) -> bool
-        output="loss",   # what is averaged: "loss", or a function (model, batch) -> (n,)
-        method="auto",   # "double" backward, "forward" over reverse, or "auto": the first of the two that the model supports
-        batch_size=32,   # rows at a time, >= 1
-        memory=None,     # bytes for graphs that are kept; half of what is free when None
-        dtype=None,      # torch.float32 or torch.float64 to compute in; the model's own when None, float32 where that is less
+        params="all",  # as for `pick_params`: "all", "trainable", "lora", or a function (name, parameter) -> bool
+        output="loss",  # what is averaged: "loss", or a function (model, batch) -> (n,)
+        method="auto",  # "double" backward, "forward" over reverse, or "auto": the first of the two that the model supports
+        batch_size=32,  # rows at a time, >= 1
+        memory=None,  # bytes for graphs that are kept; half of what is free when None
+        dtype=None,  # torch.float32 or torch.float64 to compute in; the model's own when None, float32 where that is less
         generator=None,  # torch.Generator of the drawn targets, for kind="fisher"
     ):
         _check_options(kind, method, batch_size, dtype, output, generator)
         batches = _checked_batches(model, batches, output)
         model = in_precision(model, dtype)
-        self.model, self.kind, self.output, self.params = model, kind, output, pick_params(model, params)
-        self.like = next(iter(self.params.values())) # where vectors live, and in what precision
-        self.P, self.n, self.done = sum(p.numel() for p in self.params.values()), sum(map(n_rows, batches)), 0
-        self.batches = [beside(take(b, slice(i, i + batch_size)), self.like) for b in batches for i in range(0, n_rows(b), batch_size)]
+        self.model, self.kind, self.output, self.params = (
+            model,
+            kind,
+            output,
+            pick_params(model, params),
+        )
+        self.like = next(iter(self.params.values()))  # where vectors live, and in what precision
+        self.P, self.n, self.done = (
+            sum(p.numel() for p in self.params.values()),
+            sum(map(n_rows, batches)),
+            0,
+        )
+        self.batches = [
+            beside(take(b, slice(i, i + batch_size)), self.like)
+            for b in batches
+            for i in range(0, n_rows(b), batch_size)
+        ]
         with _still(model):
             self._check_outputs()
-            if kind == "fisher": self.batches = [_draw(model, b, generator) for b in self.batches]
+            if kind == "fisher":
+                self.batches = [_draw(model, b, generator) for b in self.batches]
         self.why = self._choose(("double", "forward") if method == "auto" else (method,))
-        self._graphs, self._keep = [], self._plan(memory) # graphs that are kept, and how many may be
+        self._graphs, self._keep = (
+            [],
+            self._plan(memory),
+        )  # graphs that are kept, and how many may be
 
 # %% ../../nbs/06_generalization/products.ipynb #8cc33222
 @patch
-def __repr__(self:Products): return f"Products with the {self.kind.replace('_', '–')} of {self.n} rows, {self.P:,} parameters; {self.why}"
+def __repr__(self: Products):
+    return f"Products with the {self.kind.replace('_', '–')} of {self.n} rows, {self.P:,} parameters; {self.why}"
 
 # %% ../../nbs/06_generalization/products.ipynb #433c2065
 def _check_options(kind, method, batch_size, dtype, output, generator):
     "Refuse what cannot be meant."
-    if kind not in KINDS: raise ValueError(f"`kind` must be one of {', '.join(KINDS)}, got {kind!r}")
-    if method not in ("auto", "double", "forward"): raise ValueError(f"`method` must be auto, double or forward, got {method!r}")
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1: raise ValueError(f"`batch_size` must be a whole number >= 1, got {batch_size!r}")
-    if dtype not in (None, torch.float32, torch.float64): raise TypeError(f"`dtype` must be torch.float32 or torch.float64, got {dtype}")
-    if output != "loss" and not callable(output): raise ValueError(f"`output` must be 'loss' or a function (model, batch) -> (n,), got {output!r}")
-    if output != "loss" and kind in ("gauss_newton", "fisher"): raise ValueError(f"`kind` {kind!r} is defined for output 'loss', whose logits are known, got a function; take 'hessian' or 'empirical_fisher'")
-    if kind == "fisher": check_generator(generator)
+    if kind not in KINDS:
+        raise ValueError(f"`kind` must be one of {', '.join(KINDS)}, got {kind!r}")
+    if method not in ("auto", "double", "forward"):
+        raise ValueError(f"`method` must be auto, double or forward, got {method!r}")
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"`batch_size` must be a whole number >= 1, got {batch_size!r}")
+    if dtype not in (None, torch.float32, torch.float64):
+        raise TypeError(f"`dtype` must be torch.float32 or torch.float64, got {dtype}")
+    if output != "loss" and not callable(output):
+        raise ValueError(
+            f"`output` must be 'loss' or a function (model, batch) -> (n,), got {output!r}"
+        )
+    if output != "loss" and kind in ("gauss_newton", "fisher"):
+        raise ValueError(
+            f"`kind` {kind!r} is defined for output 'loss', whose logits are known, got a function; take 'hessian' or 'empirical_fisher'"
+        )
+    if kind == "fisher":
+        check_generator(generator)
+
 
 def check_generator(generator):
     "Randomness has one source, and it is given."
-    if not isinstance(generator, torch.Generator): raise TypeError(f"`generator` must be a torch.Generator, got {type(generator).__name__}; use torch.Generator().manual_seed(0)")
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(
+            f"`generator` must be a torch.Generator, got {type(generator).__name__}; use torch.Generator().manual_seed(0)"
+        )
 
 # %% ../../nbs/06_generalization/products.ipynb #6b99013f
 def _checked_batches(model, batches, output):
     "A list of batches on which the output is defined."
-    batches = [batches] if hasattr(batches, "items") or not hasattr(batches, "__iter__") or isinstance(batches, torch.Tensor) else list(batches)
-    if not batches: raise ValueError("`batches` must hold at least one batch, got none; give a dictionary of tensors or a list of them")
-    for b in batches: check_batch(model, b, output)
+    batches = (
+        [batches]
+        if hasattr(batches, "items")
+        or not hasattr(batches, "__iter__")
+        or isinstance(batches, torch.Tensor)
+        else list(batches)
+    )
+    if not batches:
+        raise ValueError(
+            "`batches` must hold at least one batch, got none; give a dictionary of tensors or a list of them"
+        )
+    for b in batches:
+        check_batch(model, b, output)
     return batches
 
 # %% ../../nbs/06_generalization/products.ipynb #7a14b0cb
 @contextmanager
 def _still(model):
     "The model in eval mode with frozen parameters; gradients are on, whatever the caller's mode."
-    with torch.inference_mode(False), torch.enable_grad(), evaluating(model): yield
+    with torch.inference_mode(False), torch.enable_grad(), evaluating(model):
+        yield
 
 # %% ../../nbs/06_generalization/products.ipynb #712727de
 @patch
-def _check_outputs(self:Products):
+def _check_outputs(self: Products):
     "There must be one finite number a row; the layer that first makes something else is named."
     f = as_output(self.output)
     for b in self.batches:
-        with torch.no_grad(): out = f(self.model, b)
-        if out.shape != (n_rows(b),): raise ValueError(f"`output` must give one number a row, got shape {tuple(out.shape)} for {n_rows(b)} rows; average over what is more")
-        if not torch.isfinite(out).all(): raise ValueError(f"`model` must have a finite loss on `batches`, got NaN or infinity, first in {first_nonfinite(f, self.model, b)}; look at that layer's weights, or at the inputs")
+        with torch.no_grad():
+            out = f(self.model, b)
+        if out.shape != (n_rows(b),):
+            raise ValueError(
+                f"`output` must give one number a row, got shape {tuple(out.shape)} for {n_rows(b)} rows; average over what is more"
+            )
+        if not torch.isfinite(out).all():
+            raise ValueError(
+                f"`model` must have a finite loss on `batches`, got NaN or infinity, first in {first_nonfinite(f, self.model, b)}; look at that layer's weights, or at the inputs"
+            )
+
 
 @patch
-def _graph(self:Products, batch):
+def _graph(self: Products, batch):
     "v -> product with the matrix of one batch, v and product as lists of tensors."
     double, f = self.method == "double", as_output(self.output)
-    with _still(self.model), _plain_attention(self.model), _smooth_activations(self.model) if double else nullcontext():
-        if self.kind == "hessian": return (_hessian_graph if double else _hessian_forward)(self.model, _smooth_loss if double and self.output == "loss" else f, batch, self.params)
-        f = dict(gauss_newton=lambda model, batch: _logits(model, batch)[0], fisher=_score, empirical_fisher=f)[self.kind]
-        return (_outer_graph if double else _outer_forward)(self.model, f, batch, self.params, _middle(self.kind, self.model, batch))
+    with (
+        _still(self.model),
+        _plain_attention(self.model),
+        _smooth_activations(self.model) if double else nullcontext(),
+    ):
+        if self.kind == "hessian":
+            return (_hessian_graph if double else _hessian_forward)(
+                self.model,
+                _smooth_loss if double and self.output == "loss" else f,
+                batch,
+                self.params,
+            )
+        f = dict(
+            gauss_newton=lambda model, batch: _logits(model, batch)[0],
+            fisher=_score,
+            empirical_fisher=f,
+        )[self.kind]
+        return (_outer_graph if double else _outer_forward)(
+            self.model, f, batch, self.params, _middle(self.kind, self.model, batch)
+        )
 
 # %% ../../nbs/06_generalization/products.ipynb #82da7933
 _WAYS = dict(double="double backward", forward="forward over reverse")
 
+
 @patch
-def _choose(self:Products, methods):
+def _choose(self: Products, methods):
     "The first method that works on two rows, and why it was taken."
     two, failed = take(self.batches[0], slice(0, 2)), ""
     for method in methods:
         self.method = method
-        try: self._once(self._graph(two), [torch.ones_like(p) for p in self.params.values()])
-        except torch.OutOfMemoryError: raise
-        except (RuntimeError, NotImplementedError) as e: failed += f"; {_WAYS[method]} fails: {str(e).splitlines()[0][:120]}"
-        else: return _WAYS[method] + (failed or (", the quicker of the two" if len(methods) > 1 else ""))
-    raise ValueError(f"`model` must have second derivatives, got none{failed}; load it with attn_implementation='eager', or take the part without them out of `params`")
+        try:
+            self._once(self._graph(two), [torch.ones_like(p) for p in self.params.values()])
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, NotImplementedError) as e:
+            failed += f"; {_WAYS[method]} fails: {str(e).splitlines()[0][:120]}"
+        else:
+            return _WAYS[method] + (
+                failed or (", the quicker of the two" if len(methods) > 1 else "")
+            )
+    raise ValueError(
+        f"`model` must have second derivatives, got none{failed}; load it with attn_implementation='eager', or take the part without them out of `params`"
+    )
+
 
 @patch
-def _once(self:Products, graph, v):
+def _once(self: Products, graph, v):
     "One product; forward derivatives run the model, so it must hold still."
-    if self.method == "double": return graph(v)
-    with _still(self.model), _plain_attention(self.model), _constant_padding(self.model): return graph(v)
+    if self.method == "double":
+        return graph(v)
+    with _still(self.model), _plain_attention(self.model), _constant_padding(self.model):
+        return graph(v)
 
 # %% ../../nbs/06_generalization/products.ipynb #76be1cc3
 @patch
-def _plan(self:Products, memory):
+def _plan(self: Products, memory):
     "How many batches' graphs may be kept; the others are made anew each time."
-    if self.method == "forward": return 0
-    if memory is None: memory = free_bytes(self.like.device)/2
-    sizes = list(accumulate(self._bytes_per_row()*n_rows(b) for b in self.batches))
+    if self.method == "forward":
+        return 0
+    if memory is None:
+        memory = free_bytes(self.like.device) / 2
+    sizes = list(accumulate(self._bytes_per_row() * n_rows(b) for b in self.batches))
     keep = sum(s <= memory for s in sizes)
-    self.why += f"; graphs of {keep} of {len(sizes)} batches kept, about {([0, *sizes])[keep]/1e6:.3g} MB"
+    self.why += (
+        f"; graphs of {keep} of {len(sizes)} batches kept, about {([0, *sizes])[keep] / 1e6:.3g} MB"
+    )
     return keep
 
+
 @patch
-def _bytes_per_row(self:Products):
+def _bytes_per_row(self: Products):
     "What the graph of two rows holds besides the parameters, halved."
     held, own = {}, {p.untyped_storage().data_ptr() for p in self.model.parameters()}
+
     def note(t):
         storage = t.untyped_storage()
-        if storage.data_ptr() not in own: held[storage.data_ptr()] = storage # kept, so that no other takes its place
-        return t.detach() # the tensor itself would hold the graph that holds it
-    two = take(max(self.batches, key=lambda b: sum(v[0].numel() for v in b.values())), slice(0, 2)) # of the batch with the longest rows
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t): self._graph(two)
-    return sum(s.nbytes() for s in held.values())/n_rows(two)
+        if storage.data_ptr() not in own:
+            held[storage.data_ptr()] = storage  # kept, so that no other takes its place
+        return t.detach()  # the tensor itself would hold the graph that holds it
+
+    two = take(
+        max(self.batches, key=lambda b: sum(v[0].numel() for v in b.values())), slice(0, 2)
+    )  # of the batch with the longest rows
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+        self._graph(two)
+    return sum(s.nbytes() for s in held.values()) / n_rows(two)
 
 # %% ../../nbs/06_generalization/products.ipynb #44ee248d
 @patch
-def __call__(self:Products,
-    v, # (P,), or (P, k) for k products with each graph in turn
-)->torch.Tensor: # the matrix times v, of v's shape; exact up to rounding
+def __call__(
+    self: Products,
+    v,  # (P,), or (P, k) for k products with each graph in turn
+) -> torch.Tensor:  # the matrix times v, of v's shape; exact up to rounding
     "The product, a mean over all rows."
     columns = self._columns(v)
     total = torch.zeros_like(columns)
     for i, batch in enumerate(self.batches):
         graph = self._graphs[i] if i < len(self._graphs) else self._graph(batch)
-        if len(self._graphs) == i < self._keep: self._graphs.append(graph)
-        for k in range(columns.shape[1]): total[:, k] += self._flat_product(graph, columns[:, k])*(n_rows(batch)/self.n)
+        if len(self._graphs) == i < self._keep:
+            self._graphs.append(graph)
+        for k in range(columns.shape[1]):
+            total[:, k] += self._flat_product(graph, columns[:, k]) * (n_rows(batch) / self.n)
     self.done += columns.shape[1]
-    if not torch.isfinite(total).all(): raise ValueError("`model` must have finite second derivatives on `batches`, got NaN or infinity although its loss is finite; look for roots or logarithms of 0, or for attn_implementation='eager' in double precision with padding on the left")
+    if not torch.isfinite(total).all():
+        raise ValueError(
+            "`model` must have finite second derivatives on `batches`, got NaN or infinity although its loss is finite; look for roots or logarithms of 0, or for attn_implementation='eager' in double precision with padding on the left"
+        )
     return total.view(v.shape)
+
 
 Products.__matmul__ = Products.__call__
 
 # %% ../../nbs/06_generalization/products.ipynb #59213aed
 @patch
-def _columns(self:Products, v):
+def _columns(self: Products, v):
     "Vectors as columns, where the parameters are and in their precision."
-    if not isinstance(v, torch.Tensor) or v.ndim not in (1, 2) or len(v) != self.P: raise ValueError(f"`v` must be a tensor of shape ({self.P},) or ({self.P}, k), got {tuple(v.shape) if isinstance(v, torch.Tensor) else type(v).__name__}")
+    if not isinstance(v, torch.Tensor) or v.ndim not in (1, 2) or len(v) != self.P:
+        raise ValueError(
+            f"`v` must be a tensor of shape ({self.P},) or ({self.P}, k), got {tuple(v.shape) if isinstance(v, torch.Tensor) else type(v).__name__}"
+        )
     return v.to(self.like.device, self.like.dtype).reshape(self.P, -1)
 
+
 @patch
-def _flat_product(self:Products, graph, v):
+def _flat_product(self: Products, graph, v):
     "One batch's product, flat."
-    try: done = self._once(graph, list(self.split(v).values()))
+    try:
+        done = self._once(graph, list(self.split(v).values()))
     except RuntimeError as e:
-        if "modified by an inplace operation" not in str(e): raise
-        raise ValueError("`model` must keep its weights while its graph is kept, got weights that have changed since; make new `Products`") from None
+        if "modified by an inplace operation" not in str(e):
+            raise
+        raise ValueError(
+            "`model` must keep its weights while its graph is kept, got weights that have changed since; make new `Products`"
+        ) from None
     return torch.cat([d.flatten() for d in done])
 
 # %% ../../nbs/06_generalization/products.ipynb #87101113
 @patch
-def split(self:Products, v)->dict: # name -> the parameter's part of v, in its shape
+def split(self: Products, v) -> dict:  # name -> the parameter's part of v, in its shape
     "A flat vector as parameters."
-    return {k: part.view(p.shape) for (k, p), part in zip(self.params.items(), v.split([p.numel() for p in self.params.values()]))}
+    return {
+        k: part.view(p.shape)
+        for (k, p), part in zip(
+            self.params.items(), v.split([p.numel() for p in self.params.values()])
+        )
+    }
+
 
 @patch
-def layers(self:Products)->dict: # layer -> places of its parameters in a flat vector, (p,), int64
+def layers(
+    self: Products,
+) -> dict:  # layer -> places of its parameters in a flat vector, (p,), int64
     "Which part of a vector belongs to which layer."
     places = {}
-    for k, part in self.split(torch.arange(self.P)).items(): places.setdefault(layer_of(k), []).append(part.flatten())
+    for k, part in self.split(torch.arange(self.P)).items():
+        places.setdefault(layer_of(k), []).append(part.flatten())
     return {k: torch.cat(v) for k, v in places.items()}

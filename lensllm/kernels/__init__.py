@@ -15,4 +15,6 @@ _NAMES = dict(
     ntk=["ntk_gram", "Kernel", "load_kernel", "NTKTracker"],
     lens=["lens_law", "LensLaw"],
 )
-__getattr__, __dir__, __all__ = lazy.attach(__name__, ["spectra", "dynamics", "gradients", "gram", "ntk", "lens"], _NAMES)
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__, ["spectra", "dynamics", "gradients", "gram", "ntk", "lens"], _NAMES
+)

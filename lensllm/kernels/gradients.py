@@ -21,72 +21,112 @@ from ..models.batches import n_rows, take
 # %% ../../nbs/05_kernels/gradients.ipynb #64285271
 class Outer(NamedTuple):
     "Per-row gradients of a matrix, sum over tokens of left ⊗ right."
-    left:torch.Tensor  # (n, T, R)
-    right:torch.Tensor # (n, T, C)
+
+    left: torch.Tensor  # (n, T, R)
+    right: torch.Tensor  # (n, T, C)
+
 
 class Gather(NamedTuple):
     "Per-row gradients of an embedding: `right` added to the rows `ids`."
-    ids:torch.Tensor   # (n, T)
-    right:torch.Tensor # (n, T, C)
+
+    ids: torch.Tensor  # (n, T)
+    right: torch.Tensor  # (n, T, C)
+
 
 class Dense(NamedTuple):
     "Per-row gradients as they are; a vector is a matrix of one row."
-    grad:torch.Tensor  # (n, R, C)
+
+    grad: torch.Tensor  # (n, R, C)
 
 # %% ../../nbs/05_kernels/gradients.ipynb #0d42b09c
 def piece(
-    uses,   # forms of one parameter, each for the same n rows
-    lo, hi, # rows of the parameter, seen as a matrix
-    space=None, # flat tensor of n·(hi - lo)·C numbers or more, to be written over; new memory when None
-)->torch.Tensor: # gradients of these rows, shape (n, (hi - lo)·C); exact
+    uses,  # forms of one parameter, each for the same n rows
+    lo,
+    hi,  # rows of the parameter, seen as a matrix
+    space=None,  # flat tensor of n·(hi - lo)·C numbers or more, to be written over; new memory when None
+) -> torch.Tensor:  # gradients of these rows, shape (n, (hi - lo)·C); exact
     "A slice of per-row gradients."
-    if len(uses) == 1 and isinstance(uses[0], Dense): return uses[0].grad[:, lo:hi].flatten(1)
+    if len(uses) == 1 and isinstance(uses[0], Dense):
+        return uses[0].grad[:, lo:hi].flatten(1)
     n, C = len(uses[0][0]), uses[0][-1].shape[-1]
-    total = (uses[0][-1].new_empty(n*(hi - lo)*C) if space is None else space[:n*(hi - lo)*C]).view(n, hi - lo, C)
-    for i, u in enumerate(sorted(uses, key=lambda u: isinstance(u, Outer))): # the product last: it can add to what is there
-        if isinstance(u, Outer): torch.baddbmm(total, u.left[:, :, lo:hi].mT, u.right, beta=int(i > 0), out=total)
+    total = (
+        uses[0][-1].new_empty(n * (hi - lo) * C) if space is None else space[: n * (hi - lo) * C]
+    ).view(n, hi - lo, C)
+    for i, u in enumerate(
+        sorted(uses, key=lambda u: isinstance(u, Outer))
+    ):  # the product last: it can add to what is there
+        if isinstance(u, Outer):
+            torch.baddbmm(total, u.left[:, :, lo:hi].mT, u.right, beta=int(i > 0), out=total)
         else:
-            if i == 0: total.zero_()
-            if isinstance(u, Dense): total += u.grad[:, lo:hi]
-            else: _scatter(total, u, lo)
+            if i == 0:
+                total.zero_()
+            if isinstance(u, Dense):
+                total += u.grad[:, lo:hi]
+            else:
+                _scatter(total, u, lo)
     return total.flatten(1)
+
 
 def _scatter(total, u, lo):
     "Add the gradients of looked-up rows from `lo` on, as many as `total` holds."
     size = total.shape[1]
     row, at = ((u.ids >= lo) & (u.ids < lo + size)).nonzero(as_tuple=True)
-    total.view(-1, total.shape[2]).index_add_(0, row*size + u.ids[row, at] - lo, u.right[row, at])
+    total.view(-1, total.shape[2]).index_add_(0, row * size + u.ids[row, at] - lo, u.right[row, at])
 
-def as_matrix(p)->tuple: # (R, C): a vector is a matrix of one row, a tensor of more dimensions one of its first
+
+def as_matrix(
+    p,
+) -> tuple:  # (R, C): a vector is a matrix of one row, a tensor of more dimensions one of its first
     "The shape in which a parameter's gradient is kept."
     return (p.shape[0], p[0].numel()) if p.ndim > 1 else (1, p.numel())
 
 # %% ../../nbs/05_kernels/gradients.ipynb #48b34066
 def naive_rows(
-    model, batch, # on one device; see `probe`
-    f,            # output: (model, batch) -> (n,) or (n, m)
-    params,       # name -> parameter
-)->tuple: # outputs (n, m), name -> forms of n·m rows; exact
+    model,
+    batch,  # on one device; see `probe`
+    f,  # output: (model, batch) -> (n,) or (n, m)
+    params,  # name -> parameter
+) -> tuple:  # outputs (n, m), name -> forms of n·m rows; exact
     "Per-row gradients, one backward pass each."
-    values, grads, none = [], [], (None,)*len(params)
-    for p in params.values(): p.requires_grad_(True)
+    values, grads, none = [], [], (None,) * len(params)
+    for p in params.values():
+        p.requires_grad_(True)
     try:
         for i in range(n_rows(batch)):
             out = f(model, take(batch, slice(i, i + 1))).reshape(1, -1)
             values.append(out.detach())
-            grads += [torch.autograd.grad(v, list(params.values()), retain_graph=True, allow_unused=True) if v.requires_grad else none for v in out[0]]
+            grads += [
+                torch.autograd.grad(v, list(params.values()), retain_graph=True, allow_unused=True)
+                if v.requires_grad
+                else none
+                for v in out[0]
+            ]
     finally:
-        for p in params.values(): p.requires_grad_(False)
+        for p in params.values():
+            p.requires_grad_(False)
     stacked = zip(params.items(), zip(*grads))
-    return torch.cat(values), {k: [Dense(torch.stack([torch.zeros_like(p) if g is None else g for g in gs]).view(len(gs), *as_matrix(p)))] for (k, p), gs in stacked}
+    return torch.cat(values), {
+        k: [
+            Dense(
+                torch.stack([torch.zeros_like(p) if g is None else g for g in gs]).view(
+                    len(gs), *as_matrix(p)
+                )
+            )
+        ]
+        for (k, p), gs in stacked
+    }
 
 # %% ../../nbs/05_kernels/gradients.ipynb #0248ccfa
 class _Output(torch.nn.Module):
     "A model and its output as one module, so that parameters can be given anew wherever the output function finds them."
+
     def __init__(self, model, f):
         super().__init__()
         self.model, self.f = model, f
-    def forward(self, batch): return self.f(self.model, batch).reshape(-1)
+
+    def forward(self, batch):
+        return self.f(self.model, batch).reshape(-1)
+
 
 @contextmanager
 def _patient_attention(model):
@@ -96,82 +136,161 @@ def _patient_attention(model):
         from transformers import AttentionInterface, AttentionMaskInterface
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
         from transformers.masking_utils import sdpa_mask
+
         AttentionInterface.register("sdpa_patient", sdpa_attention_forward)
-        AttentionMaskInterface.register("sdpa_patient", lambda *args, **kws: sdpa_mask(*args, **{**kws, "allow_is_causal_skip": False, "allow_is_bidirectional_skip": False}))
+        AttentionMaskInterface.register(
+            "sdpa_patient",
+            lambda *args, **kws: sdpa_mask(
+                *args,
+                **{**kws, "allow_is_causal_skip": False, "allow_is_bidirectional_skip": False},
+            ),
+        )
         model.set_attn_implementation("sdpa_patient")
     try:
-        with sdpa_kernel(SDPBackend.MATH): yield # the one that vmap knows
+        with sdpa_kernel(SDPBackend.MATH):
+            yield  # the one that vmap knows
     finally:
-        if usual: model.set_attn_implementation("sdpa")
+        if usual:
+            model.set_attn_implementation("sdpa")
 
 # %% ../../nbs/05_kernels/gradients.ipynb #28d6c9ee
-def functional_rows(model, batch, f, params)->tuple: # as for `naive_rows`; RuntimeError where the model looks at its data
+def functional_rows(
+    model, batch, f, params
+) -> tuple:  # as for `naive_rows`; RuntimeError where the model looks at its data
     "Per-row gradients by `torch.func.vmap` of `torch.func.jacrev`."
-    def one(values, row): return (out := torch.func.functional_call(whole, values, ({k: v[None] for k, v in row.items()},))), out
-    whole, values = _Output(model, f), {f"model.{k}": p.detach() for k, p in params.items()}
-    with _patient_attention(model): grads, out = torch.func.vmap(torch.func.jacrev(one, has_aux=True), (None, 0))(values, dict(batch))
-    return out, {k: [Dense(grads[f"model.{k}"].reshape(out.numel(), *as_matrix(p)))] for k, p in params.items()}
 
-def spare_rows(model, batch, f, params)->tuple: # as for `naive_rows`
+    def one(values, row):
+        return (
+            out := torch.func.functional_call(
+                whole, values, ({k: v[None] for k, v in row.items()},)
+            )
+        ), out
+
+    whole, values = _Output(model, f), {f"model.{k}": p.detach() for k, p in params.items()}
+    with _patient_attention(model):
+        grads, out = torch.func.vmap(torch.func.jacrev(one, has_aux=True), (None, 0))(
+            values, dict(batch)
+        )
+    return out, {
+        k: [Dense(grads[f"model.{k}"].reshape(out.numel(), *as_matrix(p)))]
+        for k, p in params.items()
+    }
+
+
+def spare_rows(model, batch, f, params) -> tuple:  # as for `naive_rows`
     "By `torch.func` where the model allows it, else one row after the other."
-    try: return functional_rows(model, batch, f, params)
-    except RuntimeError: return naive_rows(model, batch, f, params)
+    try:
+        return functional_rows(model, batch, f, params)
+    except RuntimeError:
+        return naive_rows(model, batch, f, params)
 
 # %% ../../nbs/05_kernels/gradients.ipynb #7f37ebee
 class _Use(NamedTuple):
     "A parameter met in the forward pass."
-    name:str    # of the parameter
-    edge:object # where the output's gradient will be
-    rule:object # gradient of the output (n, T, width) -> form
+
+    name: str  # of the parameter
+    edge: object  # where the output's gradient will be
+    rule: object  # gradient of the output (n, T, width) -> form
+
 
 class _Tap(TorchFunctionMode):
     "Watches every operation that reads one of the parameters."
+
     def __init__(self, params, batch):
         super().__init__()
-        self.names, self.n, self.uses, self.unknown = {id(p): k for k, p in params.items()}, n_rows(batch), [], set()
-        self.sizes = {1, self.n, *(self.n*v.shape[1] for v in batch.values() if v.ndim > 1)} # first dimensions that keep rows apart
-        self.picked = False # whether rows may stand in another order than the batch's
+        self.names, self.n, self.uses, self.unknown = (
+            {id(p): k for k, p in params.items()},
+            n_rows(batch),
+            [],
+            set(),
+        )
+        self.sizes = {
+            1,
+            self.n,
+            *(self.n * v.shape[1] for v in batch.values() if v.ndim > 1),
+        }  # first dimensions that keep rows apart
+        self.picked = False  # whether rows may stand in another order than the batch's
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs, out = kwargs or {}, func(*args, **(kwargs or {}))
         self.picked = self.picked or func in _PICKS and self.picks(func, *args, **kwargs)
         met = self.met((*args, *kwargs.values()))
-        if not met or not any(isinstance(o, torch.Tensor) for o in tree_leaves(out)): return out
+        if not met or not any(isinstance(o, torch.Tensor) for o in tree_leaves(out)):
+            return out
         rules = self.rules(func, args, kwargs, out)
         if rules is None:
             self.unknown.update(met)
             return out
-        if out.shape[0] == 1 < self.n: out = out.expand(self.n, *out.shape[1:])
-        if not out.requires_grad: out = out + torch.zeros((), dtype=out.dtype, device=out.device, requires_grad=True) # the graph begins here
+        if out.shape[0] == 1 < self.n:
+            out = out.expand(self.n, *out.shape[1:])
+        if not out.requires_grad:
+            out = out + torch.zeros(
+                (), dtype=out.dtype, device=out.device, requires_grad=True
+            )  # the graph begins here
         edge = get_gradient_edge(out)
-        self.uses += [_Use(self.names[id(p)], edge, rule) for p, rule in rules if id(p) in self.names]
+        self.uses += [
+            _Use(self.names[id(p)], edge, rule) for p, rule in rules if id(p) in self.names
+        ]
         return out
 
 # %% ../../nbs/05_kernels/gradients.ipynb #6bc50c95
 @patch
-def met(self:_Tap, values):
+def met(self: _Tap, values):
     "Names of the parameters among the arguments, in lists too; this runs at every operation."
-    return [n for v in values for n in (self.met(v) if isinstance(v, (list, tuple)) else [self.names[id(v)]] if id(v) in self.names else [])]
+    return [
+        n
+        for v in values
+        for n in (
+            self.met(v)
+            if isinstance(v, (list, tuple))
+            else [self.names[id(v)]]
+            if id(v) in self.names
+            else []
+        )
+    ]
 
-_PICKS = {torch.Tensor.__getitem__, torch.Tensor.index_select, torch.index_select, torch.Tensor.masked_select, torch.masked_select, torch.Tensor.gather, torch.gather}
+
+_PICKS = {
+    torch.Tensor.__getitem__,
+    torch.Tensor.index_select,
+    torch.index_select,
+    torch.Tensor.masked_select,
+    torch.masked_select,
+    torch.Tensor.gather,
+    torch.gather,
+}
+
 
 @patch
-def picks(self:_Tap, func, input, *at, **kwargs):
+def picks(self: _Tap, func, input, *at, **kwargs):
     "Whether rows of something that has them first are picked by tensors; along another dimension they stay where they are."
-    if not input.is_floating_point() or input.ndim < 2 or input.shape[0] not in self.sizes - {1}: return False
+    if not input.is_floating_point() or input.ndim < 2 or input.shape[0] not in self.sizes - {1}:
+        return False
     if func is torch.Tensor.__getitem__:
-        first = next((i for i in (at[0] if isinstance(at[0], tuple) else at) if i is not None), None)
+        first = next(
+            (i for i in (at[0] if isinstance(at[0], tuple) else at) if i is not None), None
+        )
         return isinstance(first, (torch.Tensor, list))
     by = at[0] if at else kwargs.get("dim", kwargs.get("mask"))
-    return by in (0, -input.ndim) if isinstance(by, int) else True # a mask
+    return by in (0, -input.ndim) if isinstance(by, int) else True  # a mask
+
 
 @patch
-def rules(self:_Tap, func, args, kwargs, out):
+def rules(self: _Tap, func, args, kwargs, out):
     "What a rule says of the operation; None where none applies."
-    if func not in RULES or not torch.is_grad_enabled() or out.ndim < 2 or out.shape[0] not in self.sizes: return None
-    if self.picked and self.n > 1 and (out.ndim < 3 or out.shape[0] != self.n): return None
-    try: return RULES[func](self, *args, **kwargs)
-    except TypeError: return None # an argument that the rule does not know
+    if (
+        func not in RULES
+        or not torch.is_grad_enabled()
+        or out.ndim < 2
+        or out.shape[0] not in self.sizes
+    ):
+        return None
+    if self.picked and self.n > 1 and (out.ndim < 3 or out.shape[0] != self.n):
+        return None
+    try:
+        return RULES[func](self, *args, **kwargs)
+    except TypeError:
+        return None  # an argument that the rule does not know
 
 # %% ../../nbs/05_kernels/gradients.ipynb #6d8cb37c
 def _split(x, n):
@@ -179,67 +298,159 @@ def _split(x, n):
     x = x.detach()
     return (x.expand(n, *x.shape[1:]) if x.shape[0] == 1 else x).reshape(n, -1, x.shape[-1])
 
+
 def _smaller(left, right):
     "The smaller of two forms of a matrix's gradient."
     (_, T, R), C = left.shape, right.shape[-1]
-    return Dense(left.mT @ right) if T*(R + C) >= R*C else Outer(left, right)
+    return Dense(left.mT @ right) if T * (R + C) >= R * C else Outer(left, right)
 
-def _shift(g): return Dense(g.sum(1, keepdim=True)) # of what is added to every token
 
-def _scale(g, x): return Dense((g*x).sum(1, keepdim=True)) # of what multiplies every token of x
+def _shift(g):
+    return Dense(g.sum(1, keepdim=True))  # of what is added to every token
 
-def _linear(tap, input, weight, bias=None): return None if weight.ndim != 2 else [(weight, lambda g: _smaller(g, _split(input, tap.n))), (bias, _shift)]
 
-def _addmm(tap, input, mat1, mat2): return [(mat2, lambda g: _smaller(_split(mat1, tap.n), g)), (input, _shift)] # weights stored in x out
+def _scale(g, x):
+    return Dense((g * x).sum(1, keepdim=True))  # of what multiplies every token of x
+
+
+def _linear(tap, input, weight, bias=None):
+    return (
+        None
+        if weight.ndim != 2
+        else [(weight, lambda g: _smaller(g, _split(input, tap.n))), (bias, _shift)]
+    )
+
+
+def _addmm(tap, input, mat1, mat2):
+    return [
+        (mat2, lambda g: _smaller(_split(mat1, tap.n), g)),
+        (input, _shift),
+    ]  # weights stored in x out
+
 
 def _layer_norm(tap, input, normalized_shape, weight=None, bias=None, eps=1e-5):
-    return [(weight, lambda g: _scale(g, _split(F.layer_norm(input, normalized_shape, eps=eps), tap.n))), (bias, _shift)] if len(normalized_shape) == 1 else None
+    return (
+        [
+            (
+                weight,
+                lambda g: _scale(g, _split(F.layer_norm(input, normalized_shape, eps=eps), tap.n)),
+            ),
+            (bias, _shift),
+        ]
+        if len(normalized_shape) == 1
+        else None
+    )
+
 
 def _rms_norm(tap, input, normalized_shape, weight=None, eps=None):
-    return [(weight, lambda g: _scale(g, _split(F.rms_norm(input, normalized_shape, eps=eps), tap.n)))] if len(normalized_shape) == 1 else None
+    return (
+        [(weight, lambda g: _scale(g, _split(F.rms_norm(input, normalized_shape, eps=eps), tap.n)))]
+        if len(normalized_shape) == 1
+        else None
+    )
 
 # %% ../../nbs/05_kernels/gradients.ipynb #1f547e69
-def _embedding(tap, input, weight, padding_idx=None, max_norm=None, norm_type=2., scale_grad_by_freq=False, sparse=False):
-    if max_norm is not None or scale_grad_by_freq or input.shape[0] not in (1, tap.n): return None
-    if padding_idx is not None: padding_idx %= len(weight) # it may count from the end
+def _embedding(
+    tap,
+    input,
+    weight,
+    padding_idx=None,
+    max_norm=None,
+    norm_type=2.0,
+    scale_grad_by_freq=False,
+    sparse=False,
+):
+    if max_norm is not None or scale_grad_by_freq or input.shape[0] not in (1, tap.n):
+        return None
+    if padding_idx is not None:
+        padding_idx %= len(weight)  # it may count from the end
     ids = input.expand(tap.n, *input.shape[1:]).reshape(tap.n, -1)
-    return [(weight, lambda g: Gather(ids, g if padding_idx is None else g*(ids != padding_idx)[..., None]))]
+    return [
+        (
+            weight,
+            lambda g: Gather(
+                ids, g if padding_idx is None else g * (ids != padding_idx)[..., None]
+            ),
+        )
+    ]
+
 
 def _vector(tap, a, b):
     "The parameter and the other operand of an elementwise operation, where the parameter is a vector along the last dimension."
     p, x = (a, b) if id(a) in tap.names else (b, a)
-    return (p, x) if isinstance(x, torch.Tensor) and id(x) not in tap.names and p.ndim == 1 and x.ndim > 1 and x.shape[-1] == len(p) else None
+    return (
+        (p, x)
+        if isinstance(x, torch.Tensor)
+        and id(x) not in tap.names
+        and p.ndim == 1
+        and x.ndim > 1
+        and x.shape[-1] == len(p)
+        else None
+    )
+
 
 def _mul(tap, input, other):
     found = _vector(tap, input, other)
     return found and [(found[0], lambda g: _scale(g, _split(found[1], tap.n)))]
 
+
 def _add(tap, input, other):
     found = _vector(tap, input, other)
     return found and [(found[0], _shift)]
 
-RULES = {F.linear: _linear, torch.addmm: _addmm, F.embedding: _embedding, F.layer_norm: _layer_norm, F.rms_norm: _rms_norm,
-         torch.Tensor.mul: _mul, torch.mul: _mul, torch.Tensor.add: _add, torch.add: _add} # operation -> rule
+
+RULES = {
+    F.linear: _linear,
+    torch.addmm: _addmm,
+    F.embedding: _embedding,
+    F.layer_norm: _layer_norm,
+    F.rms_norm: _rms_norm,
+    torch.Tensor.mul: _mul,
+    torch.mul: _mul,
+    torch.Tensor.add: _add,
+    torch.add: _add,
+}  # operation -> rule
 
 # %% ../../nbs/05_kernels/gradients.ipynb #21a6a29a
 def layerwise_rows(
-    model, batch, f, params, # as for `naive_rows`; the model frozen, in eval mode
-)->tuple: # outputs (n, m); name -> forms of n·m rows, exact; names of the parameters that no rule covers
+    model,
+    batch,
+    f,
+    params,  # as for `naive_rows`; the model frozen, in eval mode
+) -> (
+    tuple
+):  # outputs (n, m); name -> forms of n·m rows, exact; names of the parameters that no rule covers
     "Per-row gradients from one batched forward and m backward passes."
     n = n_rows(batch)
-    with torch.enable_grad(), _Tap(params, batch) as tap: out = f(model, batch).reshape(n, -1)
+    with torch.enable_grad(), _Tap(params, batch) as tap:
+        out = f(model, batch).reshape(n, -1)
     edges, m = list(dict.fromkeys(u.edge for u in tap.uses)), out.shape[1]
     rows = {}
     for k in range(m if edges and out.requires_grad else 0):
-        found = dict(zip(edges, torch.autograd.grad(out[:, k].sum(), edges, retain_graph=k + 1 < m, allow_unused=True)))
+        found = dict(
+            zip(
+                edges,
+                torch.autograd.grad(
+                    out[:, k].sum(), edges, retain_graph=k + 1 < m, allow_unused=True
+                ),
+            )
+        )
         forms = {}
         for u in tap.uses:
-            if found[u.edge] is not None: forms.setdefault(u.name, []).append(u.rule(_split(found[u.edge], n)))
-        for name, form in forms.items(): rows.setdefault(name, []).append(form)
-    tap.uses.clear() # rules hold the tap and it holds them: inputs would stay until the garbage is collected
-    return out.detach(), {k: _interleave(v) for k, v in rows.items() if k not in tap.unknown}, tap.unknown
+            if found[u.edge] is not None:
+                forms.setdefault(u.name, []).append(u.rule(_split(found[u.edge], n)))
+        for name, form in forms.items():
+            rows.setdefault(name, []).append(form)
+    tap.uses.clear()  # rules hold the tap and it holds them: inputs would stay until the garbage is collected
+    return (
+        out.detach(),
+        {k: _interleave(v) for k, v in rows.items() if k not in tap.unknown},
+        tap.unknown,
+    )
+
 
 def _interleave(forms):
     "Forms of each output, put together so that a row's outputs are neighbours."
-    if len(forms) == 1: return forms[0]
+    if len(forms) == 1:
+        return forms[0]
     return [type(u[0])(*(torch.stack(t, 1).flatten(0, 1) for t in zip(*u))) for u in zip(*forms)]

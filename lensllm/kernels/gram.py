@@ -9,100 +9,145 @@ __all__ = ['WORKSPACE', 'Unsteady', 'use_of', 'Walk', 'groups_within', 'row_bloc
 from dataclasses import dataclass
 import torch
 from fastcore.basics import patch
-from .gradients import Gather, Outer, as_matrix, functional_rows, layerwise_rows, naive_rows, piece, spare_rows
+from lensllm.kernels.gradients import (
+    Gather,
+    Outer,
+    as_matrix,
+    functional_rows,
+    layerwise_rows,
+    naive_rows,
+    piece,
+    spare_rows,
+)
 from ..models.batches import first_nonfinite, n_rows, take
 
 # %% ../../nbs/05_kernels/gram.ipynb #527fc634
 class Unsteady(Exception):
     "A micro-batch uses parameters otherwise than the survey saw: a model that looks at its data."
-    def __init__(self, names): self.names = frozenset(names)
 
-def use_of(forms)->dict: # name -> a width for each use
+    def __init__(self, names):
+        self.names = frozenset(names)
+
+
+def use_of(forms) -> dict:  # name -> a width for each use
     "How parameters are used, which must be the same in every micro-batch; rows of another batch may be longer."
     return {k: [u[-1].shape[-1] for u in uses] for k, uses in forms.items()}
+
 
 @dataclass(frozen=True)
 class Walk:
     "A model that holds still, and how its per-row gradients are taken."
-    model:object     # in eval mode, frozen
-    f:object         # output: (model, batch) -> (n,) or (n, m)
-    params:dict      # name -> parameter, in the order of the forward pass
-    way:str          # layerwise, functional or naive
-    micro_batch:int  # rows walked at a time
-    spare:frozenset=frozenset() # parameters that layerwise leaves to torch.func
-    uses:dict=None   # what `use_of` said of two rows; unchecked when None
+
+    model: object  # in eval mode, frozen
+    f: object  # output: (model, batch) -> (n,) or (n, m)
+    params: dict  # name -> parameter, in the order of the forward pass
+    way: str  # layerwise, functional or naive
+    micro_batch: int  # rows walked at a time
+    spare: frozenset = frozenset()  # parameters that layerwise leaves to torch.func
+    uses: dict = None  # what `use_of` said of two rows; unchecked when None
 
 # %% ../../nbs/05_kernels/gram.ipynb #08e29717
 @patch
-def rows(self:Walk, batch, names)->tuple: # outputs (n, m); name -> forms
+def rows(self: Walk, batch, names) -> tuple:  # outputs (n, m); name -> forms
     "Per-row gradients of a micro-batch in the named parameters."
     fast = {k: self.params[k] for k in names if self.way == "layerwise" and k not in self.spare}
     slow = {k: self.params[k] for k in names if k not in fast}
     out, forms = self._fast_rows(batch, fast) if fast else (None, {})
     if slow:
-        out, more = dict(naive=naive_rows, functional=functional_rows, layerwise=spare_rows)[self.way](self.model, batch, self.f, slow)
+        out, more = dict(naive=naive_rows, functional=functional_rows, layerwise=spare_rows)[
+            self.way
+        ](self.model, batch, self.f, slow)
         forms = forms | more
     self.check(out, batch)
     return out, forms
 
+
 @patch
-def _fast_rows(self:Walk, batch, params):
+def _fast_rows(self: Walk, batch, params):
     "Layer by layer, as long as parameters are used as before."
-    try: out, forms, _ = layerwise_rows(self.model, batch, self.f, params)
-    except torch.OutOfMemoryError: raise
-    except (RuntimeError, TypeError): raise Unsteady(params) from None
+    try:
+        out, forms, _ = layerwise_rows(self.model, batch, self.f, params)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, TypeError):
+        raise Unsteady(params) from None
     seen = use_of(forms)
     changed = [k for k in params if self.uses is not None and seen.get(k) != self.uses.get(k)]
-    if changed: raise Unsteady(changed)
+    if changed:
+        raise Unsteady(changed)
     return out, forms
 
 # %% ../../nbs/05_kernels/gram.ipynb #49b432cb
 @patch
-def check(self:Walk, out, batch):
+def check(self: Walk, out, batch):
     "Outputs must be numbers; the layer that first makes something else is named."
-    if torch.isfinite(out).all(): return
-    raise ValueError(f"`model` must give finite outputs on `batch`, got NaN or infinity, first in {first_nonfinite(self.f, self.model, batch)}; look at that layer's weights, or at the inputs")
+    if torch.isfinite(out).all():
+        return
+    raise ValueError(
+        f"`model` must give finite outputs on `batch`, got NaN or infinity, first in {first_nonfinite(self.f, self.model, batch)}; look at that layer's weights, or at the inputs"
+    )
+
 
 @patch
-def collect(self:Walk, batch, names)->dict: # name -> forms of all rows
+def collect(self: Walk, batch, names) -> dict:  # name -> forms of all rows
     "Forms of a whole batch, micro-batch after micro-batch."
     kept, n = {}, n_rows(batch)
     for at in range(0, n, self.micro_batch):
         out, forms = self.rows(take(batch, slice(at, at + self.micro_batch)), names)
         m = out.shape[1]
         for k, uses in forms.items():
-            if k not in kept: kept[k] = [type(u)(*(t.new_empty(n*m, *t.shape[1:]) for t in u)) for u in uses]
-            if any(b.shape[1:] != t.shape[1:] for big, small in zip(kept[k], uses) for b, t in zip(big, small)): raise Unsteady([k])
+            if k not in kept:
+                kept[k] = [type(u)(*(t.new_empty(n * m, *t.shape[1:]) for t in u)) for u in uses]
+            if any(
+                b.shape[1:] != t.shape[1:]
+                for big, small in zip(kept[k], uses)
+                for b, t in zip(big, small)
+            ):
+                raise Unsteady([k])
             for big, small in zip(kept[k], uses, strict=True):
-                for t, s in zip(big, small): t[at*m:at*m + len(s)] = s
+                for t, s in zip(big, small):
+                    t[at * m : at * m + len(s)] = s
     return kept
 
 # %% ../../nbs/05_kernels/gram.ipynb #2b8c0015
-WORKSPACE = 16 << 20 # bytes in which slices of gradients are made: beyond the caches' size, larger gains nothing
+WORKSPACE = (
+    16 << 20
+)  # bytes in which slices of gradients are made: beyond the caches' size, larger gains nothing
+
 
 def groups_within(
     sizes,  # name -> bytes of its forms for all n rows, in the order of the forward pass
     limit,  # bytes that a group may hold
-)->list: # lists of names; a parameter larger than the limit stands alone
+) -> list:  # lists of names; a parameter larger than the limit stands alone
     "The fewest groups of neighbours within the limit, as even as may be."
+
     def pack(cap):
         groups, used = [[]], 0
         for k, s in sizes.items():
-            if groups[-1] and used + s > cap: groups.append([]); used = 0
-            groups[-1].append(k); used += s
+            if groups[-1] and used + s > cap:
+                groups.append([])
+                used = 0
+            groups[-1].append(k)
+            used += s
         return groups
+
     fewest = len(pack(limit))
-    return next(g for share in range(1, 21) if len(g := pack(limit*share/20)) == fewest)
+    return next(g for share in range(1, 21) if len(g := pack(limit * share / 20)) == fewest)
+
 
 def row_blocks(
     size,  # bytes of a group's forms for one row
-    n,     # rows of the batch
-    limit, # bytes
-)->list: # slices
+    n,  # rows of the batch
+    limit,  # bytes
+) -> list:  # slices
     "All rows where their forms fit, else blocks of which two fit."
-    if n*size <= limit: return [slice(0, n)]
-    step = int(limit//(2*size))
-    if step < 1: raise ValueError(f"`memory` must hold two rows' gradients of the largest parameter ({2*size/1e6:.3g} MB) besides {WORKSPACE/1e6:.3g} MB of workspace, got {(limit + WORKSPACE)/1e6:.3g} MB; raise it, or leave that parameter out with `params`")
+    if n * size <= limit:
+        return [slice(0, n)]
+    step = int(limit // (2 * size))
+    if step < 1:
+        raise ValueError(
+            f"`memory` must hold two rows' gradients of the largest parameter ({2 * size / 1e6:.3g} MB) besides {WORKSPACE / 1e6:.3g} MB of workspace, got {(limit + WORKSPACE) / 1e6:.3g} MB; raise it, or leave that parameter out with `params`"
+        )
     return [slice(i, min(i + step, n)) for i in range(0, n, step)]
 
 # %% ../../nbs/05_kernels/gram.ipynb #d88f9704
@@ -110,68 +155,112 @@ def _compact(left, right):
     "Gathers of one embedding with the looked-up rows renumbered, and how many there are."
     uses = [*left, *right]
     known, at = torch.unique(torch.cat([u.ids.flatten() for u in uses]), return_inverse=True)
-    new = [Gather(i.view(u.ids.shape), u.right) for i, u in zip(at.split([u.ids.numel() for u in uses]), uses)]
-    return new[:len(left)], new[len(left):], len(known)
+    new = [
+        Gather(i.view(u.ids.shape), u.right)
+        for i, u in zip(at.split([u.ids.numel() for u in uses]), uses)
+    ]
+    return new[: len(left)], new[len(left) :], len(known)
+
 
 def _few_tokens(left, right):
     "Whether going through the tokens takes fewer multiplications than going through the weight."
-    if not (len(left) == len(right) == 1 and isinstance(left[0], Outer) and isinstance(right[0], Outer)): return False
+    if not (
+        len(left) == len(right) == 1 and isinstance(left[0], Outer) and isinstance(right[0], Outer)
+    ):
+        return False
     (n, T, R), (m, S, C) = left[0].left.shape, right[0].right.shape
-    return T*S*(R + C) < R*C*(1 + T/m + S/n)
+    return T * S * (R + C) < R * C * (1 + T / m + S / n)
+
 
 def _token_product(u, v, limit):
     "Inner products of two outer forms through their tokens, in blocks of rows of at most `limit` numbers."
     (n, T), (m, S) = u.left.shape[:2], v.left.shape[:2]
-    step, left, right = max(1, limit//(T*m*S)), v.left.flatten(0, 1).T, v.right.flatten(0, 1).T
-    return torch.cat([((u.left[i:i + step].flatten(0, 1) @ left)*(u.right[i:i + step].flatten(0, 1) @ right)).view(-1, T, m, S).sum((1, 3)) for i in range(0, n, step)])
+    step, left, right = (
+        max(1, limit // (T * m * S)),
+        v.left.flatten(0, 1).T,
+        v.right.flatten(0, 1).T,
+    )
+    return torch.cat(
+        [
+            (
+                (u.left[i : i + step].flatten(0, 1) @ left)
+                * (u.right[i : i + step].flatten(0, 1) @ right)
+            )
+            .view(-1, T, m, S)
+            .sum((1, 3))
+            for i in range(0, n, step)
+        ]
+    )
+
 
 def _add_lower(K, G):
     "Add G Gᵀ to the lower triangle of K, and of the upper only what blocks of rows make; products of fewer rows are slow."
-    step = min(64, max(16, -(-len(K)//4)))
-    for i in range(0, len(K), step): K[i:i + step, :i + step] += G[i:i + step] @ G[:i + step].T
+    step = min(64, max(16, -(-len(K) // 4)))
+    for i in range(0, len(K), step):
+        K[i : i + step, : i + step] += G[i : i + step] @ G[: i + step].T
 
 # %% ../../nbs/05_kernels/gram.ipynb #fa63861c
 def add_products(
-    K,     # (n, m), added to in place; where `right` is `left`, only its lower triangle counts
+    K,  # (n, m), added to in place; where `right` is `left`, only its lower triangle counts
     left,  # forms of one parameter for n rows
-    right, # forms for m rows
-    shape, # (R, C) of the parameter
+    right,  # forms for m rows
+    shape,  # (R, C) of the parameter
     *,
-    cast=None, # dtype in which slices are multiplied; that of K when None
+    cast=None,  # dtype in which slices are multiplied; that of K when None
 ):
     "Add the inner products of per-row gradients in one parameter; a product is made apart and then added, which keeps its digits."
     (R, C), same, widest = shape, right is left, max(K.shape)
     if all(isinstance(u, Gather) for u in left):
         left, right, R = _compact(left, [] if same else right)
         right = left if same else right
-    numbers = WORKSPACE//K.element_size()
-    if cast is None and _few_tokens(left, right): return K.add_(_token_product(left[0], right[0], numbers))
-    step = max(1, min(R, numbers//(widest*C)))
-    spaces = [left[0][-1].new_empty(step*C*widest) for _ in range(2 - same)]
+    numbers = WORKSPACE // K.element_size()
+    if cast is None and _few_tokens(left, right):
+        return K.add_(_token_product(left[0], right[0], numbers))
+    step = max(1, min(R, numbers // (widest * C)))
+    spaces = [left[0][-1].new_empty(step * C * widest) for _ in range(2 - same)]
     for lo in range(0, R, step):
-        a, *b = (piece(uses, lo, min(lo + step, R), space).to(cast or K.dtype) for uses, space in zip((left, right), spaces))
-        if same: _add_lower(K, a)
-        else: K += a @ b[0].T
+        a, *b = (
+            piece(uses, lo, min(lo + step, R), space).to(cast or K.dtype)
+            for uses, space in zip((left, right), spaces)
+        )
+        if same:
+            _add_lower(K, a)
+        else:
+            K += a @ b[0].T
 
 # %% ../../nbs/05_kernels/gram.ipynb #b4ab464f
 def sketches(
-    walk:Walk, # see above
-    batch,     # rows
-    s:int,     # numbers a row, even: s/2 for each of two independent sketches
+    walk: Walk,  # see above
+    batch,  # rows
+    s: int,  # numbers a row, even: s/2 for each of two independent sketches
     *,
-    seed:int,  # of buckets and signs; the same for every batch that is to be compared
-)->tuple: # two tensors (n, s/2); their Gram matrices are unbiased, independent estimates of the kernel
+    seed: int,  # of buckets and signs; the same for every batch that is to be compared
+) -> (
+    tuple
+):  # two tensors (n, s/2); their Gram matrices are unbiased, independent estimates of the kernel
     "Count-sketches of all per-row gradients, in one walk, n·s numbers and ten bytes a parameter."
-    if s < 2 or s % 2: raise ValueError(f"`sketch` must be an even number of buckets >= 2, got {s}")
+    if s < 2 or s % 2:
+        raise ValueError(f"`sketch` must be an even number of buckets >= 2, got {s}")
     g, device = torch.Generator().manual_seed(seed), next(iter(walk.params.values())).device
-    def table(most, P, kind): return torch.randint(0, most, (P,), generator=g, dtype=kind).to(device)
-    hashes = {k: [(table(s//2, p.numel(), torch.int32), table(2, p.numel(), torch.int8)*2 - 1) for _ in range(2)] for k, p in walk.params.items()}
+
+    def table(most, P, kind):
+        return torch.randint(0, most, (P,), generator=g, dtype=kind).to(device)
+
+    hashes = {
+        k: [
+            (table(s // 2, p.numel(), torch.int32), table(2, p.numel(), torch.int8) * 2 - 1)
+            for _ in range(2)
+        ]
+        for k, p in walk.params.items()
+    }
     done, n = ([], []), n_rows(batch)
     for at in range(0, n, walk.micro_batch):
         out, forms = walk.rows(take(batch, slice(at, at + walk.micro_batch)), list(walk.params))
-        folded = [out.new_zeros(out.numel(), s//2) for _ in range(2)]
+        folded = [out.new_zeros(out.numel(), s // 2) for _ in range(2)]
         for k, uses in forms.items():
             G = piece(uses, 0, as_matrix(walk.params[k])[0]).to(out.dtype)
-            for f, (bucket, sign) in zip(folded, hashes[k]): f.scatter_add_(1, bucket.long().expand(len(G), -1), G*sign)
-        for d, f in zip(done, folded): d.append(f)
+            for f, (bucket, sign) in zip(folded, hashes[k]):
+                f.scatter_add_(1, bucket.long().expand(len(G), -1), G * sign)
+        for d, f in zip(done, folded):
+            d.append(f)
     return tuple(torch.cat(d) for d in done)

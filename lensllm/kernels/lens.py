@@ -19,241 +19,403 @@ from .spectra import decay_exponent, effective_dimension, spectrum, target_align
 @dataclass(frozen=True, eq=False)
 class LensLaw:
     "F(Theta, t) of one model on one task, and LensLLM's law with it."
-    eigvals:np.ndarray # of Theta = K/n, so `spectrum(K).eigvals` divided by n; descending, >= 0, shape (n,); zeros are the null space
-    weights:np.ndarray # squared coefficients of r(0) along the eigenvectors, >= 0, shape (n,)
-    eta:float          # learning rate, > 0, parameter² per unit of loss, which is half the squared error, mean over the n rows
+
+    eigvals: np.ndarray  # of Theta = K/n, so `spectrum(K).eigvals` divided by n; descending, >= 0, shape (n,); zeros are the null space
+    weights: np.ndarray  # squared coefficients of r(0) along the eigenvectors, >= 0, shape (n,)
+    eta: float  # learning rate, > 0, parameter² per unit of loss, which is half the squared error, mean over the n rows
 
     def __post_init__(self):
-        for name in ("eigvals", "weights"): object.__setattr__(self, name, np.array(getattr(self, name), float))
+        for name in ("eigvals", "weights"):
+            object.__setattr__(self, name, np.array(getattr(self, name), float))
         lam, w = self.eigvals, self.weights
-        if lam.ndim != 1 or lam.shape != w.shape or not lam.size: raise ValueError(f"`eigvals` and `weights` must be two vectors of one length, got shapes {lam.shape} and {w.shape}; `lens_law` makes both")
+        if lam.ndim != 1 or lam.shape != w.shape or not lam.size:
+            raise ValueError(
+                f"`eigvals` and `weights` must be two vectors of one length, got shapes {lam.shape} and {w.shape}; `lens_law` makes both"
+            )
         for name, v in (("eigvals", lam), ("weights", w)):
-            if not (np.isfinite(v) & (v >= 0)).all(): raise ValueError(f"`{name}` must be finite and >= 0, got {v.min():.3g}; build the law with `lens_law`, which checks the kernel")
-        if not (np.isfinite(self.eta) and self.eta > 0): raise ValueError(f"`eta` must be a learning rate > 0, got {self.eta}; a larger one only makes time pass faster")
+            if not (np.isfinite(v) & (v >= 0)).all():
+                raise ValueError(
+                    f"`{name}` must be finite and >= 0, got {v.min():.3g}; build the law with `lens_law`, which checks the kernel"
+                )
+        if not (np.isfinite(self.eta) and self.eta > 0):
+            raise ValueError(
+                f"`eta` must be a learning rate > 0, got {self.eta}; a larger one only makes time pass faster"
+            )
 
     @property
-    def cap(self) -> float: # exact, F at t = 0: the squared norm of r(0)
+    def cap(self) -> float:  # exact, F at t = 0: the squared norm of r(0)
         "The largest F."
         return float(np.sum(self.weights))
 
     @property
-    def floor(self) -> float: # exact, F at infinite t: what of r(0) lies in the null space
+    def floor(self) -> float:  # exact, F at infinite t: what of r(0) lies in the null space
         "What F falls towards."
         return float(np.sum(self.weights[self.eigvals == 0]))
 
 # %% ../../nbs/05_kernels/lens.ipynb #12d224ce
 @patch
-def F(self:LensLaw,
-    t, # steps, >= 0, any shape, real or complex
-)->np.ndarray: # exact, shape of `t`, examples^beta when read as D_l
+def F(
+    self: LensLaw,
+    t,  # steps, >= 0, any shape, real or complex
+) -> np.ndarray:  # exact, shape of `t`, examples^beta when read as D_l
     "The kernel's loss after `t` steps."
     return self.floor + self._terms(t).sum(-1)
 
-@patch
-def dF(self:LensLaw,
-    t, # steps, >= 0, any shape
-)->np.ndarray: # exact dF/dt, shape of `t`, <= 0
-    "How fast the kernel's loss falls."
-    return -2*self.eta*(self._terms(t)*self.eigvals[self.eigvals > 0]).sum(-1)
 
 @patch
-def _terms(self:LensLaw, t):
+def dF(
+    self: LensLaw,
+    t,  # steps, >= 0, any shape
+) -> np.ndarray:  # exact dF/dt, shape of `t`, <= 0
+    "How fast the kernel's loss falls."
+    return -2 * self.eta * (self._terms(t) * self.eigvals[self.eigvals > 0]).sum(-1)
+
+
+@patch
+def _terms(self: LensLaw, t):
     "What is left of each part of r(0) that the kernel can reach; last axis: eigenvalues > 0."
     t, live = np.asarray(t), self.eigvals > 0
-    if not (np.real(t) >= 0).all(): raise ValueError(f"`t` must be steps >= 0, got {t[~(np.real(t) >= 0)].ravel()[0]}; 0 is before fine-tuning")
-    return np.exp(-2*self.eta*self.eigvals[live]*t[..., None])*self.weights[live]
+    if not (np.real(t) >= 0).all():
+        raise ValueError(
+            f"`t` must be steps >= 0, got {t[~(np.real(t) >= 0)].ravel()[0]}; 0 is before fine-tuning"
+        )
+    return np.exp(-2 * self.eta * self.eigvals[live] * t[..., None]) * self.weights[live]
 
 # %% ../../nbs/05_kernels/lens.ipynb #1bbba5ed
 def lens_law(
-    kernel,        # kernel (n, n), or anything with a `.K`, and perhaps with `.residual`
-    residual=None, # r(0) = prediction less target, shape (n,) or (n, C); the kernel's own when None
+    kernel,  # kernel (n, n), or anything with a `.K`, and perhaps with `.residual`
+    residual=None,  # r(0) = prediction less target, shape (n,) or (n, C); the kernel's own when None
     *,
-    eta:float,     # learning rate, > 0, as for `LensLaw`
-)->LensLaw: # exact to rounding; eigenvalues that `spectrum` takes for rounding count as 0
+    eta: float,  # learning rate, > 0, as for `LensLaw`
+) -> LensLaw:  # exact to rounding; eigenvalues that `spectrum` takes for rounding count as 0
     "F(Theta, t) of a kernel, with Theta = K/n."
     s, r = spectrum(kernel, "kernel"), _residual(kernel, residual)
     n = len(s.eigvals)
-    if r.ndim not in (1, 2) or len(r) != n or not np.isfinite(r).all(): raise ValueError(f"`residual` must be finite, of shape ({n},) or ({n}, C), got shape {r.shape}; one row for each row of the kernel")
-    return LensLaw(np.where(s.eigvals > s.floor, s.eigvals, 0.)/n, ((s.eigvecs.T@r.reshape(n, -1))**2).sum(1), eta)
+    if r.ndim not in (1, 2) or len(r) != n or not np.isfinite(r).all():
+        raise ValueError(
+            f"`residual` must be finite, of shape ({n},) or ({n}, C), got shape {r.shape}; one row for each row of the kernel"
+        )
+    return LensLaw(
+        np.where(s.eigvals > s.floor, s.eigvals, 0.0) / n,
+        ((s.eigvecs.T @ r.reshape(n, -1)) ** 2).sum(1),
+        eta,
+    )
+
 
 def _residual(kernel, residual):
     "The residual that is given, or else the kernel's own."
     r = getattr(kernel, "residual", None) if residual is None else residual
-    if r is None: raise ValueError("`residual` must be given where the kernel brings none, got None; it is the prediction less the target before fine-tuning, and a kernel of output='sampled' brings its own")
+    if r is None:
+        raise ValueError(
+            "`residual` must be given where the kernel brings none, got None; it is the prediction less the target before fine-tuning, and a kernel of output='sampled' brings its own"
+        )
     return np.asarray(r, float)
 
 # %% ../../nbs/05_kernels/lens.ipynb #546d2710
 @patch
-def t_of(self:LensLaw,
-    D_l, # pre-learned size, examples^beta, in (floor, cap], any shape
-)->np.ndarray: # steps >= 0, shape of `D_l`; exact to rounding
+def t_of(
+    self: LensLaw,
+    D_l,  # pre-learned size, examples^beta, in (floor, cap], any shape
+) -> np.ndarray:  # steps >= 0, shape of `D_l`; exact to rounding
     "The step at which F is `D_l`."
     D_l = np.asarray(D_l, float)
-    if not ((self.floor < D_l) & (D_l <= self.cap)).all(): raise ValueError(f"`D_l` must lie in ({self.floor:.6g}, {self.cap:.6g}], between the kernel's floor and cap, got {D_l}; no step of this kernel has it: fit the rectified law")
+    if not ((self.floor < D_l) & (D_l <= self.cap)).all():
+        raise ValueError(
+            f"`D_l` must lie in ({self.floor:.6g}, {self.cap:.6g}], between the kernel's floor and cap, got {D_l}; no step of this kernel has it: fit the rectified law"
+        )
     goal, t, going = np.log(D_l - self.floor), np.zeros(D_l.shape), np.ones(D_l.shape, bool)
     for _ in range(500):
         left = self._terms(t).sum(-1)
-        with np.errstate(all="ignore"): step = np.where(going, (np.log(left) - goal)*left/-self.dF(t), 0.)
-        going = going & ~(step <= 1e-14*t)
-        if not going.any(): return t
-        with np.errstate(over="ignore"): t = t + np.where(going, step, 0.)
-        if not np.isfinite(t).all(): break
-    raise ValueError(f"`D_l` must be reached in a finite number of steps, got {D_l}, for which Newton's method did not converge (t = {t}); take one further from the floor of {self.floor:.6g}, or a larger `eta`")
+        with np.errstate(all="ignore"):
+            step = np.where(going, (np.log(left) - goal) * left / -self.dF(t), 0.0)
+        going = going & ~(step <= 1e-14 * t)
+        if not going.any():
+            return t
+        with np.errstate(over="ignore"):
+            t = t + np.where(going, step, 0.0)
+        if not np.isfinite(t).all():
+            break
+    raise ValueError(
+        f"`D_l` must be reached in a finite number of steps, got {D_l}, for which Newton's method did not converge (t = {t}); take one further from the floor of {self.floor:.6g}, or a larger `eta`"
+    )
+
 
 @patch
-def D_l_of(self:LensLaw,
-    t, # steps, >= 0, any shape
-)->np.ndarray: # examples^beta, in [floor, cap]; exact
+def D_l_of(
+    self: LensLaw,
+    t,  # steps, >= 0, any shape
+) -> np.ndarray:  # examples^beta, in [floor, cap]; exact
     "The pre-learned size of the rectified law that step `t` stands for."
     return self.F(t)
 
 # %% ../../nbs/05_kernels/lens.ipynb #7b2fe5e6
 @patch
-def law(self:LensLaw,
-    t=None, # steps, >= 0: F is fixed there; None: t is a parameter of the law
-)->Law: # for `fit_law` and whoever takes laws; not in the registry, since it belongs to one kernel
+def law(
+    self: LensLaw,
+    t=None,  # steps, >= 0: F is fixed there; None: t is a parameter of the law
+) -> (
+    Law
+):  # for `fit_law` and whoever takes laws; not in the registry, since it belongs to one kernel
     "LensLLM's law with this kernel's F."
-    bounds, units = ({p: getattr(NTK_LAW, of)[p] for p in ("B", "beta", "E")} for of in ("bounds", "units"))
-    beta = np.linspace(.02, 1.6, 28)
+    bounds, units = (
+        {p: getattr(NTK_LAW, of)[p] for p in ("B", "beta", "E")} for of in ("bounds", "units")
+    )
+    beta = np.linspace(0.02, 1.6, 28)
     if t is not None:
         D_l = float(self.D_l_of(t))
-        return Law(f"lens(t={t:g})", lambda D, B, beta, E: RECTIFIED.fn(D, B, D_l, beta, E), bounds, units, NTK_LAW.formula, separable(lambda D: dict(beta=beta)), NTK_LAW.source)
+        return Law(
+            f"lens(t={t:g})",
+            lambda D, B, beta, E: RECTIFIED.fn(D, B, D_l, beta, E),
+            bounds,
+            units,
+            NTK_LAW.formula,
+            separable(lambda D: dict(beta=beta)),
+            NTK_LAW.source,
+        )
     span = self.cap - self.floor
-    if not span > 1e-6*self.cap: raise ValueError(f"`t` must be given, got None, since F stays at {self.cap:.3g} whatever t is: the residual lies in the null space of the kernel")
-    grid = np.r_[0., self.t_of(self.floor + span*np.geomspace(.98, 1e-6, 18))]
-    return Law("lens", lambda D, B, beta, E, t: RECTIFIED.fn(D, B, self.F(t), beta, E), bounds | dict(t=(0., float(self.t_of(self._lowest)))), units | dict(t="steps"),
-               NTK_LAW.formula, separable(lambda D: dict(beta=beta, t=grid)), NTK_LAW.source)
+    if not span > 1e-6 * self.cap:
+        raise ValueError(
+            f"`t` must be given, got None, since F stays at {self.cap:.3g} whatever t is: the residual lies in the null space of the kernel"
+        )
+    grid = np.r_[0.0, self.t_of(self.floor + span * np.geomspace(0.98, 1e-6, 18))]
+    return Law(
+        "lens",
+        lambda D, B, beta, E, t: RECTIFIED.fn(D, B, self.F(t), beta, E),
+        bounds | dict(t=(0.0, float(self.t_of(self._lowest)))),
+        units | dict(t="steps"),
+        NTK_LAW.formula,
+        separable(lambda D: dict(beta=beta, t=grid)),
+        NTK_LAW.source,
+    )
+
 
 @patch(as_prop=True)
-def _lowest(self:LensLaw):
+def _lowest(self: LensLaw):
     "The smallest D_l that the law with t free takes."
-    return self.floor + 1e-6*(self.cap - self.floor)
+    return self.floor + 1e-6 * (self.cap - self.floor)
 
 # %% ../../nbs/05_kernels/lens.ipynb #ba017cd3
 @patch
-def to_rectified(self:LensLaw,
-    B, beta, E, t, # of the law, t >= 0
-)->dict: # B, D_l, beta, E of the rectified law that is the same curve
+def to_rectified(
+    self: LensLaw,
+    B,
+    beta,
+    E,
+    t,  # of the law, t >= 0
+) -> dict:  # B, D_l, beta, E of the rectified law that is the same curve
     "LensLLM's parameters as those of the rectified law."
     return dict(B=B, D_l=float(self.D_l_of(t)), beta=beta, E=E)
 
+
 @patch
-def from_rectified(self:LensLaw,
-    B, D_l, beta, E, # of the rectified law; D_l from a millionth of the range above the floor up to the cap
-)->dict: # B, beta, E, t of the law that is the same curve, within the bounds of `law()`
+def from_rectified(
+    self: LensLaw,
+    B,
+    D_l,
+    beta,
+    E,  # of the rectified law; D_l from a millionth of the range above the floor up to the cap
+) -> dict:  # B, beta, E, t of the law that is the same curve, within the bounds of `law()`
     "The rectified law's parameters as those of LensLLM."
-    low, high, slack = self._lowest, self.cap, 1e-9*(self.cap - self.floor) # a D_l that `to_rectified` made may be off by rounding
-    if not low - slack <= D_l <= high + slack: raise ValueError(f"`D_l` must lie in [{low:.6g}, {high:.6g}], the range of the law with t free, got {D_l}; keep the rectified law")
+    low, high, slack = (
+        self._lowest,
+        self.cap,
+        1e-9 * (self.cap - self.floor),
+    )  # a D_l that `to_rectified` made may be off by rounding
+    if not low - slack <= D_l <= high + slack:
+        raise ValueError(
+            f"`D_l` must lie in [{low:.6g}, {high:.6g}], the range of the law with t free, got {D_l}; keep the rectified law"
+        )
     return dict(B=B, beta=beta, E=E, t=float(self.t_of(np.clip(D_l, low, high))))
 
 # %% ../../nbs/05_kernels/lens.ipynb #830f8328
 @patch
-def doubts(self:LensLaw,
-    fit, # a Fit of `law()` or of `law(t)`
-)->list: # plain words; empty where F is inside its range, or t was given
+def doubts(
+    self: LensLaw,
+    fit,  # a Fit of `law()` or of `law(t)`
+) -> list:  # plain words; empty where F is inside its range, or t was given
     "What the kernel's range did to a fit with t free."
-    if "t" not in fit.params: return []
+    if "t" not in fit.params:
+        return []
     F, span = self.D_l_of(fit.params["t"]), self.cap - self.floor
-    ask = lambda what, end, v: f"the curve asks for a D_l {what} the kernel's {end} of {v:.3g} and is held there; kernel and curve disagree: check the residual's unit, or fit the rectified law"
-    return [ask(*end) for end, out in ((("above", "cap", self.cap), F > self.cap - 1e-5*span), (("below", "floor", self.floor), F < self.floor + 1e-5*span)) if out]
+    ask = lambda what, end, v: (
+        f"the curve asks for a D_l {what} the kernel's {end} of {v:.3g} and is held there; kernel and curve disagree: check the residual's unit, or fit the rectified law"
+    )
+    return [
+        ask(*end)
+        for end, out in (
+            (("above", "cap", self.cap), F > self.cap - 1e-5 * span),
+            (("below", "floor", self.floor), F < self.floor + 1e-5 * span),
+        )
+        if out
+    ]
 
 # %% ../../nbs/05_kernels/lens.ipynb #82fc14c0
 def hint_of(
     *,
     D_l=None,  # (value > 0 in examples^beta, standard deviation of its logarithm); None: nothing known
-    beta=None, # (value, standard deviation)
-    E=None,    # (value, standard deviation), nats/token
-)->Hint: # independent normals; infinite spread for what is not given
+    beta=None,  # (value, standard deviation)
+    E=None,  # (value, standard deviation), nats/token
+) -> Hint:  # independent normals; infinite spread for what is not given
     "A hint from numbers."
     for name, pair in dict(D_l=D_l, beta=beta, E=E).items():
-        if pair is not None and np.shape(pair) != (2,): raise ValueError(f"`{name}` must be a pair (value, standard deviation), got {pair}; leave it out where nothing is known")
-    if D_l is not None and not D_l[0] > 0: raise ValueError(f"`D_l` must be > 0, got {D_l[0]}; a curve without a bend in sight has a small one, not 0")
+        if pair is not None and np.shape(pair) != (2,):
+            raise ValueError(
+                f"`{name}` must be a pair (value, standard deviation), got {pair}; leave it out where nothing is known"
+            )
+    if D_l is not None and not D_l[0] > 0:
+        raise ValueError(
+            f"`D_l` must be > 0, got {D_l[0]}; a curve without a bend in sight has a small one, not 0"
+        )
     known = [None if D_l is None else (np.log(D_l[0]), D_l[1]), beta, E]
-    return Hint(*(np.array([0. if k == 0 and v is None else np.inf if v is None else v[k] for v in known], float) for k in (0, 1)))
+    return Hint(
+        *(
+            np.array(
+                [0.0 if k == 0 and v is None else np.inf if v is None else v[k] for v in known],
+                float,
+            )
+            for k in (0, 1)
+        )
+    )
 
 # %% ../../nbs/05_kernels/lens.ipynb #f36f2964
 def curve_hint(
-    D,          # sizes, examples, > 0, shape (k,), at least 4
+    D,  # sizes, examples, > 0, shape (k,), at least 4
     predicted,  # predicted loss there, > 0, any unit, shape (k,)
     *,
-    spread,     # standard deviations of (ln D_l, beta, E) around a real curve's, shape (3,), > 0, or a covariance (3, 3)
-    scale=None, # nats/token per unit of `predicted`, > 0; None: E is left open, and of `spread` only what concerns ln D_l and beta counts
-)->Hint: # an estimate
+    spread,  # standard deviations of (ln D_l, beta, E) around a real curve's, shape (3,), > 0, or a covariance (3, 3)
+    scale=None,  # nats/token per unit of `predicted`, > 0; None: E is left open, and of `spread` only what concerns ln D_l and beta counts
+) -> Hint:  # an estimate
     "What a predicted curve says of the real one's law."
     spread = np.array(spread, float)
-    if spread.shape not in ((3,), (3, 3)): raise ValueError(f"`spread` must be 3 standard deviations, or a covariance (3, 3), of (ln D_l, beta, E), got shape {spread.shape}; take it from curves that are known")
-    if scale is not None and not (np.isfinite(scale) and scale > 0): raise ValueError(f"`scale` must be > 0 nats/token per unit of `predicted`, got {scale}; leave it out where it is not known")
-    if scale is None and spread.ndim == 1: spread[2] = np.inf
-    if scale is None and spread.ndim == 2: spread[2], spread[:, 2], spread[2, 2] = 0, 0, 1e6 # no covariance with the rest, and a standard deviation of 1,000 nats: nothing known
-    return Hint(_law_of(D, predicted)*[1, 1, scale or 0], spread)
+    if spread.shape not in ((3,), (3, 3)):
+        raise ValueError(
+            f"`spread` must be 3 standard deviations, or a covariance (3, 3), of (ln D_l, beta, E), got shape {spread.shape}; take it from curves that are known"
+        )
+    if scale is not None and not (np.isfinite(scale) and scale > 0):
+        raise ValueError(
+            f"`scale` must be > 0 nats/token per unit of `predicted`, got {scale}; leave it out where it is not known"
+        )
+    if scale is None and spread.ndim == 1:
+        spread[2] = np.inf
+    if scale is None and spread.ndim == 2:
+        spread[2], spread[:, 2], spread[2, 2] = (
+            0,
+            0,
+            1e6,
+        )  # no covariance with the rest, and a standard deviation of 1,000 nats: nothing known
+    return Hint(_law_of(D, predicted) * [1, 1, scale or 0], spread)
+
 
 def _law_of(D, loss):
     "ln D_l, beta, E of the rectified law fitted to a curve; a D_l too small to matter counts as one that moves the first loss by a percent."
     p = fit_law(RECTIFIED, D, loss).params
-    return np.array([np.log(max(p["D_l"], .01*np.min(D)**p["beta"])), p["beta"], p["E"]])
+    return np.array([np.log(max(p["D_l"], 0.01 * np.min(D) ** p["beta"])), p["beta"], p["E"]])
 
 # %% ../../nbs/05_kernels/lens.ipynb #596306b0
 def kernel_features(
-    kernel,        # kernel (n, n), or anything with a `.K`, on the same n rows for each model that is compared
-    residual=None, # prediction less target, shape (n,) or (n, C); the kernel's own when None
+    kernel,  # kernel (n, n), or anything with a `.K`, on the same n rows for each model that is compared
+    residual=None,  # prediction less target, shape (n,) or (n, C); the kernel's own when None
     *,
-    eta:float,     # learning rate, > 0, as for `LensLaw`
-    t:float,       # steps, >= 0, such as the early-stopping step
-)->pd.Series: # ln_F at `t`; effective_dimension at the mean eigenvalue; alignment of kernel and residual; decay, an estimate, NaN where the kernel shows too few effective ranks (drop the column then)
+    eta: float,  # learning rate, > 0, as for `LensLaw`
+    t: float,  # steps, >= 0, such as the early-stopping step
+) -> pd.Series:  # ln_F at `t`; effective_dimension at the mean eigenvalue; alignment of kernel and residual; decay, an estimate, NaN where the kernel shows too few effective ranks (drop the column then)
     "What a kernel says of its model: a row of features for `learn_hints`."
     s, r = spectrum(kernel, "kernel"), _residual(kernel, residual)
-    if not r.any(): raise ValueError("`residual` must not be all zero, which says nothing of a model; give the prediction less the target before fine-tuning")
+    if not r.any():
+        raise ValueError(
+            "`residual` must not be all zero, which says nothing of a model; give the prediction less the target before fine-tuning"
+        )
     F, aligned = float(lens_law(s, r, eta=eta).F(t)), target_alignment(s, r)
-    if not F > 0: raise ValueError(f"`t` must leave some residual for ln F, got t = {t} with F = {F:g}; take fewer steps or a smaller `eta`")
-    try: decay = decay_exponent(s).value
-    except ValueError: decay = np.nan
-    return pd.Series(dict(ln_F=np.log(F), effective_dimension=float(effective_dimension(s, s.eigvals.mean())), alignment=aligned, decay=decay))
+    if not F > 0:
+        raise ValueError(
+            f"`t` must leave some residual for ln F, got t = {t} with F = {F:g}; take fewer steps or a smaller `eta`"
+        )
+    try:
+        decay = decay_exponent(s).value
+    except ValueError:
+        decay = np.nan
+    return pd.Series(
+        dict(
+            ln_F=np.log(F),
+            effective_dimension=float(effective_dimension(s, s.eigvals.mean())),
+            alignment=aligned,
+            decay=decay,
+        )
+    )
 
 # %% ../../nbs/05_kernels/lens.ipynb #815f1691
 def learn_hints(
-    features,        # pandas DataFrame of numbers, one row a model, no missing values
-    curves:CurveSet, # known curves of one task; those of models without features are not used
+    features,  # pandas DataFrame of numbers, one row a model, no missing values
+    curves: CurveSet,  # known curves of one task; those of models without features are not used
     *,
-    new=None,        # DataFrame with the same columns: candidates of another task; `features` when None
-)->dict: # model -> Hint for every row of `new`, or of `features`; estimates
+    new=None,  # DataFrame with the same columns: candidates of another task; `features` when None
+) -> dict:  # model -> Hint for every row of `new`, or of `features`; estimates
     "Hints from a regression over candidates whose curves are known."
-    if not isinstance(curves, CurveSet): raise TypeError(f"`curves` must be a CurveSet, got {type(curves).__name__}; `load_curves` reads one")
+    if not isinstance(curves, CurveSet):
+        raise TypeError(
+            f"`curves` must be a CurveSet, got {type(curves).__name__}; `load_curves` reads one"
+        )
     all_x, new_x = _rows(features, "features"), _rows(features if new is None else new, "new")
     curves.one_task()
     known = [m for m in curves.models if m in features.index]
-    if len(known) < 5: raise ValueError(f"`curves` must hold at least 5 models with features, got {len(known)}; give hints by hand with `hint_of`")
-    if new is not None and list(new.columns) != list(features.columns): raise ValueError(f"`new` must have the columns {', '.join(features.columns)}, got {', '.join(map(str, new.columns))}; measure the same features")
-    X, Y = all_x[features.index.get_indexer(known)], np.array([_law_of(*curves.curve(m)) for m in known])
+    if len(known) < 5:
+        raise ValueError(
+            f"`curves` must hold at least 5 models with features, got {len(known)}; give hints by hand with `hint_of`"
+        )
+    if new is not None and list(new.columns) != list(features.columns):
+        raise ValueError(
+            f"`new` must have the columns {', '.join(features.columns)}, got {', '.join(map(str, new.columns))}; measure the same features"
+        )
+    X, Y = (
+        all_x[features.index.get_indexer(known)],
+        np.array([_law_of(*curves.curve(m)) for m in known]),
+    )
     hints, cov = {}, _missed(X, Y)
     for m, x in zip((features if new is None else new).index, new_x):
         others = np.array([new is not None or k != m for k in known])
-        hints[m] = Hint(_ridge(X[others], Y[others], x), cov if others.all() else _missed(X[others], Y[others]))
+        hints[m] = Hint(
+            _ridge(X[others], Y[others], x), cov if others.all() else _missed(X[others], Y[others])
+        )
     return hints
 
 # %% ../../nbs/05_kernels/lens.ipynb #cefa0da9
 def _rows(table, name):
     "Features as an array, checked."
-    if not isinstance(table, pd.DataFrame) or table.select_dtypes("number").shape != table.shape or not table.index.is_unique: raise TypeError(f"`{name}` must be a DataFrame of numbers with one row a model, got {type(table).__name__}; encode words as numbers")
-    if not np.isfinite(table.to_numpy(float)).all(): raise ValueError(f"`{name}` must hold finite numbers, got {(~np.isfinite(table.to_numpy(float))).sum()} that are not; leave out models or columns that lack them")
+    if (
+        not isinstance(table, pd.DataFrame)
+        or table.select_dtypes("number").shape != table.shape
+        or not table.index.is_unique
+    ):
+        raise TypeError(
+            f"`{name}` must be a DataFrame of numbers with one row a model, got {type(table).__name__}; encode words as numbers"
+        )
+    if not np.isfinite(table.to_numpy(float)).all():
+        raise ValueError(
+            f"`{name}` must hold finite numbers, got {(~np.isfinite(table.to_numpy(float))).sum()} that are not; leave out models or columns that lack them"
+        )
     return table.to_numpy(float)
+
 
 def _missed(X, Y):
     "Covariance of what the regression misses of each row when that row is left out."
     off = Y - np.array([_ridge(np.delete(X, i, 0), np.delete(Y, i, 0), x) for i, x in enumerate(X)])
-    return off.T@off/len(Y) + 1e-8*np.eye(3)
+    return off.T @ off / len(Y) + 1e-8 * np.eye(3)
 
 # %% ../../nbs/05_kernels/lens.ipynb #963dcbb0
-_PENALTIES = np.r_[np.geomspace(1e-3, 1e3, 13), 1e9] # the last leaves the mean
+_PENALTIES = np.r_[np.geomspace(1e-3, 1e3, 13), 1e9]  # the last leaves the mean
+
 
 def _ridge(X, Y, x, penalties=_PENALTIES):
     "Ridge regression of each column of Y on standardised X, read at x; each penalty (per example) is that of the least leave-one-out error."
     centre, scale = X.mean(0), X.std(0)
-    keep = scale > 1e-12*np.abs(X).max(0) # a constant feature says nothing
-    Z, z = ((v - centre)[..., keep]/scale[keep] for v in (X, x))
+    keep = scale > 1e-12 * np.abs(X).max(0)  # a constant feature says nothing
+    Z, z = ((v - centre)[..., keep] / scale[keep] for v in (X, x))
     n, out = len(Z), Y.mean(0)
     U, s, Vt = np.linalg.svd(Z, full_matrices=False)
-    shrink = s**2/(s**2 + n*penalties[:, None]) # (penalties, features)
-    hat = 1/n + (shrink[:, None]*U**2).sum(-1) # leverage, shape (penalties, n)
-    missed = (Y - out - np.einsum("ij,pj,jk->pik", U, shrink, U.T@Y))/(1 - hat)[..., None]
-    best = (missed**2).sum(1).argmin(0) # for each column of Y
-    return out + np.array([(z@Vt.T)/s*shrink[b]@(U.T@y) if len(s) else 0. for b, y in zip(best, Y.T)])
+    shrink = s**2 / (s**2 + n * penalties[:, None])  # (penalties, features)
+    hat = 1 / n + (shrink[:, None] * U**2).sum(-1)  # leverage, shape (penalties, n)
+    missed = (Y - out - np.einsum("ij,pj,jk->pik", U, shrink, U.T @ Y)) / (1 - hat)[..., None]
+    best = (missed**2).sum(1).argmin(0)  # for each column of Y
+    return out + np.array(
+        [(z @ Vt.T) / s * shrink[b] @ (U.T @ y) if len(s) else 0.0 for b, y in zip(best, Y.T)]
+    )

@@ -20,28 +20,68 @@ from transformers.trainer_callback import TrainerCallback
 from .._internal.atomic import atomic_path
 from .dynamics import cross_entropy_flow, kernel_learning_curve, squared_flow
 from .gradients import as_matrix, layerwise_rows, naive_rows, piece
-from .gram import WORKSPACE, Unsteady, Walk, add_products, groups_within, row_blocks, sketches, use_of
-from ..models.batches import as_output, beside, check_batch, evaluating, free_bytes, layer_of, n_rows, pick_params, sample_logits, take
-from .spectra import centred_alignment, condition_number, decay_exponent, effective_dimension, spectrum, target_alignment
+from lensllm.kernels.gram import (
+    WORKSPACE,
+    Unsteady,
+    Walk,
+    add_products,
+    groups_within,
+    row_blocks,
+    sketches,
+    use_of,
+)
+from lensllm.models.batches import (
+    as_output,
+    beside,
+    check_batch,
+    evaluating,
+    free_bytes,
+    layer_of,
+    n_rows,
+    pick_params,
+    sample_logits,
+    take,
+)
+from lensllm.kernels.spectra import (
+    centred_alignment,
+    condition_number,
+    decay_exponent,
+    effective_dimension,
+    spectrum,
+    target_alignment,
+)
 
 # %% ../../nbs/05_kernels/ntk.ipynb #dadf8ed6
-_all_ = ["spectrum", "decay_exponent", "effective_dimension", "condition_number", "target_alignment", "centred_alignment", "squared_flow", "cross_entropy_flow", "kernel_learning_curve"] # one import for all that is done with kernels
+_all_ = [
+    "spectrum",
+    "decay_exponent",
+    "effective_dimension",
+    "condition_number",
+    "target_alignment",
+    "centred_alignment",
+    "squared_flow",
+    "cross_entropy_flow",
+    "kernel_learning_curve",
+]  # one import for all that is done with kernels
 
 # %% ../../nbs/05_kernels/ntk.ipynb #8329dbbe
 @dataclass(frozen=True)
 class Kernel:
     "Inner products of per-row gradients, and how they were made."
-    K:np.ndarray     # (n, n), or (n, n₂) for two batches; float32 or float64
-    output:str       # which scalar of a row
-    params:str       # which parameters
-    P:int            # how many
-    method:str       # how it was computed, and what was not exact
-    error:float      # relative error (Frobenius), an estimate: how far two rows lie from a plain loop in the model's own precision, or what was given up for speed
-    sweeps:float     # forward passes over the batch that it took, each with its way back
-    parts:dict=field(default_factory=dict) # layer -> its share of K, for `params="layers"`
-    residual:object=None # p - y of sampled logits, shape (n,)
 
-    def __array__(self, dtype=None, copy=None): return np.array(self.K, dtype, copy=copy)
+    K: np.ndarray  # (n, n), or (n, n₂) for two batches; float32 or float64
+    output: str  # which scalar of a row
+    params: str  # which parameters
+    P: int  # how many
+    method: str  # how it was computed, and what was not exact
+    error: float  # relative error (Frobenius), an estimate: how far two rows lie from a plain loop in the model's own precision, or what was given up for speed
+    sweeps: float  # forward passes over the batch that it took, each with its way back
+    parts: dict = field(default_factory=dict)  # layer -> its share of K, for `params="layers"`
+    residual: object = None  # p - y of sampled logits, shape (n,)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.K, dtype, copy=copy)
+
     def __repr__(self):
         size = "×".join(map(str, self.K.shape))
         times = "sweep" if self.sweeps == 1 else "sweeps"
@@ -50,10 +90,12 @@ class Kernel:
 # %% ../../nbs/05_kernels/ntk.ipynb #f984cb50
 class _Verdict(NamedTuple):
     "What two rows say of some parameters."
-    sizes:dict     # name -> bytes of its forms for a row, in the order of the forward pass
-    uses:dict      # name -> how rules keep it; who is missing here is left to torch.func
-    G:torch.Tensor # their kernel as it will be computed
-    H:torch.Tensor # and by the plain loop, products in double precision
+
+    sizes: dict  # name -> bytes of its forms for a row, in the order of the forward pass
+    uses: dict  # name -> how rules keep it; who is missing here is left to torch.func
+    G: torch.Tensor  # their kernel as it will be computed
+    H: torch.Tensor  # and by the plain loop, products in double precision
+
 
 def _verdict(walk, two, names, cast):
     "Both ways for a group of parameters."
@@ -61,65 +103,107 @@ def _verdict(walk, two, names, cast):
     expected, plain = naive_rows(walk.model, two, walk.f, params)
     walk.check(expected, two)
     plain = {k: uses[0].grad.flatten(1) for k, uses in plain.items()}
-    forms, rows = _trusted(walk, two, params, expected, plain) if walk.way == "layerwise" else ({}, {})
-    size = lambda tensors: sum(t.numel()*t.element_size() for t in tensors)/2
-    sizes = {k: size(t for u in uses for t in u) for k, uses in forms.items()} | {k: size([plain[k]]) for k in params if k not in forms}
+    forms, rows = (
+        _trusted(walk, two, params, expected, plain) if walk.way == "layerwise" else ({}, {})
+    )
+    size = lambda tensors: sum(t.numel() * t.element_size() for t in tensors) / 2
+    sizes = {k: size(t for u in uses for t in u) for k, uses in forms.items()} | {
+        k: size([plain[k]]) for k in params if k not in forms
+    }
     G = sum(((g := rows.get(k, plain[k]).to(cast or torch.float64)) @ g.T).double() for k in params)
     return _Verdict(sizes, use_of(forms), G, sum(p.double() @ p.double().T for p in plain.values()))
 
 # %% ../../nbs/05_kernels/ntk.ipynb #1fef6e5c
 def _trusted(walk, two, params, expected, plain):
     "Forms that the rules give and their gradients, where these agree with the plain loop."
-    try: out, forms, _ = layerwise_rows(walk.model, two, walk.f, params)
-    except (RuntimeError, TypeError): return {}, {}
-    slack, largest = torch.finfo(expected.dtype).eps**.5, max(g.norm() for g in plain.values())
-    if not torch.allclose(out, expected, rtol=slack, atol=slack*expected.abs().max().item()): return {}, {} # a row's output depends on its neighbour
+    try:
+        out, forms, _ = layerwise_rows(walk.model, two, walk.f, params)
+    except (RuntimeError, TypeError):
+        return {}, {}
+    slack, largest = torch.finfo(expected.dtype).eps ** 0.5, max(g.norm() for g in plain.values())
+    if not torch.allclose(out, expected, rtol=slack, atol=slack * expected.abs().max().item()):
+        return {}, {}  # a row's output depends on its neighbour
     rows = {k: piece(uses, 0, as_matrix(params[k])[0]) for k, uses in forms.items()}
-    def off(k): return (rows[k] - plain[k]).norm()/(plain[k].norm() + 1e-3*largest + 1e-300) # some gradients, like a key's bias, are rounding alone
+
+    def off(k):
+        return (rows[k] - plain[k]).norm() / (
+            plain[k].norm() + 1e-3 * largest + 1e-300
+        )  # some gradients, like a key's bias, are rounding alone
+
     good = [k for k in forms if off(k) <= slack]
     return {k: forms[k] for k in good}, {k: rows[k] for k in good}
 
 # %% ../../nbs/05_kernels/ntk.ipynb #84b3110a
 class _Survey(NamedTuple):
     "What is known before the walk."
-    walk:Walk     # with parameters in order and the doubtful ones set apart
-    sizes:dict    # name -> bytes of its forms for a row
-    r:int         # outputs a row
-    error:float   # relative error of two rows' kernel
+
+    walk: Walk  # with parameters in order and the doubtful ones set apart
+    sizes: dict  # name -> bytes of its forms for a row
+    r: int  # outputs a row
+    error: float  # relative error of two rows' kernel
+
 
 def _survey(walk, batch, limit, cast=None):
     "The verdicts of all parameters, a group at a time, which takes a few times a group's gradients for two rows."
     two, r = take(batch, [0, n_rows(batch) - 1]), walk.f(walk.model, take(batch, [0])).numel()
-    if r == 0: raise ValueError("`output` must give a number, or m of them, for each row, got none for a batch of one row; look at what your function returns")
-    groups = groups_within({k: 2*r*p.numel()*p.element_size() for k, p in walk.params.items()}, limit/8)
+    if r == 0:
+        raise ValueError(
+            "`output` must give a number, or m of them, for each row, got none for a batch of one row; look at what your function returns"
+        )
+    groups = groups_within(
+        {k: 2 * r * p.numel() * p.element_size() for k, p in walk.params.items()}, limit / 8
+    )
     found = [_verdict(walk, two, names, cast) for names in groups]
-    sizes, uses = ({k: v for one in found for k, v in getattr(one, part).items()} for part in ("sizes", "uses"))
+    sizes, uses = (
+        {k: v for one in found for k, v in getattr(one, part).items()} for part in ("sizes", "uses")
+    )
     G, H = sum(one.G for one in found), sum(one.H for one in found)
-    eps = torch.finfo(next(iter(walk.params.values())).dtype).eps # two ways may agree by luck
-    error = max(eps, float((G - H).norm()/H.norm())) if H.norm() > 0 else eps
+    eps = torch.finfo(next(iter(walk.params.values())).dtype).eps  # two ways may agree by luck
+    error = max(eps, float((G - H).norm() / H.norm())) if H.norm() > 0 else eps
     spare = frozenset(k for k in sizes if k not in uses and walk.way == "layerwise")
-    return _Survey(replace(walk, params={k: walk.params[k] for k in sizes}, spare=spare, uses=uses), sizes, r, error)
+    return _Survey(
+        replace(walk, params={k: walk.params[k] for k in sizes}, spare=spare, uses=uses),
+        sizes,
+        r,
+        error,
+    )
 
 # %% ../../nbs/05_kernels/ntk.ipynb #cb5fee88
 def _fill(tables, walk, names, batch, batch2, r, size, limit, cast):
     "Add one group's products to the tables of its parameters; the number of rows walked."
     same, walked = batch2 is None, 0
-    left = row_blocks(size, n_rows(batch), limit if same else limit/2)
+    left = row_blocks(size, n_rows(batch), limit if same else limit / 2)
     for i in left:
         mine = walk.collect(take(batch, i), names)
         walked += i.stop - i.start
-        for j in [j for j in left if j.start <= i.start] if same else row_blocks(size, n_rows(batch2), limit/2):
-            theirs = mine if same and i == j else walk.collect(take(batch if same else batch2, j), names)
+        for j in (
+            [j for j in left if j.start <= i.start]
+            if same
+            else row_blocks(size, n_rows(batch2), limit / 2)
+        ):
+            theirs = (
+                mine if same and i == j else walk.collect(take(batch if same else batch2, j), names)
+            )
             walked += 0 if theirs is mine else j.stop - j.start
-            for k in mine: add_products(tables(k)[i.start*r:i.stop*r, j.start*r:j.stop*r], mine[k], theirs[k], as_matrix(walk.params[k]), cast=cast)
+            for k in mine:
+                add_products(
+                    tables(k)[i.start * r : i.stop * r, j.start * r : j.stop * r],
+                    mine[k],
+                    theirs[k],
+                    as_matrix(walk.params[k]),
+                    cast=cast,
+                )
     return walked
+
 
 def _replica(walk, device):
     "The same walk on another device."
-    if device == next(iter(walk.params.values())).device: return walk
+    if device == next(iter(walk.params.values())).device:
+        return walk
     model = copy.deepcopy(walk.model).to(device)
     here = dict(model.named_parameters())
     return replace(walk, model=model, params={k: here[k] for k in walk.params})
+
 
 def _mirror(K, step=256):
     "Copy the lower triangle to the upper, in blocks: a second table would double the memory."
@@ -131,179 +215,358 @@ def _mirror(K, step=256):
 # %% ../../nbs/05_kernels/ntk.ipynb #2320e108
 def _share(walk, batch, batch2, groups, devices, label, dtype, **plan):
     "Tables by label, summed over devices, and the number of rows walked; each device takes every so-manyth group."
+
     def work(d):
         mine, tables = _replica(walk, devices[d]), {}
         here = [b if b is None else take(b, slice(None), devices[d]) for b in (batch, batch2)]
-        shape = [plan["r"]*n_rows(b) for b in (here[0], here[0] if batch2 is None else here[1])]
+        shape = [plan["r"] * n_rows(b) for b in (here[0], here[0] if batch2 is None else here[1])]
+
         def table(k):
-            if label(k) not in tables: tables[label(k)] = torch.zeros(shape, dtype=dtype, device=devices[d])
+            if label(k) not in tables:
+                tables[label(k)] = torch.zeros(shape, dtype=dtype, device=devices[d])
             return tables[label(k)]
-        return sum(_fill(table, mine, names, *here, size=size, **plan) for names, size in groups[d::len(devices)]), tables
-    if len(devices) == 1: done = [work(0)] # a thread of its own would allocate from fresh pages
+
+        return sum(
+            _fill(table, mine, names, *here, size=size, **plan)
+            for names, size in groups[d :: len(devices)]
+        ), tables
+
+    if len(devices) == 1:
+        done = [work(0)]  # a thread of its own would allocate from fresh pages
     else:
-        with ThreadPoolExecutor(len(devices)) as pool: done = list(pool.map(work, range(len(devices))))
+        with ThreadPoolExecutor(len(devices)) as pool:
+            done = list(pool.map(work, range(len(devices))))
     total = {}
     for _, tables in done:
-        for k, t in tables.items(): total[k] = total[k] + t.cpu() if k in total else t.cpu()
+        for k, t in tables.items():
+            total[k] = total[k] + t.cpu() if k in total else t.cpu()
     if batch2 is None:
-        for t in total.values(): _mirror(t)
+        for t in total.values():
+            _mirror(t)
     return {k: t.numpy() for k, t in total.items()}, sum(w for w, _ in done)
 
 # %% ../../nbs/05_kernels/ntk.ipynb #35727f0b
 def _check_options(method, dtype, products, micro_batch, memory, sketch, params, devices):
     "Refuse what cannot be meant."
-    if method not in ("auto", "layerwise", "functional", "naive"): raise ValueError(f"`method` must be auto, layerwise, functional or naive, got {method!r}")
-    if dtype not in (None, torch.float32, torch.float64): raise TypeError(f"`dtype` must be torch.float32 or torch.float64, got {dtype}; integers have no gradients, and half precision belongs to `products`")
-    if products not in (None, torch.bfloat16, torch.float16): raise TypeError(f"`products` must be None, torch.bfloat16 or torch.float16, got {products}")
-    if isinstance(micro_batch, bool) or not isinstance(micro_batch, int) or micro_batch < 1: raise ValueError(f"`micro_batch` must be a whole number >= 1, got {micro_batch!r}")
-    if memory is not None and not memory > WORKSPACE: raise ValueError(f"`memory` must be more than the workspace of {WORKSPACE/1e6:.3g} MB, got {memory/1e6:.3g} MB; raise it")
-    if sketch is not None and (params == "layers" or products is not None or memory is not None or devices is not None): raise ValueError("`sketch` folds all parameters together on the model's device, so it excludes params='layers', `products`, `memory` and `devices`; leave one of the two out")
+    if method not in ("auto", "layerwise", "functional", "naive"):
+        raise ValueError(f"`method` must be auto, layerwise, functional or naive, got {method!r}")
+    if dtype not in (None, torch.float32, torch.float64):
+        raise TypeError(
+            f"`dtype` must be torch.float32 or torch.float64, got {dtype}; integers have no gradients, and half precision belongs to `products`"
+        )
+    if products not in (None, torch.bfloat16, torch.float16):
+        raise TypeError(f"`products` must be None, torch.bfloat16 or torch.float16, got {products}")
+    if isinstance(micro_batch, bool) or not isinstance(micro_batch, int) or micro_batch < 1:
+        raise ValueError(f"`micro_batch` must be a whole number >= 1, got {micro_batch!r}")
+    if memory is not None and not memory > WORKSPACE:
+        raise ValueError(
+            f"`memory` must be more than the workspace of {WORKSPACE / 1e6:.3g} MB, got {memory / 1e6:.3g} MB; raise it"
+        )
+    if sketch is not None and (
+        params == "layers" or products is not None or memory is not None or devices is not None
+    ):
+        raise ValueError(
+            "`sketch` folds all parameters together on the model's device, so it excludes params='layers', `products`, `memory` and `devices`; leave one of the two out"
+        )
+
 
 def _limit(devices, memory):
     "Bytes for forms: what was given, or half of what is free, less the workspace."
-    return (min(map(free_bytes, devices))/2 if memory is None else memory) - WORKSPACE
+    return (min(map(free_bytes, devices)) / 2 if memory is None else memory) - WORKSPACE
 
 # %% ../../nbs/05_kernels/ntk.ipynb #18e7fdd8
 class _Done(NamedTuple):
     "What comes out of a walk."
-    tables:dict  # label -> kernel
-    method:str
-    error:float
-    sweeps:float
+
+    tables: dict  # label -> kernel
+    method: str
+    error: float
+    sweeps: float
+
 
 def _settled(walk, work):
     "What `work` makes of the walk, once parameters are used in every micro-batch as they were in the survey; and that walk."
     while True:
-        try: return work(walk), walk
-        except Unsteady as e: walk = replace(walk, spare=walk.spare | e.names)
+        try:
+            return work(walk), walk
+        except Unsteady as e:
+            walk = replace(walk, spare=walk.spare | e.names)
 
-def _told(walk): return walk.way + (f", {len(walk.spare)} parameters by torch.func" if walk.spare else "")
 
-def _table_dtype(walk): return torch.float64 if any(p.dtype == torch.float64 for p in walk.params.values()) else torch.float32
+def _told(walk):
+    return walk.way + (f", {len(walk.spare)} parameters by torch.func" if walk.spare else "")
+
+
+def _table_dtype(walk):
+    return (
+        torch.float64
+        if any(p.dtype == torch.float64 for p in walk.params.values())
+        else torch.float32
+    )
 
 # %% ../../nbs/05_kernels/ntk.ipynb #3653dbe4
-def _exact(walk, batch, batch2, memory, products, devices, label, progress)->_Done:
+def _exact(walk, batch, batch2, memory, products, devices, label, progress) -> _Done:
     "From whole gradients."
     limit, rows = _limit(devices, memory), n_rows(batch) + (0 if batch2 is None else n_rows(batch2))
     walk, sizes, r, error = _survey(walk, batch, limit, products)
-    def work(walk):
-        size = {k: r*p.numel()*p.element_size() if k in walk.spare else sizes[k] for k, p in walk.params.items()}
-        even = sum(size.values())*rows/len(devices)*1.1 # every device has something to do
-        groups = [(g, sum(size[k] for k in g)) for g in progress(groups_within({k: v*rows for k, v in size.items()}, min(limit, even)))]
-        return _share(walk, batch, batch2, groups, devices, label, _table_dtype(walk), r=r, limit=limit, cast=products)
-    (tables, walked), walk = _settled(walk, work)
-    return _Done(tables, _told(walk) + (f", products in {str(products)[6:]}" if products else ""), error, walked/rows)
 
-def _sketched(walk, batch, batch2, s, seed)->_Done:
+    def work(walk):
+        size = {
+            k: r * p.numel() * p.element_size() if k in walk.spare else sizes[k]
+            for k, p in walk.params.items()
+        }
+        even = sum(size.values()) * rows / len(devices) * 1.1  # every device has something to do
+        groups = [
+            (g, sum(size[k] for k in g))
+            for g in progress(
+                groups_within({k: v * rows for k, v in size.items()}, min(limit, even))
+            )
+        ]
+        return _share(
+            walk,
+            batch,
+            batch2,
+            groups,
+            devices,
+            label,
+            _table_dtype(walk),
+            r=r,
+            limit=limit,
+            cast=products,
+        )
+
+    (tables, walked), walk = _settled(walk, work)
+    return _Done(
+        tables,
+        _told(walk) + (f", products in {str(products)[6:]}" if products else ""),
+        error,
+        walked / rows,
+    )
+
+
+def _sketched(walk, batch, batch2, s, seed) -> _Done:
     "From count-sketches, with the error that their two halves show."
     walk = _survey(walk, batch, _limit([next(iter(walk.params.values())).device], None)).walk
-    both, walk = _settled(walk, lambda walk: [sketches(walk, b, s, seed=seed) for b in (batch, batch2) if b is not None])
+    both, walk = _settled(
+        walk,
+        lambda walk: [sketches(walk, b, s, seed=seed) for b in (batch, batch2) if b is not None],
+    )
     a, b = ((x @ y.T).to(_table_dtype(walk)).cpu() for x, y in zip(both[0], both[-1]))
-    return _Done({"": ((a + b)/2).numpy()}, f"{_told(walk)}, count-sketch of {s}", float((a - b).norm()/(a + b).norm()), 1.)
+    return _Done(
+        {"": ((a + b) / 2).numpy()},
+        f"{_told(walk)}, count-sketch of {s}",
+        float((a - b).norm() / (a + b).norm()),
+        1.0,
+    )
 
 # %% ../../nbs/05_kernels/ntk.ipynb #5cf29b8d
 def ntk_gram(
-    model,       # a Hugging Face language model, or any torch module whose rows do not touch each other
-    batch,       # dictionary of tensors, rows first, as a collator returns it: input_ids, attention_mask, labels, ...
-    batch2=None, # a second batch, for the kernel between the two
+    model,  # a Hugging Face language model, or any torch module whose rows do not touch each other
+    batch,  # dictionary of tensors, rows first, as a collator returns it: input_ids, attention_mask, labels, ...
+    batch2=None,  # a second batch, for the kernel between the two
     *,
-    output="loss",    # scalar of a row: "loss" (mean over its labels), "logits" (their sum), "sampled" (`samples` of them), or a function (model, batch) -> (n,) or (n, m)
-    params="all",     # "all", "trainable", "lora", "layers" (all, and a kernel for each), or a function (name, parameter) -> bool
-    method="auto",    # "auto" or "layerwise": one batched pass, checked on two rows; "functional": torch.func; "naive": row after row
-    dtype=None,       # torch.float32 or torch.float64 to compute in; the model's own when None
-    micro_batch=8,    # rows walked at a time, >= 1
-    memory=None,      # bytes for gradients and workspace, on each device; half of what is free when None
-    products=None,    # torch.bfloat16 or torch.float16: multiply in half precision; the error is measured
-    sketch=None,      # even number of buckets: a count-sketch of each gradient instead of all of it
-    samples=4,        # logits a row, for output="sampled"
-    seed=0,           # of sampled logits and sketches
-    devices=None,     # devices that share the work; the model's own when None
-    progress=iter,    # wraps the list of parameter groups, such as rich.progress.track
-)->Kernel: # exact up to rounding, or an estimate where `products` or `sketch` ask for one; its `error` says how good
+    output="loss",  # scalar of a row: "loss" (mean over its labels), "logits" (their sum), "sampled" (`samples` of them), or a function (model, batch) -> (n,) or (n, m)
+    params="all",  # "all", "trainable", "lora", "layers" (all, and a kernel for each), or a function (name, parameter) -> bool
+    method="auto",  # "auto" or "layerwise": one batched pass, checked on two rows; "functional": torch.func; "naive": row after row
+    dtype=None,  # torch.float32 or torch.float64 to compute in; the model's own when None
+    micro_batch=8,  # rows walked at a time, >= 1
+    memory=None,  # bytes for gradients and workspace, on each device; half of what is free when None
+    products=None,  # torch.bfloat16 or torch.float16: multiply in half precision; the error is measured
+    sketch=None,  # even number of buckets: a count-sketch of each gradient instead of all of it
+    samples=4,  # logits a row, for output="sampled"
+    seed=0,  # of sampled logits and sketches
+    devices=None,  # devices that share the work; the model's own when None
+    progress=iter,  # wraps the list of parameter groups, such as rich.progress.track
+) -> Kernel:  # exact up to rounding, or an estimate where `products` or `sketch` ask for one; its `error` says how good
     "The empirical neural tangent kernel of `model` on `batch`."
     _check_options(method, dtype, products, micro_batch, memory, sketch, params, devices)
-    if output == "sampled" and samples < 1: raise ValueError(f"`samples` must be >= 1, got {samples}")
+    if output == "sampled" and samples < 1:
+        raise ValueError(f"`samples` must be >= 1, got {samples}")
     for b in (batch, batch2):
-        if b is not None: check_batch(model, b, output)
-    if dtype is not None and any(p.dtype != dtype for p in model.parameters() if p.is_floating_point()): model = copy.deepcopy(model).to(dtype)
+        if b is not None:
+            check_batch(model, b, output)
+    if dtype is not None and any(
+        p.dtype != dtype for p in model.parameters() if p.is_floating_point()
+    ):
+        model = copy.deepcopy(model).to(dtype)
     chosen = pick_params(model, params)
     like, label = next(iter(chosen.values())), layer_of if params == "layers" else lambda name: ""
     with torch.inference_mode(False), torch.enable_grad(), evaluating(model):
         batch, batch2 = (b if b is None else beside(b, like) for b in (batch, batch2))
-        batch, batch2, residual = _drawn(model, batch, batch2, samples, seed) if output == "sampled" else (batch, batch2, None)
-        walk = Walk(model, as_output(output), chosen, "layerwise" if method == "auto" else method, micro_batch)
-        if sketch is not None: done = _sketched(walk, batch, batch2, sketch, seed)
-        else: done = _exact(walk, batch, batch2, memory, products, [torch.device(d) for d in devices or [like.device]], label, progress)
-    return _as_kernel(done, output, params, sum(p.numel() for p in chosen.values()), residual, products)
+        batch, batch2, residual = (
+            _drawn(model, batch, batch2, samples, seed)
+            if output == "sampled"
+            else (batch, batch2, None)
+        )
+        walk = Walk(
+            model,
+            as_output(output),
+            chosen,
+            "layerwise" if method == "auto" else method,
+            micro_batch,
+        )
+        if sketch is not None:
+            done = _sketched(walk, batch, batch2, sketch, seed)
+        else:
+            done = _exact(
+                walk,
+                batch,
+                batch2,
+                memory,
+                products,
+                [torch.device(d) for d in devices or [like.device]],
+                label,
+                progress,
+            )
+    return _as_kernel(
+        done, output, params, sum(p.numel() for p in chosen.values()), residual, products
+    )
 
 # %% ../../nbs/05_kernels/ntk.ipynb #141921e1
 def _drawn(model, batch, batch2, samples, seed):
     "Batches with sampled logits, drawn where they are not given; residuals of the first, where drawn."
-    samples = next((b["position"].shape[1] for b in (batch, batch2) if b is not None and "position" in b), samples)
-    (batch, residual), (batch2, _) = ((b, None) if b is None or "position" in b else sample_logits(model, b, samples, seed=seed) for b in (batch, batch2))
+    samples = next(
+        (b["position"].shape[1] for b in (batch, batch2) if b is not None and "position" in b),
+        samples,
+    )
+    (batch, residual), (batch2, _) = (
+        (b, None) if b is None or "position" in b else sample_logits(model, b, samples, seed=seed)
+        for b in (batch, batch2)
+    )
     widths = [b["position"].shape[1] for b in (batch, batch2) if b is not None]
-    if widths[0] != widths[-1]: raise ValueError(f"`batch` and `batch2` must have equally many sampled logits a row, got {widths[0]} and {widths[-1]}; draw both with one `m`")
+    if widths[0] != widths[-1]:
+        raise ValueError(
+            f"`batch` and `batch2` must have equally many sampled logits a row, got {widths[0]} and {widths[-1]}; draw both with one `m`"
+        )
     return batch, batch2, residual
+
 
 def _as_kernel(done, output, params, P, residual, products):
     "The result, once it is made of numbers."
     tables = list(done.tables.values())
     K = tables[0] if len(tables) == 1 else sum(tables)
-    if products is torch.float16 and not np.isfinite(K).all(): raise ValueError("`products` must hold the largest inner product, float16 overflows; take torch.bfloat16, or None")
-    if not np.isfinite(K).all(): raise ValueError("`model` must have finite gradients on `batch`, got NaN or infinity although its outputs are finite; look for roots or logarithms of 0")
-    said = [v if isinstance(v, str) else getattr(v, "__name__", "function") for v in (output, params)]
-    return Kernel(K, *said, P, done.method, done.error, done.sweeps, done.tables if params == "layers" else {}, residual if residual is None else residual.flatten().numpy())
+    if products is torch.float16 and not np.isfinite(K).all():
+        raise ValueError(
+            "`products` must hold the largest inner product, float16 overflows; take torch.bfloat16, or None"
+        )
+    if not np.isfinite(K).all():
+        raise ValueError(
+            "`model` must have finite gradients on `batch`, got NaN or infinity although its outputs are finite; look for roots or logarithms of 0"
+        )
+    said = [
+        v if isinstance(v, str) else getattr(v, "__name__", "function") for v in (output, params)
+    ]
+    return Kernel(
+        K,
+        *said,
+        P,
+        done.method,
+        done.error,
+        done.sweeps,
+        done.tables if params == "layers" else {},
+        residual if residual is None else residual.flatten().numpy(),
+    )
 
 # %% ../../nbs/05_kernels/ntk.ipynb #6c1ba4d2
 @patch
-def save(self:Kernel,
-    path, # an .npz file; written whole or not at all
+def save(
+    self: Kernel,
+    path,  # an .npz file; written whole or not at all
 ):
     "Write the kernel and all it says of itself; plain arrays and JSON, no pickle."
     about = {k: getattr(self, k) for k in ("output", "params", "P", "method", "error", "sweeps")}
-    arrays = dict(K=self.K, about=json.dumps(about)) | {f"part:{k}": v for k, v in self.parts.items()} | ({} if self.residual is None else dict(residual=self.residual))
-    with atomic_path(path) as tmp, open(tmp, "wb") as f: np.savez_compressed(f, **arrays)
+    arrays = (
+        dict(K=self.K, about=json.dumps(about))
+        | {f"part:{k}": v for k, v in self.parts.items()}
+        | ({} if self.residual is None else dict(residual=self.residual))
+    )
+    with atomic_path(path) as tmp, open(tmp, "wb") as f:
+        np.savez_compressed(f, **arrays)
+
 
 def load_kernel(
-    path, # a file that `save` wrote
-)->Kernel: # what was saved
+    path,  # a file that `save` wrote
+) -> Kernel:  # what was saved
     "Read a kernel."
     try:
         with np.load(path, allow_pickle=False) as z:
             parts = {k.removeprefix("part:"): z[k] for k in z.files if k.startswith("part:")}
-            kernel = Kernel(K=z["K"], **json.loads(str(z["about"])), parts=parts, residual=z["residual"] if "residual" in z.files else None)
-    except FileNotFoundError: raise ValueError(f"`path` must be a file, got {path}; check the path") from None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as e: raise ValueError(f"`path` must be a kernel that `Kernel.save` wrote, got {path} ({type(e).__name__}); write one with `lensllm ntk`") from None
-    if kernel.K.ndim != 2 or kernel.K.dtype.kind != "f": raise ValueError(f"`path` must hold a table of floating-point numbers, got shape {kernel.K.shape} of {kernel.K.dtype} in {path}; write one with `lensllm ntk`")
+            kernel = Kernel(
+                K=z["K"],
+                **json.loads(str(z["about"])),
+                parts=parts,
+                residual=z["residual"] if "residual" in z.files else None,
+            )
+    except FileNotFoundError:
+        raise ValueError(f"`path` must be a file, got {path}; check the path") from None
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as e:
+        raise ValueError(
+            f"`path` must be a kernel that `Kernel.save` wrote, got {path} ({type(e).__name__}); write one with `lensllm ntk`"
+        ) from None
+    if kernel.K.ndim != 2 or kernel.K.dtype.kind != "f":
+        raise ValueError(
+            f"`path` must hold a table of floating-point numbers, got shape {kernel.K.shape} of {kernel.K.dtype} in {path}; write one with `lensllm ntk`"
+        )
     return kernel
 
 # %% ../../nbs/05_kernels/ntk.ipynb #c09631d3
 @patch
-def to_dict(self:Kernel)->dict: # plain data for JSON; null stands for what is not known
+def to_dict(self: Kernel) -> dict:  # plain data for JSON; null stands for what is not known
     "What the kernel says of itself and what its spectrum says: everything but the table."
     s, doubts, decay = spectrum(self), [], None
-    try: decay = decay_exponent(self)
-    except ValueError as e: doubts.append(f"no decay exponent: {e}")
+    try:
+        decay = decay_exponent(self)
+    except ValueError as e:
+        doubts.append(f"no decay exponent: {e}")
     trace = float(s.eigvals.sum())
-    condition, effective = (condition_number(s), float(effective_dimension(s, trace/len(self.K)))) if trace > 0 else (np.inf, 0.)
-    return dict(output=self.output, params=self.params, P=self.P, method=self.method, error=self.error, sweeps=self.sweeps, rows=len(self.K), trace=trace, rank=s.rank,
-                condition_number=condition if np.isfinite(condition) else None, effective_dimension=effective,
-                decay=decay and dict(exponent=decay.value, low=decay.low, high=decay.high), layers={k: float(np.trace(v)/trace) for k, v in self.parts.items() if trace > 0}, eigvals=s.eigvals.tolist(), doubts=doubts)
+    condition, effective = (
+        (condition_number(s), float(effective_dimension(s, trace / len(self.K))))
+        if trace > 0
+        else (np.inf, 0.0)
+    )
+    return dict(
+        output=self.output,
+        params=self.params,
+        P=self.P,
+        method=self.method,
+        error=self.error,
+        sweeps=self.sweeps,
+        rows=len(self.K),
+        trace=trace,
+        rank=s.rank,
+        condition_number=condition if np.isfinite(condition) else None,
+        effective_dimension=effective,
+        decay=decay and dict(exponent=decay.value, low=decay.low, high=decay.high),
+        layers={k: float(np.trace(v) / trace) for k, v in self.parts.items() if trace > 0},
+        eigvals=s.eigvals.tolist(),
+        doubts=doubts,
+    )
 
 # %% ../../nbs/05_kernels/ntk.ipynb #1fa0d334
 @patch
-def plot(self:Kernel,
+def plot(
+    self: Kernel,
     *,
-    ax=None, # Axes to draw on; new ones when None
-): # the Axes
+    ax=None,  # Axes to draw on; new ones when None
+):  # the Axes
     "The kernel as a picture of cosines: K_ij over the root of K_ii K_jj."
     from lensllm._internal.style import new_axes
-    if self.K.shape[0] != self.K.shape[1]: raise ValueError(f"`plot` shows kernels of one batch, got {self.K.shape[0]}×{self.K.shape[1]}; leave `batch2` out")
+
+    if self.K.shape[0] != self.K.shape[1]:
+        raise ValueError(
+            f"`plot` shows kernels of one batch, got {self.K.shape[0]}×{self.K.shape[1]}; leave `batch2` out"
+        )
     ax, size = new_axes(size=(4.6, 3.8)) if ax is None else ax, np.sqrt(np.diag(self.K))
-    cosines = self.K/np.maximum(np.outer(size, size), np.finfo(self.K.dtype).tiny) # a row without a gradient meets nobody
-    most = np.quantile(np.abs(np.tril(cosines, -1)), .99) or 1. # a row with itself is 1 and would drown the rest
+    cosines = self.K / np.maximum(
+        np.outer(size, size), np.finfo(self.K.dtype).tiny
+    )  # a row without a gradient meets nobody
+    most = (
+        np.quantile(np.abs(np.tril(cosines, -1)), 0.99) or 1.0
+    )  # a row with itself is 1 and would drown the rest
     picture = ax.imshow(cosines, cmap="vlag", vmin=-most, vmax=most, interpolation="nearest")
-    ax.figure.colorbar(picture, ax=ax, label="cosine of two rows' gradients", shrink=.8, extend="both")
+    ax.figure.colorbar(
+        picture, ax=ax, label="cosine of two rows' gradients", shrink=0.8, extend="both"
+    )
     what = "sampled logit, a row's side by side" if self.output == "sampled" else "row"
     ax.set(xlabel=what, ylabel=what)
     ax.set_title(f"kernel of {self.output}, {self.P:,} parameters", loc="left", parse_math=False)
@@ -312,63 +575,125 @@ def plot(self:Kernel,
 # %% ../../nbs/05_kernels/ntk.ipynb #ea6529cf
 class NTKTracker(TrainerCallback):
     "Kernels of fixed rows while a transformers Trainer trains; training itself is not touched."
-    def __init__(self,
-        batch, # the rows, a dictionary of tensors
+
+    def __init__(
+        self,
+        batch,  # the rows, a dictionary of tensors
         *,
-        steps=(0,), # optimiser steps after which a kernel is taken, beside the last; 0: before the first
-        every=None, # also after every so-manyth step
+        steps=(
+            0,
+        ),  # optimiser steps after which a kernel is taken, beside the last; 0: before the first
+        every=None,  # also after every so-manyth step
         **options,  # of `ntk_gram`
     ):
-        if every is not None and every < 1: raise ValueError(f"`every` must be >= 1 step, got {every}")
-        unknown = options.keys() - inspect.signature(ntk_gram).parameters.keys() # said now, not hours into a training
-        if unknown: raise TypeError(f"`NTKTracker` takes the options of `ntk_gram`, got {', '.join(sorted(unknown))}")
+        if every is not None and every < 1:
+            raise ValueError(f"`every` must be >= 1 step, got {every}")
+        unknown = (
+            options.keys() - inspect.signature(ntk_gram).parameters.keys()
+        )  # said now, not hours into a training
+        if unknown:
+            raise TypeError(
+                f"`NTKTracker` takes the options of `ntk_gram`, got {', '.join(sorted(unknown))}"
+            )
         n_rows(batch)
-        self.batch, self.steps, self.every, self.options, self.kernels = batch, {steps} if isinstance(steps, int) else set(steps), every, options, {}
+        self.batch, self.steps, self.every, self.options, self.kernels = (
+            batch,
+            {steps} if isinstance(steps, int) else set(steps),
+            every,
+            options,
+            {},
+        )
 
     def on_train_begin(self, args, state, control, model=None, **kwargs):
-        if state.global_step == 0: self.kernels = {} # another training
+        if state.global_step == 0:
+            self.kernels = {}  # another training
         self._look(state, model)
-    def on_step_end(self, args, state, control, model=None, **kwargs): self._look(state, model)
-    def on_train_end(self, args, state, control, model=None, **kwargs): self._look(state, model, last=True)
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        self._look(state, model)
+
+    def on_train_end(self, args, state, control, model=None, **kwargs):
+        self._look(state, model, last=True)
 
 # %% ../../nbs/05_kernels/ntk.ipynb #793d2828
 @patch
-def _look(self:NTKTracker, state, model, last=False):
+def _look(self: NTKTracker, state, model, last=False):
     "A kernel, if this step is one of those asked for."
     step = state.global_step
-    if step in self.kernels or not (last or step in self.steps or self.every and step % self.every == 0): return
+    if step in self.kernels or not (
+        last or step in self.steps or self.every and step % self.every == 0
+    ):
+        return
     with _as_written(model):
-        if self.options.get("output") == "sampled" and "position" not in self.batch: # the same logits at every step
-            with evaluating(model): self.batch, _ = sample_logits(model, take(self.batch, slice(None), model.device), self.options.get("samples", 4), seed=self.options.get("seed", 0))
+        if (
+            self.options.get("output") == "sampled" and "position" not in self.batch
+        ):  # the same logits at every step
+            with evaluating(model):
+                self.batch, _ = sample_logits(
+                    model,
+                    take(self.batch, slice(None), model.device),
+                    self.options.get("samples", 4),
+                    seed=self.options.get("seed", 0),
+                )
         self.kernels[step] = ntk_gram(model, self.batch, **self.options)
+
 
 @contextmanager
 def _as_written(model):
     "The model with its own forward pass: for mixed precision accelerate puts another around it."
     wrapped = model.__dict__.get("forward")
-    if wrapped is not None and hasattr(model, "_original_forward"): model.forward = model._original_forward
-    try: yield
+    if wrapped is not None and hasattr(model, "_original_forward"):
+        model.forward = model._original_forward
+    try:
+        yield
     finally:
-        if wrapped is not None: model.forward = wrapped
+        if wrapped is not None:
+            model.forward = wrapped
+
 
 @patch
-def frame(self:NTKTracker)->pd.DataFrame: # a row a kernel: step; drift (1 - centred alignment with the first, 0 to 1), trace, effective_dimension (at the mean eigenvalue); exact
+def frame(
+    self: NTKTracker,
+) -> pd.DataFrame:  # a row a kernel: step; drift (1 - centred alignment with the first, 0 to 1), trace, effective_dimension (at the mean eigenvalue); exact
     "What became of the kernel."
-    if not self.kernels: raise ValueError("`NTKTracker` holds no kernels yet; give it to a Trainer as a callback and train")
+    if not self.kernels:
+        raise ValueError(
+            "`NTKTracker` holds no kernels yet; give it to a Trainer as a callback and train"
+        )
     first = next(iter(self.kernels.values()))
-    return pd.DataFrame([dict(step=s, drift=max(0., 1 - centred_alignment(first, k)), trace=float(np.trace(k.K)), effective_dimension=float(effective_dimension(k, np.trace(k.K)/len(k.K)))) for s, k in self.kernels.items()])
+    return pd.DataFrame(
+        [
+            dict(
+                step=s,
+                drift=max(0.0, 1 - centred_alignment(first, k)),
+                trace=float(np.trace(k.K)),
+                effective_dimension=float(effective_dimension(k, np.trace(k.K) / len(k.K))),
+            )
+            for s, k in self.kernels.items()
+        ]
+    )
 
 # %% ../../nbs/05_kernels/ntk.ipynb #45b62b45
 @patch
-def plot(self:NTKTracker,
+def plot(
+    self: NTKTracker,
     *,
-    ax=None, # Axes to draw on; new ones when None
-): # the Axes
+    ax=None,  # Axes to draw on; new ones when None
+):  # the Axes
     "Drift of the kernel against the step."
     from lensllm._internal.style import INK, new_axes
+
     ax, f = new_axes() if ax is None else ax, self.frame()
     ax.plot(f.step, f.drift, color=INK, marker="o", ms=4)
-    ax.set(xlabel="optimiser step", ylabel="drift (1 − centred alignment)", xscale="symlog", ylim=(0, None))
+    ax.set(
+        xlabel="optimiser step",
+        ylabel="drift (1 − centred alignment)",
+        xscale="symlog",
+        ylim=(0, None),
+    )
     ax.set_xlim(left=0)
-    ax.set_title(f"the kernel of {len(next(iter(self.kernels.values())).K)} rows has drifted by {f.drift.iloc[-1]:.2f} after {f.step.iloc[-1]} steps", loc="left")
+    ax.set_title(
+        f"the kernel of {len(next(iter(self.kernels.values())).K)} rows has drifted by {f.drift.iloc[-1]:.2f} after {f.step.iloc[-1]} steps",
+        loc="left",
+    )
     return ax

@@ -17,57 +17,79 @@ from scipy.special import beta as beta_fn
 from .._internal.style import GREY, INK, new_axes
 
 # %% ../../nbs/05_kernels/spectra.ipynb #40ae881e
-_ROUNDING = 1e-5 # relative to the largest entry or eigenvalue: asymmetry and negative eigenvalues up to here are rounding
+_ROUNDING = 1e-5  # relative to the largest entry or eigenvalue: asymmetry and negative eigenvalues up to here are rounding
+
 
 def _precision(v):
     "Machine epsilon of what `v` was computed in, no finer than float64; whole numbers count as float64."
-    return max(np.finfo(float).eps, float(np.finfo(v.dtype).eps) if v.dtype.kind == "f" else 0.)
+    return max(np.finfo(float).eps, float(np.finfo(v.dtype).eps) if v.dtype.kind == "f" else 0.0)
+
 
 def _gram(K, name="K"):
     "The kernel as a symmetric float64 matrix, and its relative error: rounding in the precision it came in, or what it states as `.error` if that is more."
     A = np.asarray(getattr(K, "K", K))
-    if A.dtype.kind not in "fiu": raise TypeError(f"`{name}` must be a matrix of real numbers, got {type(K).__name__} of {A.dtype}; give an array, or an object with one as `.K`")
-    if A.ndim != 2 or A.shape[0] != A.shape[1] or not len(A): raise ValueError(f"`{name}` must be a square matrix (n, n) with n >= 1, got shape {A.shape}; give the kernel of one set of examples with itself")
-    if not np.isfinite(A).all(): raise ValueError(f"`{name}` must be finite, got {(~np.isfinite(A)).sum()} NaN or infinite entries; look for an overflow in the gradients")
-    noise, A = max(len(A)*_precision(A), getattr(K, "error", None) or 0.), A.astype(float)
+    if A.dtype.kind not in "fiu":
+        raise TypeError(
+            f"`{name}` must be a matrix of real numbers, got {type(K).__name__} of {A.dtype}; give an array, or an object with one as `.K`"
+        )
+    if A.ndim != 2 or A.shape[0] != A.shape[1] or not len(A):
+        raise ValueError(
+            f"`{name}` must be a square matrix (n, n) with n >= 1, got shape {A.shape}; give the kernel of one set of examples with itself"
+        )
+    if not np.isfinite(A).all():
+        raise ValueError(
+            f"`{name}` must be finite, got {(~np.isfinite(A)).sum()} NaN or infinite entries; look for an overflow in the gradients"
+        )
+    noise, A = max(len(A) * _precision(A), getattr(K, "error", None) or 0.0), A.astype(float)
     off = np.abs(A - A.T).max()
-    if off > max(_ROUNDING, noise)*np.abs(A).max(): raise ValueError(f"`{name}` must be symmetric, got entries that differ by {off:.3g}; use (K + K.T)/2 if that is what you mean")
-    return (A + A.T)/2, noise
+    if off > max(_ROUNDING, noise) * np.abs(A).max():
+        raise ValueError(
+            f"`{name}` must be symmetric, got entries that differ by {off:.3g}; use (K + K.T)/2 if that is what you mean"
+        )
+    return (A + A.T) / 2, noise
 
 # %% ../../nbs/05_kernels/spectra.ipynb #f654e96f
 @dataclass(frozen=True, eq=False, repr=False)
 class Spectrum:
     "Eigenvalues and eigenvectors of a kernel."
-    eigvals:np.ndarray # descending, >= 0, shape (n,); unit of the kernel
-    eigvecs:np.ndarray # orthonormal columns, shape (n, n)
-    floor:float        # an eigenvalue up to here is rounding, or within the error that the kernel states
-    clipped:int        # eigenvalues that rounding had made negative and that are 0 here
+
+    eigvals: np.ndarray  # descending, >= 0, shape (n,); unit of the kernel
+    eigvecs: np.ndarray  # orthonormal columns, shape (n, n)
+    floor: float  # an eigenvalue up to here is rounding, or within the error that the kernel states
+    clipped: int  # eigenvalues that rounding had made negative and that are 0 here
 
     @property
-    def rank(self) -> int: # eigenvalues above rounding
+    def rank(self) -> int:  # eigenvalues above rounding
         "Numerical rank."
         return int((self.eigvals > self.floor).sum())
 
     @property
-    def K(self) -> np.ndarray: # shape (n, n)
+    def K(self) -> np.ndarray:  # shape (n, n)
         "The kernel again, without its negative part."
-        return (self.eigvecs*self.eigvals)@self.eigvecs.T
+        return (self.eigvecs * self.eigvals) @ self.eigvecs.T
 
-    def __repr__(self): return f"Spectrum(n={len(self.eigvals)}, rank={self.rank}, largest={self.eigvals[0]:.4g}, clipped={self.clipped})"
+    def __repr__(self):
+        return f"Spectrum(n={len(self.eigvals)}, rank={self.rank}, largest={self.eigvals[0]:.4g}, clipped={self.clipped})"
 
 # %% ../../nbs/05_kernels/spectra.ipynb #80f8584e
 def spectrum(
-    K,        # kernel, symmetric and positive semi-definite up to rounding, shape (n, n), or anything with such a `.K`; `.error` beside it raises the floor
-    name="K", # of the argument, for errors
-)->Spectrum: # exact, in float64; its floor is that of the precision in which `K` came
+    K,  # kernel, symmetric and positive semi-definite up to rounding, shape (n, n), or anything with such a `.K`; `.error` beside it raises the floor
+    name="K",  # of the argument, for errors
+) -> Spectrum:  # exact, in float64; its floor is that of the precision in which `K` came
     "Eigendecomposition of a kernel; eigenvalues that only rounding made negative become 0, and are counted."
-    if isinstance(K, Spectrum): return K
+    if isinstance(K, Spectrum):
+        return K
     A, noise = _gram(K, name)
     lam, vec = np.linalg.eigh(A)
     lam, vec = lam[::-1], vec[:, ::-1]
-    if lam[-1] < -max(_ROUNDING, noise)*np.abs(lam).max(): raise ValueError(f"`{name}` must be positive semi-definite, got eigenvalues from {lam[-1]:.3g} to {lam[0]:.3g}; a kernel is J J^T, so look at how it was made")
-    floor = max(noise*lam[0], -lam[-1], 0.) # noise that made one eigenvalue negative made others positive
-    return Spectrum(np.maximum(lam, 0.), vec, float(floor), int((lam < 0).sum()))
+    if lam[-1] < -max(_ROUNDING, noise) * np.abs(lam).max():
+        raise ValueError(
+            f"`{name}` must be positive semi-definite, got eigenvalues from {lam[-1]:.3g} to {lam[0]:.3g}; a kernel is J J^T, so look at how it was made"
+        )
+    floor = max(
+        noise * lam[0], -lam[-1], 0.0
+    )  # noise that made one eigenvalue negative made others positive
+    return Spectrum(np.maximum(lam, 0.0), vec, float(floor), int((lam < 0).sum()))
 
 # %% ../../nbs/05_kernels/spectra.ipynb #fe73ba19
 def _eigvals(K, name="K"):
@@ -76,145 +98,228 @@ def _eigvals(K, name="K"):
         s = spectrum(K)
         return s.eigvals, s.floor
     lam = np.asarray(K)
-    noise, lam = len(lam)*_precision(lam), np.sort(lam.astype(float))[::-1]
-    if not len(lam) or not np.isfinite(lam).all() or lam[-1] < 0: raise ValueError(f"`{name}` must hold at least one eigenvalue, finite and >= 0, got {lam[-1] if len(lam) else 'none'}; `spectrum` clips rounding")
-    return lam, noise*lam[0]
+    noise, lam = len(lam) * _precision(lam), np.sort(lam.astype(float))[::-1]
+    if not len(lam) or not np.isfinite(lam).all() or lam[-1] < 0:
+        raise ValueError(
+            f"`{name}` must hold at least one eigenvalue, finite and >= 0, got {lam[-1] if len(lam) else 'none'}; `spectrum` clips rounding"
+        )
+    return lam, noise * lam[0]
 
 # %% ../../nbs/05_kernels/spectra.ipynb #9802d7bb
 def effective_dimension(
-    K,     # kernel (n, n), anything with a `.K`, or its eigenvalues (n,)
-    kappa, # scale, > 0, unit of the kernel; a number or an array
-): # exact; in [0, rank], shape of `kappa`; an eigenvalue that is rounding counts as 0, however small `kappa`
+    K,  # kernel (n, n), anything with a `.K`, or its eigenvalues (n,)
+    kappa,  # scale, > 0, unit of the kernel; a number or an array
+):  # exact; in [0, rank], shape of `kappa`; an eigenvalue that is rounding counts as 0, however small `kappa`
     "How many directions of a kernel stand above `kappa`, each counted as lambda/(lambda + kappa)."
     (lam, floor), kappa = _eigvals(K), np.asarray(kappa, float)
-    if not (kappa > 0).all(): raise ValueError(f"`kappa` must be > 0, got {kappa.min()}; as it falls to 0 this becomes the rank, `spectrum(K).rank`")
+    if not (kappa > 0).all():
+        raise ValueError(
+            f"`kappa` must be > 0, got {kappa.min()}; as it falls to 0 this becomes the rank, `spectrum(K).rank`"
+        )
     lam = lam[lam > floor]
-    return (lam/(lam + kappa[..., None])).sum(-1)
+    return (lam / (lam + kappa[..., None])).sum(-1)
+
 
 def condition_number(
-    K, # kernel (n, n), anything with a `.K`, or its eigenvalues (n,)
-)->float: # exact, >= 1; inf where the smallest eigenvalue is rounding
+    K,  # kernel (n, n), anything with a `.K`, or its eigenvalues (n,)
+) -> float:  # exact, >= 1; inf where the smallest eigenvalue is rounding
     "Largest eigenvalue over the smallest: how much longer the slowest direction takes to learn."
     lam, floor = _eigvals(K)
-    if lam[0] == 0: raise ValueError("`K` must not be all zero for a condition number; nothing depends on the parameters here")
-    return float(lam[0]/lam[-1]) if lam[-1] > floor else np.inf
+    if lam[0] == 0:
+        raise ValueError(
+            "`K` must not be all zero for a condition number; nothing depends on the parameters here"
+        )
+    return float(lam[0] / lam[-1]) if lam[-1] > floor else np.inf
 
 # %% ../../nbs/05_kernels/spectra.ipynb #9f0cf339
 class Decay(NamedTuple):
     "Decay exponent of a population's eigenvalues, with its interval."
-    value:float    # exponent alpha, > 1/2
-    low:float      # lower end of the interval
-    high:float     # upper end
-    interval:float # what it should cover
-    first:float    # effective ranks over which the line was fitted
-    last:float
-    bend:float     # exponent of the upper half of these ranks less that of the lower: 0 for a power law
-    bend_se:float  # standard error of `bend`
-    scale:float    # A, such that eigenvalue i of the population's kernel is near A i^-alpha; unit of the kernel
-    centred:bool   # whether the constant direction was projected out
 
-    def line(self)->tuple: # ranks (2,), eigenvalues (2,)
+    value: float  # exponent alpha, > 1/2
+    low: float  # lower end of the interval
+    high: float  # upper end
+    interval: float  # what it should cover
+    first: float  # effective ranks over which the line was fitted
+    last: float
+    bend: (
+        float  # exponent of the upper half of these ranks less that of the lower: 0 for a power law
+    )
+    bend_se: float  # standard error of `bend`
+    scale: float  # A, such that eigenvalue i of the population's kernel is near A i^-alpha; unit of the kernel
+    centred: bool  # whether the constant direction was projected out
+
+    def line(self) -> tuple:  # ranks (2,), eigenvalues (2,)
         "Ends of the fitted line."
-        i = (np.array([self.first, self.last]) + .5)/_count(self.value)
-        return i, self.scale*i**-self.value
+        i = (np.array([self.first, self.last]) + 0.5) / _count(self.value)
+        return i, self.scale * i**-self.value
+
 
 def _count(alpha):
     "Effective rank, plus one half, at which the eigenvalue of rank one is kappa: c_alpha."
-    return beta_fn(1/alpha, 2 - 1/alpha)/alpha
+    return beta_fn(1 / alpha, 2 - 1 / alpha) / alpha
 
 # %% ../../nbs/05_kernels/spectra.ipynb #8fecce2c
 def _centre(A):
     "The kernel on the n - 1 directions orthogonal to the constant."
     H = helmert(len(A))
-    return H@A@H.T
+    return H @ A @ H.T
+
 
 def _effective_ranks(A, floor, centred):
     "Pairs (kappa, effective rank) of the population, from the largest effective rank down; what is up to `floor` is rounding."
     lam = np.linalg.eigvalsh(_centre(A) if centred else A)
-    lam = np.where(lam > floor, lam, 0.)
-    if lam[-1] == 0: return np.ones(1), np.zeros(1)
-    s = 1/(lam + np.geomspace(1e-14, 1e3*len(lam), 600)[:, None]*lam[-1])
-    return 1/s.mean(1), len(lam)*(1 - s.mean(1)**2/(s**2).mean(1)) # the second falls with delta, by Cauchy-Schwarz
+    lam = np.where(lam > floor, lam, 0.0)
+    if lam[-1] == 0:
+        return np.ones(1), np.zeros(1)
+    s = 1 / (lam + np.geomspace(1e-14, 1e3 * len(lam), 600)[:, None] * lam[-1])
+    return 1 / s.mean(1), len(lam) * (
+        1 - s.mean(1) ** 2 / (s**2).mean(1)
+    )  # the second falls with delta, by Cauchy-Schwarz
+
 
 def _slopes(kappa, rank, first, last, k=48):
     "Exponent, bend and intercept of ln kappa over ln(rank + 1/2)."
     r = np.geomspace(first, last, k)
-    x, y = np.log(r + .5), np.interp(-np.log(r), -np.log(np.maximum(rank, 1e-9)), np.log(kappa))
-    (slope, at), (low, _), (high, _) = (np.polyfit(x[part], y[part], 1) for part in (slice(None), slice(k//2), slice(k//2, None)))
+    x, y = np.log(r + 0.5), np.interp(-np.log(r), -np.log(np.maximum(rank, 1e-9)), np.log(kappa))
+    (slope, at), (low, _), (high, _) = (
+        np.polyfit(x[part], y[part], 1)
+        for part in (slice(None), slice(k // 2), slice(k // 2, None))
+    )
     return -slope, low - high, at
 
 # %% ../../nbs/05_kernels/spectra.ipynb #3d56fc92
 def decay_exponent(
-    K,                # kernel (n, n) on examples drawn independently, n >= 8, or anything with a `.K`; it must show at least 4 effective ranks
+    K,  # kernel (n, n) on examples drawn independently, n >= 8, or anything with a `.K`; it must show at least 4 effective ranks
     *,
-    ranks=None,       # effective ranks (first, last) to fit over, 0 < 1.5 first <= last <= 90 % of what `K` shows; default 2 to three quarters of what it shows
-    interval=.95,     # what the interval should cover, in (0, 1)
-    centred:bool=True, # project out the constant direction
-)->Decay: # an estimate
+    ranks=None,  # effective ranks (first, last) to fit over, 0 < 1.5 first <= last <= 90 % of what `K` shows; default 2 to three quarters of what it shows
+    interval=0.95,  # what the interval should cover, in (0, 1)
+    centred: bool = True,  # project out the constant direction
+) -> Decay:  # an estimate
     "How fast the eigenvalues of the population fall with their rank: a line in log-log, its exponent with a jackknife interval."
     s = spectrum(K)
     A = s.K
-    if not 0 < interval < 1: raise ValueError(f"`interval` must lie in (0, 1), got {interval}; .95 is usual")
-    if len(A) < 8: raise ValueError(f"`K` needs at least 8 examples for a decay exponent, got {len(A)}; draw more examples")
+    if not 0 < interval < 1:
+        raise ValueError(f"`interval` must lie in (0, 1), got {interval}; .95 is usual")
+    if len(A) < 8:
+        raise ValueError(
+            f"`K` needs at least 8 examples for a decay exponent, got {len(A)}; draw more examples"
+        )
     kappa, rank = _effective_ranks(A, s.floor, centred)
-    if ranks is None and rank[0] < 4: raise ValueError(f"`K` shows only {max(rank[0], 0):.1f} effective ranks, and a decay exponent needs about 4; draw more examples")
-    first, last = (2., .75*rank[0]) if ranks is None else ranks
-    if not 0 < 1.5*first <= last <= .9*rank[0]: raise ValueError(f"`ranks` must have 0 < 1.5 first <= last <= {max(.9*rank[0], 0):.3g} (90 % of what `K` shows), got {first:.3g}, {last:.3g}; draw more examples or fit elsewhere")
+    if ranks is None and rank[0] < 4:
+        raise ValueError(
+            f"`K` shows only {max(rank[0], 0):.1f} effective ranks, and a decay exponent needs about 4; draw more examples"
+        )
+    first, last = (2.0, 0.75 * rank[0]) if ranks is None else ranks
+    if not 0 < 1.5 * first <= last <= 0.9 * rank[0]:
+        raise ValueError(
+            f"`ranks` must have 0 < 1.5 first <= last <= {max(0.9 * rank[0], 0):.3g} (90 % of what `K` shows), got {first:.3g}, {last:.3g}; draw more examples or fit elsewhere"
+        )
     value, bend, at = _slopes(kappa, rank, first, last)
-    if value <= .5: raise ValueError(f"`K` must decay faster than rank^-0.5 for a population to have such eigenvalues, got exponent {value:.2f}; draw more examples, or fit other `ranks`")
+    if value <= 0.5:
+        raise ValueError(
+            f"`K` must decay faster than rank^-0.5 for a population to have such eigenvalues, got exponent {value:.2f}; draw more examples, or fit other `ranks`"
+        )
     group = np.arange(len(A)) % 16
     kept = [A[np.ix_(group != g, group != g)] for g in range(group.max() + 1)]
-    left = np.array([_slopes(*_effective_ranks(a, s.floor, centred), first, last)[:2] for a in kept])
-    se = np.sqrt((len(left) - 1)*left.var(0))
-    half = stats.t.ppf((1 + interval)/2, len(left) - 1)*se[0]
-    return Decay(*map(float, (value, value - half, value + half, interval, first, last, bend, se[1], np.exp(at)*_count(value)**-value)), centred)
+    left = np.array(
+        [_slopes(*_effective_ranks(a, s.floor, centred), first, last)[:2] for a in kept]
+    )
+    se = np.sqrt((len(left) - 1) * left.var(0))
+    half = stats.t.ppf((1 + interval) / 2, len(left) - 1) * se[0]
+    return Decay(
+        *map(
+            float,
+            (
+                value,
+                value - half,
+                value + half,
+                interval,
+                first,
+                last,
+                bend,
+                se[1],
+                np.exp(at) * _count(value) ** -value,
+            ),
+        ),
+        centred,
+    )
 
 # %% ../../nbs/05_kernels/spectra.ipynb #923535e5
 @patch
-def plot(self:Spectrum,
-    ax=None, # Axes to draw on; new ones when None
+def plot(
+    self: Spectrum,
+    ax=None,  # Axes to draw on; new ones when None
     *,
-    decay=None, # this kernel's Decay; `decay_exponent` with its defaults when None
-): # the Axes: rank (log) against eigenvalue (log)
+    decay=None,  # this kernel's Decay; `decay_exponent` with its defaults when None
+):  # the Axes: rank (log) against eigenvalue (log)
     "Eigenvalues above rounding as points and, where there are enough of them, the population's fitted decay as a line; both without the constant direction, unless `decay` has it."
     ax = new_axes() if ax is None else ax
-    try: decay = decay_exponent(self) if decay is None else decay
-    except ValueError: pass # the title says so
+    try:
+        decay = decay_exponent(self) if decay is None else decay
+    except ValueError:
+        pass  # the title says so
     centred = decay is None or decay.centred
     lam = np.linalg.eigvalsh(_centre(self.K))[::-1] if centred else self.eigvals
     lam = lam[lam > self.floor]
     ax.plot(np.arange(1, len(lam) + 1), lam, "o", ms=3, color=GREY, label="this kernel")
-    ax.set(xscale="log", yscale="log" if len(lam) else "linear", xlabel="rank" + " (constant direction left out)"*centred, ylabel="eigenvalue (unit of the kernel)")
-    if decay is None: return ax.set_title(f"{len(lam)} eigenvalues: too few or too flat for an exponent", loc="left").axes
-    ax.plot(*decay.line(), color=INK, lw=1.5, label="its population, fitted\n(a sample's own lie above)")
+    ax.set(
+        xscale="log",
+        yscale="log" if len(lam) else "linear",
+        xlabel="rank" + " (constant direction left out)" * centred,
+        ylabel="eigenvalue (unit of the kernel)",
+    )
+    if decay is None:
+        return ax.set_title(
+            f"{len(lam)} eigenvalues: too few or too flat for an exponent", loc="left"
+        ).axes
+    ax.plot(
+        *decay.line(), color=INK, lw=1.5, label="its population, fitted\n(a sample's own lie above)"
+    )
     ax.legend(frameon=False)
-    ax.set_title(rf"eigenvalue ∝ rank$^{{-{decay.value:.2f}}}$" + f"\n({100*decay.interval:.0f} % interval {decay.low:.2f} to {decay.high:.2f})", loc="left")
+    ax.set_title(
+        rf"eigenvalue ∝ rank$^{{-{decay.value:.2f}}}$"
+        + f"\n({100 * decay.interval:.0f} % interval {decay.low:.2f} to {decay.high:.2f})",
+        loc="left",
+    )
     return ax
 
 # %% ../../nbs/05_kernels/spectra.ipynb #d95c062a
 def _cosine(A, B):
     "Cosine of two matrices as vectors."
-    return float((A*B).sum()/(np.linalg.norm(A)*np.linalg.norm(B)))
+    return float((A * B).sum() / (np.linalg.norm(A) * np.linalg.norm(B)))
+
 
 def target_alignment(
-    K, # kernel (n, n), or anything with a `.K`
-    y, # targets, shape (n,) or (n, c); centre them unless their mean is part of the task
-)->float: # exact; in [0, 1] for a kernel
+    K,  # kernel (n, n), or anything with a `.K`
+    y,  # targets, shape (n,) or (n, c); centre them unless their mean is part of the task
+) -> float:  # exact; in [0, 1] for a kernel
     "Cosine between a kernel and the best possible one for these targets, y y^T."
     A, y = _gram(K)[0], np.asarray(y, float)
-    if y.ndim not in (1, 2) or len(y) != len(A) or not np.isfinite(y).all(): raise ValueError(f"`y` must be finite, of shape ({len(A)},) or ({len(A)}, c), got shape {y.shape}; one row for each row of `K`")
-    if not A.any() or not y.any(): raise ValueError("`K` and `y` must not be all zero, got one that is; there is no angle to nothing: look for a constant output")
-    return _cosine(A, y@y.T if y.ndim == 2 else np.outer(y, y))
+    if y.ndim not in (1, 2) or len(y) != len(A) or not np.isfinite(y).all():
+        raise ValueError(
+            f"`y` must be finite, of shape ({len(A)},) or ({len(A)}, c), got shape {y.shape}; one row for each row of `K`"
+        )
+    if not A.any() or not y.any():
+        raise ValueError(
+            "`K` and `y` must not be all zero, got one that is; there is no angle to nothing: look for a constant output"
+        )
+    return _cosine(A, y @ y.T if y.ndim == 2 else np.outer(y, y))
 
 # %% ../../nbs/05_kernels/spectra.ipynb #5790bfe7
 def centred_alignment(
-    K1, # kernel (n, n), or anything with a `.K`
-    K2, # kernel on the same examples in the same order
-)->float: # exact for these examples, up to rounding in `K1` and `K2`; in [0, 1] for two kernels, in [-1, 1] where one is symmetric but not positive semi-definite, which is not checked
+    K1,  # kernel (n, n), or anything with a `.K`
+    K2,  # kernel on the same examples in the same order
+) -> float:  # exact for these examples, up to rounding in `K1` and `K2`; in [0, 1] for two kernels, in [-1, 1] where one is symmetric but not positive semi-definite, which is not checked
     "Centred kernel alignment (CKA): cosine of two kernels after the constant direction is projected out of both."
     A, B = _gram(K1, "K1")[0], _gram(K2, "K2")[0]
-    if A.shape != B.shape: raise ValueError(f"`K1`, `K2` must be on the same examples, got {len(A)} and {len(B)}; compute both on one batch")
+    if A.shape != B.shape:
+        raise ValueError(
+            f"`K1`, `K2` must be on the same examples, got {len(A)} and {len(B)}; compute both on one batch"
+        )
     centred = [G - G.mean(0) - G.mean(1)[:, None] + G.mean() for G in (A, B)]
     for name, K, G, C in zip(("K1", "K2"), (K1, K2), (A, B), centred):
-        if np.linalg.norm(C) <= 8*_precision(np.asarray(getattr(K, "K", K)))*np.linalg.norm(G): raise ValueError(f"`{name}` must differ between examples, got a constant kernel (n = {len(G)}) up to rounding; nothing is left after centring: take examples that differ, or more precision")
+        if np.linalg.norm(C) <= 8 * _precision(np.asarray(getattr(K, "K", K))) * np.linalg.norm(G):
+            raise ValueError(
+                f"`{name}` must differ between examples, got a constant kernel (n = {len(G)}) up to rounding; nothing is left after centring: take examples that differ, or more precision"
+            )
     return _cosine(*centred)

@@ -14,108 +14,166 @@ import psutil, torch
 import torch.nn.functional as F
 
 # %% ../../nbs/04_models/batches.ipynb #dbc4f8c0
-IGNORED = -100 # label of a position where nothing is asked
+IGNORED = -100  # label of a position where nothing is asked
+
 
 def n_rows(
-    batch, # dictionary of tensors, each with the rows first
-)->int: # rows, >= 1
+    batch,  # dictionary of tensors, each with the rows first
+) -> int:  # rows, >= 1
     "How many rows a batch has, checked."
-    if not hasattr(batch, "items"): raise TypeError(f"`batch` must be a dictionary of tensors as a collator returns it, got {type(batch).__name__}; use return_tensors='pt'")
-    if not len(batch): raise ValueError("`batch` must hold tensors, got an empty dictionary")
+    if not hasattr(batch, "items"):
+        raise TypeError(
+            f"`batch` must be a dictionary of tensors as a collator returns it, got {type(batch).__name__}; use return_tensors='pt'"
+        )
+    if not len(batch):
+        raise ValueError("`batch` must hold tensors, got an empty dictionary")
     shapes = {k: tuple(v.shape) if isinstance(v, torch.Tensor) else None for k, v in batch.items()}
     n = next((s[0] for s in shapes.values() if s), 0)
     bad = [k for k, s in shapes.items() if not s or s[0] != n]
-    if bad: raise ValueError(f"`batch` entries must be tensors with one first dimension, got {bad[0]!r} of shape {shapes[bad[0]]} beside {n} rows; leave it out, or give it a row for each sequence")
-    if n == 0: raise ValueError("`batch` must hold at least one row, got none")
+    if bad:
+        raise ValueError(
+            f"`batch` entries must be tensors with one first dimension, got {bad[0]!r} of shape {shapes[bad[0]]} beside {n} rows; leave it out, or give it a row for each sequence"
+        )
+    if n == 0:
+        raise ValueError("`batch` must hold at least one row, got none")
     return n
 
+
 def take(
-    batch, # dictionary of tensors
+    batch,  # dictionary of tensors
     rows,  # slice or index
-    device=None, # where to put them; where they are when None
-)->dict: # the same entries, those rows
+    device=None,  # where to put them; where they are when None
+) -> dict:  # the same entries, those rows
     "Some rows of a batch."
     return {k: v[rows].to(device or v.device) for k, v in batch.items()}
 
 # %% ../../nbs/04_models/batches.ipynb #6b554a8d
 def beside(
-    batch, # dictionary of tensors
+    batch,  # dictionary of tensors
     like,  # a tensor, such as a parameter
-)->dict: # the same entries on its device, floating ones in its precision
+) -> dict:  # the same entries on its device, floating ones in its precision
     "A batch where a parameter is."
-    return {k: v.to(like.device, like.dtype if v.is_floating_point() else v.dtype) for k, v in batch.items()}
+    return {
+        k: v.to(like.device, like.dtype if v.is_floating_point() else v.dtype)
+        for k, v in batch.items()
+    }
+
 
 def free_bytes(
-    device, # torch.device
-)->int: # an estimate: others may take it
+    device,  # torch.device
+) -> int:  # an estimate: others may take it
     "Memory that is free on a device."
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    return (
+        torch.cuda.mem_get_info(device)[0]
+        if device.type == "cuda"
+        else psutil.virtual_memory().available
+    )
 
 # %% ../../nbs/04_models/batches.ipynb #3308b004
 def logits_and_labels(
-    model, # a Hugging Face language model, or any module that takes `input_ids` and returns logits
-    batch, # input_ids, attention_mask, labels; encoder-decoders may leave decoder_input_ids out
-)->tuple: # logits (n, tokens, C) and the labels (n, tokens) they should predict, aligned
+    model,  # a Hugging Face language model, or any module that takes `input_ids` and returns logits
+    batch,  # input_ids, attention_mask, labels; encoder-decoders may leave decoder_input_ids out
+) -> tuple:  # logits (n, tokens, C) and the labels (n, tokens) they should predict, aligned
     "Run the model; a causal model's labels move one place forward, to the token that predicts them."
     config, labels = getattr(model, "config", None), batch["labels"]
     inputs = {k: v for k, v in batch.items() if k not in ("labels", "position", "token")}
     pairs = getattr(config, "is_encoder_decoder", False)
-    if pairs and "decoder_input_ids" not in inputs: inputs["decoder_input_ids"] = model.prepare_decoder_input_ids_from_labels(labels=labels)
-    if hasattr(config, "use_cache"): inputs["use_cache"] = False
+    if pairs and "decoder_input_ids" not in inputs:
+        inputs["decoder_input_ids"] = model.prepare_decoder_input_ids_from_labels(labels=labels)
+    if hasattr(config, "use_cache"):
+        inputs["use_cache"] = False
     out = model(**inputs)
     logits = getattr(out, "logits", out)
-    return logits, labels if pairs else F.pad(labels[:, 1:], (0, 1), value=IGNORED) # the last token predicts nothing
+    return logits, labels if pairs else F.pad(
+        labels[:, 1:], (0, 1), value=IGNORED
+    )  # the last token predicts nothing
 
 # %% ../../nbs/04_models/batches.ipynb #d88f3c91
-def sequence_loss(model, batch)->torch.Tensor: # mean cross-entropy over the labels of each row, nats per target token, shape (n,); exact
+def sequence_loss(
+    model, batch
+) -> (
+    torch.Tensor
+):  # mean cross-entropy over the labels of each row, nats per target token, shape (n,); exact
     "The loss of each sequence."
     logits, labels = logits_and_labels(model, batch)
     logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-    loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none", ignore_index=IGNORED)
-    return loss.view(labels.shape).sum(1)/(labels != IGNORED).sum(1)
+    loss = F.cross_entropy(
+        logits.flatten(0, 1), labels.flatten(), reduction="none", ignore_index=IGNORED
+    )
+    return loss.view(labels.shape).sum(1) / (labels != IGNORED).sum(1)
 
-def summed_logits(model, batch)->torch.Tensor: # sum over classes and labelled positions of each row, logit, shape (n,); exact
+
+def summed_logits(
+    model, batch
+) -> torch.Tensor:  # sum over classes and labelled positions of each row, logit, shape (n,); exact
     "The output of the pseudo-kernel: one sum of logits a sequence."
     logits, labels = logits_and_labels(model, batch)
-    return (logits.sum(2)*(labels != IGNORED)).sum(1)
+    return (logits.sum(2) * (labels != IGNORED)).sum(1)
 
 # %% ../../nbs/04_models/batches.ipynb #6348793f
 def _vocabularies(model):
     "How many tokens a Hugging Face model reads, and among how many it chooses: an encoder-decoder may have two vocabularies."
-    if not hasattr(model, "get_input_embeddings"): return {}
+    if not hasattr(model, "get_input_embeddings"):
+        return {}
     reads, writes = model.get_input_embeddings(), model.get_output_embeddings()
-    return dict(input_ids=reads.num_embeddings) | ({} if writes is None else dict(labels=writes.weight.shape[0]))
+    return dict(input_ids=reads.num_embeddings) | (
+        {} if writes is None else dict(labels=writes.weight.shape[0])
+    )
 
 # %% ../../nbs/04_models/batches.ipynb #3e99ccdf
 def check_batch(
-    model, batch, # as for `logits_and_labels`
-    output, # as for `as_output`
+    model,
+    batch,  # as for `logits_and_labels`
+    output,  # as for `as_output`
 ):
     "Refuse a batch on which the named output is not defined; what a user's own function needs is its own affair."
     n_rows(batch)
-    if callable(output): return
-    if "labels" not in batch: raise ValueError(f"`batch` must hold `labels` for output {output!r}, got {', '.join(batch)}; use a collator that makes them, or give a function as `output`")
-    if batch["labels"].ndim != 2: raise ValueError(f"`batch` must hold a label for each token, got labels of shape {tuple(batch['labels'].shape)}; use a collator for language models")
-    labels = batch["labels"] if getattr(getattr(model, "config", None), "is_encoder_decoder", False) else batch["labels"][:, 1:]
-    empty = (labels == IGNORED).all(1).nonzero().flatten().tolist() # a causal model predicts nothing in a row of one token
+    if callable(output):
+        return
+    if "labels" not in batch:
+        raise ValueError(
+            f"`batch` must hold `labels` for output {output!r}, got {', '.join(batch)}; use a collator that makes them, or give a function as `output`"
+        )
+    if batch["labels"].ndim != 2:
+        raise ValueError(
+            f"`batch` must hold a label for each token, got labels of shape {tuple(batch['labels'].shape)}; use a collator for language models"
+        )
+    labels = (
+        batch["labels"]
+        if getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+        else batch["labels"][:, 1:]
+    )
+    empty = (
+        (labels == IGNORED).all(1).nonzero().flatten().tolist()
+    )  # a causal model predicts nothing in a row of one token
     for key, tokens in _vocabularies(model).items():
-        if key in batch and (most := int(batch[key].max())) >= tokens: raise ValueError(f"`batch` must hold tokens that the model knows, got {most} in {key} where it has {tokens}; use the tokenizer that belongs to it")
-    if empty: raise ValueError(f"`batch` must hold a label that is predicted in every row, got none in row {empty[0]} ({len(empty)} such rows); leave the row out, or unmask its target")
+        if key in batch and (most := int(batch[key].max())) >= tokens:
+            raise ValueError(
+                f"`batch` must hold tokens that the model knows, got {most} in {key} where it has {tokens}; use the tokenizer that belongs to it"
+            )
+    if empty:
+        raise ValueError(
+            f"`batch` must hold a label that is predicted in every row, got none in row {empty[0]} ({len(empty)} such rows); leave the row out, or unmask its target"
+        )
 
 # %% ../../nbs/04_models/batches.ipynb #c51cf19f
 @torch.no_grad()
 def sample_logits(
-    model, batch, # as for `logits_and_labels`
-    m:int=4,      # pairs a row, >= 1
+    model,
+    batch,  # as for `logits_and_labels`
+    m: int = 4,  # pairs a row, >= 1
     *,
-    seed:int, # of the draw
-)->tuple: # (batch with entries `position` and `token`, each (n, m); residual p - y of each pair, shape (n, m))
+    seed: int,  # of the draw
+) -> tuple:  # (batch with entries `position` and `token`, each (n, m); residual p - y of each pair, shape (n, m))
     "Draw (position, class) pairs: even ones are the right class, odd ones drawn from the prediction."
-    if m < 1: raise ValueError(f"`m` must be >= 1, got {m}")
+    if m < 1:
+        raise ValueError(f"`m` must be >= 1, got {m}")
     check_batch(model, batch, "sampled")
     generator = torch.Generator().manual_seed(seed)
     logits, labels = (v.cpu() for v in logits_and_labels(model, batch))
-    position = torch.multinomial((labels != IGNORED).float(), m, replacement=True, generator=generator)
+    position = torch.multinomial(
+        (labels != IGNORED).float(), m, replacement=True, generator=generator
+    )
     p = logits.gather(1, position[..., None].expand(-1, -1, logits.shape[2])).double().softmax(2)
     target = labels.gather(1, position)
     drawn = torch.multinomial(p.flatten(0, 1), 1, generator=generator).view(position.shape)
@@ -124,42 +182,74 @@ def sample_logits(
     device = batch["labels"].device
     return dict(batch) | dict(position=position.to(device), token=token.to(device)), residual
 
-def sampled_logits(model, batch)->torch.Tensor: # logits at the batch's `position` and `token`, shape (n, m); exact
+
+def sampled_logits(
+    model, batch
+) -> torch.Tensor:  # logits at the batch's `position` and `token`, shape (n, m); exact
     "The logits that `sample_logits` drew."
-    if "position" not in batch: raise ValueError("`batch` must hold `position` and `token` for sampled logits; draw them with `sample_logits`")
+    if "position" not in batch:
+        raise ValueError(
+            "`batch` must hold `position` and `token` for sampled logits; draw them with `sample_logits`"
+        )
     logits, _ = logits_and_labels(model, batch)
-    return logits[torch.arange(len(logits), device=logits.device)[:, None], batch["position"], batch["token"]]
+    return logits[
+        torch.arange(len(logits), device=logits.device)[:, None], batch["position"], batch["token"]
+    ]
 
 # %% ../../nbs/04_models/batches.ipynb #aa224ab6
 OUTPUTS = dict(loss=sequence_loss, logits=summed_logits, sampled=sampled_logits)
 
+
 def as_output(
-    output, # "loss", "logits", "sampled", or a function (model, batch) -> (n,) or (n, m)
-): # the function
+    output,  # "loss", "logits", "sampled", or a function (model, batch) -> (n,) or (n, m)
+):  # the function
     "Look an output up by name."
-    if callable(output): return output
-    if output not in OUTPUTS: raise ValueError(f"`output` must be one of {', '.join(OUTPUTS)} or a function of (model, batch), got {output!r}")
+    if callable(output):
+        return output
+    if output not in OUTPUTS:
+        raise ValueError(
+            f"`output` must be one of {', '.join(OUTPUTS)} or a function of (model, batch), got {output!r}"
+        )
     return OUTPUTS[output]
 
 # %% ../../nbs/04_models/batches.ipynb #7eda1609
-PARAMS = dict(all=lambda name, p: True, layers=lambda name, p: True, trainable=lambda name, p: p.requires_grad, lora=lambda name, p: "lora_" in name)
+PARAMS = dict(
+    all=lambda name, p: True,
+    layers=lambda name, p: True,
+    trainable=lambda name, p: p.requires_grad,
+    lora=lambda name, p: "lora_" in name,
+)
+
 
 def pick_params(
     model,  # a torch module
-    params, # "all", "layers" (all, told apart by layer), "trainable", "lora", or a function (name, parameter) -> bool
-)->dict: # name -> floating-point parameter, in the model's order; tied ones once
+    params,  # "all", "layers" (all, told apart by layer), "trainable", "lora", or a function (name, parameter) -> bool
+) -> dict:  # name -> floating-point parameter, in the model's order; tied ones once
     "The parameters that count."
-    if not callable(params) and params not in PARAMS: raise ValueError(f"`params` must be one of {', '.join(PARAMS)} or a function of (name, parameter), got {params!r}")
+    if not callable(params) and params not in PARAMS:
+        raise ValueError(
+            f"`params` must be one of {', '.join(PARAMS)} or a function of (name, parameter), got {params!r}"
+        )
     named = {k: p for k, p in model.named_parameters() if p.is_floating_point()}
     wanted = params if callable(params) else PARAMS[params]
     picked = {k: p for k, p in named.items() if wanted(k, p)}
-    hint = "none is trainable: unfreeze some" if params == "trainable" else f"the model's are named like {', '.join(list(named)[:2])}" if named else "it has none of floating point"
-    if not picked: raise ValueError(f"`params` must match at least one parameter, {params!r} matches none; {hint}")
+    hint = (
+        "none is trainable: unfreeze some"
+        if params == "trainable"
+        else f"the model's are named like {', '.join(list(named)[:2])}"
+        if named
+        else "it has none of floating point"
+    )
+    if not picked:
+        raise ValueError(
+            f"`params` must match at least one parameter, {params!r} matches none; {hint}"
+        )
     return picked
 
+
 def layer_of(
-    name:str, # name of a parameter
-)->str: # the part up to its first number ("transformer.h.0"), or the module's name
+    name: str,  # name of a parameter
+) -> str:  # the part up to its first number ("transformer.h.0"), or the module's name
     "The layer that a parameter belongs to."
     numbered = re.match(r"(.*?\.\d+)(\.|$)", name)
     return numbered[1] if numbered else name.rpartition(".")[0] or name
@@ -167,49 +257,92 @@ def layer_of(
 # %% ../../nbs/04_models/batches.ipynb #6507482a
 @contextmanager
 def evaluating(
-    model, # a torch module
+    model,  # a torch module
 ):
     "Eval mode and frozen parameters inside the block; both as before after it."
-    before, modes = {p: p.requires_grad for p in model.parameters()}, {m: m.training for m in model.modules()}
-    active = [k or "itself" for k, m in model.named_modules() if m.training and _changes_in_training(m)]
-    if active: warnings.warn(f"`model` is in train mode with dropout ({active[0]}): eval mode for this call", stacklevel=3)
+    before, modes = (
+        {p: p.requires_grad for p in model.parameters()},
+        {m: m.training for m in model.modules()},
+    )
+    active = [
+        k or "itself" for k, m in model.named_modules() if m.training and _changes_in_training(m)
+    ]
+    if active:
+        warnings.warn(
+            f"`model` is in train mode with dropout ({active[0]}): eval mode for this call",
+            stacklevel=3,
+        )
     try:
         model.eval()
-        for p in before: p.requires_grad_(False)
+        for p in before:
+            p.requires_grad_(False)
         yield model
     finally:
-        for m, on in modes.items(): m.training = on
-        for p, on in before.items(): p.requires_grad_(on)
+        for m, on in modes.items():
+            m.training = on
+        for p, on in before.items():
+            p.requires_grad_(on)
+
 
 def _changes_in_training(module):
     "Dropout as a module, or as a rate that a module keeps for its own use; batch statistics."
-    if isinstance(module, (torch.nn.modules.dropout._DropoutNd, torch.nn.modules.batchnorm._BatchNorm)): return getattr(module, "p", 1) > 0
+    if isinstance(
+        module, (torch.nn.modules.dropout._DropoutNd, torch.nn.modules.batchnorm._BatchNorm)
+    ):
+        return getattr(module, "p", 1) > 0
     return any("dropout" in k and isinstance(v, float) and v > 0 for k, v in vars(module).items())
 
 # %% ../../nbs/04_models/batches.ipynb #b2e1d4c3
 def in_precision(
-    model, # a torch module
-    dtype=None, # the precision that is wanted; the model's own when None, float32 where that is less
-): # the model, or a copy in another precision
+    model,  # a torch module
+    dtype=None,  # the precision that is wanted; the model's own when None, float32 where that is less
+):  # the model, or a copy in another precision
     "A model whose derivatives mean something: half precision has too few digits for second ones."
     short = any(p.dtype.itemsize < 4 for p in model.parameters() if p.is_floating_point())
     dtype = torch.float32 if dtype is None and short else dtype
-    return copy.deepcopy(model).to(dtype) if dtype is not None and any(p.dtype != dtype for p in model.parameters() if p.is_floating_point()) else model
+    return (
+        copy.deepcopy(model).to(dtype)
+        if dtype is not None
+        and any(p.dtype != dtype for p in model.parameters() if p.is_floating_point())
+        else model
+    )
 
 # %% ../../nbs/04_models/batches.ipynb #aa8e809d
 @torch.no_grad()
 def first_nonfinite(
-    f, model, batch, # output function, and what it is called with
-)->str: # name of the first module, in the order of the run, whose output is not finite; "" where all are
+    f,
+    model,
+    batch,  # output function, and what it is called with
+) -> str:  # name of the first module, in the order of the run, whose output is not finite; "" where all are
     "Where NaN or infinity first comes up."
     found = []
+
     def look(name):
         def hook(module, args, out):
-            flat = [out] if isinstance(out, torch.Tensor) else [v for v in (out.values() if hasattr(out, "values") else out if isinstance(out, (tuple, list)) else ()) if isinstance(v, torch.Tensor)]
-            if any(v.is_floating_point() and not torch.isfinite(v).all() for v in flat): found.append(name)
+            flat = (
+                [out]
+                if isinstance(out, torch.Tensor)
+                else [
+                    v
+                    for v in (
+                        out.values()
+                        if hasattr(out, "values")
+                        else out
+                        if isinstance(out, (tuple, list))
+                        else ()
+                    )
+                    if isinstance(v, torch.Tensor)
+                ]
+            )
+            if any(v.is_floating_point() and not torch.isfinite(v).all() for v in flat):
+                found.append(name)
+
         return hook
+
     hooks = [m.register_forward_hook(look(k)) for k, m in model.named_modules()]
-    try: bad = not torch.isfinite(f(model, batch)).all()
+    try:
+        bad = not torch.isfinite(f(model, batch)).all()
     finally:
-        for h in hooks: h.remove()
+        for h in hooks:
+            h.remove()
     return (found or ["the output itself"])[0] if bad else ""

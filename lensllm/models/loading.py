@@ -14,151 +14,287 @@ from pathlib import Path
 import pandas as pd
 
 # %% ../../nbs/04_models/loading.ipynb #f4657397
-ZOO = Path(str(files("lensllm")))/"data"/"zoo"
-TRUST = ("code", "pickle") # what `load_model` reads only where it is told to
+ZOO = Path(str(files("lensllm"))) / "data" / "zoo"
+TRUST = ("code", "pickle")  # what `load_model` reads only where it is told to
 
-def zoo_names()->list: # names that `load_model` takes besides folders and the hub's
+
+def zoo_names() -> list:  # names that `load_model` takes besides folders and the hub's
     "The shipped candidates."
     return sorted(p.parent.name for p in ZOO.glob("[!.]*/pretraining.json"))
 
-def load_zoo()->pd.DataFrame: # a row a candidate: name, architecture, n_params, tokenizer, pretraining (text), tokens, loss (nats/token on texts held out)
+
+def load_zoo() -> (
+    pd.DataFrame
+):  # a row a candidate: name, architecture, n_params, tokenizer, pretraining (text), tokens, loss (nats/token on texts held out)
     "What is known of the shipped candidates."
-    known = [json.loads((ZOO/name/"pretraining.json").read_text()) for name in zoo_names()]
-    return pd.DataFrame([dict(name=k["name"], architecture=k["arch"], n_params=k["parameters"], tokenizer=k["tokenizer"], pretraining=f"{k['tokens']/1e6:g} M tokens of {k['sources']}", tokens=k["tokens"], loss=round(k["loss"], 3)) for k in known])
+    known = [json.loads((ZOO / name / "pretraining.json").read_text()) for name in zoo_names()]
+    return pd.DataFrame(
+        [
+            dict(
+                name=k["name"],
+                architecture=k["arch"],
+                n_params=k["parameters"],
+                tokenizer=k["tokenizer"],
+                pretraining=f"{k['tokens'] / 1e6:g} M tokens of {k['sources']}",
+                tokens=k["tokens"],
+                loss=round(k["loss"], 3),
+            )
+            for k in known
+        ]
+    )
+
 
 def count_params(
     model,
-)->tuple: # (all parameters, those of the encoder or None); tied weights once
+) -> tuple:  # (all parameters, those of the encoder or None); tied weights once
     "How large a model is."
     encoder = model.get_encoder() if model.config.is_encoder_decoder else None
-    return sum(p.numel() for p in model.parameters()), encoder and sum(p.numel() for p in encoder.parameters())
+    return sum(p.numel() for p in model.parameters()), encoder and sum(
+        p.numel() for p in encoder.parameters()
+    )
+
 
 def token_work(
-    n_params, encoder_params, # as `count_params` gives them
-    read,      # tokens, by the model or its encoder
-    written=0, # tokens, by a decoder
-): # parameters times the tokens that they work on, an estimate: embeddings and attention count like any other parameter
+    n_params,
+    encoder_params,  # as `count_params` gives them
+    read,  # tokens, by the model or its encoder
+    written=0,  # tokens, by a decoder
+):  # parameters times the tokens that they work on, an estimate: embeddings and attention count like any other parameter
     "What tokens take; the encoder works on what is read, the decoder on what is written."
-    return encoder_params*read + (n_params - encoder_params)*written if encoder_params else n_params*read
+    return (
+        encoder_params * read + (n_params - encoder_params) * written
+        if encoder_params
+        else n_params * read
+    )
+
 
 def most_tokens(
     model,
-)->int: # a very large number where nothing is said
+) -> int:  # a very large number where nothing is said
     "How many tokens a model can read, or an encoder-decoder on either side."
     return getattr(model.config, "max_position_embeddings", None) or 1 << 30
 
 # %% ../../nbs/04_models/loading.ipynb #8744aef4
 def pick_device(
-    device:str="auto", # "auto": a GPU where there is one; else as torch spells it
-)->str: # the device
+    device: str = "auto",  # "auto": a GPU where there is one; else as torch spells it
+) -> str:  # the device
     "Where to compute."
     import torch
+
     if device != "auto":
-        try: torch.empty(1, device=device)
-        except (RuntimeError, AssertionError) as e: raise ValueError(f"`device` must be one that torch has here, got {device}: {str(e).splitlines()[0][:120]}") from None
+        try:
+            torch.empty(1, device=device)
+        except (RuntimeError, AssertionError) as e:
+            raise ValueError(
+                f"`device` must be one that torch has here, got {device}: {str(e).splitlines()[0][:120]}"
+            ) from None
         return device
-    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    return (
+        "cuda"
+        if torch.cuda.is_available()
+        else "mps"
+        if torch.backends.mps.is_available()
+        else "cpu"
+    )
 
 # %% ../../nbs/04_models/loading.ipynb #4f27f69c
 def load_model(
-    name, # a shipped candidate, a folder, or a name on the hub
+    name,  # a shipped candidate, a folder, or a name on the hub
     *,
-    device:str="auto", # as for `pick_device`
-    trust=(), # of `TRUST`: what else may be read; either can do anything on this machine
-): # (model in eval mode, its tokenizer)
+    device: str = "auto",  # as for `pick_device`
+    trust=(),  # of `TRUST`: what else may be read; either can do anything on this machine
+):  # (model in eval mode, its tokenizer)
     "A language model, causal or encoder-decoder, with its tokenizer; safetensors only, no code but transformers', unless trusted."
     import transformers as tf
+
     _check_trust(trust)
     from safetensors import SafetensorError
+
     where, device = Path(name).expanduser(), pick_device(device)
-    if not where.exists() and str(name) in zoo_names(): where = ZOO/str(name) # one's own folder comes first
-    if not where.exists() and "/" not in str(name) and (near := get_close_matches(str(name), zoo_names(), 1, .8)) and near[0] != str(name): raise ValueError(f"`MODEL` must be a shipped candidate, a folder, or a name on the hub, got {name}; did you mean {near[0]}? `lensllm zoo` lists what is shipped")
-    local = where.exists() or where.is_absolute() or len(where.parts) > 2 or str(name).startswith(".") or str(name).endswith(("/", "\\"))
-    if local: _check_folder(where, name, trust)
-    source, code = str(where) if local else name, "code" in trust # a home folder's sign is not transformers' to read
+    if not where.exists() and str(name) in zoo_names():
+        where = ZOO / str(name)  # one's own folder comes first
+    if (
+        not where.exists()
+        and "/" not in str(name)
+        and (near := get_close_matches(str(name), zoo_names(), 1, 0.8))
+        and near[0] != str(name)
+    ):
+        raise ValueError(
+            f"`MODEL` must be a shipped candidate, a folder, or a name on the hub, got {name}; did you mean {near[0]}? `lensllm zoo` lists what is shipped"
+        )
+    local = (
+        where.exists()
+        or where.is_absolute()
+        or len(where.parts) > 2
+        or str(name).startswith(".")
+        or str(name).endswith(("/", "\\"))
+    )
+    if local:
+        _check_folder(where, name, trust)
+    source, code = (
+        str(where) if local else name,
+        "code" in trust,
+    )  # a home folder's sign is not transformers' to read
     try:
         config = tf.AutoConfig.from_pretrained(source, trust_remote_code=code)
         _check_kind(config)
         cls = tf.AutoModelForSeq2SeqLM if config.is_encoder_decoder else tf.AutoModelForCausalLM
-        model, read = cls.from_pretrained(source, use_safetensors=None if "pickle" in trust else True, trust_remote_code=code, output_loading_info=True)
+        model, read = cls.from_pretrained(
+            source,
+            use_safetensors=None if "pickle" in trust else True,
+            trust_remote_code=code,
+            output_loading_info=True,
+        )
         tokenizer = tf.AutoTokenizer.from_pretrained(source, trust_remote_code=code)
     except (OSError, ValueError, RuntimeError, SafetensorError) as e:
-        if isinstance(e, RuntimeError) and "mismatch" not in str(e): raise # want of memory is no fault of the model's
-        raise ValueError(f"`MODEL` must be a folder or a name on the hub, of a language model in safetensors without code of its own, got {name}{'' if local else ', which is no folder here'}: {str(e).splitlines()[0][:200]}") from None
+        if isinstance(e, RuntimeError) and "mismatch" not in str(e):
+            raise  # want of memory is no fault of the model's
+        raise ValueError(
+            f"`MODEL` must be a folder or a name on the hub, of a language model in safetensors without code of its own, got {name}{'' if local else ', which is no folder here'}: {str(e).splitlines()[0][:200]}"
+        ) from None
     lost = sorted(set(read["missing_keys"]) & {k for k, _ in model.named_parameters()})
-    if lost: raise ValueError(f"`MODEL` must hold all its weights, {name} lacks {lost[0]} ({len(lost)} such), which would be random; save the whole model")
+    if lost:
+        raise ValueError(
+            f"`MODEL` must hold all its weights, {name} lacks {lost[0]} ({len(lost)} such), which would be random; save the whole model"
+        )
     return model.eval().to(device), tokenizer
 
 # %% ../../nbs/04_models/loading.ipynb #45104fdd
 def _check_kind(config):
     "Refuse what cannot write texts: encoders and classifiers."
     named = getattr(config, "architectures", None) or ()
-    writes = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "MTModel", "ForSeq2SeqLM", "LMHead")
-    if named and not any(n.endswith(writes) for n in named): raise ValueError(f"a {named[0]} does not write texts; take a causal model or an encoder-decoder")
+    writes = (
+        "ForCausalLM",
+        "LMHeadModel",
+        "ForConditionalGeneration",
+        "MTModel",
+        "ForSeq2SeqLM",
+        "LMHead",
+    )
+    if named and not any(n.endswith(writes) for n in named):
+        raise ValueError(
+            f"a {named[0]} does not write texts; take a causal model or an encoder-decoder"
+        )
+
 
 def _check_trust(trust):
     "Refuse what cannot be trusted by that name."
     wrong = [t for t in trust if t not in TRUST]
-    if wrong or isinstance(trust, str): raise ValueError(f"`trust` must hold {' or '.join(TRUST)}, got {trust if isinstance(trust, str) else wrong[0]!r}")
+    if wrong or isinstance(trust, str):
+        raise ValueError(
+            f"`trust` must hold {' or '.join(TRUST)}, got {trust if isinstance(trust, str) else wrong[0]!r}"
+        )
+
 
 def _check_folder(where, name, trust):
     "Refuse what is no checkpoint, and say what it is."
-    if not where.is_dir(): raise ValueError(f"`MODEL` must be a folder or a name on the hub, got {name}, which is no folder; check the path")
-    if (where/"adapter_config.json").is_file(): raise ValueError(f"`MODEL` must be a whole model, got {name}, which holds adapters; give the model that they were made for")
-    if not (where/"config.json").is_file(): raise ValueError(f"`MODEL` must be a folder that transformers saved, {name} holds no config.json; give the folder that `save_pretrained` wrote")
+    if not where.is_dir():
+        raise ValueError(
+            f"`MODEL` must be a folder or a name on the hub, got {name}, which is no folder; check the path"
+        )
+    if (where / "adapter_config.json").is_file():
+        raise ValueError(
+            f"`MODEL` must be a whole model, got {name}, which holds adapters; give the model that they were made for"
+        )
+    if not (where / "config.json").is_file():
+        raise ValueError(
+            f"`MODEL` must be a folder that transformers saved, {name} holds no config.json; give the folder that `save_pretrained` wrote"
+        )
     pickles = sorted(f.name for f in where.glob("*.bin"))
-    if pickles and not list(where.glob("*.safetensors")) and "pickle" not in trust: raise ValueError(f"`MODEL` must hold its weights in safetensors, {name} has only {pickles[0]}, a pickle, which can run code and is not read; save it as safetensors, or, where you trust its makers, let `lensllm run --trust pickle` or trust=['pickle'] read it")
+    if pickles and not list(where.glob("*.safetensors")) and "pickle" not in trust:
+        raise ValueError(
+            f"`MODEL` must hold its weights in safetensors, {name} has only {pickles[0]}, a pickle, which can run code and is not read; save it as safetensors, or, where you trust its makers, let `lensllm run --trust pickle` or trust=['pickle'] read it"
+        )
 
 # %% ../../nbs/04_models/loading.ipynb #ee11eb94
 def load_pair(
-    start, # the model before: a folder, or a name on the hub
-    end,   # after: the same, or a folder with adapters that peft saved
+    start,  # the model before: a folder, or a name on the hub
+    end,  # after: the same, or a folder with adapters that peft saved
     *,
-    device:str="auto", # as for `pick_device`
-): # (before, after, tokenizer); with adapters both have them, before with zeros
+    device: str = "auto",  # as for `pick_device`
+):  # (before, after, tokenizer); with adapters both have them, before with zeros
     "A model before and after fine-tuning, in single precision where they were saved in less."
     from lensllm.models.batches import in_precision
+
     model0, tokenizer = _named("START", load_model, start, device=device)
-    if not (Path(end).expanduser()/"adapter_config.json").is_file():
+    if not (Path(end).expanduser() / "adapter_config.json").is_file():
         model, own = _named("END", load_model, end, device=device)
-        if own.get_vocab() != tokenizer.get_vocab(): raise ValueError(f"`END` must have START's tokenizer, got one of {len(own)} tokens that is not START's, of {len(tokenizer)}; save START's beside END")
-    else: model0, model = _adapted(model0, Path(end).expanduser())
+        if own.get_vocab() != tokenizer.get_vocab():
+            raise ValueError(
+                f"`END` must have START's tokenizer, got one of {len(own)} tokens that is not START's, of {len(tokenizer)}; save START's beside END"
+            )
+    else:
+        model0, model = _adapted(model0, Path(end).expanduser())
     return in_precision(model0), in_precision(model), tokenizer
+
 
 def _named(argument, load, name, **options):
     "What `load` gives; its errors name the argument."
-    try: return load(name, **options)
-    except ValueError as e: raise ValueError(str(e).replace("`MODEL`", f"`{argument}`")) from None
+    try:
+        return load(name, **options)
+    except ValueError as e:
+        raise ValueError(str(e).replace("`MODEL`", f"`{argument}`")) from None
 
 # %% ../../nbs/04_models/loading.ipynb #6adb0425
 def _adapted(base, folder):
     "The base with adapters of zeros, and with those of the folder."
     import copy, json, re, warnings, peft, torch
     from safetensors import safe_open
-    init = json.loads((folder/"adapter_config.json").read_text()).get("init_lora_weights", True)
-    if init not in (True, False, "gaussian"): raise ValueError(f"`END` must hold adapters that leave START's own weights alone, got init_lora_weights={init!r}, which changes them; merge the adapter into the model, and give that as END")
-    if not (folder/"adapter_model.safetensors").is_file(): raise ValueError(f"`END` must hold its adapters in safetensors, got {folder} without adapter_model.safetensors; save them again with a present peft")
-    with safe_open(folder/"adapter_model.safetensors", "pt") as f: odd = [k for k in f.keys() if not re.search(r"\.lora_(A|B|embedding_A|embedding_B)\b", k)]
-    if odd: raise ValueError(f"`END` must hold LoRA's matrices and nothing else, whose start would be unknown, got {odd[0]}; merge the adapter into the model, and give that as END")
+
+    init = json.loads((folder / "adapter_config.json").read_text()).get("init_lora_weights", True)
+    if init not in (True, False, "gaussian"):
+        raise ValueError(
+            f"`END` must hold adapters that leave START's own weights alone, got init_lora_weights={init!r}, which changes them; merge the adapter into the model, and give that as END"
+        )
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise ValueError(
+            f"`END` must hold its adapters in safetensors, got {folder} without adapter_model.safetensors; save them again with a present peft"
+        )
+    with safe_open(folder / "adapter_model.safetensors", "pt") as f:
+        odd = [k for k in f.keys() if not re.search(r"\.lora_(A|B|embedding_A|embedding_B)\b", k)]
+    if odd:
+        raise ValueError(
+            f"`END` must hold LoRA's matrices and nothing else, whose start would be unknown, got {odd[0]}; merge the adapter into the model, and give that as END"
+        )
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing") # between peft and transformers
+            warnings.filterwarnings(
+                "ignore", ".*is_gradient_checkpointing"
+            )  # between peft and transformers
             after = peft.PeftModel.from_pretrained(base, str(folder)).eval()
-    except (RuntimeError, ValueError, KeyError) as e: raise ValueError(f"`END` must hold adapters that fit START, got {folder}: {str(e).splitlines()[-1].strip()[:200]}; give as START the model that they were made for") from None
+    except (RuntimeError, ValueError, KeyError) as e:
+        raise ValueError(
+            f"`END` must hold adapters that fit START, got {folder}: {str(e).splitlines()[-1].strip()[:200]}; give as START the model that they were made for"
+        ) from None
     before = copy.deepcopy(after)
     with torch.no_grad():
         for k, p in before.named_parameters():
-            if "lora_" in k: p.zero_()
+            if "lora_" in k:
+                p.zero_()
     return before, after
 
 # %% ../../nbs/04_models/loading.ipynb #6461a396
 def character_tokenizer(
-    characters:str, # the alphabet, each once
-): # a transformers tokenizer; ids 0 to 3 are <pad>, <s>, </s>, <unk>
+    characters: str,  # the alphabet, each once
+):  # a transformers tokenizer; ids 0 to 3 are <pad>, <s>, </s>, <unk>
     "A tokenizer that reads character by character."
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
+
     special = ["<pad>", "<s>", "</s>", "<unk>"]
-    core = Tokenizer(models.WordLevel({t: i for i, t in enumerate([*special, *dict.fromkeys(characters)])}, unk_token="<unk>"))
-    core.pre_tokenizer, core.decoder = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated"), decoders.Fuse()
-    return PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    core = Tokenizer(
+        models.WordLevel(
+            {t: i for i, t in enumerate([*special, *dict.fromkeys(characters)])}, unk_token="<unk>"
+        )
+    )
+    core.pre_tokenizer, core.decoder = (
+        pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated"),
+        decoders.Fuse(),
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+    )

@@ -13,52 +13,94 @@ import numpy as np, pandas as pd
 # %% ../../nbs/04_models/tails.ipynb #e43b401f
 class Tail(NamedTuple):
     "The tail of a spectrum; estimates."
-    alpha:float    # exponent of the power law, 1 to 50, where the search ends
-    alpha_se:float # its standard error, for draws that are independent, which eigenvalues are not
-    cutoff:float   # rate of the exponential in the truncated power law, >= 0, one over an eigenvalue
-    start:float    # smallest eigenvalue of the tail
-    n:int          # eigenvalues in the tail
+
+    alpha: float  # exponent of the power law, 1 to 50, where the search ends
+    alpha_se: float  # its standard error, for draws that are independent, which eigenvalues are not
+    cutoff: (
+        float  # rate of the exponential in the truncated power law, >= 0, one over an eigenvalue
+    )
+    start: float  # smallest eigenvalue of the tail
+    n: int  # eigenvalues in the tail
+
 
 def fit_tail(
-    eigvals,    # >= 0, any order; zeros are left out
-    start=None, # where the tail begins; the best place when None
-)->Tail: # maximum likelihood
+    eigvals,  # >= 0, any order; zeros are left out
+    start=None,  # where the tail begins; the best place when None
+) -> Tail:  # maximum likelihood
     "A power law, and one with an exponential end, through the largest eigenvalues."
     import powerlaw
+
     x = np.asarray(eigvals, float)
-    if x.ndim != 1 or not (np.isfinite(x) & (x >= 0)).all(): raise ValueError(f"`eigvals` must be finite numbers >= 0 in one dimension, got shape {x.shape} with the smallest {x.min() if x.size else 'of none'}; square singular values")
-    x = x[x > 1e-12*x.max()] if x.size else x
-    if start is not None and not (start > 0 and (x >= start).sum() >= 10): raise ValueError(f"`start` must be > 0 and leave at least 10 eigenvalues above it, got {start} with {(x >= start).sum()} above; take a smaller one, or None")
-    if len(np.unique(x)) < 10: raise ValueError(f"`eigvals` must hold at least 10 different ones > 0, got {len(np.unique(x))}; a smaller matrix has no tail to speak of")
+    if x.ndim != 1 or not (np.isfinite(x) & (x >= 0)).all():
+        raise ValueError(
+            f"`eigvals` must be finite numbers >= 0 in one dimension, got shape {x.shape} with the smallest {x.min() if x.size else 'of none'}; square singular values"
+        )
+    x = x[x > 1e-12 * x.max()] if x.size else x
+    if start is not None and not (start > 0 and (x >= start).sum() >= 10):
+        raise ValueError(
+            f"`start` must be > 0 and leave at least 10 eigenvalues above it, got {start} with {(x >= start).sum()} above; take a smaller one, or None"
+        )
+    if len(np.unique(x)) < 10:
+        raise ValueError(
+            f"`eigvals` must hold at least 10 different ones > 0, got {len(np.unique(x))}; a smaller matrix has no tail to speak of"
+        )
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        fit = powerlaw.Fit(x, xmin=start, verbose=0, parameter_ranges=dict(alpha=[0., 50.]))
+        fit = powerlaw.Fit(x, xmin=start, verbose=0, parameter_ranges=dict(alpha=[0.0, 50.0]))
         cut = fit.truncated_power_law
-    return Tail(float(fit.power_law.alpha), float(fit.power_law.sigma), float(cut.parameter2), float(fit.xmin), int((x >= fit.xmin).sum()))
+    return Tail(
+        float(fit.power_law.alpha),
+        float(fit.power_law.sigma),
+        float(cut.parameter2),
+        float(fit.xmin),
+        int((x >= fit.xmin).sum()),
+    )
 
 # %% ../../nbs/04_models/tails.ipynb #e1b31f9a
 def weight_tails(
-    model, # from transformers or torch
-)->pd.DataFrame: # a row a weight matrix: name, rows, columns, and the fields of `Tail`
+    model,  # from transformers or torch
+) -> pd.DataFrame:  # a row a weight matrix: name, rows, columns, and the fields of `Tail`
     "Tails of all weight matrices but embeddings, each counted once."
     import torch
+
     embedded = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
-    found = {id(p): (name, p) for name, p in model.named_parameters() if p.ndim == 2 and id(p) not in embedded and min(p.shape) >= 16}
-    if not found: raise ValueError(f"`model` must have weight matrices with at least 16 rows and columns, {type(model).__name__} has none")
-    return pd.DataFrame([dict(name=name, rows=p.shape[0], columns=p.shape[1], **_tail_of(name, p)._asdict()) for name, p in found.values()])
+    found = {
+        id(p): (name, p)
+        for name, p in model.named_parameters()
+        if p.ndim == 2 and id(p) not in embedded and min(p.shape) >= 16
+    }
+    if not found:
+        raise ValueError(
+            f"`model` must have weight matrices with at least 16 rows and columns, {type(model).__name__} has none"
+        )
+    return pd.DataFrame(
+        [
+            dict(name=name, rows=p.shape[0], columns=p.shape[1], **_tail_of(name, p)._asdict())
+            for name, p in found.values()
+        ]
+    )
+
 
 def _tail_of(name, weight):
     "A matrix's tail; one that has none is named."
-    try: return fit_tail(_spectrum(weight))
-    except ValueError as e: raise ValueError(f"`model` has a matrix without a tail, {name}: {e}") from None
+    try:
+        return fit_tail(_spectrum(weight))
+    except ValueError as e:
+        raise ValueError(f"`model` has a matrix without a tail, {name}: {e}") from None
+
 
 def _spectrum(weight):
     "Eigenvalues of its Gram matrix over the longer side."
-    return np.linalg.svd(weight.detach().double().cpu().numpy(), compute_uv=False)**2/max(weight.shape)
+    return np.linalg.svd(weight.detach().double().cpu().numpy(), compute_uv=False) ** 2 / max(
+        weight.shape
+    )
+
 
 def tail_metrics(
-    model, # as for `weight_tails`
-)->dict: # pl_alpha and e_tpl_lambda, means over the matrices; columns for the selector nlpmetrics
+    model,  # as for `weight_tails`
+) -> (
+    dict
+):  # pl_alpha and e_tpl_lambda, means over the matrices; columns for the selector nlpmetrics
     "A model's two NLPmetrics."
     tails = weight_tails(model)
     return dict(pl_alpha=float(tails.alpha.mean()), e_tpl_lambda=float(tails.cutoff.mean()))

@@ -9,60 +9,104 @@ __all__ = ['LABELS', 'plot_compare', 'plot_predictions']
 from .._internal.style import GREY, INK, label_ends, new_axes, palette, short_name
 
 # %% ../../nbs/08_report/figures.ipynb #91ca26b8
-LABELS = dict(pearson="Pearson correlation (%)", relative_accuracy="relative accuracy (%)", spearman="Spearman's rank correlation",
-              kendall="Kendall's tau", regret="regret (nats)") # what a column of `compare` means on an axis
+LABELS = dict(
+    pearson="Pearson correlation (%)",
+    relative_accuracy="relative accuracy (%)",
+    spearman="Spearman's rank correlation",
+    kendall="Kendall's tau",
+    regret="regret (nats)",
+)  # what a column of `compare` means on an axis
 
 # %% ../../nbs/08_report/figures.ipynb #aec9ad4d
 def plot_compare(
-    table,              # from `lensllm.choose.selectors.compare`; one task, or its means over tasks
-    metric="pearson",   # column to draw: a key of `LABELS`
+    table,  # from `lensllm.choose.selectors.compare`; one task, or its means over tasks
+    metric="pearson",  # column to draw: a key of `LABELS`
     *,
-    highlight=None,     # methods to colour, at most 6; the six with the best mean when None
-    ax=None,            # Axes to draw on; new ones when None
-): # the Axes
+    highlight=None,  # methods to colour, at most 6; the six with the best mean when None
+    ax=None,  # Axes to draw on; new ones when None
+):  # the Axes
     "One line a method: the metric against the budget, as a fraction of the full data."
-    if metric not in LABELS: raise ValueError(f"`metric` must be one of {', '.join(LABELS)}, got {metric!r}")
-    lines = table.pivot_table(index="method", columns="budget_ratio", values=metric, aggfunc="mean", sort=False)
+    if metric not in LABELS:
+        raise ValueError(f"`metric` must be one of {', '.join(LABELS)}, got {metric!r}")
+    lines = table.pivot_table(
+        index="method", columns="budget_ratio", values=metric, aggfunc="mean", sort=False
+    )
     order = lines.mean(axis=1).sort_values(ascending=metric == "regret", kind="stable").index
     highlight = list(order[:6]) if highlight is None else list(highlight)
     unknown = [m for m in highlight if m not in lines.index]
-    if unknown: raise ValueError(f"`highlight` must name methods of the table ({', '.join(lines.index)}), got {unknown[0]!r}")
+    if unknown:
+        raise ValueError(
+            f"`highlight` must name methods of the table ({', '.join(lines.index)}), got {unknown[0]!r}"
+        )
     colours = dict(zip(highlight, palette(len(highlight))))
     ax = new_axes() if ax is None else ax
     for i, (method, y) in enumerate(lines.iterrows()):
-        ax.plot(lines.columns, y, color=colours.get(method, GREY), marker="osD^vP"[i % 6], ms=4, lw=1.6 if method in colours else .9)
+        ax.plot(
+            lines.columns,
+            y,
+            color=colours.get(method, GREY),
+            marker="osD^vP"[i % 6],
+            ms=4,
+            lw=1.6 if method in colours else 0.9,
+        )
     _budget_axis(ax, lines.columns, metric, table)
-    label_ends(ax, min(lines.columns), lines.iloc[:, 0], lines.index, [colours.get(m, INK) for m in lines.index])
+    label_ends(
+        ax,
+        min(lines.columns),
+        lines.iloc[:, 0],
+        lines.index,
+        [colours.get(m, INK) for m in lines.index],
+    )
     return ax
 
 # %% ../../nbs/08_report/figures.ipynb #48880f0f
 def _budget_axis(ax, ratios, metric, table):
     "Budgets from small to large, written as fractions."
     ax.set_xscale("log", base=2)
-    ax.set_xlim(max(ratios)*1.15, min(ratios)/1.15)
+    ax.set_xlim(max(ratios) * 1.15, min(ratios) / 1.15)
     ax.set_xticks(list(ratios), [f"1/{r:g}" for r in ratios])
     ax.minorticks_off()
     ax.set(xlabel="budget (share of the full training set, each candidate)", ylabel=LABELS[metric])
-    ax.set_title(f"{' and '.join(table.task.unique())}: {LABELS[metric].split(' (')[0]} by method", loc="left", parse_math=False)
+    ax.set_title(
+        f"{' and '.join(table.task.unique())}: {LABELS[metric].split(' (')[0]} by method",
+        loc="left",
+        parse_math=False,
+    )
 
 # %% ../../nbs/08_report/figures.ipynb #5bab6951
 def plot_predictions(
-    ranking, # a Ranking whose method predicts losses
-    truth,   # Series by model: loss at the target, in the unit of the curves
+    ranking,  # a Ranking whose method predicts losses
+    truth,  # Series by model: loss at the target, in the unit of the curves
     *,
-    ax=None, # Axes to draw on; new ones when None
-): # the Axes
+    ax=None,  # Axes to draw on; new ones when None
+):  # the Axes
     "Predicted against true loss, one point a candidate, with intervals where the method gives them."
     f = ranking.frame.set_index("model")
-    if f.predicted_loss.isna().any(): raise ValueError(f"`ranking` must predict losses; {ranking.method} gives scores only")
+    if f.predicted_loss.isna().any():
+        raise ValueError(f"`ranking` must predict losses; {ranking.method} gives scores only")
     ax = new_axes(size=(4.4, 4.2)) if ax is None else ax
     true = truth[f.index]
-    if f.high.notna().any(): ax.vlines(true, f.low, f.high, color=GREY, lw=1)
+    if f.high.notna().any():
+        ax.vlines(true, f.low, f.high, color=GREY, lw=1)
     ax.plot(true, f.predicted_loss, "o", color=palette(1)[0], ms=4)
     ends = [true.min(), true.max()]
-    ax.plot(ends, ends, color=INK, lw=.8, ls=":")
+    ax.plot(ends, ends, color=INK, lw=0.8, ls=":")
     for name, m in dict(chosen=ranking.best, best=true.idxmin()).items():
-        ax.annotate(f"{name}: {short_name(m)}", (true[m], f.predicted_loss[m]), xytext=(8, -10 if name == "chosen" else 8), textcoords="offset points", fontsize=8, color=INK, parse_math=False)
-    ax.set(xlabel=f"true loss ({ranking.seen.unit})", ylabel=f"predicted loss ({ranking.seen.unit})")
-    ax.set_title(f"{ranking.seen.tasks[0]}, {ranking.method}, seen to {max(ranking.seen.sizes):,}", loc="left", parse_math=False)
+        ax.annotate(
+            f"{name}: {short_name(m)}",
+            (true[m], f.predicted_loss[m]),
+            xytext=(8, -10 if name == "chosen" else 8),
+            textcoords="offset points",
+            fontsize=8,
+            color=INK,
+            parse_math=False,
+        )
+    ax.set(
+        xlabel=f"true loss ({ranking.seen.unit})", ylabel=f"predicted loss ({ranking.seen.unit})"
+    )
+    ax.set_title(
+        f"{ranking.seen.tasks[0]}, {ranking.method}, seen to {max(ranking.seen.sizes):,}",
+        loc="left",
+        parse_math=False,
+    )
     return ax

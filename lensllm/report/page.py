@@ -41,16 +41,22 @@ img { max-width: 100%; height: auto; } code { background: #f4f4f4; padding: .1re
 
 # %% ../../nbs/08_report/page.ipynb #f04f5cf5
 def study_report(
-    study, # a `Study`
+    study,  # a `Study`
     path,  # .html
-): # the path
+):  # the path
     "Write a study's report."
     from jinja2 import Environment, StrictUndefined
+
     path = Path(path)
-    if path.suffix != ".html": raise ValueError(f"`--out` must end in .html, got {path.name}")
-    page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(PAGE)
-    with atomic_path(path) as tmp: tmp.write_text(page.render(**_contents(study)), encoding="utf-8")
+    if path.suffix != ".html":
+        raise ValueError(f"`--out` must end in .html, got {path.name}")
+    page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(
+        PAGE
+    )
+    with atomic_path(path) as tmp:
+        tmp.write_text(page.render(**_contents(study)), encoding="utf-8")
     return path
+
 
 def _contents(study):
     "All that the page says."
@@ -60,52 +66,208 @@ def _contents(study):
     left = made[made.model.isin(racing)].model.nunique()
     ranking = study.ranking() if left > 1 or left and len(racing) == 1 else None
     first = ranking.frame.iloc[0] if ranking else None
-    shown = dict(choice=None, p_best=None, predicted=None) if ranking is None else dict(choice=first.model, p_best=_percent(first.p_best), predicted=f"{first.predicted_loss:.3f} ({first.low:.3f} to {first.high:.3f})")
-    rows = ranking.frame if ranking else pd.DataFrame(columns=["model", "rank", "predicted_loss", "low", "high", "p_best"])
-    return shown | dict(task=facts["task"], target=f"{facts['target']:,}", candidates=len(study.prices), ranked=len(rows), unit=unit, spent=f"{100*study.spent/study.whole:.2f}", figures=_figures(study, ranking) if ranking else [],
-                        ranking=[[r.model, f"{r.predicted_loss:.3f}", f"{r.low:.3f} to {r.high:.3f}", _percent(r.p_best), *_made(runs, r.model)] for r in rows.itertuples()], ranking_columns=["model", f"predicted loss ({unit})", "90 % interval", "P(best)", "runs", "largest size"],
-                        doubts=ranking.doubts if ranking else [], runs=[[r.model, f"{r.train_size:,}", r.seed, r.state, _loss(r), _share(r.price, study.whole), r.reason or r.why or ""] for r in runs.itertuples()],
-                        **_findings(made), run_columns=["model", "examples", "seed", "state", f"test loss ({unit})", "% of full tuning", "why"], again=_again(study))
+    shown = (
+        dict(choice=None, p_best=None, predicted=None)
+        if ranking is None
+        else dict(
+            choice=first.model,
+            p_best=_percent(first.p_best),
+            predicted=f"{first.predicted_loss:.3f} ({first.low:.3f} to {first.high:.3f})",
+        )
+    )
+    rows = (
+        ranking.frame
+        if ranking
+        else pd.DataFrame(columns=["model", "rank", "predicted_loss", "low", "high", "p_best"])
+    )
+    return shown | dict(
+        task=facts["task"],
+        target=f"{facts['target']:,}",
+        candidates=len(study.prices),
+        ranked=len(rows),
+        unit=unit,
+        spent=f"{100 * study.spent / study.whole:.2f}",
+        figures=_figures(study, ranking) if ranking else [],
+        ranking=[
+            [
+                r.model,
+                f"{r.predicted_loss:.3f}",
+                f"{r.low:.3f} to {r.high:.3f}",
+                _percent(r.p_best),
+                *_made(runs, r.model),
+            ]
+            for r in rows.itertuples()
+        ],
+        ranking_columns=[
+            "model",
+            f"predicted loss ({unit})",
+            "90 % interval",
+            "P(best)",
+            "runs",
+            "largest size",
+        ],
+        doubts=ranking.doubts if ranking else [],
+        runs=[
+            [
+                r.model,
+                f"{r.train_size:,}",
+                r.seed,
+                r.state,
+                _loss(r),
+                _share(r.price, study.whole),
+                r.reason or r.why or "",
+            ]
+            for r in runs.itertuples()
+        ],
+        **_findings(made),
+        run_columns=[
+            "model",
+            "examples",
+            "seed",
+            "state",
+            f"test loss ({unit})",
+            "% of full tuning",
+            "why",
+        ],
+        again=_again(study),
+    )
 
 # %% ../../nbs/08_report/page.ipynb #b55431c0
 def _findings(made):
     "What probes found, run by run; nothing where none were asked for."
-    found = [(r, r.result["findings"]) for r in made.itertuples() if r.result and r.result.get("findings")]
+    found = [
+        (r, r.result["findings"])
+        for r in made.itertuples()
+        if r.result and r.result.get("findings")
+    ]
     number = lambda f, k, form: format(f[k], form) if f.get(k) is not None else ""
-    rows = [[r.model, f"{r.train_size:,}", r.seed, r.result["step"], number(f, "effective_dimension", ".1f"), number(f, "drift", ".3f"), number(f, "distance", ".2f"), number(f, "trace", ".3g"), number(f, "certificate", ".3f"), number(f, "guess", ".3f"), f.get("reason") or ("certifies nothing: above guessing" if f.get("certificate", 0) > f.get("guess", 0) else "")] for r, f in found]
-    return dict(findings=rows, sure=f"{100*(1 - found[0][1].get('delta', .05)):g}" if found else "", finding_columns=["model", "examples", "seed", "best step", "directions", "drift", "distance", "curvature", "certificate", "guessing", "doubt"])
+    rows = [
+        [
+            r.model,
+            f"{r.train_size:,}",
+            r.seed,
+            r.result["step"],
+            number(f, "effective_dimension", ".1f"),
+            number(f, "drift", ".3f"),
+            number(f, "distance", ".2f"),
+            number(f, "trace", ".3g"),
+            number(f, "certificate", ".3f"),
+            number(f, "guess", ".3f"),
+            f.get("reason")
+            or (
+                "certifies nothing: above guessing"
+                if f.get("certificate", 0) > f.get("guess", 0)
+                else ""
+            ),
+        ]
+        for r, f in found
+    ]
+    return dict(
+        findings=rows,
+        sure=f"{100 * (1 - found[0][1].get('delta', 0.05)):g}" if found else "",
+        finding_columns=[
+            "model",
+            "examples",
+            "seed",
+            "best step",
+            "directions",
+            "drift",
+            "distance",
+            "curvature",
+            "certificate",
+            "guessing",
+            "doubt",
+        ],
+    )
 
 # %% ../../nbs/08_report/page.ipynb #d17e08f7
-def _percent(p): return in_percent(p) if p == p else "unknown"
-def _loss(r): return "" if r.test_loss != r.test_loss else f"{r.test_loss:.4f}" + (f" ± {r.test_loss_se:.4f}" if r.test_loss_se == r.test_loss_se and r.test_loss_se is not None else "")
-def _share(price, whole): return f"{100*price/whole:.3f}" if price == price and whole else ""
+def _percent(p):
+    return in_percent(p) if p == p else "unknown"
+
+
+def _loss(r):
+    return (
+        ""
+        if r.test_loss != r.test_loss
+        else f"{r.test_loss:.4f}"
+        + (
+            f" ± {r.test_loss_se:.4f}"
+            if r.test_loss_se == r.test_loss_se and r.test_loss_se is not None
+            else ""
+        )
+    )
+
+
+def _share(price, whole):
+    return f"{100 * price / whole:.3f}" if price == price and whole else ""
+
 
 def _made(runs, model):
     "How many runs of a candidate are done, and the largest."
     mine = runs[(runs.model == model) & (runs.state == "done")]
     return len(mine), f"{mine.train_size.max():,}" if len(mine) else ""
 
+
 def _again(study):
     "What is needed to repeat the study."
-    facts, versions = study.facts, next((r["made_with"] for r in study.store.runs().result if r), {})
-    funded = [(f"when {100*spent:.3g} % were spent " if spent else "") + f"{100*share:g} %" for share, spent in study.store.fact("funded", [[facts["budget"]["share"], 0.]]) if share]
-    known = dict(command=study.store.fact("command"), budget=funded and f"{', then '.join(funded)} of fine-tuning every candidate on the target", texts=(facts["source"] or {}).get("fingerprint"), seed=facts["seed"], policy=facts["policy"], recipe=", ".join(f"{k}={v}" for k, v in facts["recipe"].items() if v is not None) if facts["source"] else None, versions=", ".join(f"{k} {v}" for k, v in versions.items()))
+    facts, versions = (
+        study.facts,
+        next((r["made_with"] for r in study.store.runs().result if r), {}),
+    )
+    funded = [
+        (f"when {100 * spent:.3g} % were spent " if spent else "") + f"{100 * share:g} %"
+        for share, spent in study.store.fact("funded", [[facts["budget"]["share"], 0.0]])
+        if share
+    ]
+    known = dict(
+        command=study.store.fact("command"),
+        budget=funded and f"{', then '.join(funded)} of fine-tuning every candidate on the target",
+        texts=(facts["source"] or {}).get("fingerprint"),
+        seed=facts["seed"],
+        policy=facts["policy"],
+        recipe=", ".join(f"{k}={v}" for k, v in facts["recipe"].items() if v is not None)
+        if facts["source"]
+        else None,
+        versions=", ".join(f"{k} {v}" for k, v in versions.items()),
+    )
     return [(k, v) for k, v in known.items() if v not in (None, "", [])]
 
 # %% ../../nbs/08_report/page.ipynb #95d75820
 def _figures(study, ranking):
     "Curves and where the money went, as pictures in text."
     curves = ranking.plot(ax=new_axes(size=(7.5, 4.2)))
-    return [dict(title="Curves", png=_png(curves), alt=f"Learning curves of the candidates with predictions at {study.facts['target']:,} examples."),
-            dict(title="Where the budget went", png=_png(_spending(study, ranking)), alt="A bar for each candidate, as long as what its runs cost, parted by run.")]
+    return [
+        dict(
+            title="Curves",
+            png=_png(curves),
+            alt=f"Learning curves of the candidates with predictions at {study.facts['target']:,} examples.",
+        ),
+        dict(
+            title="Where the budget went",
+            png=_png(_spending(study, ranking)),
+            alt="A bar for each candidate, as long as what its runs cost, parted by run.",
+        ),
+    ]
+
 
 def _spending(study, ranking):
     "What each candidate's runs cost, in the order of the ranking."
     runs, models = study.store.runs().dropna(subset="price"), list(ranking.frame.model)
-    ax = new_axes(size=(7.5, .8 + .34*len(models)))
+    ax = new_axes(size=(7.5, 0.8 + 0.34 * len(models)))
     for i, m in enumerate(models):
-        shares = (100*runs[runs.model == m].sort_values("train_size").price/study.whole).tolist()
-        for k, s in enumerate(shares): ax.barh(i, s, left=sum(shares[:k]), height=.6, color=palette(1)[0], alpha=.35 + .65*(k + 1)/len(shares), edgecolor="white")
+        shares = (
+            100 * runs[runs.model == m].sort_values("train_size").price / study.whole
+        ).tolist()
+        for k, s in enumerate(shares):
+            ax.barh(
+                i,
+                s,
+                left=sum(shares[:k]),
+                height=0.6,
+                color=palette(1)[0],
+                alpha=0.35 + 0.65 * (k + 1) / len(shares),
+                edgecolor="white",
+            )
     ax.set_yticks(range(len(models)), models, fontsize=8, parse_math=False)
     ax.set(xlabel="% of what fine-tuning every candidate costs; a part a run, smallest size first")
     ax.invert_yaxis()
@@ -115,6 +277,7 @@ def _spending(study, ranking):
 def _png(ax):
     "A figure as base64."
     import matplotlib.pyplot as plt
+
     buffer = io.BytesIO()
     ax.figure.savefig(buffer, format="png", dpi=150, bbox_inches="tight")
     plt.close(ax.figure)

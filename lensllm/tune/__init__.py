@@ -16,4 +16,6 @@ _NAMES = dict(
     store=["Store"],
     study=["Study", "new_study"],
 )
-__getattr__, __dir__, __all__ = lazy.attach(__name__, ["tasks", "training", "findings", "store", "study"], _NAMES)
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__, ["tasks", "training", "findings", "store", "study"], _NAMES
+)

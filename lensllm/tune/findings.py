@@ -18,66 +18,133 @@ from ..kernels.spectra import centred_alignment, condition_number, effective_dim
 # %% ../../nbs/07_tune/findings.ipynb #a4917ed3
 class Findings:
     "Kernel, distance, curvature and certificate of a run; give it to `finetune` as `watch`, and read `found` when the run is done."
-    def __init__(self,
-        runs=1,   # among how many the test rows may choose, >= 1
+
+    def __init__(
+        self,
+        runs=1,  # among how many the test rows may choose, >= 1
         *,
         rows=32,  # training rows of the kernels; as many as there are where they are fewer
-        delta=.05, # probability with which any of the certificates may fail
+        delta=0.05,  # probability with which any of the certificates may fail
     ):
-        if not runs >= 1: raise ValueError(f"`runs` must be >= 1, got {runs}")
-        if not rows >= 4: raise ValueError(f"`rows` must be >= 4, got {rows}; a kernel of fewer says nothing")
-        self.runs, self.rows, self.delta, self.found, self.start, self.kernel = runs, rows, delta, {}, None, None
+        if not runs >= 1:
+            raise ValueError(f"`runs` must be >= 1, got {runs}")
+        if not rows >= 4:
+            raise ValueError(f"`rows` must be >= 4, got {rows}; a kernel of fewer says nothing")
+        self.runs, self.rows, self.delta, self.found, self.start, self.kernel = (
+            runs,
+            rows,
+            delta,
+            {},
+            None,
+            None,
+        )
 
-    def __call__(self, at): # a `Moment`
+    def __call__(self, at):  # a `Moment`
         "Look at the start and at the end; where something cannot be found the run goes on, and `found` holds the reason."
-        if len(at.rows["train"]) < 4 or not (at.step == 0 or at.last): return
+        if len(at.rows["train"]) < 4 or not (at.step == 0 or at.last):
+            return
         for look in (self._kernels, self._moved, self._curvature, self._certificate):
-            try: look(at)
-            except (ValueError, RuntimeError, MemoryError) as e: self.found["reason"] = "; ".join(filter(None, [self.found.get("reason"), f"{type(e).__name__}: {e}"[:500]]))
-        if at.last: self.start = self.kernel = None
+            try:
+                look(at)
+            except (ValueError, RuntimeError, MemoryError) as e:
+                self.found["reason"] = "; ".join(
+                    filter(None, [self.found.get("reason"), f"{type(e).__name__}: {e}"[:500]])
+                )
+        if at.last:
+            self.start = self.kernel = None
 
 # %% ../../nbs/07_tune/findings.ipynb #5cbc2c4c
 @patch
-def _some(self:Findings, at): return _batch(at, at.rows["train"][:self.rows])
+def _some(self: Findings, at):
+    return _batch(at, at.rows["train"][: self.rows])
+
 
 @patch
-def _kernels(self:Findings, at):
+def _kernels(self: Findings, at):
     "How many directions the start has, and how far the end has turned."
     kernel = ntk_gram(at.model, self._some(at), params="trainable")
-    if not at.last: self.kernel = kernel
-    elif self.kernel: self.found |= _of_kernels(self.kernel, kernel)
+    if not at.last:
+        self.kernel = kernel
+    elif self.kernel:
+        self.found |= _of_kernels(self.kernel, kernel)
+
 
 @patch
-def _moved(self:Findings, at):
+def _moved(self: Findings, at):
     "How long the update is."
-    if not at.last: self.start = copy.deepcopy(at.model)
-    elif self.start: self.found["distance"] = _distance(self.start, at.model)
+    if not at.last:
+        self.start = copy.deepcopy(at.model)
+    elif self.start:
+        self.found["distance"] = _distance(self.start, at.model)
 
 # %% ../../nbs/07_tune/findings.ipynb #7bccf03c
 @patch
-def _curvature(self:Findings, at):
+def _curvature(self: Findings, at):
     "How curved the loss is at the end."
-    if not at.last: return
-    trace = hessian_trace(at.model, self._some(at), generator=torch.Generator().manual_seed(0), num_probes=20, params="trainable")
+    if not at.last:
+        return
+    trace = hessian_trace(
+        at.model,
+        self._some(at),
+        generator=torch.Generator().manual_seed(0),
+        num_probes=20,
+        params="trainable",
+    )
     self.found |= dict(trace=trace.value, trace_stderr=trace.stderr)
 
+
 @patch
-def _certificate(self:Findings, at):
+def _certificate(self: Findings, at):
     "The held-out bound of the state that is kept."
-    if not (at.last and at.step and self.start): return # nothing was better than the start
-    parts = {k: [_batch(at, at.rows[k][i:i + 64]) for i in range(0, len(at.rows[k]), 64)] for k in ("train", "test")}
-    c = certify(self.start, at.model, parts["train"], self.delta, generator=torch.Generator(), held_out=parts["test"], ways=["held out"], candidates=self.runs, params="trainable").best
-    self.found |= dict(certificate=c.bound, guess=c.guess, smoothed_loss=c.empirical, n=c.n, delta=c.delta, runs=self.runs)
+    if not (at.last and at.step and self.start):
+        return  # nothing was better than the start
+    parts = {
+        k: [_batch(at, at.rows[k][i : i + 64]) for i in range(0, len(at.rows[k]), 64)]
+        for k in ("train", "test")
+    }
+    c = certify(
+        self.start,
+        at.model,
+        parts["train"],
+        self.delta,
+        generator=torch.Generator(),
+        held_out=parts["test"],
+        ways=["held out"],
+        candidates=self.runs,
+        params="trainable",
+    ).best
+    self.found |= dict(
+        certificate=c.bound,
+        guess=c.guess,
+        smoothed_loss=c.empirical,
+        n=c.n,
+        delta=c.delta,
+        runs=self.runs,
+    )
 
 # %% ../../nbs/07_tune/findings.ipynb #44362236
-def _batch(at, rows): return {k: v.to(at.model.device) for k, v in collate(rows, at.tokenizer).items()}
+def _batch(at, rows):
+    return {k: v.to(at.model.device) for k, v in collate(rows, at.tokenizer).items()}
+
 
 def _distance(start, end):
     "Norm of the update."
-    return float(np.sqrt(sum(float((d.double()**2).sum()) for d in update_of(start, end, "trainable").values())))
+    return float(
+        np.sqrt(
+            sum(float((d.double() ** 2).sum()) for d in update_of(start, end, "trainable").values())
+        )
+    )
+
 
 def _of_kernels(first, last):
     "What two kernels say; a kernel without differences between rows has no angle."
-    try: drift = max(0., 1 - centred_alignment(first, last))
-    except ValueError: drift = None
-    return dict(rows=len(first.K), effective_dimension=float(effective_dimension(first, np.trace(first.K)/len(first.K))), condition=float(condition_number(first)), drift=drift)
+    try:
+        drift = max(0.0, 1 - centred_alignment(first, last))
+    except ValueError:
+        drift = None
+    return dict(
+        rows=len(first.K),
+        effective_dimension=float(effective_dimension(first, np.trace(first.K) / len(first.K))),
+        condition=float(condition_number(first)),
+        drift=drift,
+    )

@@ -22,374 +22,719 @@ from .store import Store
 from ..models.loading import count_params, load_model, pick_device, token_work
 
 # %% ../../nbs/07_tune/study.ipynb #fad86574
-LADDER = (100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 102400) # sizes, where none are given
+LADDER = (
+    100,
+    200,
+    400,
+    800,
+    1600,
+    3200,
+    6400,
+    12800,
+    25600,
+    51200,
+    102400,
+)  # sizes, where none are given
+
 
 def inspect_candidate(
-    source, # as for `load_model`
-    task,   # a `Task`
-    recipe:Recipe,
+    source,  # as for `load_model`
+    task,  # a `Task`
+    recipe: Recipe,
     *,
-    device="cpu", trust=(), # as for `load_model`
-    rows=200, # that are looked at
-)->dict: # n_params, encoder_params; family, its architecture; tokens (read by the model or its encoder, written by a decoder) of a row; cut, share of rows that are shortened
+    device="cpu",
+    trust=(),  # as for `load_model`
+    rows=200,  # that are looked at
+) -> dict:  # n_params, encoder_params; family, its architecture; tokens (read by the model or its encoder, written by a decoder) of a row; cut, share of rows that are shortened
     "What must be known of a candidate before money is spent on it."
     model, tokenizer = load_model(source, device=device, trust=trust)
-    if tokenizer.eos_token_id is None: raise ValueError(f"`candidate` must have a tokenizer with an end token, without which no target ends, got {source}; set eos_token and save the tokenizer again")
+    if tokenizer.eos_token_id is None:
+        raise ValueError(
+            f"`candidate` must have a tokenizer with an end token, without which no target ends, got {source}; set eos_token and save the tokenizer again"
+        )
     fit = dict(max_tokens=max_tokens(model, recipe), pairs=model.config.is_encoder_decoder)
-    some = [*task.test[:rows//2], *task.train[:rows//2]]
-    cut, read = count_cut(some, tokenizer, **fit)/len(some), encode(some, tokenizer, **fit)
-    if cut > .5: raise ValueError(f"`candidate` must be able to read most of the task's rows, {source} cuts {100*cut:.0f} % of them at {fit['max_tokens']} tokens; take shorter texts, a larger --max-tokens, or leave it out")
+    some = [*task.test[: rows // 2], *task.train[: rows // 2]]
+    cut, read = count_cut(some, tokenizer, **fit) / len(some), encode(some, tokenizer, **fit)
+    if cut > 0.5:
+        raise ValueError(
+            f"`candidate` must be able to read most of the task's rows, {source} cuts {100 * cut:.0f} % of them at {fit['max_tokens']} tokens; take shorter texts, a larger --max-tokens, or leave it out"
+        )
     n, encoder = count_params(model)
-    return dict(n_params=n, encoder_params=encoder, family=model.config.model_type, tokens=[float(np.mean([len(i) for i, _ in read])), float(np.mean([len(l) for _, l in read])) if encoder else 0.], cut=cut)
+    return dict(
+        n_params=n,
+        encoder_params=encoder,
+        family=model.config.model_type,
+        tokens=[
+            float(np.mean([len(i) for i, _ in read])),
+            float(np.mean([len(l) for _, l in read])) if encoder else 0.0,
+        ],
+        cut=cut,
+    )
 
-def name_of(source): # of a candidate: the last part of its folder, or its name on the hub
+
+def name_of(source):  # of a candidate: the last part of its folder, or its name on the hub
     "What a candidate is called."
     path = Path(str(source)).expanduser()
     return path.resolve().name if path.is_dir() else str(source).rstrip("/")
 
 # %% ../../nbs/07_tune/study.ipynb #11c9afc4
 def run_price(
-    n_params, encoder_params, # of the candidate
-    tokens,   # (read, written) of a row, as `inspect_candidate` counts
-    recipe:Recipe,
-    n,        # rows to train on, > 0
-    others,   # (validation, test) rows
-    m=0,      # rows that a ladder which continues goes on from
-)->float: # FLOP, an upper end: training may stop early
+    n_params,
+    encoder_params,  # of the candidate
+    tokens,  # (read, written) of a row, as `inspect_candidate` counts
+    recipe: Recipe,
+    n,  # rows to train on, > 0
+    others,  # (validation, test) rows
+    m=0,  # rows that a ladder which continues goes on from
+) -> float:  # FLOP, an upper end: training may stop early
     "What a run costs: training, its checks, and the test."
     weight, (steps, checks) = token_work(n_params, encoder_params, *tokens), recipe.effort(m, n)
-    return float(flops(weight, steps*recipe.batch) + flops(weight, others[0]*checks + others[1], train=False))
+    return float(
+        flops(weight, steps * recipe.batch)
+        + flops(weight, others[0] * checks + others[1], train=False)
+    )
 
-def search_price(n_params, encoder_params, tokens, recipe, others)->float: # as for `run_price`; FLOP, an upper end
+
+def search_price(
+    n_params, encoder_params, tokens, recipe, others
+) -> float:  # as for `run_price`; FLOP, an upper end
     "What a candidate's first run costs besides: the search for its learning rate, nothing where the recipe has one."
     weight, (steps, checks) = token_work(n_params, encoder_params, *tokens), recipe.search()
-    return float(flops(weight, steps*recipe.batch) + flops(weight, others[0]*checks, train=False))
+    return float(
+        flops(weight, steps * recipe.batch) + flops(weight, others[0] * checks, train=False)
+    )
 
 # %% ../../nbs/07_tune/study.ipynb #25459fed
 class Study:
     "Candidates, a task, a policy and a budget, kept in a folder; `ask` and `tell`, or `run`."
-    def __init__(self,
-        folder, # made by `new_study`
+
+    def __init__(
+        self,
+        folder,  # made by `new_study`
     ):
-        none = ValueError(f"`folder` must hold a study, {folder} {'is a file' if Path(folder).is_file() else 'holds none'}; `lensllm run --out DIR …` begins one")
-        if not (Path(folder)/"study.db").is_file(): raise none # and no folder is made
+        none = ValueError(
+            f"`folder` must hold a study, {folder} {'is a file' if Path(folder).is_file() else 'holds none'}; `lensllm run --out DIR …` begins one"
+        )
+        if not (Path(folder) / "study.db").is_file():
+            raise none  # and no folder is made
         self.store = Store(folder)
-        if self.store.fact("set_up") is None: self.store.close(); raise none
-        self.facts = {k: self.store.fact(k) for k in ("task", "policy", "target", "sizes", "seed", "budget", "unit", "recipe", "source", "probes", "trust")}
+        if self.store.fact("set_up") is None:
+            self.store.close()
+            raise none
+        self.facts = {
+            k: self.store.fact(k)
+            for k in (
+                "task",
+                "policy",
+                "target",
+                "sizes",
+                "seed",
+                "budget",
+                "unit",
+                "recipe",
+                "source",
+                "probes",
+                "trust",
+            )
+        }
 
     @property
-    def prices(self): # FLOP of fresh runs: a row a candidate, a column a size; those told of in hours or dollars too
+    def prices(
+        self,
+    ):  # FLOP of fresh runs: a row a candidate, a column a size; those told of in hours or dollars too
         known = self.store.candidates()
-        return pd.DataFrame([f["prices"] for f in known.facts], index=known.index, columns=self.facts["sizes"])
+        return pd.DataFrame(
+            [f["prices"] for f in known.facts], index=known.index, columns=self.facts["sizes"]
+        )
+
     def __repr__(self):
         states = self.store.runs().state.value_counts()
-        return f"study of {len(self.prices)} candidates on {self.facts['task']} for {self.facts['target']:,} examples, {self.facts['policy']}: " + (", ".join(f"{n} {s}" for s, n in states.items()) or "nothing run yet")
+        return (
+            f"study of {len(self.prices)} candidates on {self.facts['task']} for {self.facts['target']:,} examples, {self.facts['policy']}: "
+            + (", ".join(f"{n} {s}" for s, n in states.items()) or "nothing run yet")
+        )
 
 # %% ../../nbs/07_tune/study.ipynb #6f9fc51d
 def new_study(
-    folder, # new or empty, or that of the same study
+    folder,  # new or empty, or that of the same study
     *,
-    task,   # as for `load_task`; or, for runs made elsewhere, any name
-    candidates, # sources as for `load_model`; or, for runs made elsewhere, {name: parameters}
+    task,  # as for `load_task`; or, for runs made elsewhere, any name
+    candidates,  # sources as for `load_model`; or, for runs made elsewhere, {name: parameters}
     policy="race",  # a name in `POLICIES`; not asked where `budget_size` is given
-    budget=.02,     # share of what fine-tuning every candidate on the target costs
-    budget_size=None, # largest size, where all candidates are run up to it
-    target=None,    # training-set size that the choice is for; the largest of the ladder when None
-    sizes=None,     # training-set sizes that can be run
-    seed=0, recipe=None, # a `Recipe`; the usual one when None
-    unit=None,      # "byte" or "token" that losses are ranked by; bytes where candidates are loaded, tokens where they are told of
-    test=None, columns=None, # as for `load_task`
-    probes=False, # look at kernels, and certify, in every run: see `Findings`
-    trust=(), # as for `load_model`
-)->Study:
+    budget=0.02,  # share of what fine-tuning every candidate on the target costs
+    budget_size=None,  # largest size, where all candidates are run up to it
+    target=None,  # training-set size that the choice is for; the largest of the ladder when None
+    sizes=None,  # training-set sizes that can be run
+    seed=0,
+    recipe=None,  # a `Recipe`; the usual one when None
+    unit=None,  # "byte" or "token" that losses are ranked by; bytes where candidates are loaded, tokens where they are told of
+    test=None,
+    columns=None,  # as for `load_task`
+    probes=False,  # look at kernels, and certify, in every run: see `Findings`
+    trust=(),  # as for `load_model`
+) -> Study:
     "Set a study up: everything is looked at, and nothing is spent."
     elsewhere, recipe = isinstance(candidates, dict), recipe or Recipe()
     loaded = None if elsewhere else load_task(task, test=test, columns=columns)
     sizes, target = _ladder(sizes, target, loaded)
-    if unit not in (None, "byte", "token"): raise ValueError(f"`unit` must be byte or token, got {unit!r}")
-    if budget_size: policy, budget = "all", None
-    else: as_policy(policy)
+    if unit not in (None, "byte", "token"):
+        raise ValueError(f"`unit` must be byte or token, got {unit!r}")
+    if budget_size:
+        policy, budget = "all", None
+    else:
+        as_policy(policy)
     _check_ladder(recipe, elsewhere, policy)
-    known = _told_candidates(candidates, sizes) if elsewhere else _loaded_candidates(candidates, loaded, recipe, sizes, trust)
-    if not (Path(folder)/"study.db").is_file(): _check_budget(known, budget, budget_size, sizes) # a study that goes on has passed
-    facts = dict(task=loaded.name if loaded else str(task), policy=policy, target=target, sizes=sizes, seed=seed, budget=dict(share=budget, size=budget_size), unit=unit or ("token" if elsewhere else "byte"), recipe=asdict(recipe), probes=probes, trust=sorted(trust),
-                 source=None if elsewhere else dict(task=_absolute_task(task), test=test and _absolute(test), columns=columns and list(columns), fingerprint=loaded.fingerprint))
+    known = (
+        _told_candidates(candidates, sizes)
+        if elsewhere
+        else _loaded_candidates(candidates, loaded, recipe, sizes, trust)
+    )
+    if not (Path(folder) / "study.db").is_file():
+        _check_budget(known, budget, budget_size, sizes)  # a study that goes on has passed
+    facts = dict(
+        task=loaded.name if loaded else str(task),
+        policy=policy,
+        target=target,
+        sizes=sizes,
+        seed=seed,
+        budget=dict(share=budget, size=budget_size),
+        unit=unit or ("token" if elsewhere else "byte"),
+        recipe=asdict(recipe),
+        probes=probes,
+        trust=sorted(trust),
+        source=None
+        if elsewhere
+        else dict(
+            task=_absolute_task(task),
+            test=test and _absolute(test),
+            columns=columns and list(columns),
+            fingerprint=loaded.fingerprint,
+        ),
+    )
     return _entered(folder, facts, known)
 
 # %% ../../nbs/07_tune/study.ipynb #d7ad8aa9
 def _ladder(sizes, target, task):
     "Sizes up to the target, which is one of them."
     top = len(task.train) if task else math.inf
-    sizes = sorted({int(s) for s in sizes or [s for s in LADDER if s <= min(top, target or math.inf)]} | ({int(target)} if target else set()))
+    sizes = sorted(
+        {int(s) for s in sizes or [s for s in LADDER if s <= min(top, target or math.inf)]}
+        | ({int(target)} if target else set())
+    )
     sizes = [s for s in sizes if s <= (target or math.inf)]
-    if not sizes: raise ValueError(f"`size` must be given for {task.name}, which has {top:,} rows to train on, fewer than the smallest of the usual sizes, {LADDER[0]:,}; name sizes up to {top:,}")
-    if sizes[0] < 1: raise ValueError(f"`sizes` must be training-set sizes > 0, got {sizes}")
-    if sizes[-1] > top: raise ValueError(f"`target` must be at most {top:,}, as many rows as {task.name} has to train on (some are set apart to test and to validate), got {sizes[-1]:,}; take a smaller --target, or give more texts")
+    if not sizes:
+        raise ValueError(
+            f"`size` must be given for {task.name}, which has {top:,} rows to train on, fewer than the smallest of the usual sizes, {LADDER[0]:,}; name sizes up to {top:,}"
+        )
+    if sizes[0] < 1:
+        raise ValueError(f"`sizes` must be training-set sizes > 0, got {sizes}")
+    if sizes[-1] > top:
+        raise ValueError(
+            f"`target` must be at most {top:,}, as many rows as {task.name} has to train on (some are set apart to test and to validate), got {sizes[-1]:,}; take a smaller --target, or give more texts"
+        )
     return sizes, int(target or sizes[-1])
+
 
 def _loaded_candidates(candidates, task, recipe, sizes, trust):
     "Candidates that lensllm trains."
     names = [name_of(c) for c in candidates]
     twice = sorted({n for n in names if names.count(n) > 1})
-    if twice: raise ValueError(f"`candidate` must be given once each, got {twice[0]} twice; rename one of the folders")
-    known = {n: dict(source=_absolute(c), **inspect_candidate(c, task, recipe, trust=trust)) for n, c in zip(names, candidates)}
-    others, fresh = (min(recipe.valid_rows, len(task.valid)), len(task.test)), replace(recipe, ladder="fresh")
+    if twice:
+        raise ValueError(
+            f"`candidate` must be given once each, got {twice[0]} twice; rename one of the folders"
+        )
+    known = {
+        n: dict(source=_absolute(c), **inspect_candidate(c, task, recipe, trust=trust))
+        for n, c in zip(names, candidates)
+    }
+    others, fresh = (
+        (min(recipe.valid_rows, len(task.valid)), len(task.test)),
+        replace(recipe, ladder="fresh"),
+    )
     for k in known.values():
         about = k["n_params"], k["encoder_params"], k["tokens"], fresh
-        k |= dict(others=others, search=search_price(*about, others), prices=[run_price(*about, s, others) for s in sizes])
+        k |= dict(
+            others=others,
+            search=search_price(*about, others),
+            prices=[run_price(*about, s, others) for s in sizes],
+        )
     return known
+
 
 def _told_candidates(candidates, sizes):
     "Candidates that are trained elsewhere: 6 FLOP a parameter and example's token, of which all have as many."
-    return {n: dict(source=None, n_params=int(p), encoder_params=None, prices=[float(flops(p, s)) for s in sizes]) for n, p in candidates.items()}
+    return {
+        n: dict(
+            source=None,
+            n_params=int(p),
+            encoder_params=None,
+            prices=[float(flops(p, s)) for s in sizes],
+        )
+        for n, p in candidates.items()
+    }
 
-def _absolute_task(task): return str(task) if (TASKS/f"{task}.jsonl.xz").is_file() else _absolute(task) # a shipped one comes before a folder of its name
 
-def _absolute(source): return str(Path(source).expanduser().resolve()) if Path(str(source)).expanduser().exists() else str(source)
+def _absolute_task(task):
+    return (
+        str(task) if (TASKS / f"{task}.jsonl.xz").is_file() else _absolute(task)
+    )  # a shipped one comes before a folder of its name
+
+
+def _absolute(source):
+    return (
+        str(Path(source).expanduser().resolve())
+        if Path(str(source)).expanduser().exists()
+        else str(source)
+    )
 
 # %% ../../nbs/07_tune/study.ipynb #7d47b8b4
 def _check_ladder(recipe, elsewhere, policy):
     "Refuse a ladder that continues where it cannot, or where it would change what the policy supposes."
-    if recipe.ladder == "fresh": return
-    if elsewhere: raise ValueError("`ladder` must be fresh where runs are told, since nothing goes on from them here, got continue")
-    if policy == "subtuning": raise ValueError("`ladder` must be fresh for subtuning, whose one size nothing goes before, got continue; take another policy")
+    if recipe.ladder == "fresh":
+        return
+    if elsewhere:
+        raise ValueError(
+            "`ladder` must be fresh where runs are told, since nothing goes on from them here, got continue"
+        )
+    if policy == "subtuning":
+        raise ValueError(
+            "`ladder` must be fresh for subtuning, whose one size nothing goes before, got continue; take another policy"
+        )
+
 
 def _changed(was, now):
     "What differs between two facts, in words."
     said = lambda v: ", ".join(map(str, v)) if isinstance(v, list) else v
-    if not (isinstance(was, dict) and isinstance(now, dict)): return f"{said(was)}, not {said(now)}"
-    return "; ".join(f"{k} {was.get(k)}, not {now.get(k)}" for k in {**was, **now} if was.get(k) != now.get(k))
+    if not (isinstance(was, dict) and isinstance(now, dict)):
+        return f"{said(was)}, not {said(now)}"
+    return "; ".join(
+        f"{k} {was.get(k)}, not {now.get(k)}" for k in {**was, **now} if was.get(k) != now.get(k)
+    )
 
 # %% ../../nbs/07_tune/study.ipynb #2d144573
 def _check_budget(known, budget, budget_size, sizes):
     "Refuse no candidates, and a budget that covers nothing."
-    if not known: raise ValueError("`candidate` must name at least one model, got none; `lensllm zoo` lists those that are shipped")
-    if budget_size and not sizes[0] <= budget_size <= sizes[-1]: raise ValueError(f"`budget_size` must lie between {sizes[0]:,}, the smallest size, and the target, {sizes[-1]:,}, got {budget_size:,}")
-    if budget is None: return
+    if not known:
+        raise ValueError(
+            "`candidate` must name at least one model, got none; `lensllm zoo` lists those that are shipped"
+        )
+    if budget_size and not sizes[0] <= budget_size <= sizes[-1]:
+        raise ValueError(
+            f"`budget_size` must lie between {sizes[0]:,}, the smallest size, and the target, {sizes[-1]:,}, got {budget_size:,}"
+        )
+    if budget is None:
+        return
     _check_share(budget)
-    first = lambda k, i: k["prices"][i] + k.get("search", 0.)
-    whole, cheapest = sum(first(k, -1) for k in known.values()), sorted(first(k, 0) for k in known.values())[:2]
-    what, cost = ("the first runs of two candidates", "the cheapest two cost") if len(cheapest) > 1 else ("the first run of the only candidate", "it costs")
-    if budget*whole < sum(cheapest): raise ValueError(f"`budget` must cover {what}, got {100*budget:g} % of full fine-tuning, {cost} {100*sum(cheapest)/whole:.3g} %; give more, or take a larger target")
+    first = lambda k, i: k["prices"][i] + k.get("search", 0.0)
+    whole, cheapest = (
+        sum(first(k, -1) for k in known.values()),
+        sorted(first(k, 0) for k in known.values())[:2],
+    )
+    what, cost = (
+        ("the first runs of two candidates", "the cheapest two cost")
+        if len(cheapest) > 1
+        else ("the first run of the only candidate", "it costs")
+    )
+    if budget * whole < sum(cheapest):
+        raise ValueError(
+            f"`budget` must cover {what}, got {100 * budget:g} % of full fine-tuning, {cost} {100 * sum(cheapest) / whole:.3g} %; give more, or take a larger target"
+        )
+
 
 def _check_share(budget):
     "Refuse what is no share."
-    if isinstance(budget, bool) or not isinstance(budget, (int, float, np.number)) or not 0 < budget < math.inf: raise ValueError(f"`budget` must be a share > 0 of full fine-tuning, got {budget!r}; 0.02 is two per cent")
+    if (
+        isinstance(budget, bool)
+        or not isinstance(budget, (int, float, np.number))
+        or not 0 < budget < math.inf
+    ):
+        raise ValueError(
+            f"`budget` must be a share > 0 of full fine-tuning, got {budget!r}; 0.02 is two per cent"
+        )
 
 # %% ../../nbs/07_tune/study.ipynb #5e60f891
 def _entered(folder, facts, known):
     "The study in its folder; another one there is not touched."
     folder = Path(folder)
-    if folder.is_dir() and any(folder.iterdir()) and not (folder/"study.db").is_file(): raise ValueError(f"`folder` must be a new or an empty folder, or that of this study, got {folder}, which holds something else")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "study.db").is_file():
+        raise ValueError(
+            f"`folder` must be a new or an empty folder, or that of this study, got {folder}, which holds something else"
+        )
     store = Store(folder)
-    other = dict(budget=f", or change the budget alone with `lensllm {'run --resume --out DIR' if facts['source'] else 'plan DIR'} --budget SHARE`")
+    other = dict(
+        budget=f", or change the budget alone with `lensllm {'run --resume --out DIR' if facts['source'] else 'plan DIR'} --budget SHARE`"
+    )
     for k, v in {**facts, "candidates": list(known)}.items():
-        if (was := store.set_fact(k, v)) != json_safe(v): store.close(); raise ValueError(f"`folder` must be the folder of this very study, got one whose {k} is {_changed(was, json_safe(v))}; take another folder{other.get(k, '')}")
-    for name, k in known.items(): store.add_candidate(name, k.pop("n_params"), source=k.pop("source"), encoder_params=k.pop("encoder_params"), **k)
-    store.set_fact("set_up", True) # last: what was killed before is no study yet
+        if (was := store.set_fact(k, v)) != json_safe(v):
+            store.close()
+            raise ValueError(
+                f"`folder` must be the folder of this very study, got one whose {k} is {_changed(was, json_safe(v))}; take another folder{other.get(k, '')}"
+            )
+    for name, k in known.items():
+        store.add_candidate(
+            name,
+            k.pop("n_params"),
+            source=k.pop("source"),
+            encoder_params=k.pop("encoder_params"),
+            **k,
+        )
+    store.set_fact("set_up", True)  # last: what was killed before is no study yet
     store.close()
     return Study(folder)
 
-def json_safe(v): return json.loads(json.dumps(v))
+
+def json_safe(v):
+    return json.loads(json.dumps(v))
 
 # %% ../../nbs/07_tune/study.ipynb #d85185cc
 @patch
-def fund(self:Study,
-    budget:float, # share of what fine-tuning every candidate on the target costs, > 0
+def fund(
+    self: Study,
+    budget: float,  # share of what fine-tuning every candidate on the target costs, > 0
     *,
-    keep:bool=True, # False: in this object only, to look ahead
+    keep: bool = True,  # False: in this object only, to look ahead
 ):
     "Change what may be spent in all; what was spent stays spent. A process that runs the study already goes on with what it knew."
-    if self.facts["budget"]["share"] is None: raise ValueError(f"`budget` cannot be given where every candidate runs up to {self.facts['budget']['size']:,} examples; begin another study")
+    if self.facts["budget"]["share"] is None:
+        raise ValueError(
+            f"`budget` cannot be given where every candidate runs up to {self.facts['budget']['size']:,} examples; begin another study"
+        )
     _check_share(budget)
-    was, self.facts["budget"] = self.store.fact("budget")["share"], dict(share=float(budget), size=None)
-    if not keep or budget == was: return
+    was, self.facts["budget"] = (
+        self.store.fact("budget")["share"],
+        dict(share=float(budget), size=None),
+    )
+    if not keep or budget == was:
+        return
     self.store.set_fact("budget", self.facts["budget"], anew=True)
-    self.store.set_fact("funded", [*self.store.fact("funded", [[was, 0.]]), [float(budget), self.spent/self.whole]], anew=True)
+    self.store.set_fact(
+        "funded",
+        [*self.store.fact("funded", [[was, 0.0]]), [float(budget), self.spent / self.whole]],
+        anew=True,
+    )
 
 # %% ../../nbs/07_tune/study.ipynb #f1eff514
 @patch
-def ask(self:Study)->Plan: # runs that exist already are not proposed; empty when done, and says why
+def ask(
+    self: Study,
+) -> Plan:  # runs that exist already are not proposed; empty when done, and says why
     "What to run now: what is planned and not done, or else what the policy proposes for the money that is left."
     runs = self.store.runs()
     open_ = runs[runs.state.isin(["planned", "running"])]
-    if len(open_): return Plan(list(zip(open_.model, open_.train_size)), "planned, and not done yet", self.choice())
+    if len(open_):
+        return Plan(
+            list(zip(open_.model, open_.train_size)), "planned, and not done yet", self.choice()
+        )
     racing = self.prices.loc[self.racing]
-    if racing.empty: return Plan(why="every candidate has failed")
-    if self.facts["policy"] == "all": return self._all(racing, runs)
-    return self._proposed(max(self.facts["budget"]["share"]*self.whole - self.spent, 0.), self.due.loc[racing.index])
+    if racing.empty:
+        return Plan(why="every candidate has failed")
+    if self.facts["policy"] == "all":
+        return self._all(racing, runs)
+    return self._proposed(
+        max(self.facts["budget"]["share"] * self.whole - self.spent, 0.0),
+        self.due.loc[racing.index],
+    )
+
 
 @patch
-def _proposed(self:Study, money, due):
+def _proposed(self: Study, money, due):
     "What the policy proposes, with the searches for rates that it takes."
-    return with_searches(as_policy(self.facts["policy"]), self.store.curves(), due, money, self._searches()[due.index])
+    return with_searches(
+        as_policy(self.facts["policy"]),
+        self.store.curves(),
+        due,
+        money,
+        self._searches()[due.index],
+    )
 
 # %% ../../nbs/07_tune/study.ipynb #7cb28235
 def with_searches(
-    policy:Policy, seen, costs, budget, # as for `Policy.next`
-    search, # Series by candidate: what its first run costs besides
-)->Plan:
+    policy: Policy,
+    seen,
+    costs,
+    budget,  # as for `Policy.next`
+    search,  # Series by candidate: what its first run costs besides
+) -> Plan:
     "A policy's plan where a first run pays for a search: with the smallest size, or with any where the policy begins elsewhere."
     costs, least, elsewhere = costs.copy(), costs.columns[0], set()
     costs[least] += search
     while True:
         plan = policy.next(seen, costs, budget)
         new = sorted({m for m, _ in plan if search[m] and (m, least) not in plan} - elsewhere)
-        if not new: return plan
-        costs.loc[new, costs.columns[1:]] = costs.loc[new, costs.columns[1:]].add(search[new], axis=0)
+        if not new:
+            return plan
+        costs.loc[new, costs.columns[1:]] = costs.loc[new, costs.columns[1:]].add(
+            search[new], axis=0
+        )
         elsewhere |= set(new)
 
 # %% ../../nbs/07_tune/study.ipynb #1f3956cc
 @patch
-def _all(self:Study, racing, runs):
+def _all(self: Study, racing, runs):
     "Every candidate up to the size, smallest first."
     made = set(zip(runs.model, runs.train_size))
-    left = [(m, s) for s in racing.columns if s <= self.facts["budget"]["size"] for m in racing.index if (m, s) not in made]
-    return Plan(left, f"every candidate up to {self.facts['budget']['size']:,} examples", self.choice())
+    left = [
+        (m, s)
+        for s in racing.columns
+        if s <= self.facts["budget"]["size"]
+        for m in racing.index
+        if (m, s) not in made
+    ]
+    return Plan(
+        left, f"every candidate up to {self.facts['budget']['size']:,} examples", self.choice()
+    )
+
 
 @patch(as_prop=True)
-def racing(self:Study): # names
+def racing(self: Study):  # names
     "Candidates none of whose runs has failed."
     runs = self.store.runs()
     failed = set(runs.model[runs.state == "failed"])
     return [m for m in self.store.candidates().index if m not in failed]
 
+
 @patch(as_prop=True)
-def continues(self:Study): return self.facts["recipe"].get("ladder") == "continue" # sizes go on from one another
+def continues(self: Study):
+    return self.facts["recipe"].get("ladder") == "continue"  # sizes go on from one another
 
 # %% ../../nbs/07_tune/study.ipynb #910f76e3
 @patch(as_prop=True)
-def due(self:Study): # as `prices`
+def due(self: Study):  # as `prices`
     "What a run costs as things stand: what was paid, or, on a ladder that continues, the way from the next smaller size that is planned or done."
     return self._due()
 
+
 @patch
-def _searches(self:Study):
+def _searches(self: Study):
     "FLOP of the search for a rate, 0 where a run has made it."
     runs = self.store.runs()
-    made = set(runs.model[(runs.train_size > 0) & ((runs.state != "done") | runs.result.notna())]) # a run that was told has searched elsewhere
-    return pd.Series({m: 0. if m in made or self.store.fact(f"rate of {m}") else f.get("search", 0.) for m, f in self.store.candidates().facts.items()})
+    made = set(
+        runs.model[(runs.train_size > 0) & ((runs.state != "done") | runs.result.notna())]
+    )  # a run that was told has searched elsewhere
+    return pd.Series(
+        {
+            m: 0.0 if m in made or self.store.fact(f"rate of {m}") else f.get("search", 0.0)
+            for m, f in self.store.candidates().facts.items()
+        }
+    )
 
 # %% ../../nbs/07_tune/study.ipynb #486ca1dc
 @patch
-def _due(self:Study, also=()): # (model, train_size) pairs that count as planned
+def _due(self: Study, also=()):  # (model, train_size) pairs that count as planned
     due, known = self.prices, self.store.candidates()
-    if not self.continues: return due
+    if not self.continues:
+        return due
     runs, recipe = self.store.runs(), Recipe(**self.facts["recipe"])
-    mine = runs[(runs.seed == self.facts["seed"]) & (runs.state != "failed") & ((runs.state != "done") | runs.result.notna())] # a run that was told has left no state
-    for m, sizes in {m: [*mine.train_size[mine.model == m], *(s for a, s in also if a == m)] for m in due.index}.items():
-        for n in due: due.at[m, n] = _price(known.loc[m], recipe, n, max((s for s in sizes if s < n), default=0))
+    mine = runs[
+        (runs.seed == self.facts["seed"])
+        & (runs.state != "failed")
+        & ((runs.state != "done") | runs.result.notna())
+    ]  # a run that was told has left no state
+    for m, sizes in {
+        m: [*mine.train_size[mine.model == m], *(s for a, s in also if a == m)] for m in due.index
+    }.items():
+        for n in due:
+            due.at[m, n] = _price(
+                known.loc[m], recipe, n, max((s for s in sizes if s < n), default=0)
+            )
     paid = mine.dropna(subset="price")
-    for r in paid[paid.train_size.isin(due.columns)].itertuples(): due.at[r.model, r.train_size] = r.price
+    for r in paid[paid.train_size.isin(due.columns)].itertuples():
+        due.at[r.model, r.train_size] = r.price
     return due
 
 # %% ../../nbs/07_tune/study.ipynb #eb9135c7
 @patch
-def priced(self:Study,
-    runs, # (model, train_size) pairs, of any size
+def priced(
+    self: Study,
+    runs,  # (model, train_size) pairs, of any size
     *,
-    told=False, # made elsewhere, so without a search for the rate
-)->list: # FLOP
+    told=False,  # made elsewhere, so without a search for the rate
+) -> list:  # FLOP
     "What each of these runs costs where those before it are planned; what it was entered with, if it was."
-    prices, known, fresh = self.prices, self.store.candidates(), replace(Recipe(**self.facts["recipe"]), ladder="fresh")
+    prices, known, fresh = (
+        self.prices,
+        self.store.candidates(),
+        replace(Recipe(**self.facts["recipe"]), ladder="fresh"),
+    )
     due = lambda i: self._due(runs[:i]) if self.continues else prices
     mine = self.store.runs().query("seed == @self.facts['seed']").dropna(subset="price")
-    paid, search = ({}, {}) if told else (mine.set_index(["model", "train_size"]).price.to_dict(), self._searches().to_dict())
-    new = lambda i, m, n: (float(due(i).at[m, n]) if n in prices else _price(known.loc[m], fresh, n)) + (search.pop(m, 0.) if n else 0.)
+    paid, search = (
+        ({}, {})
+        if told
+        else (mine.set_index(["model", "train_size"]).price.to_dict(), self._searches().to_dict())
+    )
+    new = lambda i, m, n: (
+        (float(due(i).at[m, n]) if n in prices else _price(known.loc[m], fresh, n))
+        + (search.pop(m, 0.0) if n else 0.0)
+    )
     return [paid[m, n] if (m, n) in paid else new(i, m, n) for i, (m, n) in enumerate(runs)]
 
-def _price(k, recipe, n, m=0): # k: a candidate's row; m: as for `run_price`
+
+def _price(k, recipe, n, m=0):  # k: a candidate's row; m: as for `run_price`
     "What a candidate's run costs; a model as it is counts as free."
-    if not n or not k.source: return float(flops(k.n_params, n)) if n else 0.
-    return run_price(k.n_params, k.facts["tokens"][1] and k.encoder_params, k.facts["tokens"], recipe, n, k.facts["others"], m)
+    if not n or not k.source:
+        return float(flops(k.n_params, n)) if n else 0.0
+    return run_price(
+        k.n_params,
+        k.facts["tokens"][1] and k.encoder_params,
+        k.facts["tokens"],
+        recipe,
+        n,
+        k.facts["others"],
+        m,
+    )
+
 
 @patch(as_prop=True)
-def whole(self:Study): return float(self.prices[self.facts["target"]].sum() + sum(f.get("search", 0.) for f in self.store.candidates().facts)) # FLOP of fine-tuning every candidate on the target
+def whole(self: Study):
+    return float(
+        self.prices[self.facts["target"]].sum()
+        + sum(f.get("search", 0.0) for f in self.store.candidates().facts)
+    )  # FLOP of fine-tuning every candidate on the target
+
+
 @patch(as_prop=True)
-def spent(self:Study): return float(self.store.runs().price.fillna(0.).sum()) # FLOP, what is planned included
+def spent(self: Study):
+    return float(self.store.runs().price.fillna(0.0).sum())  # FLOP, what is planned included
 
 # %% ../../nbs/07_tune/study.ipynb #f9a92322
 @patch
-def _racing_curves(self:Study):
+def _racing_curves(self: Study):
     "Curves of the candidates that have a run above size 0, and none that failed; None where there are none."
     curves, racing = self.store.curves(), self.racing
-    known = [m for m in (curves.models if curves else ()) if m in racing and curves.frame.train_size[curves.frame.model == m].any()]
+    known = [
+        m
+        for m in (curves.models if curves else ())
+        if m in racing and curves.frame.train_size[curves.frame.model == m].any()
+    ]
     return curves.filter(model=known) if known else None
 
+
 @patch
-def choice(self:Study): # a candidate, or None
+def choice(self: Study):  # a candidate, or None
     "The candidate to fine-tune, by what is known now, among those that have not failed."
     curves = self._racing_curves()
-    if curves is None: return None
-    return self.ranking().best if len(curves.models) > 1 else curves.models[0] # a look at one is no race
+    if curves is None:
+        return None
+    return (
+        self.ranking().best if len(curves.models) > 1 else curves.models[0]
+    )  # a look at one is no race
 
 # %% ../../nbs/07_tune/study.ipynb #08e0281a
 @patch
-def tell(self:Study,
-    model, train_size, # of a candidate
-    test_loss=None, # nats, in the study's unit; None: the run failed
+def tell(
+    self: Study,
+    model,
+    train_size,  # of a candidate
+    test_loss=None,  # nats, in the study's unit; None: the run failed
     *,
-    seed=None, test_loss_se=None, reason=None,
-    correct=False, # put this in the place of what was told before
+    seed=None,
+    test_loss_se=None,
+    reason=None,
+    correct=False,  # put this in the place of what was told before
 ):
     "Enter a run that was made elsewhere; it costs what was planned, without a search for the rate. To tell the same twice changes nothing."
     run = (model, int(train_size), self.facts["seed"] if seed is None else int(seed))
-    price = self.priced([run[:2]], told=True)[0] if model in self.prices.index and run[1] >= 0 else None
-    if test_loss is None: self.store.failed(run, reason or "told to have failed", correct=correct, price=price)
-    else: self.store.done(run, test_loss, test_loss_se=test_loss_se, correct=correct, price=price)
+    price = (
+        self.priced([run[:2]], told=True)[0] if model in self.prices.index and run[1] >= 0 else None
+    )
+    if test_loss is None:
+        self.store.failed(run, reason or "told to have failed", correct=correct, price=price)
+    else:
+        self.store.done(run, test_loss, test_loss_se=test_loss_se, correct=correct, price=price)
     kept = self.store.runs().set_index(["model", "train_size", "seed"]).loc[run]
-    same = kept.test_loss == test_loss and (test_loss_se is None or kept.test_loss_se == test_loss_se)
-    if kept.state == "done" and not same: raise ValueError(f"`test_loss` of {model} on {run[1]:,} examples must be what is known already, {_result(kept.test_loss, kept.test_loss_se)}, got {_result(test_loss, test_loss_se)}; nothing was changed, --correct puts another in its place")
+    same = kept.test_loss == test_loss and (
+        test_loss_se is None or kept.test_loss_se == test_loss_se
+    )
+    if kept.state == "done" and not same:
+        raise ValueError(
+            f"`test_loss` of {model} on {run[1]:,} examples must be what is known already, {_result(kept.test_loss, kept.test_loss_se)}, got {_result(test_loss, test_loss_se)}; nothing was changed, --correct puts another in its place"
+        )
 
 # %% ../../nbs/07_tune/study.ipynb #5846073d
-def _result(loss, se): return "a failure" if loss is None else f"{loss:g}" + (f" ± {se:g}" if se is not None and se == se else "")
+def _result(loss, se):
+    return (
+        "a failure"
+        if loss is None
+        else f"{loss:g}" + (f" ± {se:g}" if se is not None and se == se else "")
+    )
+
 
 @patch
-def forget(self:Study, model, train_size, *, seed=None):
+def forget(self: Study, model, train_size, *, seed=None):
     "Take back a run that was told by mistake."
     self.store.forget((model, int(train_size), self.facts["seed"] if seed is None else int(seed)))
 
 # %% ../../nbs/07_tune/study.ipynb #996bfc35
 @patch
-def ranking(self:Study, **options): # a `Ranking`; options of the posterior
+def ranking(self: Study, **options):  # a `Ranking`; options of the posterior
     "What is believed of all candidates now."
     curves = self._racing_curves()
-    if curves is None: raise ValueError(f"`folder` must hold at least one run that is done, of a candidate that has not failed, {self.store.folder} holds none; look at `lensllm status {self.store.folder}`")
-    return as_selector("posterior", **options).rank(curves, target=self.facts["target"], alone=len(self.racing) == 1)
+    if curves is None:
+        raise ValueError(
+            f"`folder` must hold at least one run that is done, of a candidate that has not failed, {self.store.folder} holds none; look at `lensllm status {self.store.folder}`"
+        )
+    return as_selector("posterior", **options).rank(
+        curves, target=self.facts["target"], alone=len(self.racing) == 1
+    )
 
 # %% ../../nbs/07_tune/study.ipynb #2a86f4c0
 @patch
-def _spec(self:Study, run, device):
+def _spec(self: Study, run, device):
     "A run as plain data."
     model, train_size, seed = run
     source, rate = self.facts["source"], self.store.fact(f"rate of {model}")
     recipe = self.facts["recipe"] | (dict(rate=rate) if rate else {})
-    return dict(model=self.store.candidates().source[model], trust=self.facts["trust"], task=source, train_size=train_size, seed=seed, recipe=recipe, device=device, checkpoint=str(self.store.artefact(run, "pt")), trunk=str(self.store.artefact((model, seed), "trunk")) if self.continues else None, findings_of=self.prices.size if self.facts["probes"] and seed == self.facts["seed"] else None)
+    return dict(
+        model=self.store.candidates().source[model],
+        trust=self.facts["trust"],
+        task=source,
+        train_size=train_size,
+        seed=seed,
+        recipe=recipe,
+        device=device,
+        checkpoint=str(self.store.artefact(run, "pt")),
+        trunk=str(self.store.artefact((model, seed), "trunk")) if self.continues else None,
+        findings_of=self.prices.size
+        if self.facts["probes"] and seed == self.facts["seed"]
+        else None,
+    )
 
 # %% ../../nbs/07_tune/study.ipynb #0d1f52a0
 @patch
-def run(self:Study,
+def run(
+    self: Study,
     *,
-    executor="local", # "local", or "ray": on a Ray cluster, which must have been started
-    workers=1,        # runs at once
-    device="auto",    # as for `pick_device`
-    progress=None,    # called with the study after each change, and with (run, step, steps, loss) while a run is made here
-    budget=None,      # as for `fund`, which it calls once nothing else is refused
-): # a `Ranking`: what is believed at the end
+    executor="local",  # "local", or "ray": on a Ray cluster, which must have been started
+    workers=1,  # runs at once
+    device="auto",  # as for `pick_device`
+    progress=None,  # called with the study after each change, and with (run, step, steps, loss) while a run is made here
+    budget=None,  # as for `fund`, which it calls once nothing else is refused
+):  # a `Ranking`: what is believed at the end
     "Ask, run, tell, until there is nothing left to run; begun again it goes on where it was."
-    if self.facts["source"] is None: raise ValueError("`candidates` must be models that can be loaded, got names whose runs are told; use ask and tell")
+    if self.facts["source"] is None:
+        raise ValueError(
+            "`candidates` must be models that can be loaded, got names whose runs are told; use ask and tell"
+        )
     _check_task(self.facts)
     check_executor(executor, workers, self.facts["recipe"]["ladder"])
-    if executor == "local": pick_device(device) # refused here, and not by every run
-    if budget is not None: self.fund(budget)
+    if executor == "local":
+        pick_device(device)  # refused here, and not by every run
+    if budget is not None:
+        self.fund(budget)
     report = progress or (lambda *_: None)
     try:
         with _executor(executor, workers) as pool:
-            self._work_off(pool, workers, device, report) # what was planned before
-            while (plan := self.ask()):
-                self.store.plan([(m, n, self.facts["seed"]) for m, n in plan], prices=self.priced(plan), why=plan.why)
+            self._work_off(pool, workers, device, report)  # what was planned before
+            while plan := self.ask():
+                self.store.plan(
+                    [(m, n, self.facts["seed"]) for m, n in plan],
+                    prices=self.priced(plan),
+                    why=plan.why,
+                )
                 self._work_off(pool, workers, device, report)
-    finally: self.store.release() # when nobody works on them any more
+    finally:
+        self.store.release()  # when nobody works on them any more
     return self.ranking()
 
 # %% ../../nbs/07_tune/study.ipynb #20911eae
@@ -397,20 +742,26 @@ def _check_task(facts):
     "The texts must be those that the study began with."
     source = facts["source"]
     now = task_of(source).fingerprint
-    if now != source["fingerprint"]: raise ValueError(f"`task` must hold the texts that the study began with, got others in {source['task']}; put them back, or begin a new study")
+    if now != source["fingerprint"]:
+        raise ValueError(
+            f"`task` must hold the texts that the study began with, got others in {source['task']}; put them back, or begin a new study"
+        )
 
 # %% ../../nbs/07_tune/study.ipynb #58c05256
 @patch
-def _work_off(self:Study, pool, workers, device, report):
+def _work_off(self: Study, pool, workers, device, report):
     "Make the planned runs, as many at once as there are workers; wait for those of other processes."
     busy = {}
     while True:
         while len(busy) < workers and (run := self.store.claim(in_turn=self._waiting())):
             report(self)
-            busy[run] = pool.submit(self._spec(run, device), lambda *at, run=run: report(self, run, *at))
+            busy[run] = pool.submit(
+                self._spec(run, device), lambda *at, run=run: report(self, run, *at)
+            )
         if not busy:
-            if not self.store.runs().state.isin(["planned", "running"]).any(): return
-            time.sleep(.2) # another process makes the rest
+            if not self.store.runs().state.isin(["planned", "running"]).any():
+                return
+            time.sleep(0.2)  # another process makes the rest
             continue
         for run in pool.ready(busy):
             self._enter(run, pool.result(busy.pop(run)))
@@ -418,36 +769,60 @@ def _work_off(self:Study, pool, workers, device, report):
 
 # %% ../../nbs/07_tune/study.ipynb #9940385b
 @patch
-def _waiting(self:Study):
+def _waiting(self: Study):
     "Candidates whose runs wait for each other: on a ladder that continues, and until the first has found the rate, which a second would search for too."
     searched = self.facts["recipe"]["rate"] is None
-    return [m for m in self.prices.index if self.continues or searched and not self.store.fact(f"rate of {m}")]
+    return [
+        m
+        for m in self.prices.index
+        if self.continues or searched and not self.store.fact(f"rate of {m}")
+    ]
+
 
 @patch
-def _enter(self:Study, run, record):
+def _enter(self: Study, run, record):
     "What came of a run."
-    if "reason" in record: return self.store.failed(run, record["reason"], again=record["again"])
-    if self.facts["recipe"]["rate"] is None and record["rate"]: self.store.set_fact(f"rate of {run[0]}", record["rate"])
+    if "reason" in record:
+        return self.store.failed(run, record["reason"], again=record["again"])
+    if self.facts["recipe"]["rate"] is None and record["rate"]:
+        self.store.set_fact(f"rate of {run[0]}", record["rate"])
     unit = "test_loss" if self.facts["unit"] == "token" else "byte_loss"
     self.store.done(run, record[unit], test_loss_se=record[f"{unit}_se"], result=record)
 
 # %% ../../nbs/07_tune/study.ipynb #625ee24f
 class _Here:
     "One run at a time, in this process."
-    def __enter__(self): return self
-    def __exit__(self, *_): pass
-    def submit(self, spec, progress): return work(spec, progress)
-    def ready(self, busy): return list(busy)
-    def result(self, record): return record
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def submit(self, spec, progress):
+        return work(spec, progress)
+
+    def ready(self, busy):
+        return list(busy)
+
+    def result(self, record):
+        return record
 
 # %% ../../nbs/07_tune/study.ipynb #a9f403b5
 class _Beside:
     "Processes beside this one; one that dies loses its run, no more."
-    def __init__(self, workers): self.workers, self.busy = workers, {}
-    def __enter__(self): self.free = [self._worker() for _ in range(self.workers)]; return self
+
+    def __init__(self, workers):
+        self.workers, self.busy = workers, {}
+
+    def __enter__(self):
+        self.free = [self._worker() for _ in range(self.workers)]
+        return self
+
     def __exit__(self, kind, *_):
         for worker in (*self.free, *self.busy.values()):
-            if kind: _stop(worker)
+            if kind:
+                _stop(worker)
             worker.shutdown(wait=False, cancel_futures=True)
 
     def _worker(self):
@@ -455,19 +830,26 @@ class _Beside:
         import multiprocessing
         from concurrent.futures import ProcessPoolExecutor
         from transformers.utils.logging import disable_progress_bar
-        return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=disable_progress_bar)
+
+        return ProcessPoolExecutor(
+            1, mp_context=multiprocessing.get_context("spawn"), initializer=disable_progress_bar
+        )
 
 # %% ../../nbs/07_tune/study.ipynb #d2d6b303
 def _stop(worker):
     "End what a pool is doing: nobody will enter it, and its process would hold up ours."
-    for process in list((worker._processes or {}).values()): process.terminate() # Python 3.14 has terminate_workers for it
+    for process in list((worker._processes or {}).values()):
+        process.terminate()  # Python 3.14 has terminate_workers for it
+
 
 @patch
-def submit(self:_Beside, spec, progress):
+def submit(self: _Beside, spec, progress):
     from concurrent.futures.process import BrokenProcessPool
+
     worker = self.free.pop()
-    try: future = worker.submit(work, spec)
-    except BrokenProcessPool: # it died while it had nothing to do
+    try:
+        future = worker.submit(work, spec)
+    except BrokenProcessPool:  # it died while it had nothing to do
         worker = self._worker()
         future = worker.submit(work, spec)
     self.busy[future] = worker
@@ -475,48 +857,82 @@ def submit(self:_Beside, spec, progress):
 
 # %% ../../nbs/07_tune/study.ipynb #3b951584
 @patch
-def ready(self:_Beside, busy):
+def ready(self: _Beside, busy):
     from concurrent.futures import FIRST_COMPLETED, wait
+
     done = wait(busy.values(), return_when=FIRST_COMPLETED).done
     return [run for run, future in busy.items() if future in done]
 
+
 @patch
-def result(self:_Beside, future):
+def result(self: _Beside, future):
     from concurrent.futures.process import BrokenProcessPool
+
     worker = self.busy.pop(future)
-    try: record = future.result()
-    except BrokenProcessPool: worker, record = self._worker(), dict(reason="the process that made the run died, perhaps for want of memory", again=True)
+    try:
+        record = future.result()
+    except BrokenProcessPool:
+        worker, record = (
+            self._worker(),
+            dict(
+                reason="the process that made the run died, perhaps for want of memory", again=True
+            ),
+        )
     self.free.append(worker)
     return record
 
 # %% ../../nbs/07_tune/study.ipynb #5dddbeab
 class _Ray:
     "Tasks on a Ray cluster; those on a machine that is lost are made again elsewhere."
+
     def __enter__(self):
         import ray
+
         self.ray = ray
-        if not ray.is_initialized(): ray.init(address=os.environ.get("RAY_ADDRESS"), log_to_driver=False, configure_logging=False)
+        if not ray.is_initialized():
+            ray.init(
+                address=os.environ.get("RAY_ADDRESS"), log_to_driver=False, configure_logging=False
+            )
         gpus = 1 if ray.cluster_resources().get("GPU") else 0
         self.work = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=3)(work)
         return self
-    def __exit__(self, *_): pass # the cluster is whoever started it's
-    def submit(self, spec, progress): return self.work.remote({**spec, "checkpoint": None}, alone=True)
+
+    def __exit__(self, *_):
+        pass  # the cluster is whoever started it's
+
+    def submit(self, spec, progress):
+        return self.work.remote({**spec, "checkpoint": None}, alone=True)
+
     def ready(self, busy):
         done, _ = self.ray.wait(list(busy.values()), num_returns=1)
         return [run for run, ref in busy.items() if ref in done]
+
     def result(self, ref):
-        try: return self.ray.get(ref)
-        except self.ray.exceptions.RayError as e: return dict(reason=f"{type(e).__name__}: {str(e).splitlines()[0]}", again=True)
+        try:
+            return self.ray.get(ref)
+        except self.ray.exceptions.RayError as e:
+            return dict(reason=f"{type(e).__name__}: {str(e).splitlines()[0]}", again=True)
 
 # %% ../../nbs/07_tune/study.ipynb #bac34f58
 def check_executor(
-    name, workers, ladder, # as for `Study.run` and `Recipe`
+    name,
+    workers,
+    ladder,  # as for `Study.run` and `Recipe`
 ):
     "Refuse what cannot make runs here."
-    if workers < 1: raise ValueError(f"`workers` must be >= 1, got {workers}")
-    if name not in ("local", "ray"): raise ValueError(f"`executor` must be local or ray, got {name!r}")
-    if name == "ray" and not find_spec("ray"): raise ValueError("`executor` ray needs Ray, which is not installed; pip install 'lensllm[ray]'")
-    if name == "ray" and ladder == "continue": raise ValueError("`executor` must be local for a ladder that continues, whose states lie in the study's folder, got ray; take the ladder fresh")
+    if workers < 1:
+        raise ValueError(f"`workers` must be >= 1, got {workers}")
+    if name not in ("local", "ray"):
+        raise ValueError(f"`executor` must be local or ray, got {name!r}")
+    if name == "ray" and not find_spec("ray"):
+        raise ValueError(
+            "`executor` ray needs Ray, which is not installed; pip install 'lensllm[ray]'"
+        )
+    if name == "ray" and ladder == "continue":
+        raise ValueError(
+            "`executor` must be local for a ladder that continues, whose states lie in the study's folder, got ray; take the ladder fresh"
+        )
+
 
 def _executor(name, workers):
     "Where runs are made."

@@ -14,122 +14,229 @@ from pathlib import Path
 import pandas as pd
 
 # %% ../../nbs/07_tune/tasks.ipynb #38aa6c20
-def _open(path): return {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)(path, "rt", encoding="utf-8")
-def _json_lines(path):
-    with _open(path) as f: return pd.DataFrame([json.loads(line) for line in f if line.strip()], dtype=object) # 1 stays 1, beside 2.5 or nothing
+def _open(path):
+    return {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)(path, "rt", encoding="utf-8")
 
-READERS = {".csv": pd.read_csv, ".tsv": lambda p, **k: pd.read_csv(p, sep="\t", **k), ".parquet": lambda p, **k: pd.read_parquet(p), ".jsonl": lambda p, **k: _json_lines(p)} # suffix -> reader of a table
+
+def _json_lines(path):
+    with _open(path) as f:
+        return pd.DataFrame(
+            [json.loads(line) for line in f if line.strip()], dtype=object
+        )  # 1 stays 1, beside 2.5 or nothing
+
+
+READERS = {
+    ".csv": pd.read_csv,
+    ".tsv": lambda p, **k: pd.read_csv(p, sep="\t", **k),
+    ".parquet": lambda p, **k: pd.read_parquet(p),
+    ".jsonl": lambda p, **k: _json_lines(p),
+}  # suffix -> reader of a table
+
 
 def load_rows(
-    path, # .txt, .csv, .tsv, .parquet or .jsonl; also .csv.gz, .jsonl.xz and the like
+    path,  # .txt, .csv, .tsv, .parquet or .jsonl; also .csv.gz, .jsonl.xz and the like
     *,
-    columns=None, # names of the columns that hold (prompt, target); None: those called so, or text
-    argument:str="DATA", # what errors call the path
-)->list: # (prompt, target) pairs of text, targets never empty
+    columns=None,  # names of the columns that hold (prompt, target); None: those called so, or text
+    argument: str = "DATA",  # what errors call the path
+) -> list:  # (prompt, target) pairs of text, targets never empty
     "Texts from a file."
     path = Path(path)
     kind = (["", *(s for s in path.suffixes if s not in (".gz", ".xz"))])[-1]
-    if kind not in (".txt", *READERS): raise ValueError(f"`{argument}` must end in .txt, {', '.join(READERS)}, got {path.name}")
-    if not path.is_file(): raise ValueError(f"`{argument}` must be a file, got {path}; check the path")
-    try: rows = _lines(path) if kind == ".txt" else _pairs(_table(path, kind), path.name, columns)
-    except ValueError as e: raise ValueError(f"`{argument}` {e}") from None
-    if not rows: raise ValueError(f"`{argument}` must hold at least one text, {path.name} holds none")
+    if kind not in (".txt", *READERS):
+        raise ValueError(f"`{argument}` must end in .txt, {', '.join(READERS)}, got {path.name}")
+    if not path.is_file():
+        raise ValueError(f"`{argument}` must be a file, got {path}; check the path")
+    try:
+        rows = _lines(path) if kind == ".txt" else _pairs(_table(path, kind), path.name, columns)
+    except ValueError as e:
+        raise ValueError(f"`{argument}` {e}") from None
+    if not rows:
+        raise ValueError(f"`{argument}` must hold at least one text, {path.name} holds none")
     return rows
 
 # %% ../../nbs/07_tune/tasks.ipynb #439ab683
 def _lines(path):
     "Lines with something in them."
     try:
-        with _open(path) as f: text = f.read().removeprefix("\ufeff")
-    except (OSError, EOFError, lzma.LZMAError) as e: raise ValueError(f"must be a readable file, got {path.name} ({type(e).__name__}: {str(e)[:80]})") from None
-    except UnicodeDecodeError as e: raise ValueError(f"must be text in UTF-8, got {path.name} with byte {e.object[e.start]:#x} at {e.start}; convert it first") from None
+        with _open(path) as f:
+            text = f.read().removeprefix("\ufeff")
+    except (OSError, EOFError, lzma.LZMAError) as e:
+        raise ValueError(
+            f"must be a readable file, got {path.name} ({type(e).__name__}: {str(e)[:80]})"
+        ) from None
+    except UnicodeDecodeError as e:
+        raise ValueError(
+            f"must be text in UTF-8, got {path.name} with byte {e.object[e.start]:#x} at {e.start}; convert it first"
+        ) from None
     return [("", line) for line in text.splitlines() if line.strip()]
+
 
 def _table(path, kind):
     "The file as a frame."
-    try: return READERS[kind](path, **(dict(dtype=str, keep_default_na=False) if kind in (".csv", ".tsv") else {}))
-    except Exception as e: raise ValueError(f"must be a readable {kind[1:]} table, got {path.name} ({type(e).__name__}: {str(e)[:80]})") from None
+    try:
+        return READERS[kind](
+            path, **(dict(dtype=str, keep_default_na=False) if kind in (".csv", ".tsv") else {})
+        )
+    except Exception as e:
+        raise ValueError(
+            f"must be a readable {kind[1:]} table, got {path.name} ({type(e).__name__}: {str(e)[:80]})"
+        ) from None
+
 
 def _pairs(table, name, columns):
     "Rows of a table."
-    wanted = [c.strip() for c in columns] if columns else ["prompt", "target"] if "target" in table else ["text"]
-    if len(wanted) > 2: raise ValueError(f"must have one column of texts, or two, prompt and target; `columns` names {len(wanted)}: {', '.join(wanted)}")
+    wanted = (
+        [c.strip() for c in columns]
+        if columns
+        else ["prompt", "target"]
+        if "target" in table
+        else ["text"]
+    )
+    if len(wanted) > 2:
+        raise ValueError(
+            f"must have one column of texts, or two, prompt and target; `columns` names {len(wanted)}: {', '.join(wanted)}"
+        )
     lost = [c for c in wanted if c not in table]
-    if lost and columns: raise ValueError(f"must have columns {' and '.join(wanted)}; {name} has {', '.join(map(str, table)) or 'none'}")
-    if lost: raise ValueError(f"must have columns prompt and target, or text; {name} has {', '.join(map(str, table)) or 'none'}; other names are given by `columns`")
-    columns = [["" if missing else str(v) for v, missing in zip(table[c].astype(object), table[c].isna())] for c in wanted]
+    if lost and columns:
+        raise ValueError(
+            f"must have columns {' and '.join(wanted)}; {name} has {', '.join(map(str, table)) or 'none'}"
+        )
+    if lost:
+        raise ValueError(
+            f"must have columns prompt and target, or text; {name} has {', '.join(map(str, table)) or 'none'}; other names are given by `columns`"
+        )
+    columns = [
+        ["" if missing else str(v) for v, missing in zip(table[c].astype(object), table[c].isna())]
+        for c in wanted
+    ]
     empty = next((i for i, text in zip(table.index, columns[-1]) if not text.strip()), None)
-    if empty is not None: raise ValueError(f"must have a {wanted[-1]} in every row, row {empty} of {name} has none; fill it in, or leave the row out")
-    return list(zip(columns[0] if len(wanted) == 2 else [""]*len(table), columns[-1]))
+    if empty is not None:
+        raise ValueError(
+            f"must have a {wanted[-1]} in every row, row {empty} of {name} has none; fill it in, or leave the row out"
+        )
+    return list(zip(columns[0] if len(wanted) == 2 else [""] * len(table), columns[-1]))
 
 # %% ../../nbs/07_tune/tasks.ipynb #c6303791
-TASKS = Path(str(files("lensllm")))/"data"/"tasks" # those that are shipped
-TEST, VALID = 1000, 500 # rows at most; never more than a tenth of all each
+TASKS = Path(str(files("lensllm"))) / "data" / "tasks"  # those that are shipped
+TEST, VALID = 1000, 500  # rows at most; never more than a tenth of all each
+
 
 def content_key(
-    row, # (prompt, target)
-)->str: # 64 hexadecimal digits
+    row,  # (prompt, target)
+) -> str:  # 64 hexadecimal digits
     "Where a row stands in its task, whatever else is there; case and spaces do not count."
-    return hashlib.sha256(" ".join((row[0].strip() or row[1]).casefold().split()).encode()).hexdigest()
+    return hashlib.sha256(
+        " ".join((row[0].strip() or row[1]).casefold().split()).encode()
+    ).hexdigest()
+
 
 @dataclass(frozen=True)
 class Task:
     "Texts to learn from, to stop by and to test on; (prompt, target) pairs."
-    name:str
-    train:tuple; valid:tuple; test:tuple # rows in the order of their content's hash
-    repeated:int=0 # rows that were left out
+
+    name: str
+    train: tuple
+    valid: tuple
+    test: tuple  # rows in the order of their content's hash
+    repeated: int = 0  # rows that were left out
 
     @property
-    def fingerprint(self): # 16 hexadecimal digits; other texts give another
-        return hashlib.sha256(json.dumps([self.train, self.valid, self.test]).encode()).hexdigest()[:16]
-    def subset(self, n): # the first n training rows, so that each subset contains the smaller ones
-        if not 1 <= n <= len(self.train): raise ValueError(f"`train_size` must be 1 to {len(self.train):,}, as many as {self.name} has to train on, got {n:,}; take smaller sizes, or give more texts")
+    def fingerprint(self):  # 16 hexadecimal digits; other texts give another
+        return hashlib.sha256(json.dumps([self.train, self.valid, self.test]).encode()).hexdigest()[
+            :16
+        ]
+
+    def subset(self, n):  # the first n training rows, so that each subset contains the smaller ones
+        if not 1 <= n <= len(self.train):
+            raise ValueError(
+                f"`train_size` must be 1 to {len(self.train):,}, as many as {self.name} has to train on, got {n:,}; take smaller sizes, or give more texts"
+            )
         return self.train[:n]
-    def __repr__(self): return f"task {self.name}: {len(self.train):,} rows to train on, {len(self.valid):,} to validate, {len(self.test):,} to test" + (f"; {self.repeated:,} repeated rows left out" if self.repeated else "")
+
+    def __repr__(self):
+        return (
+            f"task {self.name}: {len(self.train):,} rows to train on, {len(self.valid):,} to validate, {len(self.test):,} to test"
+            + (f"; {self.repeated:,} repeated rows left out" if self.repeated else "")
+        )
 
 # %% ../../nbs/07_tune/tasks.ipynb #924b49bc
 def load_task(
-    source, # "headline", "translate" or "define", which are shipped; a file as for `load_rows`; or what `datasets` can load, a folder or a name
+    source,  # "headline", "translate" or "define", which are shipped; a file as for `load_rows`; or what `datasets` can load, a folder or a name
     *,
-    test=None,    # a file of its own, as for `load_rows`; None: set apart by content
-    columns=None, # (prompt, target), as for `load_rows`
-)->Task:
+    test=None,  # a file of its own, as for `load_rows`; None: set apart by content
+    columns=None,  # (prompt, target), as for `load_rows`
+) -> Task:
     "Texts of one kind, split once and for all by their content."
-    shipped = TASKS/f"{source}.jsonl.xz"
-    if shipped.is_file(): source, name = shipped, str(source)
-    else: name = Path(source).name if _is_dataset(source) else Path(source).name.split(".")[0]
-    found = _dataset(str(source), columns) if _is_dataset(source) else dict(train=load_rows(source, columns=columns, argument="task"))
-    if test is not None: found["test"] = load_rows(test, columns=columns, argument="test")
+    shipped = TASKS / f"{source}.jsonl.xz"
+    if shipped.is_file():
+        source, name = shipped, str(source)
+    else:
+        name = Path(source).name if _is_dataset(source) else Path(source).name.split(".")[0]
+    found = (
+        _dataset(str(source), columns)
+        if _is_dataset(source)
+        else dict(train=load_rows(source, columns=columns, argument="task"))
+    )
+    if test is not None:
+        found["test"] = load_rows(test, columns=columns, argument="test")
     task = split_rows(found.pop("train"), name, **found)
     if not (task.train and task.valid and task.test):
         rows = [*task.train, *task.valid, *task.test]
         few = len({content_key(r) for r in rows})
-        raise ValueError(f"`task` must hold enough rows to train, validate and test on, got {len(rows)} different ones in {name}" + (f" with {few} different prompts, which are not parted; put into the prompt what differs, or leave it empty" if few < len(rows) else "; at least 10 are needed"))
+        raise ValueError(
+            f"`task` must hold enough rows to train, validate and test on, got {len(rows)} different ones in {name}"
+            + (
+                f" with {few} different prompts, which are not parted; put into the prompt what differs, or leave it empty"
+                if few < len(rows)
+                else "; at least 10 are needed"
+            )
+        )
     return task
 
 # %% ../../nbs/07_tune/tasks.ipynb #3406dd6f
 def split_rows(
-    rows, # (prompt, target) pairs
-    name, # of the task
+    rows,  # (prompt, target) pairs
+    name,  # of the task
     *,
-    validation=(), test=(), # rows that were set apart already; empty: a tenth of `rows`, at most `VALID` and `TEST`
-)->Task:
+    validation=(),
+    test=(),  # rows that were set apart already; empty: a tenth of `rows`, at most `VALID` and `TEST`
+) -> Task:
     "Rows as a task, by content."
-    parts, given = [_ordered(part) for part in (test, validation, rows)], len(test) + len(validation) + len(rows)
-    (keys, rows), seen = parts[2], {k: what for (ks, _), what in zip(parts[:2], ("test", "validation")) for k in ks}
+    parts, given = (
+        [_ordered(part) for part in (test, validation, rows)],
+        len(test) + len(validation) + len(rows),
+    )
+    (keys, rows), seen = (
+        parts[2],
+        {k: what for (ks, _), what in zip(parts[:2], ("test", "validation")) for k in ks},
+    )
     at = next((i for i, k in enumerate(keys) if k in seen), None)
-    if at is not None: raise ValueError(f"`{seen[keys[at]]}` must share no row with those to train on, got {(rows[at][0] or rows[at][1])[:60]!r} in both ({sum(k in seen for k in keys)} in all); leave them out of one")
+    if at is not None:
+        raise ValueError(
+            f"`{seen[keys[at]]}` must share no row with those to train on, got {(rows[at][0] or rows[at][1])[:60]!r} in both ({sum(k in seen for k in keys)} in all); leave them out of one"
+        )
     shared = set(parts[0][0]) & set(parts[1][0])
-    if shared: raise ValueError(f"`test` must share no row with `validation`, by which a state is chosen, got {len(shared)} in both; leave them out of one")
-    a = 0 if test else _cut(keys, 0, min(TEST, len(rows)//10))
-    b = a if validation else _cut(keys, a, min(VALID, len(rows)//10))
+    if shared:
+        raise ValueError(
+            f"`test` must share no row with `validation`, by which a state is chosen, got {len(shared)} in both; leave them out of one"
+        )
+    a = 0 if test else _cut(keys, 0, min(TEST, len(rows) // 10))
+    b = a if validation else _cut(keys, a, min(VALID, len(rows) // 10))
     repeated = given - sum(len(p) for _, p in parts)
-    return Task(name, tuple(rows[b:]), tuple(parts[1][1] or rows[a:b]), tuple(parts[0][1] or rows[:a]), repeated)
+    return Task(
+        name,
+        tuple(rows[b:]),
+        tuple(parts[1][1] or rows[a:b]),
+        tuple(parts[0][1] or rows[:a]),
+        repeated,
+    )
+
 
 def _ordered(rows):
     "Keys and different rows, by key."
     keyed = sorted({(content_key(r), tuple(r)) for r in rows})
     return [k for k, _ in keyed], [r for _, r in keyed]
+
 
 def _cut(keys, start, n):
     "Where a part of about n rows ends without parting rows of one prompt."
@@ -139,67 +246,123 @@ def _cut(keys, start, n):
 def _is_dataset(source):
     "A folder that `datasets` saved, or a name that is no file."
     path = Path(source)
-    dotted = len(path.parts) == 2 and not {*path.suffixes} & {".txt", ".json", ".gz", ".xz", *READERS} and not path.parent.is_dir() # owner/name
-    return path.is_dir() or not path.exists() and not str(source).startswith(("~", "/", ".")) and (not path.suffix or dotted)
+    dotted = (
+        len(path.parts) == 2
+        and not {*path.suffixes} & {".txt", ".json", ".gz", ".xz", *READERS}
+        and not path.parent.is_dir()
+    )  # owner/name
+    return (
+        path.is_dir()
+        or not path.exists()
+        and not str(source).startswith(("~", "/", "."))
+        and (not path.suffix or dotted)
+    )
+
 
 def _dataset(source, columns):
     "Rows by split: train, and validation and test where there are any."
     import datasets
+
     path = Path(source)
-    try: found = datasets.load_from_disk(source) if (path/"dataset_dict.json").is_file() or (path/"state.json").is_file() else datasets.load_dataset(source)
-    except Exception as e: raise ValueError(f"`task` must be {', '.join(t.name.split('.')[0] for t in sorted(TASKS.glob('*.xz')))}, a file, or what `datasets` can load, got {source} ({type(e).__name__}: {str(e).splitlines()[0][:120]})") from None
-    if not isinstance(found, dict): found = dict(train=found)
-    if "train" not in found: raise ValueError(f"`task` must have a split train, {source} has {', '.join(found)}")
-    try: return {k: _pairs(found[k].to_pandas(), source, columns) for k in ("train", "validation", "test") if k in found}
-    except ValueError as e: raise ValueError(f"`task` {e}") from None
+    try:
+        found = (
+            datasets.load_from_disk(source)
+            if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
+            else datasets.load_dataset(source)
+        )
+    except Exception as e:
+        raise ValueError(
+            f"`task` must be {', '.join(t.name.split('.')[0] for t in sorted(TASKS.glob('*.xz')))}, a file, or what `datasets` can load, got {source} ({type(e).__name__}: {str(e).splitlines()[0][:120]})"
+        ) from None
+    if not isinstance(found, dict):
+        found = dict(train=found)
+    if "train" not in found:
+        raise ValueError(f"`task` must have a split train, {source} has {', '.join(found)}")
+    try:
+        return {
+            k: _pairs(found[k].to_pandas(), source, columns)
+            for k in ("train", "validation", "test")
+            if k in found
+        }
+    except ValueError as e:
+        raise ValueError(f"`task` {e}") from None
 
 # %% ../../nbs/07_tune/tasks.ipynb #85b098fc
 def encode(
-    rows,      # (prompt, target) pairs
-    tokenizer, # of the model, from transformers
+    rows,  # (prompt, target) pairs
+    tokenizer,  # of the model, from transformers
     *,
-    max_tokens:int=128,  # longest row, or longest side of an encoder-decoder's, >= 2
-    pairs:bool=False,    # for an encoder-decoder
-)->list: # (input ids, labels) of every row, without padding; labels of a prompt are -100
+    max_tokens: int = 128,  # longest row, or longest side of an encoder-decoder's, >= 2
+    pairs: bool = False,  # for an encoder-decoder
+) -> list:  # (input ids, labels) of every row, without padding; labels of a prompt are -100
     "Rows as tokens."
-    if max_tokens < 2: raise ValueError(f"`max_tokens` must be >= 2, got {max_tokens}")
+    if max_tokens < 2:
+        raise ValueError(f"`max_tokens` must be >= 2, got {max_tokens}")
     end, sides = _end(tokenizer), _sides(rows, tokenizer)
-    sides = [(p, t[:max_tokens if pairs else max_tokens - 1]) for p, t in sides]
-    if not pairs: sides = [(p[-(max_tokens - len(t)):] or end or t[:1], t) for p, t in sides] # something to answer to
-    return [((p + end)[-max_tokens:] if pairs else p + t, t if pairs else [-100]*len(p) + t) for p, t in sides]
+    sides = [(p, t[: max_tokens if pairs else max_tokens - 1]) for p, t in sides]
+    if not pairs:
+        sides = [
+            (p[-(max_tokens - len(t)) :] or end or t[:1], t) for p, t in sides
+        ]  # something to answer to
+    return [
+        ((p + end)[-max_tokens:] if pairs else p + t, t if pairs else [-100] * len(p) + t)
+        for p, t in sides
+    ]
+
 
 def collate(
-    encoded, # rows as `encode` gives them
+    encoded,  # rows as `encode` gives them
     tokenizer,
-)->dict: # input_ids, attention_mask, labels: tensors of shape (rows, tokens)
+) -> dict:  # input_ids, attention_mask, labels: tensors of shape (rows, tokens)
     "Tokens as one batch, padded on the right."
     import torch
+
     pad = next(i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if i is not None)
-    parts = dict(input_ids=([i for i, _ in encoded], pad), attention_mask=([[1]*len(i) for i, _ in encoded], 0), labels=([l for _, l in encoded], -100))
+    parts = dict(
+        input_ids=([i for i, _ in encoded], pad),
+        attention_mask=([[1] * len(i) for i, _ in encoded], 0),
+        labels=([l for _, l in encoded], -100),
+    )
     return {k: torch.tensor(_padded(*part)) for k, part in parts.items()}
 
 # %% ../../nbs/07_tune/tasks.ipynb #bf142e78
-def as_batch(rows, tokenizer, **options)->dict: # arguments as for `encode`, result as of `collate`
+def as_batch(
+    rows, tokenizer, **options
+) -> dict:  # arguments as for `encode`, result as of `collate`
     "Rows as a collator would hand them to the model."
     return collate(encode(rows, tokenizer, **options), tokenizer)
 
-def count_cut(rows, tokenizer, *, max_tokens:int=128, pairs:bool=False)->int: # arguments as for `as_batch`
+
+def count_cut(
+    rows, tokenizer, *, max_tokens: int = 128, pairs: bool = False
+) -> int:  # arguments as for `as_batch`
     "How many rows `as_batch` shortens."
     start = len(_end(tokenizer))
-    return sum(max(len(p) + start, len(t)) > max_tokens if pairs else (len(p) or start or 1) + len(t) > max_tokens for p, t in _sides(rows, tokenizer))
+    return sum(
+        max(len(p) + start, len(t)) > max_tokens
+        if pairs
+        else (len(p) or start or 1) + len(t) > max_tokens
+        for p, t in _sides(rows, tokenizer)
+    )
 
 # %% ../../nbs/07_tune/tasks.ipynb #fb1f3962
-def _end(tokenizer): return [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+def _end(tokenizer):
+    return [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+
 
 def _sides(rows, tokenizer):
     "Tokens of prompt and target, the target with its end."
     read = lambda texts: tokenizer(list(texts), add_special_tokens=False)["input_ids"]
     sides = list(zip(*map(read, zip(*rows)))) if rows else []
     mute = next((i for i, (_, t) in enumerate(sides) if not t), None)
-    if mute is not None: raise ValueError(f"the tokenizer must make tokens of every text, got none for {rows[mute][1][:40]!r}; was the model's own tokenizer saved with it?")
+    if mute is not None:
+        raise ValueError(
+            f"the tokenizer must make tokens of every text, got none for {rows[mute][1][:40]!r}; was the model's own tokenizer saved with it?"
+        )
     return [(p, t + _end(tokenizer)) for p, t in sides]
+
 
 def _padded(rows, value):
     "Lists of one length."
     width = max(map(len, rows))
-    return [r + [value]*(width - len(r)) for r in rows]
+    return [r + [value] * (width - len(r)) for r in rows]

@@ -23,385 +23,671 @@ from ..models.loading import count_params, load_model, most_tokens, token_work
 @dataclass(frozen=True)
 class Recipe:
     "How every run of a study is trained."
-    method:str="full"     # "full": all weights; "lora": adapters of rank 8 on all linear maps; "last-K": the last K layers, and what comes after them
-    rate:float=None       # highest learning rate of AdamW, > 0; None: the best of `RATES` in a short probe
-    passes:float=4.       # over the training rows, > 0 ...
-    least_steps:int=60    # ... but at least so many steps
-    batch:int=16          # rows a step
-    rows_at_once:int=None # rows in memory; None: a batch, halved as often as memory runs out
-    warmup:float=.1       # share of the steps in which the rate rises; then it falls along a cosine
-    weight_decay:float=.01
-    clip:float=1.         # largest norm of a gradient
-    max_tokens:int=None   # longest row; None: 256, or what the model can read
-    checks:int=8          # evaluations on validation rows; the best of these states is kept
-    valid_rows:int=200    # how many of these rows
-    patience:int=3        # checks without a better one, after which training stops
-    precision:str="auto"  # "float32", "bfloat16", or "auto": bfloat16 on a GPU that has it
-    ladder:str="fresh"    # "fresh": each size from the start; "continue": on from the next smaller size that was run
 
-    def __post_init__(self): _check_recipe(self)
-    def steps(self, n): return max(self.least_steps, math.ceil(self.passes*n/self.batch)) # for n rows, where training is not stopped
-    def steps_from(self, m, n): # of "continue", from m rows to n: at the full rate, and then falling
-        new = self.steps(n) if not m else math.ceil(self.passes*(n - m)/self.batch)
-        return math.ceil((1 - 2*FALL)*new), math.ceil(FALL*self.steps(n))
-    def effort(self, m, n): # (steps, checks) of a run on n rows, where training is not stopped; m as for `steps_from`, 0 on a ladder of fresh runs
-        parts = ((self.steps(n), self.checks),) if self.ladder == "fresh" else zip(self.steps_from(m, n), (self.checks, 2))
-        counted = [(steps, math.ceil(steps/max(1, steps//checks))) for steps, checks in parts]
+    method: str = "full"  # "full": all weights; "lora": adapters of rank 8 on all linear maps; "last-K": the last K layers, and what comes after them
+    rate: float = (
+        None  # highest learning rate of AdamW, > 0; None: the best of `RATES` in a short probe
+    )
+    passes: float = 4.0  # over the training rows, > 0 ...
+    least_steps: int = 60  # ... but at least so many steps
+    batch: int = 16  # rows a step
+    rows_at_once: int = None  # rows in memory; None: a batch, halved as often as memory runs out
+    warmup: float = 0.1  # share of the steps in which the rate rises; then it falls along a cosine
+    weight_decay: float = 0.01
+    clip: float = 1.0  # largest norm of a gradient
+    max_tokens: int = None  # longest row; None: 256, or what the model can read
+    checks: int = 8  # evaluations on validation rows; the best of these states is kept
+    valid_rows: int = 200  # how many of these rows
+    patience: int = 3  # checks without a better one, after which training stops
+    precision: str = "auto"  # "float32", "bfloat16", or "auto": bfloat16 on a GPU that has it
+    ladder: str = "fresh"  # "fresh": each size from the start; "continue": on from the next smaller size that was run
+
+    def __post_init__(self):
+        _check_recipe(self)
+
+    def steps(self, n):
+        return max(
+            self.least_steps, math.ceil(self.passes * n / self.batch)
+        )  # for n rows, where training is not stopped
+
+    def steps_from(
+        self, m, n
+    ):  # of "continue", from m rows to n: at the full rate, and then falling
+        new = self.steps(n) if not m else math.ceil(self.passes * (n - m) / self.batch)
+        return math.ceil((1 - 2 * FALL) * new), math.ceil(FALL * self.steps(n))
+
+    def effort(
+        self, m, n
+    ):  # (steps, checks) of a run on n rows, where training is not stopped; m as for `steps_from`, 0 on a ladder of fresh runs
+        parts = (
+            ((self.steps(n), self.checks),)
+            if self.ladder == "fresh"
+            else zip(self.steps_from(m, n), (self.checks, 2))
+        )
+        counted = [(steps, math.ceil(steps / max(1, steps // checks))) for steps, checks in parts]
         return sum(s for s, _ in counted), 1 + sum(c for _, c in counted)
-    def search(self): return (0, 0) if self.rate else (SHORT*len(RATES), 2*len(RATES)) # (steps, checks) of the probe for a rate, once a candidate
+
+    def search(self):
+        return (
+            (0, 0) if self.rate else (SHORT * len(RATES), 2 * len(RATES))
+        )  # (steps, checks) of the probe for a rate, once a candidate
 
 # %% ../../nbs/07_tune/training.ipynb #2b04973a
-RATES, SHORT = (3e-4, 1e-3, 3e-3), 40 # that a probe tries; steps of each
-FALL = .15 # share of a fresh run's steps in which "continue" lets the rate fall; where sizes double, the whole ladder then costs half
+RATES, SHORT = (3e-4, 1e-3, 3e-3), 40  # that a probe tries; steps of each
+FALL = 0.15  # share of a fresh run's steps in which "continue" lets the rate fall; where sizes double, the whole ladder then costs half
 
 # %% ../../nbs/07_tune/training.ipynb #2f28a73b
 def _check_recipe(recipe):
     "Refuse what cannot be meant."
-    if recipe.method not in ("full", "lora") and not (recipe.method[:5] == "last-" and recipe.method[5:].isdigit() and int(recipe.method[5:])): raise ValueError(f"`method` must be full, lora or last-K, such as last-2, got {recipe.method!r}")
-    for name in ("rate", "passes", "least_steps", "batch", "rows_at_once", "max_tokens", "checks", "valid_rows", "patience", "clip"):
+    if recipe.method not in ("full", "lora") and not (
+        recipe.method[:5] == "last-" and recipe.method[5:].isdigit() and int(recipe.method[5:])
+    ):
+        raise ValueError(
+            f"`method` must be full, lora or last-K, such as last-2, got {recipe.method!r}"
+        )
+    for name in (
+        "rate",
+        "passes",
+        "least_steps",
+        "batch",
+        "rows_at_once",
+        "max_tokens",
+        "checks",
+        "valid_rows",
+        "patience",
+        "clip",
+    ):
         value = getattr(recipe, name)
-        if value is not None and not value > 0: raise ValueError(f"`{name}` must be > 0, got {value}")
-    if recipe.ladder not in ("fresh", "continue"): raise ValueError(f"`ladder` must be fresh or continue, got {recipe.ladder!r}")
-    if recipe.precision not in ("auto", "float32", "bfloat16"): raise ValueError(f"`precision` must be auto, float32 or bfloat16, got {recipe.precision!r}")
+        if value is not None and not value > 0:
+            raise ValueError(f"`{name}` must be > 0, got {value}")
+    if recipe.ladder not in ("fresh", "continue"):
+        raise ValueError(f"`ladder` must be fresh or continue, got {recipe.ladder!r}")
+    if recipe.precision not in ("auto", "float32", "bfloat16"):
+        raise ValueError(f"`precision` must be auto, float32 or bfloat16, got {recipe.precision!r}")
 
 # %% ../../nbs/07_tune/training.ipynb #832f3324
 @dataclass(frozen=True)
 class Run:
     "What one run measured; losses of the test rows, with standard errors over rows."
-    model:str; task:str; train_size:int; seed:int
-    test_loss:float; test_loss_se:float # nats per target token
-    byte_loss:float; byte_loss_se:float # nats per byte of the target's text
-    valid_loss:float  # nats per target token, of the state that was kept
-    step:int; steps:int # at which that state was reached, 0 for the start; how many were made; both count from the smallest size where the ladder continues
-    came_from:int     # rows of the smaller size that it went on from; 0: from the start
-    rate:float        # highest learning rate; None where nothing was trained and none was given
-    n_params:int; trained:int # parameters, and how many of them were trained
-    tokens:int; flop:float # tokens that this run was trained on, read and written, repetitions counted; FLOP, an estimate: 6 a parameter and token that it works on in training, whatever the method, 2 in checks and test; not the search for a rate, nor work begun again
-    seconds:float
-    cut:int           # rows that were shortened, of training and test rows
-    rows_at_once:int
-    recipe:dict; made_with:dict # recipe; versions and device
-    def to_dict(self): return asdict(self)
+
+    model: str
+    task: str
+    train_size: int
+    seed: int
+    test_loss: float
+    test_loss_se: float  # nats per target token
+    byte_loss: float
+    byte_loss_se: float  # nats per byte of the target's text
+    valid_loss: float  # nats per target token, of the state that was kept
+    step: int
+    steps: int  # at which that state was reached, 0 for the start; how many were made; both count from the smallest size where the ladder continues
+    came_from: int  # rows of the smaller size that it went on from; 0: from the start
+    rate: float  # highest learning rate; None where nothing was trained and none was given
+    n_params: int
+    trained: int  # parameters, and how many of them were trained
+    tokens: int
+    flop: float  # tokens that this run was trained on, read and written, repetitions counted; FLOP, an estimate: 6 a parameter and token that it works on in training, whatever the method, 2 in checks and test; not the search for a rate, nor work begun again
+    seconds: float
+    cut: int  # rows that were shortened, of training and test rows
+    rows_at_once: int
+    recipe: dict
+    made_with: dict  # recipe; versions and device
+
+    def to_dict(self):
+        return asdict(self)
 
 # %% ../../nbs/07_tune/training.ipynb #fc05a7b2
 def ratio(
-    a, b, # arrays of the rows' values, (n,); b > 0
-)->tuple: # sum of a over sum of b, and its standard error over rows
+    a,
+    b,  # arrays of the rows' values, (n,); b > 0
+) -> tuple:  # sum of a over sum of b, and its standard error over rows
     "A ratio of sums."
-    r = a.sum()/b.sum()
-    return float(r), float(np.sqrt(((a - r*b)**2).sum()/(len(a)*max(len(a) - 1, 1)))/b.mean())
+    r = a.sum() / b.sum()
+    return float(r), float(
+        np.sqrt(((a - r * b) ** 2).sum() / (len(a) * max(len(a) - 1, 1))) / b.mean()
+    )
+
 
 @torch.no_grad()
 def row_costs(
-    model, tokenizer,
-    encoded,       # as `encode` gives them
+    model,
+    tokenizer,
+    encoded,  # as `encode` gives them
     rows_at_once=32,
-)->tuple: # nats, target tokens and bytes of every row, (n,) each; exact
+) -> tuple:  # nats, target tokens and bytes of every row, (n,) each; exact
     "What each row's target costs."
     was, order = model.training, sorted(range(len(encoded)), key=lambda i: len(encoded[i][0]))
     nats, tokens = np.zeros((2, len(encoded)))
     model.eval()
-    for at in (order[i:i + rows_at_once] for i in range(0, len(order), rows_at_once)): # rows of like length side by side
+    for at in (
+        order[i : i + rows_at_once] for i in range(0, len(order), rows_at_once)
+    ):  # rows of like length side by side
         batch = _on(model, collate([encoded[i] for i in at], tokenizer))
         tokens[at] = _targets(model, batch).cpu().numpy()
-        nats[at] = sequence_loss(model, batch).cpu().numpy()*tokens[at]
+        nats[at] = sequence_loss(model, batch).cpu().numpy() * tokens[at]
     model.train(was)
-    read = lambda labels: tokenizer.decode([t for t in labels if t != IGNORED], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    read = lambda labels: tokenizer.decode(
+        [t for t in labels if t != IGNORED],
+        skip_special_tokens=True,
+        clean_up_tokenization_spaces=False,
+    )
     return nats, tokens, np.array([max(1, len(read(labels).encode())) for _, labels in encoded])
 
 # %% ../../nbs/07_tune/training.ipynb #52aaec21
-def _on(model, batch): return {k: v.to(model.device) for k, v in batch.items()}
+def _on(model, batch):
+    return {k: v.to(model.device) for k, v in batch.items()}
+
+
 def _targets(model, batch):
     "How many tokens each row is asked for; a causal model is not asked for its first."
-    return (batch["labels"][:, 0 if model.config.is_encoder_decoder else 1:] != IGNORED).sum(1)
+    return (batch["labels"][:, 0 if model.config.is_encoder_decoder else 1 :] != IGNORED).sum(1)
 
 # %% ../../nbs/07_tune/training.ipynb #1f4beefb
 def prepared(
-    model,       # as `load_model` gives it
-    recipe:Recipe,
-    seed=0,      # of LoRA's random start
-): # the model in single precision with the parameters that are trained, and no others, asking for gradients
+    model,  # as `load_model` gives it
+    recipe: Recipe,
+    seed=0,  # of LoRA's random start
+):  # the model in single precision with the parameters that are trained, and no others, asking for gradients
     "A model ready to be trained by a recipe."
     model = in_precision(model)
-    for p in model.parameters(): p.requires_grad_(recipe.method == "full")
-    if recipe.method == "lora": return _with_adapters(model, seed)
+    for p in model.parameters():
+        p.requires_grad_(recipe.method == "full")
+    if recipe.method == "lora":
+        return _with_adapters(model, seed)
     if recipe.method != "full":
-        for module in _last(model, int(recipe.method[5:])): module.requires_grad_(True)
+        for module in _last(model, int(recipe.method[5:])):
+            module.requires_grad_(True)
     return model
+
 
 def _with_adapters(model, seed):
     "Adapters of rank 8 on all linear maps."
     import peft, transformers
+
     fan = any(isinstance(m, transformers.pytorch_utils.Conv1D) for m in model.modules())
     kind = "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return peft.get_peft_model(model, peft.LoraConfig(r=8, target_modules="all-linear", fan_in_fan_out=fan, task_type=kind))
+        return peft.get_peft_model(
+            model,
+            peft.LoraConfig(r=8, target_modules="all-linear", fan_in_fan_out=fan, task_type=kind),
+        )
 
 # %% ../../nbs/07_tune/training.ipynb #ba524c66
 def _last(model, k):
     "The last k layers, and whatever comes after them but the embedding."
-    stacks = [m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) > 1 and sum(p.numel() for p in m.parameters())]
-    if not stacks: raise ValueError(f"`method` last-{k} needs a model with a list of layers, got {type(model).__name__}; take full or lora")
+    stacks = [
+        m
+        for m in model.modules()
+        if isinstance(m, torch.nn.ModuleList)
+        and len(m) > 1
+        and sum(p.numel() for p in m.parameters())
+    ]
+    if not stacks:
+        raise ValueError(
+            f"`method` last-{k} needs a model with a list of layers, got {type(model).__name__}; take full or lora"
+        )
     top = max(stacks, key=lambda s: sum(p.numel() for p in s[-1].parameters()))
-    if k > len(top): raise ValueError(f"`method` last-{k} needs that many layers, {type(model).__name__} has {len(top)}; take full")
-    norms = [m for name, m in model.named_modules() if name.rsplit(".", 1)[-1] in ("ln_f", "final_layer_norm", "norm", "norm_f") and m not in set(top.modules())]
+    if k > len(top):
+        raise ValueError(
+            f"`method` last-{k} needs that many layers, {type(model).__name__} has {len(top)}; take full"
+        )
+    norms = [
+        m
+        for name, m in model.named_modules()
+        if name.rsplit(".", 1)[-1] in ("ln_f", "final_layer_norm", "norm", "norm_f")
+        and m not in set(top.modules())
+    ]
     return [*list(top)[-k:], *norms]
 
 # %% ../../nbs/07_tune/training.ipynb #c9dfd2fb
 class _Loop:
     "A training that can be left and taken up again."
+
     def __init__(self, model, tokenizer, train, valid, recipe, rate, steps, seed, rows_at_once):
         from accelerate import Accelerator
         from accelerate.state import AcceleratorState
-        half = recipe.precision == "bfloat16" or recipe.precision == "auto" and model.device.type == "cuda" and torch.cuda.is_bf16_supported()
+
+        half = (
+            recipe.precision == "bfloat16"
+            or recipe.precision == "auto"
+            and model.device.type == "cuda"
+            and torch.cuda.is_bf16_supported()
+        )
         precision, kind = "bf16" if half else "no", model.device.type
-        if AcceleratorState._shared_state and (AcceleratorState().mixed_precision, AcceleratorState().device.type) != (precision, kind): AcceleratorState._reset_state(reset_partial_state=True) # one process may make runs of different precisions, on different devices
-        self.accelerator = Accelerator(mixed_precision=precision, cpu=kind == "cpu", device_placement=False) # the model is where it shall be
-        self.tokenizer, self.train, self.valid, self.recipe, self.steps, self.seed, self.rows_at_once = tokenizer, train, valid, recipe, steps, seed, rows_at_once
-        self.turn, self.weights = None, [p for p in model.parameters() if p.requires_grad] # turn: the step from which "continue" lets the rate fall
+        if AcceleratorState._shared_state and (
+            AcceleratorState().mixed_precision,
+            AcceleratorState().device.type,
+        ) != (precision, kind):
+            AcceleratorState._reset_state(
+                reset_partial_state=True
+            )  # one process may make runs of different precisions, on different devices
+        self.accelerator = Accelerator(
+            mixed_precision=precision, cpu=kind == "cpu", device_placement=False
+        )  # the model is where it shall be
+        (
+            self.tokenizer,
+            self.train,
+            self.valid,
+            self.recipe,
+            self.steps,
+            self.seed,
+            self.rows_at_once,
+        ) = tokenizer, train, valid, recipe, steps, seed, rows_at_once
+        self.turn, self.weights = (
+            None,
+            [p for p in model.parameters() if p.requires_grad],
+        )  # turn: the step from which "continue" lets the rate fall
         adam = torch.optim.AdamW(self.weights, lr=rate, weight_decay=recipe.weight_decay)
         self.model, self.adam = self.accelerator.prepare(model, adam)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(adam, self._share)
         self.step, self.order, self.best, self.came_from = 0, (-1, None), (math.inf, 0, None), 0
         self.n_params, self.encoder_params = count_params(model)
-        self.tokens, self.flop = 0, 0.
-        self.of = json.dumps([asdict(recipe), rate, seed, [p.detach().flatten()[0].item() for p in self.weights]]) # whose states may be loaded
+        self.tokens, self.flop = 0, 0.0
+        self.of = json.dumps(
+            [asdict(recipe), rate, seed, [p.detach().flatten()[0].item() for p in self.weights]]
+        )  # whose states may be loaded
 
     def _share(self, step):
         "Of the highest rate."
-        if self.turn is not None: return min(1., (step + 1)/max(1, self.recipe.warmup*self.recipe.least_steps), (self.steps - step)/(self.steps - self.turn))
-        rising = max(1, round(self.recipe.warmup*self.steps))
-        return (step + 1)/rising if step < rising else .5*(1 + math.cos(math.pi*(step - rising)/max(1, self.steps - rising)))
+        if self.turn is not None:
+            return min(
+                1.0,
+                (step + 1) / max(1, self.recipe.warmup * self.recipe.least_steps),
+                (self.steps - step) / (self.steps - self.turn),
+            )
+        rising = max(1, round(self.recipe.warmup * self.steps))
+        return (
+            (step + 1) / rising
+            if step < rising
+            else 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, self.steps - rising)))
+        )
 
 # %% ../../nbs/07_tune/training.ipynb #3d48f1ab
 @patch
-def count(self:_Loop, rows, each):
+def count(self: _Loop, rows, each):
     "Adds the FLOP of rows, `each` for a parameter and token; returns their tokens."
     read, written = (sum(len(row[side]) for row in rows) for side in (0, 1))
-    self.flop += each*token_work(self.n_params, self.encoder_params, read, written)
+    self.flop += each * token_work(self.n_params, self.encoder_params, read, written)
     return read + (written if self.encoder_params else 0)
 
 # %% ../../nbs/07_tune/training.ipynb #6717f862
 @patch
-def _rows(self:_Loop):
+def _rows(self: _Loop):
     "The rows of this step: a new order for every pass, by seed and pass alone."
-    size, at = self.recipe.batch, self.step*self.recipe.batch
-    return [self.train[self._place((at + i)//len(self.train), (at + i) % len(self.train))] for i in range(size)]
+    size, at = self.recipe.batch, self.step * self.recipe.batch
+    return [
+        self.train[self._place((at + i) // len(self.train), (at + i) % len(self.train))]
+        for i in range(size)
+    ]
+
 
 @patch
-def _place(self:_Loop, lap, i):
-    if self.order[0] != lap: self.order = (lap, torch.randperm(len(self.train), generator=torch.Generator().manual_seed(self.seed*1_000_003 + lap)).tolist())
+def _place(self: _Loop, lap, i):
+    if self.order[0] != lap:
+        self.order = (
+            lap,
+            torch.randperm(
+                len(self.train),
+                generator=torch.Generator().manual_seed(self.seed * 1_000_003 + lap),
+            ).tolist(),
+        )
     return self.order[1][i]
 
+
 @patch
-def advance(self:_Loop):
+def advance(self: _Loop):
     "One step; every target token of the batch counts the same."
     self.model.train()
     rows = self._rows()
-    parts = [_on(self.model, collate(rows[i:i + self.rows_at_once], self.tokenizer)) for i in range(0, len(rows), self.rows_at_once)]
+    parts = [
+        _on(self.model, collate(rows[i : i + self.rows_at_once], self.tokenizer))
+        for i in range(0, len(rows), self.rows_at_once)
+    ]
     counts = [_targets(self.model, b) for b in parts]
     whole = sum(int(c.sum()) for c in counts)
-    for batch, count in zip(parts, counts): self.accelerator.backward((sequence_loss(self.model, batch)*count).sum()/whole)
+    for batch, count in zip(parts, counts):
+        self.accelerator.backward((sequence_loss(self.model, batch) * count).sum() / whole)
     self.accelerator.clip_grad_norm_(self.weights, self.recipe.clip)
-    self.adam.step(); self.adam.zero_grad(); self.schedule.step()
+    self.adam.step()
+    self.adam.zero_grad()
+    self.schedule.step()
     self.step, self.tokens = self.step + 1, self.tokens + self.count(rows, 6)
 
 # %% ../../nbs/07_tune/training.ipynb #6a6bf169
 @patch
-def check(self:_Loop):
+def check(self: _Loop):
     "Validate, and keep the state if it is the best so far."
-    loss, _ = ratio(*row_costs(self.model, self.tokenizer, self.valid, 2*self.rows_at_once)[:2])
+    loss, _ = ratio(*row_costs(self.model, self.tokenizer, self.valid, 2 * self.rows_at_once)[:2])
     self.count(self.valid, 2)
-    if not math.isfinite(loss) and not self.step: raise ValueError(f"`MODEL` must have a finite loss before training, got {loss} on the validation rows; look at its weights")
-    if not math.isfinite(loss): raise FloatingPointError(f"`rate` must be one at which training does not diverge, got {self.adam.defaults['lr']:g}: the validation loss is {loss} after step {self.step}; take a lower one")
-    if loss < self.best[0]: self.best = (loss, self.step, [p.detach().clone() for p in self.weights])
+    if not math.isfinite(loss) and not self.step:
+        raise ValueError(
+            f"`MODEL` must have a finite loss before training, got {loss} on the validation rows; look at its weights"
+        )
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"`rate` must be one at which training does not diverge, got {self.adam.defaults['lr']:g}: the validation loss is {loss} after step {self.step}; take a lower one"
+        )
+    if loss < self.best[0]:
+        self.best = (loss, self.step, [p.detach().clone() for p in self.weights])
     return loss
 
 # %% ../../nbs/07_tune/training.ipynb #03d5822c
 @patch
-def save(self:_Loop, path):
+def save(self: _Loop, path):
     "All that is needed to go on."
-    state = dict(weights=[p.detach() for p in self.weights], adam=self.adam.state_dict(), schedule=self.schedule.state_dict(), step=self.step, tokens=self.tokens, flop=self.flop, best=self.best, random=torch.get_rng_state(), cuda=torch.cuda.get_rng_state_all(), of=self.of, ends=self.steps)
-    with atomic_path(path) as tmp: torch.save(state, tmp)
+    state = dict(
+        weights=[p.detach() for p in self.weights],
+        adam=self.adam.state_dict(),
+        schedule=self.schedule.state_dict(),
+        step=self.step,
+        tokens=self.tokens,
+        flop=self.flop,
+        best=self.best,
+        random=torch.get_rng_state(),
+        cuda=torch.cuda.get_rng_state_all(),
+        of=self.of,
+        ends=self.steps,
+    )
+    with atomic_path(path) as tmp:
+        torch.save(state, tmp)
+
 
 @patch
-def _try_to_save(self:_Loop, path):
+def _try_to_save(self: _Loop, path):
     "A disk that is full costs the way back, not the run; the time of the attempt."
-    try: self.save(path)
-    except (OSError, RuntimeError): pass # torch says RuntimeError where a file cannot grow
+    try:
+        self.save(path)
+    except (OSError, RuntimeError):
+        pass  # torch says RuntimeError where a file cannot grow
     return time.monotonic()
 
+
 @patch
-def load(self:_Loop, path, ends=None):
+def load(self: _Loop, path, ends=None):
     "Go on from what `save` wrote; a file that cannot be read, is not there, or is another run's, is left alone."
     try:
         state = torch.load(path, weights_only=True, map_location=self.model.device)
-        if state["of"] != self.of or ends not in (None, state["ends"]): return False
+        if state["of"] != self.of or ends not in (None, state["ends"]):
+            return False
         place = state["step"], state["tokens"], state["flop"], tuple(state["best"])
-    except Exception: return False
+    except Exception:
+        return False
     with torch.no_grad():
-        for p, was in zip(self.weights, state["weights"]): p.copy_(was)
-    self.adam.load_state_dict(state["adam"]); self.schedule.load_state_dict(state["schedule"])
+        for p, was in zip(self.weights, state["weights"]):
+            p.copy_(was)
+    self.adam.load_state_dict(state["adam"])
+    self.schedule.load_state_dict(state["schedule"])
     self.step, self.tokens, self.flop, self.best = place
-    torch.set_rng_state(state["random"].cpu()); torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]][:torch.cuda.device_count()])
+    torch.set_rng_state(state["random"].cpu())
+    torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]][: torch.cuda.device_count()])
     return True
 
 # %% ../../nbs/07_tune/training.ipynb #252407dc
 @patch
-def run(self:_Loop, progress, checkpoint, every=60.):
+def run(self: _Loop, progress, checkpoint, every=60.0):
     "Train to the end, or until nothing has become better for a while."
-    if checkpoint: self.load(checkpoint, ends=self.steps)
-    if not self.step: self.check()
-    gap, saved = max(1, self.steps//self.recipe.checks), time.monotonic()
+    if checkpoint:
+        self.load(checkpoint, ends=self.steps)
+    if not self.step:
+        self.check()
+    gap, saved = max(1, self.steps // self.recipe.checks), time.monotonic()
     while self.step < self.steps:
         self.advance()
         if self.step % gap == 0 or self.step == self.steps:
             now = self.check()
             progress(self.step, self.steps, now)
-            if self.step - self.best[1] >= self.recipe.patience*gap: break
-            if checkpoint and time.monotonic() - saved > every: saved = self._try_to_save(checkpoint)
+            if self.step - self.best[1] >= self.recipe.patience * gap:
+                break
+            if checkpoint and time.monotonic() - saved > every:
+                saved = self._try_to_save(checkpoint)
     return self.kept()
 
+
 @patch
-def kept(self:_Loop):
+def kept(self: _Loop):
     "Back in the best state."
     with torch.no_grad():
-        for p, best in zip(self.weights, self.best[2]): p.copy_(best)
+        for p, best in zip(self.weights, self.best[2]):
+            p.copy_(best)
     return self
 
 # %% ../../nbs/07_tune/training.ipynb #d1b8abcd
 @patch
-def go_on(self:_Loop, trunk, n, progress):
+def go_on(self: _Loop, trunk, n, progress):
     "From the next smaller size to n rows; the state before the rate falls is left for larger ones."
-    every, m = self.train, max((int(p.stem) for p in trunk.glob("*.pt") if int(p.stem) < n), default=0)
-    if m: self.load(trunk/f"{m}.pt")
+    every, m = (
+        self.train,
+        max((int(p.stem) for p in trunk.glob("*.pt") if int(p.stem) < n), default=0),
+    )
+    if m:
+        self.load(trunk / f"{m}.pt")
     m = self.came_from = m if self.step else 0
-    self.best, self.tokens, self.flop = (math.inf, 0, None), 0, 0. # a file that cannot be read: from the start
+    self.best, self.tokens, self.flop = (
+        (math.inf, 0, None),
+        0,
+        0.0,
+    )  # a file that cannot be read: from the start
     full, fall = self.recipe.steps_from(m, n)
-    self.turn, self.steps, left = self.step + full, self.step + full + fall, trunk/f"{n}.part"
-    for group in self.adam.param_groups: group["lr"] = group["initial_lr"]*self._share(self.step)
+    self.turn, self.steps, left = self.step + full, self.step + full + fall, trunk / f"{n}.part"
+    for group in self.adam.param_groups:
+        group["lr"] = group["initial_lr"] * self._share(self.step)
     self._stretch(every[m:], self.turn, progress, left)
     spent = self.tokens, self.flop
-    if self.load(left): left.replace(trunk/f"{n}.pt") # the best state at the full rate, which need not be the last; whole only now: what failed before is no state to go on from
-    else: self.kept() # the disk was full: its weights are at hand, though not those of Adam
+    if self.load(left):
+        left.replace(
+            trunk / f"{n}.pt"
+        )  # the best state at the full rate, which need not be the last; whole only now: what failed before is no state to go on from
+    else:
+        self.kept()  # the disk was full: its weights are at hand, though not those of Adam
     (self.tokens, self.flop), self.turn, self.steps = spent, self.step, self.step + fall
     self._stretch(every, self.steps, progress)
     return self.kept()
 
 # %% ../../nbs/07_tune/training.ipynb #aa5d15da
 @patch
-def _leave(self:_Loop, path):
+def _leave(self: _Loop, path):
     "The state, for larger sizes; where the disk is full there is none, and they go on from a smaller one's."
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.save(path)
-    except (OSError, RuntimeError): path.unlink(missing_ok=True)
+    except (OSError, RuntimeError):
+        path.unlink(missing_ok=True)
 
 # %% ../../nbs/07_tune/training.ipynb #d14845d5
 @patch
-def _stretch(self:_Loop, rows, end, progress, left=None):
+def _stretch(self: _Loop, rows, end, progress, left=None):
     "Train on rows up to a step; where the best state is to be left in a file, no longer than something becomes better."
-    self.train, self.order, gap = rows, (-1, None), max(1, (end - self.step)//(self.recipe.checks if left else 2))
-    if left: self.check(); self._leave(left)
+    self.train, self.order, gap = (
+        rows,
+        (-1, None),
+        max(1, (end - self.step) // (self.recipe.checks if left else 2)),
+    )
+    if left:
+        self.check()
+        self._leave(left)
     for i in range(1, end - self.step + 1):
         self.advance()
-        if i % gap and self.step < end: continue
+        if i % gap and self.step < end:
+            continue
         progress(self.step, self.steps, self.check())
-        if left and self.best[1] == self.step: self._leave(left)
-        if left and self.step - self.best[1] >= self.recipe.patience*gap: break
+        if left and self.best[1] == self.step:
+            self._leave(left)
+        if left and self.step - self.best[1] >= self.recipe.patience * gap:
+            break
 
 # %% ../../nbs/07_tune/training.ipynb #b2c49878
 @dataclass(frozen=True)
 class Moment:
     "What whoever watches a run is shown."
-    model:object     # as it is now, in eval mode; not to be changed
-    tokenizer:object
-    step:int         # 0: the start, before the first step
-    last:bool        # the state that is kept and tested, with the step at which it was reached
-    rows:dict        # train, valid, test: rows as `encode` gives them
+
+    model: object  # as it is now, in eval mode; not to be changed
+    tokenizer: object
+    step: int  # 0: the start, before the first step
+    last: bool  # the state that is kept and tested, with the step at which it was reached
+    rows: dict  # train, valid, test: rows as `encode` gives them
+
 
 def _shown(watch, model, tokenizer, rows):
     "A function that shows the model as it is, and has shown its start; chance is for the training alone, and so is accelerate's lower precision."
+
     def show(step, last=False):
-        if watch is None: return
+        if watch is None:
+            return
         was, wrapped = model.training, model.__dict__.pop("forward", None)
         try:
-            with torch.random.fork_rng(devices=range(torch.cuda.device_count())): watch(Moment(model.eval(), tokenizer, step, last, rows))
+            with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+                watch(Moment(model.eval(), tokenizer, step, last, rows))
         finally:
-            if wrapped: model.forward = wrapped
+            if wrapped:
+                model.forward = wrapped
             model.train(was)
+
     show(0)
     return show
 
 # %% ../../nbs/07_tune/training.ipynb #bfdc32eb
 def finetune(
-    model,      # a folder, or a name on the hub
-    task:Task,
-    train_size, # rows, >= 0; 0 measures the model as it is
+    model,  # a folder, or a name on the hub
+    task: Task,
+    train_size,  # rows, >= 0; 0 measures the model as it is
     *,
-    seed:int,   # of the order of rows and of dropout
-    recipe:Recipe=Recipe(),
-    device:str="auto", trust=(), # as for `load_model`
-    progress=lambda step, steps, loss: None, # called after each check, with nats per target token of the validation rows
-    checkpoint=None, # a file by which an interrupted run goes on; removed when the run is done; not used beside a trunk
-    trunk=None, # with recipe.ladder "continue": a folder that keeps the states that larger sizes go on from, one model's and seed's; three times the trained weights a size
+    seed: int,  # of the order of rows and of dropout
+    recipe: Recipe = Recipe(),
+    device: str = "auto",
+    trust=(),  # as for `load_model`
+    progress=lambda step, steps, loss: (
+        None
+    ),  # called after each check, with nats per target token of the validation rows
+    checkpoint=None,  # a file by which an interrupted run goes on; removed when the run is done; not used beside a trunk
+    trunk=None,  # with recipe.ladder "continue": a folder that keeps the states that larger sizes go on from, one model's and seed's; three times the trained weights a size
     keep=None,  # a folder that gets the tuned model and its tokenizer
-    watch=None, # called with a `Moment` before the first step, after each check, and at the end
-)->Run: # the same for the same seed on the same machine
+    watch=None,  # called with a `Moment` before the first step, after each check, and at the end
+) -> Run:  # the same for the same seed on the same machine
     "Fine-tune a model on the first rows of a task, and test it."
-    if keep and Path(keep).exists() and (not Path(keep).is_dir() or any(Path(keep).iterdir())): raise ValueError(f"`keep` must be a new folder, or an empty one, got {keep}; name another")
-    if (recipe.ladder == "continue") != (trunk is not None): raise ValueError(f"`trunk` must be a folder where recipe.ladder is continue, and None where it is fresh, got {trunk} with {recipe.ladder}")
+    if keep and Path(keep).exists() and (not Path(keep).is_dir() or any(Path(keep).iterdir())):
+        raise ValueError(f"`keep` must be a new folder, or an empty one, got {keep}; name another")
+    if (recipe.ladder == "continue") != (trunk is not None):
+        raise ValueError(
+            f"`trunk` must be a folder where recipe.ladder is continue, and None where it is fresh, got {trunk} with {recipe.ladder}"
+        )
     t0, (whole, tokenizer) = time.monotonic(), load_model(model, device=device, trust=trust)
-    recipe = replace(recipe, rate=recipe.rate or (probe_rate(model, task, recipe=recipe, seed=seed, device=device, trust=trust) if train_size else None))
+    recipe = replace(
+        recipe,
+        rate=recipe.rate
+        or (
+            probe_rate(model, task, recipe=recipe, seed=seed, device=device, trust=trust)
+            if train_size
+            else None
+        ),
+    )
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         ready, parts, cut = _made_ready(whole, tokenizer, task, train_size, recipe, seed)
         show = _shown(watch, ready, tokenizer, parts)
-        loop, at_once = _trained(ready, tokenizer, parts, recipe, train_size, seed, lambda step, *at: (progress(step, *at), show(step)), checkpoint, trunk and Path(trunk))
+        loop, at_once = _trained(
+            ready,
+            tokenizer,
+            parts,
+            recipe,
+            train_size,
+            seed,
+            lambda step, *at: (progress(step, *at), show(step)),
+            checkpoint,
+            trunk and Path(trunk),
+        )
         show(loop.best[1], last=True)
-        costs = row_costs(loop.model, tokenizer, parts["test"], 2*at_once)
+        costs = row_costs(loop.model, tokenizer, parts["test"], 2 * at_once)
         loop.count(parts["test"], 2)
-    if keep: _keep(loop, tokenizer, keep)
-    if checkpoint: Path(checkpoint).unlink(missing_ok=True)
-    return _account(str(model), task, train_size, seed, recipe, loop, costs, parts, cut, at_once, time.monotonic() - t0)
+    if keep:
+        _keep(loop, tokenizer, keep)
+    if checkpoint:
+        Path(checkpoint).unlink(missing_ok=True)
+    return _account(
+        str(model),
+        task,
+        train_size,
+        seed,
+        recipe,
+        loop,
+        costs,
+        parts,
+        cut,
+        at_once,
+        time.monotonic() - t0,
+    )
 
 # %% ../../nbs/07_tune/training.ipynb #8ee7be4f
 def _made_ready(model, tokenizer, task, train_size, recipe, seed):
     "The model as the recipe wants it, rows as tokens, and how many of them are cut."
     room = max_tokens(model, recipe)
     fit = dict(max_tokens=room, pairs=model.config.is_encoder_decoder)
-    rows = dict(train=task.subset(train_size) if train_size else (), valid=task.valid[:recipe.valid_rows], test=task.test)
+    rows = dict(
+        train=task.subset(train_size) if train_size else (),
+        valid=task.valid[: recipe.valid_rows],
+        test=task.test,
+    )
     cut = sum(count_cut(rows[k], tokenizer, **fit) for k in ("train", "test") if rows[k])
-    return prepared(model, recipe, seed), {k: encode(v, tokenizer, **fit) for k, v in rows.items()}, cut
+    return (
+        prepared(model, recipe, seed),
+        {k: encode(v, tokenizer, **fit) for k, v in rows.items()},
+        cut,
+    )
+
 
 def max_tokens(
-    model, # with its configuration
-    recipe:Recipe,
-)->int: # longest row, or longest side
+    model,  # with its configuration
+    recipe: Recipe,
+) -> int:  # longest row, or longest side
     "What the recipe asks for, within what the model can read."
     most = most_tokens(model)
-    if recipe.max_tokens and recipe.max_tokens > most: raise ValueError(f"`max_tokens` must be <= {most}, what the model can read, got {recipe.max_tokens}")
+    if recipe.max_tokens and recipe.max_tokens > most:
+        raise ValueError(
+            f"`max_tokens` must be <= {most}, what the model can read, got {recipe.max_tokens}"
+        )
     return recipe.max_tokens or min(256, most)
 
 # %% ../../nbs/07_tune/training.ipynb #b96dd045
 def _trained(model, tokenizer, parts, recipe, train_size, seed, progress, checkpoint, trunk):
     "The loop when it is done, and how many rows it took at once."
-    def begin(at_once): return _Loop(model, tokenizer, parts["train"], parts["valid"], recipe, recipe.rate or 1., recipe.steps(train_size) if train_size else 0, seed, at_once)
-    def train(loop): return loop.go_on(trunk, train_size, progress) if trunk and train_size else loop.run(progress, checkpoint)
+
+    def begin(at_once):
+        return _Loop(
+            model,
+            tokenizer,
+            parts["train"],
+            parts["valid"],
+            recipe,
+            recipe.rate or 1.0,
+            recipe.steps(train_size) if train_size else 0,
+            seed,
+            at_once,
+        )
+
+    def train(loop):
+        return (
+            loop.go_on(trunk, train_size, progress)
+            if trunk and train_size
+            else loop.run(progress, checkpoint)
+        )
+
     return _within_memory(begin, train, recipe)
+
 
 def _within_memory(begin, train, recipe):
     "Train what `begin` makes; where memory runs out, again with half the rows at once."
     loop = begin(at_once := recipe.rows_at_once or recipe.batch)
     start = [p.detach().clone() for p in loop.weights]
     while True:
-        try: return train(loop), at_once
+        try:
+            return train(loop), at_once
         except (torch.OutOfMemoryError, MemoryError):
-            if at_once == 1: raise
-            at_once = (at_once + 1)//2
+            if at_once == 1:
+                raise
+            at_once = (at_once + 1) // 2
             with torch.no_grad():
-                for p, was in zip(loop.weights, start): p.copy_(was)
+                for p, was in zip(loop.weights, start):
+                    p.copy_(was)
             loop = begin(at_once)
 
 # %% ../../nbs/07_tune/training.ipynb #947fd279
@@ -413,71 +699,153 @@ def _keep(loop, tokenizer, folder):
     tokenizer.save_pretrained(part)
     part.rename(folder)
 
+
 def _account(model, task, train_size, seed, recipe, loop, costs, parts, cut, at_once, seconds):
     "The run as a record."
     import platform
     from importlib.metadata import version
+
     nats, tokens, size = costs
-    made_with = {p: version(p) for p in ("torch", "transformers", "accelerate")} | dict(python=platform.python_version(), device=loop.model.device.type)
-    losses = dict(zip(("test_loss", "test_loss_se", "byte_loss", "byte_loss_se"), (*ratio(nats, tokens), *ratio(nats, size))))
-    return Run(model, task.name, train_size, seed, **losses, valid_loss=loop.best[0], step=loop.best[1], steps=loop.step, came_from=loop.came_from, rate=recipe.rate, n_params=loop.n_params, trained=sum(p.numel() for p in loop.weights), tokens=loop.tokens, flop=loop.flop, seconds=seconds, cut=cut, rows_at_once=at_once, recipe=asdict(recipe), made_with=made_with)
+    made_with = {p: version(p) for p in ("torch", "transformers", "accelerate")} | dict(
+        python=platform.python_version(), device=loop.model.device.type
+    )
+    losses = dict(
+        zip(
+            ("test_loss", "test_loss_se", "byte_loss", "byte_loss_se"),
+            (*ratio(nats, tokens), *ratio(nats, size)),
+        )
+    )
+    return Run(
+        model,
+        task.name,
+        train_size,
+        seed,
+        **losses,
+        valid_loss=loop.best[0],
+        step=loop.best[1],
+        steps=loop.step,
+        came_from=loop.came_from,
+        rate=recipe.rate,
+        n_params=loop.n_params,
+        trained=sum(p.numel() for p in loop.weights),
+        tokens=loop.tokens,
+        flop=loop.flop,
+        seconds=seconds,
+        cut=cut,
+        rows_at_once=at_once,
+        recipe=asdict(recipe),
+        made_with=made_with,
+    )
 
 # %% ../../nbs/07_tune/training.ipynb #7679c1d8
 def probe_rate(
-    model, # as for `finetune`
-    task:Task,
+    model,  # as for `finetune`
+    task: Task,
     *,
-    recipe:Recipe, # whose rate is looked for
-    seed:int,
-    device:str="auto", trust=(),
-    rows=400,      # training rows, or as many as there are
-    steps=SHORT,   # a rate
-)->float: # of `RATES`
+    recipe: Recipe,  # whose rate is looked for
+    seed: int,
+    device: str = "auto",
+    trust=(),
+    rows=400,  # training rows, or as many as there are
+    steps=SHORT,  # a rate
+) -> float:  # of `RATES`
     "The learning rate after which a short training has the lowest validation loss."
-    def loss_at(rate): # missing where training diverges
+
+    def loss_at(rate):  # missing where training diverges
         torch.manual_seed(seed)
         whole, tokenizer = load_model(model, device=device, trust=trust)
-        ready, parts, _ = _made_ready(whole, tokenizer, task, min(rows, len(task.train)), recipe, seed)
-        def begin(at_once): return _Loop(ready, tokenizer, parts["train"], parts["valid"], replace(recipe, checks=1, patience=10), rate, steps, seed, at_once)
-        try: return _within_memory(begin, lambda loop: loop.run(lambda *_: None, None), recipe)[0].best[0]
-        except FloatingPointError: return None
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())): losses = {rate: loss for rate in RATES if (loss := loss_at(rate)) is not None}
-    if not losses: raise FloatingPointError(f"`rate` must be given, {model} diverges at all of {', '.join(f'{r:g}' for r in RATES)}; take a lower one")
+        ready, parts, _ = _made_ready(
+            whole, tokenizer, task, min(rows, len(task.train)), recipe, seed
+        )
+
+        def begin(at_once):
+            return _Loop(
+                ready,
+                tokenizer,
+                parts["train"],
+                parts["valid"],
+                replace(recipe, checks=1, patience=10),
+                rate,
+                steps,
+                seed,
+                at_once,
+            )
+
+        try:
+            return _within_memory(begin, lambda loop: loop.run(lambda *_: None, None), recipe)[
+                0
+            ].best[0]
+        except FloatingPointError:
+            return None
+
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        losses = {rate: loss for rate in RATES if (loss := loss_at(rate)) is not None}
+    if not losses:
+        raise FloatingPointError(
+            f"`rate` must be given, {model} diverges at all of {', '.join(f'{r:g}' for r in RATES)}; take a lower one"
+        )
     return min(losses, key=losses.get)
 
 # %% ../../nbs/07_tune/training.ipynb #84a82330
 @lru_cache(maxsize=2)
-def _task(source, test, columns): return load_task(source, test=test, columns=columns)
+def _task(source, test, columns):
+    return load_task(source, test=test, columns=columns)
+
 
 def task_of(
-    source, # dict(task, test, columns), as for `load_task`
-)->Task:
+    source,  # dict(task, test, columns), as for `load_task`
+) -> Task:
     "A task from plain data; read once."
     return _task(source["task"], source["test"], source["columns"] and tuple(source["columns"]))
 
+
 def work(
-    spec, # dict: model, task (as for `task_of`), train_size, seed, recipe, device, checkpoint, trunk, trust; findings_of: None, or the number of runs among which one is chosen
-    progress=None, # as for `finetune`
+    spec,  # dict: model, task (as for `task_of`), train_size, seed, recipe, device, checkpoint, trunk, trust; findings_of: None, or the number of runs among which one is chosen
+    progress=None,  # as for `finetune`
     *,
-    alone=False, # go on when the process that asked is gone
-)->dict: # the run's record, or reason and again: why there is none, and whether to try once more
+    alone=False,  # go on when the process that asked is gone
+) -> dict:  # the run's record, or reason and again: why there is none, and whether to try once more
     "Make one run."
     progress = progress or (_alive(os.getppid()) if not alone else lambda *_: None)
     watch = None
     if spec.get("findings_of"):
-        from lensllm.tune.findings import Findings # kernels and curvature, which few runs need, take seconds to import
+        from lensllm.tune.findings import (
+            Findings,
+        )  # kernels and curvature, which few runs need, take seconds to import
+
         watch = Findings(spec["findings_of"])
     try:
-        run = finetune(spec["model"], task_of(spec["task"]), spec["train_size"], seed=spec["seed"], recipe=Recipe(**spec["recipe"]), device=spec["device"], trust=spec.get("trust") or (), checkpoint=spec["checkpoint"], trunk=spec.get("trunk"), watch=watch, progress=progress)
+        run = finetune(
+            spec["model"],
+            task_of(spec["task"]),
+            spec["train_size"],
+            seed=spec["seed"],
+            recipe=Recipe(**spec["recipe"]),
+            device=spec["device"],
+            trust=spec.get("trust") or (),
+            checkpoint=spec["checkpoint"],
+            trunk=spec.get("trunk"),
+            watch=watch,
+            progress=progress,
+        )
         return run.to_dict() | (dict(findings=watch.found) if watch else {})
-    except (FloatingPointError, ValueError) as e: return dict(reason=str(e), again=False)
-    except (MemoryError, RuntimeError) as e: return dict(reason=f"{type(e).__name__}: {e}", again=True)
-    except OSError: raise # a full disk, a folder that is gone: no candidate's fault
-    except Exception as e: return dict(reason=f"{type(e).__name__}: {e}", again=False) # a model's own code may raise anything
+    except (FloatingPointError, ValueError) as e:
+        return dict(reason=str(e), again=False)
+    except (MemoryError, RuntimeError) as e:
+        return dict(reason=f"{type(e).__name__}: {e}", again=True)
+    except OSError:
+        raise  # a full disk, a folder that is gone: no candidate's fault
+    except Exception as e:
+        return dict(
+            reason=f"{type(e).__name__}: {e}", again=False
+        )  # a model's own code may raise anything
 
 # %% ../../nbs/07_tune/training.ipynb #f871abbf
 def _alive(parent):
     "A progress that stops the work when whoever asked for it is gone."
+
     def check(step, steps, loss):
-        if os.getppid() != parent: raise SystemExit("the study is gone")
+        if os.getppid() != parent:
+            raise SystemExit("the study is gone")
+
     return check
