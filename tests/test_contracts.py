@@ -23,8 +23,8 @@ RANKING = ["model", "rank", "predicted_loss", "low", "high", "p_best"]
 COMPARISON = [
     "task",
     "method",
-    "budget_ratio",
-    "budget_train_size",
+    "ratio",
+    "seen_train_size",
     "target_train_size",
     "pearson",
     "relative_accuracy",
@@ -92,10 +92,10 @@ def test_published_selection_is_reproduced(baselines):
     assert list(baselines) == COMPARISON
     published = load_published("selection").assign(method=lambda f: f.method.str.lower())
     ours = baselines.melt(
-        ["task", "method", "budget_ratio"], ["pearson", "relative_accuracy"], "metric", "ours"
+        ["task", "method", "ratio"], ["pearson", "relative_accuracy"], "metric", "ours"
     )
     both = ours.merge(
-        published, on=["task", "method", "budget_ratio", "metric"], validate="one_to_one"
+        published, on=["task", "method", "ratio", "metric"], validate="one_to_one"
     )
     assert len(both) == 2 * 4 * 7 * 2
     # published with the sign of a score where lower is better; larger models are the ones chosen
@@ -160,7 +160,7 @@ def test_posterior_is_the_default_and_predicts_as_measured():
         )["rows"]
     )
     ours, ats = (
-        rows[rows.method == m].set_index(["task", "budget_ratio"]) for m in ("posterior", "ats")
+        rows[rows.method == m].set_index(["task", "ratio"]) for m in ("posterior", "ats")
     )
     assert (
         len(ours) == 14

@@ -657,8 +657,8 @@ def _cell(task, selector, ratio, target):
     return dict(
         task=task.one_task(),
         method=selector.name,
-        budget_ratio=ratio,
-        budget_train_size=budget,
+        ratio=ratio,
+        seen_train_size=budget,
         target_train_size=target,
         **ranking.evaluate(truth),
     )

@@ -926,7 +926,7 @@ def _show_task(task, rows):
         ("rmse_log", "rms error of ln(loss)", ".3f"),
     ):
         wide = rows.astype({metric: float}).pivot_table(
-            index="method", columns="budget_ratio", values=metric, sort=False
+            index="method", columns="ratio", values=metric, sort=False
         )
         wide.columns = [f"1/{c:g}" for c in wide]
         if len(wide):
@@ -946,7 +946,7 @@ def _show_means(table):
     ).reset_index()
     _show(
         means,
-        f"over {table.groupby(['task', 'budget_ratio']).ngroups} cells: mean and worst",
+        f"over {table.groupby(['task', 'ratio']).ngroups} cells: mean and worst",
         {c: ".3f" if c in ("regret", "rmse_log") else ".1f" for c in means},
     )
 

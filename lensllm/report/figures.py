@@ -29,7 +29,7 @@ def plot_compare(
     if metric not in LABELS:
         raise ValueError(f"`metric` must be one of {', '.join(LABELS)}, got {metric!r}")
     lines = table.pivot_table(
-        index="method", columns="budget_ratio", values=metric, aggfunc="mean", sort=False
+        index="method", columns="ratio", values=metric, aggfunc="mean", sort=False
     )
     order = lines.mean(axis=1).sort_values(ascending=metric == "regret", kind="stable").index
     highlight = list(order[:6]) if highlight is None else list(highlight)
