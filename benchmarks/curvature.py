@@ -1,4 +1,6 @@
-"A Hessian-vector product against a gradient, PyHessian and curvlinops on 32 sequences of 64 tokens: `make bench`; `--save` keeps the ratios in results/curvature for the notebook."
+"""A Hessian-vector product against a gradient, PyHessian and curvlinops on 32 sequences of 64
+tokens: `make bench`; `--save` keeps the ratios in results/curvature for the notebook.
+"""
 
 import statistics
 import sys
@@ -85,7 +87,10 @@ def flat(product):
 
 
 def speed(shape, runs=7):
-    "Ratios of median times, taken in turn so that what else the machine does falls on all; how far the peers' products are from ours."
+    """Ratios of median times, taken in turn so that what else the machine does falls on all.
+
+    How far the peers' products are from ours.
+    """
     work = works(shape)
     ours = flat(work["ours"]())
     off = {

@@ -1,4 +1,7 @@
-"What a ladder run and a study cost beside a bare training loop on the same model and batches: `make bench`."
+"""What a ladder run and a study cost beside a bare training loop on the same model and batches.
+
+`make bench`.
+"""
 
 import statistics
 import subprocess

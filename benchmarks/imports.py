@@ -1,4 +1,7 @@
-"Start-up cost as a ratio to `import pandas, scipy.optimize`, medians of interleaved runs: `make bench`."
+"""Start-up cost as a ratio to `import pandas, scipy.optimize`, medians of interleaved runs.
+
+`make bench`.
+"""
 
 import statistics
 import subprocess

@@ -1,4 +1,7 @@
-"The kernel against `torch.func` and against its floor, in time and memory: `make bench`; `--save` keeps the ratios in results/kernels for the notebook."
+"""The kernel against `torch.func` and against its floor, in time and memory: `make bench`.
+
+`--save` keeps the ratios in results/kernels for the notebook.
+"""
 
 import json
 import statistics
@@ -84,7 +87,10 @@ def works(shape, n=None):
 
 
 def times(shape, names, runs=5):
-    "Median seconds of each, taken in turn so that what else the machine does falls on all; seconds of the symmetric product at the machine's rate."
+    """Median seconds of each, taken in turn so that what else the machine does falls on all.
+
+    Seconds of the symmetric product at the machine's rate.
+    """
     work, products = works(shape)
     taken = [
         {name: seconds(work[name], 1) for name in names} | dict(products=products / rate())
@@ -113,7 +119,9 @@ def once(shape, what, n=None):
 
 
 def rounding():
-    "Error of the kernel on shape A in single precision over that of the single-precision loop, both against double."
+    """Error of the kernel on shape A in single precision over that of the single-precision loop,
+    both against double.
+    """
     model, batch = task("A", 12)
     truth = ntk_gram(model, batch, method="naive", dtype=torch.float64).K
     off = [np.linalg.norm(ntk_gram(model, batch, method=m).K - truth) for m in ("auto", "naive")]

@@ -1,4 +1,6 @@
-"Ranking with intervals against multi-start least squares with lmfit's profile intervals, and how it grows: `make bench`."
+"""Ranking with intervals against multi-start least squares with lmfit's profile intervals, and how
+it grows: `make bench`.
+"""
 
 import statistics
 import sys
@@ -17,7 +19,9 @@ FLAN = load_benchmark("flan")
 
 
 def multistart(model, budget, starts=8):
-    "The peer: the rectified law by least squares from several starts, then lmfit's `conf_interval` of the winner."
+    """The peer: the rectified law by least squares from several starts, then lmfit's
+    `conf_interval` of the winner.
+    """
     D, loss = FLAN.up_to(budget).curve(model)
     D, y, rng = D.astype(float), np.log(loss), np.random.default_rng(0)
 

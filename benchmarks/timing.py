@@ -35,14 +35,19 @@ def met(value, sign, limit):
 
 
 def report(title, rows, keep=None):
-    "Print ratios (what, value, sign, limit) beside their limits; `keep` (folder in results, packages) saves them with what they were measured on; exit code 1 where one is missed."
+    """Print ratios (what, value, sign, limit) beside their limits.
+
+    `keep` (folder in results, packages) saves them with what they were measured on; exit code 1
+    where one is missed.
+    """
     import torch
 
     threads = torch.get_num_threads()
     print(f"{title}, {threads} threads")
     for what, value, sign, limit in rows:
         print(
-            f"  {what:64} {value:7.2f}  {sign} {limit:g}  {'ok' if met(value, sign, limit) else 'MISSED'}"
+            f"  {what:64} {value:7.2f}  {sign} {limit:g}  "
+            f"{'ok' if met(value, sign, limit) else 'MISSED'}"
         )
     if keep:
         save(rows, threads, *keep)

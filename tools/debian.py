@@ -1,4 +1,6 @@
-"Texts in public Debian packages, fetched and unpacked in a folder of one's own; nothing is installed. For the shipped tasks and what shipped candidates were pre-trained on."
+"""Texts in public Debian packages, fetched and unpacked in a folder of one's own; nothing is
+installed. For the shipped tasks and what shipped candidates were pre-trained on.
+"""
 
 import gzip
 import re
@@ -8,7 +10,10 @@ APT_HELPER = "/usr/lib/apt/apt-helper"
 
 
 def fetch(folder, packages):
-    "Package descriptions in English and German, and packages unpacked; what is there already is kept."
+    """Package descriptions in English and German, and packages unpacked.
+
+    What is there already is kept.
+    """
     lists, options = (
         folder / "lists",
         ["-q", "-o", f"Dir::State::Lists={folder / 'lists'}", "-o", "Acquire::Languages=en,de"],
@@ -82,7 +87,9 @@ def bible(folder):
 
 
 def dictionary(folder):
-    "The Collaborative International Dictionary of English, a word a text, without what it took from WordNet."
+    """The Collaborative International Dictionary of English, a word a text, without what it took
+    from WordNet.
+    """
     text = gzip.decompress(
         (folder / "dict-gcide/usr/share/dictd/gcide.dict.dz").read_bytes()
     ).decode("utf-8", "replace")

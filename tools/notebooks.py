@@ -1,4 +1,6 @@
-"Run every notebook in a copy; exit 1 if one fails, or if its saved text is not what comes out now. Changes nothing."
+"""Run every notebook in a copy; exit 1 if one fails, or if its saved text is not what comes out
+now. Changes nothing.
+"""
 
 import json
 import os
@@ -51,9 +53,7 @@ def rerun(into):
     for folder in ("nbs", "results"):
         shutil.copytree(ROOT / folder, into / folder)
     shutil.copy(ROOT / "pyproject.toml", into)
-    (into / "lensllm").symlink_to(
-        ROOT / "lensllm"
-    )  # where the last cell would export to; tools/fresh.py has checked it
+    shutil.copytree(ROOT / "lensllm", into / "lensllm")  # the last cell of a page exports into it
     os.chdir(into)
     nbdev_test.__wrapped__("nbs", n_workers=2, timing=True, save=True)
     nbdev_clean.__wrapped__()
@@ -76,11 +76,13 @@ def main():
     stale = [k for k in old if not alike(old[k], new[k])]
     for page, cell in stale:
         print(
-            f"{page}, cell {cell}\n  saved: {old[page, cell][:400]}\n  now:   {new[page, cell][:400]}"
+            f"{page}, cell {cell}\n  saved: {old[page, cell][:400]}\n"
+            f"  now:   {new[page, cell][:400]}"
         )
     if stale:
         sys.exit(
-            f"{len(stale)} cells show text that is no longer true: run `nbdev-test --save`, then `nbdev-clean`, and read the difference"
+            f"{len(stale)} cells show text that is no longer true: "
+            "run `nbdev-test --save`, then `nbdev-clean`, and read the difference"
         )
     print(f"{len(pages)} notebooks ran; {len(old)} cells show what is saved")
 

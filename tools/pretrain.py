@@ -1,4 +1,8 @@
-"Pre-train the shipped candidates on public text: `python tools/pretrain.py [NAME…]`. Writes lensllm/data/zoo/NAME (safetensors in bfloat16, tokenizer, model card); what is there already is kept. Seeded; about an hour on 2 cores for all."
+"""Pre-train the shipped candidates on public text: `python tools/pretrain.py [NAME…]`.
+
+Writes lensllm/data/zoo/NAME (safetensors in bfloat16, tokenizer, model card); what is there already
+is kept. Seeded; about an hour on 2 cores for all.
+"""
 
 import argparse
 import json
@@ -132,7 +136,9 @@ BATCH, RATE, HELD_OUT = 4096, 3e-3, 100  # tokens a step, highest rate, rows tha
 
 
 def sources(folder):
-    "Texts by source, without what resembles or quotes a test or validation row of the shipped tasks."
+    """Texts by source, without what resembles or quotes a test or validation row of the shipped
+    tasks.
+    """
     held, clean = Held(), {}
     for name in ("headline", "translate", "define"):
         task = load_task(name)
@@ -149,7 +155,8 @@ def sources(folder):
         texts = list(dict.fromkeys(texts))
         clean[name] = [t for t in texts if not (held.resembles(t) or held.quoted(t))]
         print(
-            f"{name}: {len(texts):,} texts, {len(texts) - len(clean[name])} left out that resemble or quote a test row",
+            f"{name}: {len(texts):,} texts, "
+            f"{len(texts) - len(clean[name])} left out that resemble or quote a test row",
             flush=True,
         )
     return clean
@@ -195,7 +202,9 @@ def rows(texts, tok, tokens, generator):
 
 
 def as_inputs(rows, pairs, generator):
-    "Rows to predict; an encoder-decoder reads a beginning of random length and writes what follows."
+    """Rows to predict; an encoder-decoder reads a beginning of random length and writes what
+    follows.
+    """
     if not pairs:
         return dict(input_ids=rows, attention_mask=torch.ones_like(rows), labels=rows)
     cut = int(torch.randint(rows.shape[1] // 4, rows.shape[1] * 3 // 4, (1,), generator=generator))
@@ -251,13 +260,17 @@ tags: [lensllm]
 ---
 # {name}
 
-A small {arch} model ({parameters:,} parameters, {kind}, context {context} tokens), one of lensllm's shipped candidates. It is meant for trying how models are chosen, and for nothing else.
+A small {arch} model ({parameters:,} parameters, {kind}, context {context} tokens), \
+one of lensllm's shipped candidates. \
+It is meant for trying how models are chosen, and for nothing else.
 
 | | |
 |---|---|
-| texts | {sources}, from Debian packages; what resembles or quotes a test or validation row of the shipped tasks is left out |
+| texts | {sources}, from Debian packages; \
+what resembles or quotes a test or validation row of the shipped tasks is left out |
 | tokens seen | {tokens:,} of tokenizer {tokenizer} |
-| recipe | AdamW, rate {rate:g} with cosine decay, {batch} rows of {context} tokens a step, seed {seed} |
+| recipe | AdamW, rate {rate:g} with cosine decay, \
+{batch} rows of {context} tokens a step, seed {seed} |
 | loss on {held} rows that were held out | {loss:.3f} ± {loss_se:.3f} nats/token |
 | made by | tools/pretrain.py, commit {commit} |
 """
@@ -301,7 +314,8 @@ def make(name, texts):
     (tmp / "pretraining.json").write_text(json.dumps(facts, indent=1) + "\n")
     tmp.rename(OUT / name)
     print(
-        f"{name}: {facts['parameters']:,} parameters, {loss:.3f} ± {se:.3f} nats/token, {time.time() - t0:.0f} s",
+        f"{name}: {facts['parameters']:,} parameters, {loss:.3f} ± {se:.3f} nats/token, "
+        f"{time.time() - t0:.0f} s",
         flush=True,
     )
 

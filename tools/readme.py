@@ -1,4 +1,7 @@
-"Make README.md from the saved `nbs/index.ipynb`: `python tools/readme.py`, or `--check` to exit 1 if it is stale."
+"""Make README.md from the saved `nbs/index.ipynb`.
+
+`python tools/readme.py`, or `--check` to exit 1 if it is stale.
+"""
 
 import base64, re, sys
 from pathlib import Path
@@ -30,12 +33,15 @@ def shown(cell):
 
 
 def as_markdown(output, opts, name, files):
-    "An output with a picture replaced by a link to `name` in `files`, Markdown kept before HTML, and HTML without its style."
+    """An output with a picture replaced by a link to `name` in `files`, Markdown kept before HTML,
+    and HTML without its style.
+    """
     data = output.get("data", {})
     if "image/png" in data:
         if name in files:
             sys.exit(
-                f"nbs/index.ipynb: two pictures would be {name}; give each cell one picture and its own `#| label`"
+                f"nbs/index.ipynb: two pictures would be {name}; "
+                "give each cell one picture and its own `#| label`"
             )
         files[name] = base64.b64decode(data["image/png"])
         caption = f"\n\n*{opts['fig-cap']}*" if "fig-cap" in opts else ""
@@ -48,7 +54,10 @@ def as_markdown(output, opts, name, files):
 
 
 def dress(cell, files):
-    "Make a code cell what readers see, by its options; a picture's name comes from its label or cell, so it stays when cells are added."
+    """Make a code cell what readers see, by its options.
+
+    A picture's name comes from its label or cell, so it stays when cells are added.
+    """
     opts = options(cell)
     name = f"README_files/{opts.get('label', cell.id)}.png"
     cell.source = OPTION.sub("", cell.source).strip()

@@ -13,7 +13,9 @@ KATEX = "0.16.22"
 CDN = re.compile(r"https://[\w.]+/npm/katex@[^/\"']+/dist/?")
 WEB_FONT = re.compile(r"@import\s*(url\([\"']?https?:[^)]*\)|[\"']https?:[^\"']*[\"']);?")
 OUTSIDE = re.compile(
-    r"<(?:script|img|iframe)\b[^>]*\bsrc=\"((?:https?:)?//[^\"]+)|<link\b(?=[^>]*stylesheet)[^>]*\bhref=\"((?:https?:)?//[^\"]+)|<script\b[^>]*>\s*import [^;]*?'(https?:[^']+)"
+    r"<(?:script|img|iframe)\b[^>]*\bsrc=\"((?:https?:)?//[^\"]+)"
+    r"|<link\b(?=[^>]*stylesheet)[^>]*\bhref=\"((?:https?:)?//[^\"]+)"
+    r"|<script\b[^>]*>\s*import [^;]*?'(https?:[^']+)"
 )
 
 
@@ -32,9 +34,11 @@ def process_notebooks():
     cfg = get_config()
     if cfg.lib_name not in entry_points(group="nbdev").names:
         sys.exit(
-            f"{cfg.lib_name} is not installed here, so names could not be linked: run `pip install -e .` first"
+            f"{cfg.lib_name} is not installed here, so names could not be linked: "
+            "run `pip install -e .` first"
         )
-    # All pages afresh: a page shows what the package says now, and a time stamp knows only about its own notebook.
+    # All pages afresh: a page shows what the package says now,
+    # and a time stamp knows only about its own notebook.
     for page in proc_nbs("nbs", n_workers=0, force=True).rglob("*.ipynb"):
         # nbdev runs the exported cells in `__main__`, and signatures would say so.
         text = re.sub(r"(:|->)__main__\.", r"\1", page.read_text(encoding="utf-8"))
@@ -42,7 +46,7 @@ def process_notebooks():
         text = text.replace(
             f"](/blob/{cfg.branch}/", f"]({metadata()['repository']}/blob/{cfg.branch}/"
         )
-        # Pages link to each other in this site, not in the hosted one that `Documentation` may name.
+        # Pages link to each other in this site, not in the hosted one of `Documentation`.
         if cfg.doc_url:
             text = text.replace(f"]({cfg.doc_url.rstrip('/')}/", "](/")
         page.write_text(text, encoding="utf-8")
@@ -50,7 +54,9 @@ def process_notebooks():
 
 
 def write_config(cfg, quarto):
-    "Put the top-level `_quarto.yml` beside the processed notebooks, with the facts that stand elsewhere in `site.yml`."
+    """Put the top-level `_quarto.yml` beside the processed notebooks, with the facts that stand
+    elsewhere in `site.yml`.
+    """
     meta = metadata()
     facts = {
         "project": {"output-dir": BUILT.name},
@@ -73,7 +79,9 @@ def write_config(cfg, quarto):
 
 
 def render(quarto):
-    "Render `_proc` with Quarto if there is one, else with smalldocs, whose warnings (a broken link, an unknown key) stop the build."
+    """Render `_proc` with Quarto if there is one, else with smalldocs, whose warnings (a broken
+    link, an unknown key) stop the build.
+    """
     if quarto:
         if subprocess.run([quarto, "render", "_proc"]).returncode:
             sys.exit("quarto could not render the pages: see above")
@@ -85,7 +93,8 @@ def render(quarto):
         warnings = build("_proc", quiet=True).warnings
     except (BuildError, ConfigError) as e:
         sys.exit(f"smalldocs: {e}")
-    # nbdev writes `output-file` into each page for Quarto; the name it gives is the one smalldocs uses anyway.
+    # nbdev writes `output-file` into each page for Quarto;
+    # the name it gives is the one smalldocs uses anyway.
     if bad := [w for w in warnings if ": output-file " not in w]:
         sys.exit("\n".join(bad))
 
@@ -98,7 +107,8 @@ def fetch_katex():
     npm = shutil.which("npm")
     if not npm:
         sys.exit(
-            f"The formulas need KaTeX: install npm, or unpack the npm package katex@{KATEX} into {kept.relative_to(ROOT)}"
+            f"The formulas need KaTeX: install npm, or unpack the npm package katex@{KATEX} "
+            f"into {kept.relative_to(ROOT)}"
         )
     with tempfile.TemporaryDirectory() as tmp:
         if subprocess.run(
@@ -113,7 +123,10 @@ def fetch_katex():
 
 
 def vendor():
-    "Make the pages load KaTeX from the site and web fonts from nowhere; stop if anything else would come from outside."
+    """Make the pages load KaTeX from the site and web fonts from nowhere.
+
+    Stop if anything else would come from outside.
+    """
     src, dst = fetch_katex(), BUILT / "site_libs" / "katex"
     shutil.copytree(
         src / "dist" / "fonts", dst / "fonts", ignore=shutil.ignore_patterns("*.ttf", "*.woff")
@@ -134,7 +147,8 @@ def vendor():
         text = CDN.sub(home, page.read_text(encoding="utf-8"))
         if found := OUTSIDE.search(text):
             sys.exit(
-                f"{page.relative_to(BUILT)} loads {next(filter(None, found.groups()))}: copy it into the site in tools/site.py"
+                f"{page.relative_to(BUILT)} loads {next(filter(None, found.groups()))}: "
+                "copy it into the site in tools/site.py"
             )
         page.write_text(text, encoding="utf-8")
 

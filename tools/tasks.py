@@ -1,4 +1,8 @@
-"Build the shipped tasks from public Debian packages: `python tools/tasks.py`. Needs apt (no root) and the network; writes lensllm/data/tasks/NAME.jsonl.xz, whose first 1,500 rows by content hash have no near-duplicates among the others."
+"""Build the shipped tasks from public Debian packages: `python tools/tasks.py`.
+
+Needs apt (no root) and the network; writes lensllm/data/tasks/NAME.jsonl.xz, whose first 1,500 rows
+by content hash have no near-duplicates among the others.
+"""
 
 import argparse
 import json
@@ -14,7 +18,7 @@ from lensllm._internal.atomic import atomic_path
 HELD, TWINS = (
     1500,
     0.5,
-)  # rows by hash that are for test and validation; Jaccard similarity of three-word shingles from which two rows are twins
+)  # rows by hash for test and validation; similarity of three-word shingles that makes twins
 OUT = Path(__file__).resolve().parents[1] / "lensllm" / "data" / "tasks"
 
 

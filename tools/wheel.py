@@ -1,4 +1,6 @@
-"Build the wheel, install it in a clean environment beside nothing else, and run the command there, away from the sources."
+"""Build the wheel, install it in a clean environment beside nothing else, and run the command
+there, away from the sources.
+"""
 
 import json
 import subprocess
@@ -56,7 +58,8 @@ def main():
         )
         assert len(ranking["ranking"]) == 30 and (Path(tmp) / "flan.png").stat().st_size > 10_000
         print(
-            f"{wheel.name}: installed on its own, it ranks {len(ranking['ranking'])} models and chooses {ranking['ranking'][0]['model']}"
+            f"{wheel.name}: installed on its own, it ranks {len(ranking['ranking'])} models "
+            f"and chooses {ranking['ranking'][0]['model']}"
         )
 
 

@@ -1,4 +1,7 @@
-"Fine-tune six small models on ladders of real text and measure every term of the bounds: `python experiments/bounds/run.py [CANDIDATE…]`. One JSON a candidate and seed in results/bounds; what is there already is kept."
+"""Fine-tune six small models on ladders of real text and measure every term of the bounds: `python
+experiments/bounds/run.py [CANDIDATE…]`. One JSON a candidate and seed in results/bounds; what is
+there already is kept.
+"""
 
 import argparse
 import copy
@@ -73,7 +76,9 @@ RECIPE = dict(
 
 
 def texts():
-    "Prose, code, and code of other modules, all of which come with Python, as tensors of ASCII codes."
+    """Prose, code, and code of other modules, all of which come with Python, as tensors of ASCII
+    codes.
+    """
     prose = "".join(v for _, v in sorted(pydoc_data.topics.topics.items()))
     code = [
         "".join(inspect.getsource(import_module(m)) for m in names) for names in (MODULES, UNSEEN)
@@ -100,7 +105,10 @@ def losses(model, rows):
 
 
 def train(model, rows, steps, rate, seed, valid=None):
-    "AdamW with a rate that falls to 0; with validation rows the best of the states that were checked, and its step."
+    """AdamW with a rate that falls to 0.
+
+    With validation rows the best of the states that were checked, and its step.
+    """
     g, adam = torch.Generator().manual_seed(seed), torch.optim.AdamW(model.parameters(), lr=rate)
     best = (
         (float(losses(model, valid).mean()), 0, copy.deepcopy(model.state_dict()))
@@ -162,14 +170,20 @@ def measure(start, end, rows, held_out, seed):
 
 
 def code():
-    "What the answer depends on besides the configuration: the text of the rooms that measure, and of this file."
-    rooms = [
-        ROOT / "lensllm" / f"{r}.py"
-        for r in ("tiny", "probe", "products", "curvature", "certificates", "bounds")
-    ]
-    return hashlib.sha256(b"".join(p.read_bytes() for p in (*rooms, Path(__file__)))).hexdigest()[
-        :12
-    ]
+    """What the answer depends on besides the configuration.
+
+    The text of the modules that measure, and of this file.
+    """
+    modules = (
+        "_internal/tiny",
+        "models/batches",
+        "generalization/products",
+        "generalization/curvature",
+        "generalization/certificates",
+        "generalization/bounds",
+    )
+    paths = [*(ROOT / "lensllm" / f"{module}.py" for module in modules), Path(__file__)]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:12]
 
 
 CODE = code()  # as it is read, whatever changes meanwhile

@@ -1,4 +1,7 @@
-"Which law extrapolates best: every law fitted to the beginning of every curve, and read where the curve was not seen, `python experiments/laws/run.py [TASK…]`. Writes results/laws/TASK.csv: one row a model, law, last size seen and size read."
+"""Which law extrapolates best: every law fitted to the beginning of every curve, and read where the
+curve was not seen, `python experiments/laws/run.py [TASK…]`. Writes results/laws/TASK.csv: one
+row a model, law, last size seen and size read.
+"""
 
 import argparse
 import subprocess

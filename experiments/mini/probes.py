@@ -1,4 +1,8 @@
-"Kernels, curvature and the bound's terms of LensBench-mini's candidates, `python experiments/mini/probes.py [TASK…]`: before fine-tuning for all, and after it on three sizes for some. One line a candidate and size in results/mini/TASK_probes.jsonl, written as it is measured; what is there already is kept."
+"""Kernels, curvature and the bound's terms of LensBench-mini's candidates, `python
+experiments/mini/probes.py [TASK…]`: before fine-tuning for all, and after it on three sizes for
+some. One line a candidate and size in results/mini/TASK_probes.jsonl, written as it is measured;
+what is there already is kept.
+"""
 
 import argparse
 import copy
@@ -65,7 +69,7 @@ def at_start(name, task):
         eigvals=law.eigvals,
         weights=law.weights,
         alignment=target_alignment(sampled, sampled.residual),
-    )  # of Theta = K/n, and of r(0) along its eigenvectors: F(Theta, t) and the kernel's learning curve follow
+    )  # of Theta = K/n, and of r(0) along its eigenvectors: F(Theta, t) and learning curve follow
     return dict(
         kernel=kernel.to_dict(),
         sampled=sampled.to_dict() | of_law,
@@ -123,7 +127,8 @@ def after(name, task, size, record):
     )
     if abs(run.byte_loss / record["byte_loss"] - 1) > 0.01:
         raise SystemExit(
-            f"{name} on {size} rows of {task.name}: {run.byte_loss} nats/byte, {record['byte_loss']} on record; look for what has changed"
+            f"{name} on {size} rows of {task.name}: {run.byte_loss} nats/byte, "
+            f"{record['byte_loss']} on record; look for what has changed"
         )
     return ends.found | dict(byte_loss=run.byte_loss, step=run.step, rate=run.rate)
 

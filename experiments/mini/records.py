@@ -21,7 +21,10 @@ def write(path, records):
 
 
 def made(record, commit, **more):
-    "A run's record as it is kept: without the recipe, which all share, and with when and by what it was made."
+    """A run's record as it is kept.
+
+    Without the recipe, which all share, and with when and by what it was made.
+    """
     return (
         {k: v for k, v in record.items() if k != "recipe"}
         | more

@@ -1,4 +1,7 @@
-"What runs cost, counted again from what their records say: `python experiments/mini/recount.py FILE…` puts `flop` into results/mini/FILE anew. The rows of every step follow from the seed, so the tokens trained on must come out as recorded, or nothing is written."
+"""What runs cost, counted again from what their records say: `python experiments/mini/recount.py
+FILE…` puts `flop` into results/mini/FILE anew. The rows of every step follow from the seed, so
+the tokens trained on must come out as recorded, or nothing is written.
+"""
 
 import argparse
 from functools import lru_cache
@@ -66,7 +69,11 @@ def fresh(r, rows):
 
 
 def went_on(r, rows, left):
-    "On a ladder that continues: at the full rate to `patience` checks after the best state or to the turn, then from that state to the end; `left`: step of the state that each size has left behind."
+    """On a ladder that continues.
+
+    At the full rate to `patience` checks after the best state or to the turn, then from that state
+    to the end; `left`: step of the state that each size has left behind.
+    """
     n, m = (
         len(rows),
         r.get("came_from", len(rows) // 2 if len(rows) > min(left, default=len(rows)) else 0),
@@ -92,7 +99,8 @@ def flop(r, left):
     )
     if tokens.sum() != r["tokens"]:
         raise SystemExit(
-            f"{r['model']} on {r['train_size']} rows of {r['task']}, seed {r['seed']}: {tokens.sum()} tokens counted, {r['tokens']} on record"
+            f"{r['model']} on {r['train_size']} rows of {r['task']}, seed {r['seed']}: "
+            f"{tokens.sum()} tokens counted, {r['tokens']} on record"
         )
 
     def work(t):

@@ -1,4 +1,8 @@
-"What other training rows do: the same candidates, recipe and seed on other rows of the same task, `python experiments/mini/rows.py [TASK…]`. One line a run in results/mini/TASK_rows.jsonl, written as it ends; draw k has the rows after the first 6,400 · k, which no other draw and no run of the table up to that size has."
+"""What other training rows do: the same candidates, recipe and seed on other rows of the same task,
+`python experiments/mini/rows.py [TASK…]`. One line a run in results/mini/TASK_rows.jsonl,
+written as it ends; draw k has the rows after the first 6,400 · k, which no other draw and no run
+of the table up to that size has.
+"""
 
 import argparse
 import time
@@ -14,7 +18,10 @@ SIZES, DRAWS, APART, SEED = (200, 800), (1, 2), 6400, 0
 
 
 def measure(name):
-    "What is left of a task; every run at the rate that the table's first run of its candidate found."
+    """What is left of a task.
+
+    Every run at the rate that the table's first run of its candidate found.
+    """
     commit, path, task = commit_now(), MINI / f"{name}_rows.jsonl", load_task(name)
     rates = {
         r["model"]: r["rate"]
@@ -37,7 +44,8 @@ def measure(name):
         known[draw, n, m] = made(run, commit, model=m, draw=draw)
         write(path, [known[p] for p in plan if p in known])
         print(
-            f"{time.strftime('%H:%M')} {name}: {len(known)} of {len(plan)}, {m} on {n}, draw {draw}: {run['byte_loss']:.4f}",
+            f"{time.strftime('%H:%M')} {name}: {len(known)} of {len(plan)}, "
+            f"{m} on {n}, draw {draw}: {run['byte_loss']:.4f}",
             flush=True,
         )
 

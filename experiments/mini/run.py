@@ -1,4 +1,7 @@
-"LensBench-mini's curves: fine-tune every shipped candidate on every shipped task, `python experiments/mini/run.py [TASK…]`. One line a run in results/mini/TASK.jsonl, written as it ends; what is there already is kept, so it can be stopped and begun again."
+"""LensBench-mini's curves: fine-tune every shipped candidate on every shipped task, `python
+experiments/mini/run.py [TASK…]`. One line a run in results/mini/TASK.jsonl, written as it ends;
+what is there already is kept, so it can be stopped and begun again.
+"""
 
 import argparse
 import json
@@ -26,7 +29,10 @@ FURTHER, TOP = (
 
 
 def runs(task):
-    "All runs of a task, the first seed's before the others' and small sizes first, so that what is cut short is a table all the same; TASK_continue is the ladder that continues, to be compared."
+    """All runs of a task, the first seed's before the others' and small sizes first, so that what
+    is cut short is a table all the same; TASK_continue is the ladder that continues, to be
+    compared.
+    """
     other = (
         []
         if task.endswith("_continue")
@@ -63,7 +69,8 @@ class Kept:
         } | self.known  # what is not of the plan comes last, and stays
         write(MINI / f"{self.task}.jsonl", ordered.values())
         print(
-            f"{time.strftime('%H:%M')} {self.task}: {len(self.known)} of {len(runs(self.task))}, {new[-1].model} on {new[-1].train_size:,}: {new[-1].test_loss:.4f}",
+            f"{time.strftime('%H:%M')} {self.task}: {len(self.known)} of {len(runs(self.task))}, "
+            f"{new[-1].model} on {new[-1].train_size:,}: {new[-1].test_loss:.4f}",
             flush=True,
         )
 
@@ -73,7 +80,8 @@ def check_recipe():
     path = MINI / "recipe.json"
     if not path.exists() and list(MINI.glob("*.jsonl")):
         raise SystemExit(
-            f"{path} is missing, which says by what recipe the records beside it were made; restore it"
+            f"{path} is missing, which says by what recipe the records beside it were made; "
+            "restore it"
         )
     if not path.exists():
         with atomic_path(path) as tmp:
@@ -89,7 +97,8 @@ def check_trunks(study, known):
     for m, n, s in known:
         if 0 < n < SIZES[-1] and not (study.store.artefact((m, s), "trunk") / f"{n}.pt").exists():
             raise SystemExit(
-                f"{m} cannot go on from {n} rows: .cache holds no state of it; move the records of this ladder away to begin it anew"
+                f"{m} cannot go on from {n} rows: .cache holds no state of it; "
+                "move the records of this ladder away to begin it anew"
             )
 
 

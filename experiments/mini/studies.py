@@ -1,4 +1,8 @@
-"Real studies: each policy asks, this fine-tunes and tells, `python experiments/mini/studies.py TASK…`. Seed 1, so that no run belongs to the table of seed 0 which later judges the choice; what several policies ask for is run once. Runs go to results/mini/TASK_studies.jsonl, studies to results/policies/real_TASK.jsonl."
+"""Real studies: each policy asks, this fine-tunes and tells, `python experiments/mini/studies.py
+TASK…`. Seed 1, so that no run belongs to the table of seed 0 which later judges the choice; what
+several policies ask for is run once. Runs go to results/mini/TASK_studies.jsonl, studies to
+results/policies/real_TASK.jsonl.
+"""
 
 import argparse
 import math
@@ -20,7 +24,11 @@ SIZES, SEED, SHARES = tuple(100 * 2**k for k in range(7)), 1, (0.15, 0.2, 0.3)
 
 
 class Runs:
-    "Runs of the studies' seed: those of the table's further seeds, and those made here, at the rate that the table's first run of a candidate found."
+    """Runs of the studies' seed.
+
+    Those of the table's further seeds, and those made here, at the rate that the table's first run
+    of a candidate found.
+    """
 
     def __init__(self, task, commit):
         table, self.path = read(MINI / f"{task}.jsonl"), MINI / f"{task}_studies.jsonl"
@@ -106,7 +114,9 @@ def measure(task):
             done.append(study(task, policy, share, runs) | dict(commit=commit))
             write(path, done)
             print(
-                f"{time.strftime('%H:%M')} {task}, {policy} with {share:.0%}: {done[-1]['choice']} after {len(done[-1]['trace'])} runs, {done[-1]['spent'] / done[-1]['whole']:.1%} spent",
+                f"{time.strftime('%H:%M')} {task}, {policy} with {share:.0%}: {done[-1]['choice']} "
+                f"after {len(done[-1]['trace'])} runs, "
+                f"{done[-1]['spent'] / done[-1]['whole']:.1%} spent",
                 flush=True,
             )
 

@@ -1,4 +1,7 @@
-"LensBench-mini as the library ships it: results/mini to lensllm/data/curves/mini/TASK.csv, `python experiments/mini/tables.py`. One seed, losses per byte, which compare tokenizers; whole columns only, since a size that some candidates lack favours none."
+"""LensBench-mini as the library ships it: results/mini to lensllm/data/curves/mini/TASK.csv,
+`python experiments/mini/tables.py`. One seed, losses per byte, which compare tokenizers; whole
+columns only, since a size that some candidates lack favours none.
+"""
 
 import json
 from pathlib import Path
@@ -56,7 +59,9 @@ def table(name):
 def about(name):
     "What stands beside the table."
     return dict(
-        citation=f"LensBench-mini, {name}: the candidates that lensllm ships, fine-tuned by lensllm; one run a cell, results/mini in its repository",
+        citation=f"LensBench-mini, {name}: the candidates that lensllm ships, "
+        "fine-tuned by lensllm; "
+        "one run a cell, results/mini in its repository",
         license="Apache-2.0",
         unit="nats/byte",
         columns=dict(
@@ -76,5 +81,6 @@ if __name__ == "__main__":
         with atomic_path(OUT / f"{name}.json") as tmp:
             tmp.write_text(json.dumps(about(name), indent=1) + "\n")
         print(
-            f"mini/{name}: {rows.model.nunique()} candidates, sizes {', '.join(f'{n:,}' for n in sorted(rows.train_size.unique()))}"
+            f"mini/{name}: {rows.model.nunique()} candidates, "
+            f"sizes {', '.join(f'{n:,}' for n in sorted(rows.train_size.unique()))}"
         )

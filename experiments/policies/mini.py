@@ -1,4 +1,7 @@
-"Replay policies on subsets of the shipped candidates, at the prices of a study: `python experiments/policies/mini.py [TASK…]`, results/policies/mini_TASK.csv. A candidate's first run pays for the search for its learning rate besides, and the whole has all searches."
+"""Replay policies on subsets of the shipped candidates, at the prices of a study: `python
+experiments/policies/mini.py [TASK…]`, results/policies/mini_TASK.csv. A candidate's first run
+pays for the search for its learning rate besides, and the whole has all searches.
+"""
 
 import argparse
 import subprocess

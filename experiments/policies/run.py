@@ -1,4 +1,6 @@
-"Replay policies on subsets of the shipped tasks: `python experiments/policies/run.py NAME… [--draws N]`. One CSV and one JSON a policy in results/policies; what is there already is kept."
+"""Replay policies on subsets of the shipped tasks: `python experiments/policies/run.py NAME…
+[--draws N]`. One CSV and one JSON a policy in results/policies; what is there already is kept.
+"""
 
 import argparse
 import hashlib
@@ -36,10 +38,19 @@ POLICIES = {
 
 
 def code():
-    "What the answer depends on besides the configuration: the text of the rooms that decide."
-    rooms = ("curves", "metrics", "kalman", "prior", "posterior", "select", "allocate", "simulate")
+    "What the answer depends on besides the configuration: the text of the modules that decide."
+    modules = (
+        "curves/table",
+        "curves/metrics",
+        "forecast/kalman",
+        "forecast/prior",
+        "forecast/posterior",
+        "choose/selectors",
+        "choose/policies",
+        "choose/replay",
+    )
     return hashlib.sha256(
-        b"".join((ROOT / "lensllm" / f"{r}.py").read_bytes() for r in rooms)
+        b"".join((ROOT / "lensllm" / f"{r}.py").read_bytes() for r in modules)
     ).hexdigest()[:12]
 
 

@@ -1,4 +1,7 @@
-"Replay policies at smaller targets too, and the race with scouts: `python experiments/policies/targets.py`, results/policies/targets.csv. One table names one winner; cut at other sizes it names others."
+"""Replay policies at smaller targets too, and the race with scouts: `python
+experiments/policies/targets.py`, results/policies/targets.csv. One table names one winner; cut
+at other sizes it names others.
+"""
 
 import subprocess
 from concurrent.futures import ProcessPoolExecutor
@@ -25,7 +28,9 @@ TASKS, TARGETS, BUDGETS, DRAWS, SIZE, SEED = (
 
 @dataclass(frozen=True)
 class Scouting(Policy):
-    "The race, in which the cheapest candidates run ahead after the opening, so that the others' slopes are known from theirs."
+    """The race, in which the cheapest candidates run ahead after the opening, so that the others'
+    slopes are known from theirs.
+    """
 
     share: float = 0.1  # of the budget, for all scouts together
     scouts: int = 5

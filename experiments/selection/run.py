@@ -1,4 +1,8 @@
-"Every selector on every task and budget, `python experiments/selection/run.py [TASK…]`: results/selection/TASK.csv, and TASK_settings.csv for Accept-then-Stop under other settings of (k, delta), which LensLLM's study calls (gamma, tau)."
+"""Every selector on every task and budget, `python experiments/selection/run.py [TASK…]`.
+
+Results/selection/TASK.csv, and TASK_settings.csv for Accept-then-Stop under other settings of (k,
+delta), which LensLLM's study calls (gamma, tau).
+"""
 
 import argparse
 import subprocess
@@ -20,7 +24,10 @@ SETTINGS = [(k, delta) for k in (3, 4, 5) for delta in (1, 2, 3, 4, 5)]
 
 
 def curves_of(task):
-    "A task's curves up to the largest size that all candidates have run; for mini with the NLPmetrics of the candidates."
+    """A task's curves up to the largest size that all candidates have run.
+
+    For mini with the NLPmetrics of the candidates.
+    """
     cs = load_benchmark(task).complete()
     if not task.startswith("mini/"):
         return cs
