@@ -8,9 +8,10 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 ORACLES := curvlinops-for-pytorch PyHessian backpack-for-pytorch einconv einops linear_operator opt-einsum unfoldNd
 # Candidates of the demo: small, with two tokenizers and three architectures.
 DEMO := $(addprefix --candidate ,gpt2-mini-manuals opt-dictionary opt-bible t5-dictionary bart-german bart-manuals)
+SOURCES := nbs lensllm tests tools benchmarks experiments setup.py
 META := settings.ini setup.py pyproject.toml constraints.txt
 
-.PHONY: help demo test check notebooks docs wheel lab bench bench-data export readme clean
+.PHONY: help demo test check habits notebooks docs wheel lab bench bench-data export readme clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -29,14 +30,18 @@ demo: .venv/installed ## rank 30 real models from curves; then fine-tune 6 small
 	$(BIN)/lensllm select flan --budget 12800 --plot demo/flan.png --out demo/flan.csv
 	OMP_NUM_THREADS=1 $(BIN)/lensllm run --out demo/headline --resume --task headline $(DEMO) --target 6400 --budget 25% --workers 2
 
-test: check notebooks docs wheel ## everything: habits, notebooks, site, wheel, pytest
-	$(BIN)/python -m pytest
+test: habits notebooks docs wheel ## everything: habits, notebooks, site, wheel, all tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-check: .venv/installed-dev ## exported code matches the notebooks, README is fresh, habits hold
+check: habits ## for daily work: habits and the fast tests, about a minute
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+
+habits: .venv/installed-dev ## format, import contracts, fresh exports and README
+	$(BIN)/ruff format --check --quiet $(SOURCES)
+	$(BIN)/ruff check --quiet $(SOURCES)
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tools/fresh.py
 	$(BIN)/python tools/readme.py --check
-	$(BIN)/ruff check lensllm tests tools benchmarks experiments setup.py
-	$(BIN)/lint-imports --no-cache
 
 notebooks: .venv/installed-dev ## run every notebook's tests; its saved text must still be what comes out
 	OMP_NUM_THREADS=1 $(BIN)/python tools/notebooks.py
@@ -64,9 +69,9 @@ bench-data: .venv/installed-dev ## LensBench-mini: fine-tune all shipped candida
 	OMP_NUM_THREADS=1 $(BIN)/python experiments/mini/rows.py
 	$(BIN)/python experiments/mini/tables.py
 
-export: .venv/installed-dev ## notebooks to package: clean, export, README
-	$(BIN)/nbdev-clean
-	$(BIN)/nbdev-export
+export: .venv/installed-dev ## notebooks to package: format, clean, export, README
+	$(BIN)/ruff format --quiet $(SOURCES)
+	$(BIN)/python tools/export.py
 	$(BIN)/python tools/readme.py
 
 clean: ## remove what the targets made, environments included
