@@ -94,9 +94,7 @@ def test_published_selection_is_reproduced(baselines):
     ours = baselines.melt(
         ["task", "method", "ratio"], ["pearson", "relative_accuracy"], "metric", "ours"
     )
-    both = ours.merge(
-        published, on=["task", "method", "ratio", "metric"], validate="one_to_one"
-    )
+    both = ours.merge(published, on=["task", "method", "ratio", "metric"], validate="one_to_one")
     assert len(both) == 2 * 4 * 7 * 2
     # published with the sign of a score where lower is better; larger models are the ones chosen
     sign = np.where((both.method == "modelsize") & (both.metric == "pearson"), -1, 1)
@@ -159,9 +157,7 @@ def test_posterior_is_the_default_and_predicts_as_measured():
             )[1]
         )["rows"]
     )
-    ours, ats = (
-        rows[rows.method == m].set_index(["task", "ratio"]) for m in ("posterior", "ats")
-    )
+    ours, ats = (rows[rows.method == m].set_index(["task", "ratio"]) for m in ("posterior", "ats"))
     assert (
         len(ours) == 14
         and ours.pearson.mean() > 83
