@@ -6,6 +6,7 @@
 __all__ = ['atomic_path']
 
 # %% ../../nbs/10_internal/atomic.ipynb #7237eb77
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 import os, tempfile
@@ -13,20 +14,20 @@ import os, tempfile
 # %% ../../nbs/10_internal/atomic.ipynb #cdfa7a8e
 @contextmanager
 def atomic_path(
-    path,  # file to write, in an existing or a new folder
-):  # yields a temporary `Path` with the same suffix in the same folder; moved to `path` on success
+    path: str | Path,  # file to write, in an existing or a new folder
+) -> Iterator[Path]:  # a temporary file beside it, same suffix; moved to `path` on success
     "Let the body write a file that appears at `path` complete, or not at all."
     path = Path(path)
     if path.is_dir():
         raise ValueError(f"`path` must name a file, got the folder {path}; add a file name")
     path.parent.mkdir(parents=True, exist_ok=True)
-    fd, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-    os.close(fd)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
     try:
         yield Path(name)
         os.chmod(name, 0o666 & ~_umask())
-        with open(name, "rb") as f:
-            os.fsync(f.fileno())
+        with open(name, "rb") as written:
+            os.fsync(written.fileno())
         os.replace(name, path)
     finally:
         Path(name).unlink(missing_ok=True)

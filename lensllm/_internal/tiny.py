@@ -9,90 +9,98 @@ __all__ = ['ARCHITECTURES', 'tiny_model', 'tiny_batch']
 import torch
 
 # %% ../../nbs/10_internal/tiny.ipynb #c16ecf70
-def _causal(layers, width, heads, vocab):
+def _gpt2(layers, width, heads, vocab, tokens, dropout):
     return dict(
-        num_hidden_layers=layers, hidden_size=width, num_attention_heads=heads, vocab_size=vocab
+        n_layer=layers,
+        n_embd=width,
+        n_head=heads,
+        vocab_size=vocab,
+        n_positions=tokens,
+        resid_pdrop=dropout,
+        embd_pdrop=dropout,
+        attn_pdrop=dropout,
     )
 
 
+def _opt(layers, width, heads, vocab, tokens, dropout):
+    return dict(
+        num_hidden_layers=layers,
+        hidden_size=width,
+        num_attention_heads=heads,
+        vocab_size=vocab,
+        ffn_dim=4 * width,
+        word_embed_proj_dim=width,
+        max_position_embeddings=tokens,
+        dropout=dropout,
+    )
+
+
+def _gpt_neox(layers, width, heads, vocab, tokens, dropout):
+    return dict(
+        num_hidden_layers=layers,
+        hidden_size=width,
+        num_attention_heads=heads,
+        vocab_size=vocab,
+        intermediate_size=4 * width,
+        max_position_embeddings=tokens,
+        hidden_dropout=dropout,
+    )
+
+
+def _llama(layers, width, heads, vocab, tokens, dropout):
+    return dict(
+        num_hidden_layers=layers,
+        hidden_size=width,
+        num_attention_heads=heads,
+        vocab_size=vocab,
+        intermediate_size=4 * width,
+        num_key_value_heads=max(1, heads // 2),
+        max_position_embeddings=tokens,
+        attention_dropout=dropout,
+    )
+
+# %% ../../nbs/10_internal/tiny.ipynb #86fb6dfb
+def _mamba(layers, width, heads, vocab, tokens, dropout):
+    return dict(num_hidden_layers=layers, hidden_size=width, vocab_size=vocab, state_size=4)
+
+
+def _t5(layers, width, heads, vocab, tokens, dropout):
+    return dict(
+        num_layers=layers,
+        d_model=width,
+        d_kv=width // heads,
+        d_ff=4 * width,
+        num_heads=heads,
+        vocab_size=vocab,
+        dropout_rate=dropout,
+        decoder_start_token_id=0,
+    )
+
+
+def _bart(layers, width, heads, vocab, tokens, dropout):
+    return dict(
+        encoder_layers=layers,
+        decoder_layers=layers,
+        d_model=width,
+        encoder_ffn_dim=4 * width,
+        decoder_ffn_dim=4 * width,
+        encoder_attention_heads=heads,
+        decoder_attention_heads=heads,
+        vocab_size=vocab,
+        max_position_embeddings=tokens,
+        dropout=dropout,
+        decoder_start_token_id=2,
+    )
+
+# %% ../../nbs/10_internal/tiny.ipynb #be83dc21
 ARCHITECTURES = dict(  # name -> (class in transformers, sizes -> configuration)
-    gpt2=(
-        "GPT2LMHeadModel",
-        lambda layers, width, heads, vocab, tokens, dropout: dict(
-            n_layer=layers,
-            n_embd=width,
-            n_head=heads,
-            vocab_size=vocab,
-            n_positions=tokens,
-            resid_pdrop=dropout,
-            embd_pdrop=dropout,
-            attn_pdrop=dropout,
-        ),
-    ),
-    opt=(
-        "OPTForCausalLM",
-        lambda layers, width, heads, vocab, tokens, dropout: dict(
-            _causal(layers, width, heads, vocab),
-            ffn_dim=4 * width,
-            word_embed_proj_dim=width,
-            max_position_embeddings=tokens,
-            dropout=dropout,
-        ),
-    ),
-    gpt_neox=(
-        "GPTNeoXForCausalLM",
-        lambda layers, width, heads, vocab, tokens, dropout: dict(
-            _causal(layers, width, heads, vocab),
-            intermediate_size=4 * width,
-            max_position_embeddings=tokens,
-            hidden_dropout=dropout,
-        ),
-    ),
-    llama=(
-        "LlamaForCausalLM",
-        lambda layers, width, heads, vocab, tokens, dropout: dict(
-            _causal(layers, width, heads, vocab),
-            intermediate_size=4 * width,
-            num_key_value_heads=max(1, heads // 2),
-            max_position_embeddings=tokens,
-            attention_dropout=dropout,
-        ),
-    ),
-    mamba=(
-        "MambaForCausalLM",
-        lambda layers, width, heads, vocab, tokens, dropout: dict(
-            num_hidden_layers=layers, hidden_size=width, vocab_size=vocab, state_size=4
-        ),
-    ),
-    t5=(
-        "T5ForConditionalGeneration",
-        lambda layers, width, heads, vocab, tokens, dropout: dict(
-            num_layers=layers,
-            d_model=width,
-            d_kv=width // heads,
-            d_ff=4 * width,
-            num_heads=heads,
-            vocab_size=vocab,
-            dropout_rate=dropout,
-            decoder_start_token_id=0,
-        ),
-    ),
-    bart=(
-        "BartForConditionalGeneration",
-        lambda layers, width, heads, vocab, tokens, dropout: dict(
-            encoder_layers=layers,
-            decoder_layers=layers,
-            d_model=width,
-            encoder_ffn_dim=4 * width,
-            decoder_ffn_dim=4 * width,
-            encoder_attention_heads=heads,
-            decoder_attention_heads=heads,
-            vocab_size=vocab,
-            max_position_embeddings=tokens,
-            dropout=dropout,
-            decoder_start_token_id=2,
-        ),
-    ),
+    gpt2=("GPT2LMHeadModel", _gpt2),
+    opt=("OPTForCausalLM", _opt),
+    gpt_neox=("GPTNeoXForCausalLM", _gpt_neox),
+    llama=("LlamaForCausalLM", _llama),
+    mamba=("MambaForCausalLM", _mamba),
+    t5=("T5ForConditionalGeneration", _t5),
+    bart=("BartForConditionalGeneration", _bart),
 )
 
 # %% ../../nbs/10_internal/tiny.ipynb #eb55da2c
@@ -100,28 +108,27 @@ def tiny_model(
     arch: str,  # key of `ARCHITECTURES`
     *,
     seed: int,  # of the weights
-    layers: int = 2,
-    width: int = 16,
-    heads: int = 2,
-    vocab: int = 96,
-    tokens: int = 64,  # sizes; `tokens`: longest sequence
+    layers: int = 2,  # blocks; of an encoder and a decoder, each
+    width: int = 16,  # of the residual stream
+    heads: int = 2,  # of attention; must divide `width`
+    vocab: int = 96,  # tokens in the vocabulary
+    tokens: int = 64,  # longest sequence
     dropout: float = 0.0,  # in [0, 1)
     **config,  # further entries of the configuration, such as tie_word_embeddings=False
-):  # a transformers model in eval mode, on the CPU, float32
-    "A language model of a named architecture with seeded random weights; the global random state is left alone."
+) -> torch.nn.Module:  # a transformers model in eval mode, on the CPU, float32
+    "A language model with seeded random weights; the global random state is left alone."
     import transformers
 
     if arch not in ARCHITECTURES:
         raise ValueError(f"`arch` must be one of {', '.join(ARCHITECTURES)}, got {arch!r}")
-    name, sizes = ARCHITECTURES[arch]
-    cls = getattr(transformers, name)
+    name, configuration = ARCHITECTURES[arch]
+    model_class = getattr(transformers, name)
+    sizes = configuration(layers, width, heads, vocab, tokens, dropout)
     special = dict(pad_token_id=0, bos_token_id=1, eos_token_id=2)
-    cfg = cls.config_class(
-        **{**sizes(layers, width, heads, vocab, tokens, dropout), **special, **config}
-    )
+    cfg = model_class.config_class(**{**sizes, **special, **config})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return cls(cfg).eval()
+        return model_class(cfg).eval()
 
 # %% ../../nbs/10_internal/tiny.ipynb #1a00d26d
 def tiny_batch(
@@ -130,22 +137,21 @@ def tiny_batch(
     tokens: int,  # length of the longest
     seed: int,  # of tokens and lengths
     vocab: int = 96,  # tokens are drawn from 3..vocab-1; 0, 1, 2 are pad, bos and eos
-    padding=None,  # None: all rows of full length; "right" or "left": lengths differ, padded on that side
+    padding: str | None = None,  # None: rows of full length; "right", "left": padded to it there
     prompt: int = 0,  # first tokens of each row whose labels are masked
-) -> dict:  # input_ids, attention_mask, labels, each (n, tokens), int64
+) -> dict[str, torch.Tensor]:  # input_ids, attention_mask, labels, each (n, tokens), int64
     "A batch of random tokens."
     if padding not in (None, "left", "right"):
         raise ValueError(f"`padding` must be None, 'left' or 'right', got {padding!r}")
-    g = torch.Generator().manual_seed(seed)
-    ids, at = torch.randint(3, vocab, (n, tokens), generator=g), torch.arange(tokens)
-    length = (
-        torch.randint(min(tokens, prompt + 2), tokens + 1, (n, 1), generator=g)
-        if padding
-        else torch.full((n, 1), tokens)
-    )
-    place = (
-        at - (tokens - length) if padding == "left" else at.expand(n, -1)
-    )  # of a token in its row
-    mask = (place >= 0) & (place < length)
-    labels = torch.where(mask & (place >= prompt), ids, -100)
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(3, vocab, (n, tokens), generator=generator)
+    length = torch.full((n, 1), tokens)
+    if padding:
+        shortest = min(tokens, prompt + 2)
+        length = torch.randint(shortest, tokens + 1, (n, 1), generator=generator)
+    place_of_token = torch.arange(tokens).expand(n, -1)
+    if padding == "left":
+        place_of_token = place_of_token - (tokens - length)
+    mask = (place_of_token >= 0) & (place_of_token < length)
+    labels = torch.where(mask & (place_of_token >= prompt), ids, -100)
     return dict(input_ids=torch.where(mask, ids, 0), attention_mask=mask.long(), labels=labels)

@@ -603,5 +603,6 @@ def plot(
         ax.plot(curve.dropna(), ms=3, **look)
     ax.margins(y=0.1)
     ax.set_title(title, loc="left", parse_math=False)
-    label_ends(ax, last_size, last_loss[shown], map(short_name, shown), colours.values())
+    names = [short_name(model) for model in shown]
+    label_ends(ax, last_size, last_loss[shown], names, list(colours.values()))
     return ax
