@@ -14,254 +14,298 @@ from .._internal.atomic import atomic_path
 from ..forecast.posterior import in_percent
 
 # %% ../../nbs/08_report/page.ipynb #3ca4e8a8
-PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+_HEAD = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <title>{{ task }}: {{ choice or "no choice yet" }}</title>
 <style>
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; margin-bottom: .2rem; } h2 { font-size: 1.15rem; margin-top: 2rem; } .lead { font-size: 1.1rem; } .wide { overflow-x: auto; }
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 60rem; margin: 2rem auto;
+ padding: 0 1rem; }
+h1 { font-size: 1.6rem; margin-bottom: .2rem; }
+h2 { font-size: 1.15rem; margin-top: 2rem; }
+.lead { font-size: 1.1rem; }
+.wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
-th, td { text-align: right; padding: .25rem .7rem; border-bottom: 1px solid #ddd; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 8rem; } td.words, th.words { text-align: left; white-space: normal; }
-img { max-width: 100%; height: auto; } code { background: #f4f4f4; padding: .1rem .3rem; overflow-wrap: anywhere; }
-@media print { body { margin: 0; max-width: none; font-size: 12px; } h2 { break-after: avoid; } img, tr { break-inside: avoid; } }
+th, td { text-align: right; padding: .25rem .7rem; border-bottom: 1px solid #ddd;
+ white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; white-space: normal; overflow-wrap: anywhere;
+ min-width: 8rem; }
+td.words, th.words { text-align: left; white-space: normal; }
+img { max-width: 100%; height: auto; }
+code { background: #f4f4f4; padding: .1rem .3rem; overflow-wrap: anywhere; }
+@media print {
+body { margin: 0; max-width: none; font-size: 12px; }
+h2 { break-after: avoid; }
+img, tr { break-inside: avoid; }
+}
 </style></head>
-<body><h1>{{ task }}</h1>
-<p class="lead">{% if choice %}Choose <strong>{{ choice }}</strong> for {{ target }} examples: the best of {{ ranked }}{% if candidates > ranked %} ({{ candidates - ranked }} of {{ candidates }} candidates failed, or were not run){% endif %} with probability {{ p_best }}, predicted loss {{ predicted }} {{ unit }}.{% else %}No choice yet: it needs runs of two candidates that have not failed, or of the only one left.{% endif %} {{ runs|length }} runs, {{ spent }} % of what fine-tuning every candidate costs.</p>
-{% for figure in figures %}<h2>{{ figure.title }}</h2><img alt="{{ figure.alt }}" src="data:image/png;base64,{{ figure.png }}">{% endfor %}
-{% macro table(rows, columns) %}<div class="wide"><table><thead><tr>{% for c in columns %}<th{% if c in ("why", "doubt") %} class="words"{% endif %}>{{ c }}</th>{% endfor %}</tr></thead><tbody>
-{% for row in rows %}<tr>{% for cell in row %}<td{% if cell is string and cell|length > 30 and not loop.first %} class="words"{% endif %}>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</tbody></table></div>{% endmacro %}
+"""
+
+# %% ../../nbs/08_report/page.ipynb #c3d5fcf6
+_ANSWER = """<body><h1>{{ task }}</h1>
+<p class="lead">{% if choice %}
+Choose <strong>{{ choice }}</strong> for {{ target }} examples:
+the best of {{ ranked }}
+{%- if candidates > ranked %}
+ ({{ candidates - ranked }} of {{ candidates }} candidates failed, or were not run)
+{%- endif %}
+ with probability {{ p_best }}, predicted loss {{ predicted }} {{ unit }}.
+{% else %}
+No choice yet: it needs runs of two candidates that have not failed, or of the only one left.
+{% endif %}
+{{ runs|length }} runs, {{ spent }} % of what fine-tuning every candidate costs.</p>
+{% for figure in figures %}
+<h2>{{ figure.title }}</h2>
+<img alt="{{ figure.alt }}" src="data:image/png;base64,{{ figure.png }}">
+{% endfor %}
+"""
+
+# %% ../../nbs/08_report/page.ipynb #fa9ee358
+_TABLES = """{% macro table(rows, columns) %}
+<div class="wide"><table><thead><tr>
+{% for column in columns %}
+<th{% if column in ("why", "doubt") %} class="words"{% endif %}>{{ column }}</th>
+{% endfor %}
+</tr></thead><tbody>
+{% for row in rows %}
+<tr>
+{% for cell in row %}
+{% set is_text = cell is string and cell|length > 30 and not loop.first %}
+<td{% if is_text %} class="words"{% endif %}>{{ cell }}</td>
+{% endfor %}
+</tr>
+{% endfor %}
+</tbody></table></div>
+{% endmacro %}
 <h2>Ranking</h2>{{ table(ranking, ranking_columns) }}
-{% if doubts %}<h2>Doubts</h2><ul>{% for d in doubts %}<li>{{ d }}</li>{% endfor %}</ul>{% endif %}
+{% if doubts %}
+<h2>Doubts</h2><ul>{% for doubt in doubts %}<li>{{ doubt }}</li>{% endfor %}</ul>
+{% endif %}
 <h2>Runs</h2>{{ table(runs, run_columns) }}
-{% if findings %}<h2>Kernels and certificates</h2><p>Directions that the kernel of the start counts, how far training has turned the kernel (0: not at all, 1: wholly), the length of the update, and the trace of the loss's Hessian where it ended. The true loss in nats per token of the model's own tokenizer, with a little of guessing mixed in, lies below its certificate; all certificates hold together with probability at least {{ sure }} %.</p>{{ table(findings, finding_columns) }}{% endif %}
-<h2>How to do it again</h2><dl>{% for k, v in again %}<dt>{{ k }}</dt><dd><code>{{ v }}</code></dd>{% endfor %}</dl>
+{% if findings %}
+<h2>Kernels and certificates</h2>
+<p>Directions that the kernel of the start counts, how far training has turned the kernel
+(0: not at all, 1: wholly), the length of the update, and the trace of the loss's Hessian
+where it ended. The true loss in nats per token of the model's own tokenizer, with a little
+of guessing mixed in, lies below its certificate; all certificates hold together with
+probability at least {{ sure }} %.</p>{{ table(findings, finding_columns) }}
+{% endif %}
+<h2>How to do it again</h2>
+<dl>
+{% for key, value in again %}
+<dt>{{ key }}</dt><dd><code>{{ value }}</code></dd>
+{% endfor %}
+</dl>
 </body></html>
 """
+PAGE = _HEAD + _ANSWER + _TABLES
 
 # %% ../../nbs/08_report/page.ipynb #f04f5cf5
 def study_report(
-    study,  # a `Study`
-    path,  # .html
-):  # the path
+    study,  # a `lensllm.tune.study.Study`, with or without finished runs
+    path: str | Path,  # file to write, .html
+) -> Path:  # the file written
     "Write a study's report."
     from jinja2 import Environment, StrictUndefined
 
     path = Path(path)
     if path.suffix != ".html":
         raise ValueError(f"`--out` must end in .html, got {path.name}")
-    page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(
-        PAGE
-    )
-    with atomic_path(path) as tmp:
-        tmp.write_text(page.render(**_contents(study)), encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    page = environment.from_string(PAGE)
+    with atomic_path(path) as unfinished:
+        unfinished.write_text(page.render(**_page_contents(study)), encoding="utf-8")
     return path
 
-
-def _contents(study):
-    "All that the page says."
-    runs, facts, unit = study.store.runs(), study.facts, f"nats/{study.facts['unit']}"
-    made = runs[(runs.state == "done") & (runs.train_size > 0)]
-    racing = study.racing
-    left = made[made.model.isin(racing)].model.nunique()
-    ranking = study.ranking() if left > 1 or left and len(racing) == 1 else None
-    first = ranking.frame.iloc[0] if ranking else None
-    shown = (
-        dict(choice=None, p_best=None, predicted=None)
-        if ranking is None
-        else dict(
-            choice=first.model,
-            p_best=_percent(first.p_best),
-            predicted=f"{first.predicted_loss:.3f} ({first.low:.3f} to {first.high:.3f})",
-        )
-    )
-    rows = (
-        ranking.frame
-        if ranking
-        else pd.DataFrame(columns=["model", "rank", "predicted_loss", "low", "high", "p_best"])
-    )
-    return shown | dict(
-        task=facts["task"],
-        target=f"{facts['target']:,}",
+# %% ../../nbs/08_report/page.ipynb #08c62652
+def _page_contents(study):
+    "Every variable of the template."
+    runs, unit = study.store.runs(), f"nats/{study.facts['unit']}"
+    finished = runs[(runs.state == "done") & (runs.train_size > 0)]
+    ranking = _ranking_if_possible(study, finished)
+    contents = dict(
+        task=study.facts["task"],
+        target=f"{study.facts['target']:,}",
         candidates=len(study.prices),
-        ranked=len(rows),
+        ranked=0 if ranking is None else len(ranking.frame),
         unit=unit,
         spent=f"{100 * study.spent / study.whole:.2f}",
-        figures=_figures(study, ranking) if ranking else [],
-        ranking=[
+        figures=[] if ranking is None else _figures(study, ranking),
+        doubts=[] if ranking is None else ranking.doubts,
+        again=_how_to_repeat(study, runs),
+    )
+    contents |= _answer(ranking)
+    contents |= _ranking_table(ranking, runs, unit)
+    contents |= _run_table(runs, study.whole, unit)
+    contents |= _finding_table(finished)
+    return contents
+
+
+def _ranking_if_possible(study, finished):
+    "The ranking, if two candidates that have not failed can be compared, or only one is left."
+    racing = study.racing
+    compared = finished[finished.model.isin(racing)].model.nunique()
+    if compared > 1 or (compared == 1 and len(racing) == 1):
+        return study.ranking()
+    return None
+
+
+def _answer(ranking):
+    "The choice, how likely it is the best, and its predicted loss with its interval."
+    if ranking is None:
+        return dict(choice=None, p_best=None, predicted=None)
+    first = ranking.frame.iloc[0]
+    return dict(
+        choice=first.model,
+        p_best=_probability(first.p_best),
+        predicted=f"{first.predicted_loss:.3f} ({first.low:.3f} to {first.high:.3f})",
+    )
+
+# %% ../../nbs/08_report/page.ipynb #9e7a03a5
+def _ranking_table(ranking, runs, unit):
+    "One row per candidate, the choice first."
+    rows = []
+    for r in () if ranking is None else ranking.frame.itertuples():
+        mine = runs[(runs.model == r.model) & (runs.state == "done")]
+        rows.append(
             [
                 r.model,
                 f"{r.predicted_loss:.3f}",
                 f"{r.low:.3f} to {r.high:.3f}",
-                _percent(r.p_best),
-                *_made(runs, r.model),
+                _probability(r.p_best),
+                len(mine),
+                f"{mine.train_size.max():,}" if len(mine) else "",
             ]
-            for r in rows.itertuples()
-        ],
-        ranking_columns=[
-            "model",
-            f"predicted loss ({unit})",
-            "90 % interval",
-            "P(best)",
-            "runs",
-            "largest size",
-        ],
-        doubts=ranking.doubts if ranking else [],
-        runs=[
-            [
-                r.model,
-                f"{r.train_size:,}",
-                r.seed,
-                r.state,
-                _loss(r),
-                _share(r.price, study.whole),
-                r.reason or r.why or "",
-            ]
-            for r in runs.itertuples()
-        ],
-        **_findings(made),
-        run_columns=[
-            "model",
-            "examples",
-            "seed",
-            "state",
-            f"test loss ({unit})",
-            "% of full tuning",
-            "why",
-        ],
-        again=_again(study),
-    )
+        )
+    loss = f"predicted loss ({unit})"
+    columns = ["model", loss, "90 % interval", "P(best)", "runs", "largest size"]
+    return dict(ranking=rows, ranking_columns=columns)
+
+
+def _run_table(runs, whole, unit):
+    "One row per run, in the order in which they were planned."
+    rows = []
+    for r in runs.itertuples():
+        loss = "" if pd.isna(r.test_loss) else f"{r.test_loss:.4f}"
+        if loss and not pd.isna(r.test_loss_se):
+            loss += f" ± {r.test_loss_se:.4f}"
+        share = "" if pd.isna(r.price) or not whole else f"{100 * r.price / whole:.3f}"
+        why = r.reason or r.why or ""
+        rows.append([r.model, f"{r.train_size:,}", r.seed, r.state, loss, share, why])
+    loss = f"test loss ({unit})"
+    columns = ["model", "examples", "seed", "state", loss, "% of full tuning", "why"]
+    return dict(runs=rows, run_columns=columns)
+
+
+def _probability(p):
+    "A probability for people, or that there is none."
+    return "unknown" if pd.isna(p) else in_percent(p)
 
 # %% ../../nbs/08_report/page.ipynb #b55431c0
-def _findings(made):
+_FINDINGS = {  # column -> (key of a run's findings, number format)
+    "directions": ("effective_dimension", ".1f"),
+    "drift": ("drift", ".3f"),
+    "distance": ("distance", ".2f"),
+    "curvature": ("trace", ".3g"),
+    "certificate": ("certificate", ".3f"),
+    "guessing": ("guess", ".3f"),
+}
+
+
+def _finding_table(finished):
     "What probes found, run by run; nothing where none were asked for."
-    found = [
-        (r, r.result["findings"])
-        for r in made.itertuples()
-        if r.result and r.result.get("findings")
-    ]
-    number = lambda f, k, form: format(f[k], form) if f.get(k) is not None else ""
-    rows = [
-        [
-            r.model,
-            f"{r.train_size:,}",
-            r.seed,
-            r.result["step"],
-            number(f, "effective_dimension", ".1f"),
-            number(f, "drift", ".3f"),
-            number(f, "distance", ".2f"),
-            number(f, "trace", ".3g"),
-            number(f, "certificate", ".3f"),
-            number(f, "guess", ".3f"),
-            f.get("reason")
-            or (
-                "certifies nothing: above guessing"
-                if f.get("certificate", 0) > f.get("guess", 0)
-                else ""
-            ),
+    rows, deltas = [], []
+    for r in finished.itertuples():
+        found = r.result and r.result.get("findings")
+        if not found:
+            continue
+        figures = [
+            "" if found.get(key) is None else format(found[key], form)
+            for key, form in _FINDINGS.values()
         ]
-        for r, f in found
-    ]
+        run = [r.model, f"{r.train_size:,}", r.seed, r.result["step"]]
+        rows.append([*run, *figures, _certificate_doubt(found)])
+        deltas.append(found.get("delta", 0.05))
     return dict(
         findings=rows,
-        sure=f"{100 * (1 - found[0][1].get('delta', 0.05)):g}" if found else "",
-        finding_columns=[
-            "model",
-            "examples",
-            "seed",
-            "best step",
-            "directions",
-            "drift",
-            "distance",
-            "curvature",
-            "certificate",
-            "guessing",
-            "doubt",
-        ],
+        sure=f"{100 * (1 - deltas[0]):g}" if deltas else "",
+        finding_columns=["model", "examples", "seed", "best step", *_FINDINGS, "doubt"],
     )
+
+
+def _certificate_doubt(found):
+    "Why there is no certificate, or that it certifies nothing."
+    if found.get("reason"):
+        return found["reason"]
+    if found.get("certificate", 0) > found.get("guess", 0):
+        return "certifies nothing: above guessing"
+    return ""
 
 # %% ../../nbs/08_report/page.ipynb #d17e08f7
-def _percent(p):
-    return in_percent(p) if p == p else "unknown"
-
-
-def _loss(r):
-    return (
-        ""
-        if r.test_loss != r.test_loss
-        else f"{r.test_loss:.4f}"
-        + (
-            f" ± {r.test_loss_se:.4f}"
-            if r.test_loss_se == r.test_loss_se and r.test_loss_se is not None
-            else ""
-        )
-    )
-
-
-def _share(price, whole):
-    return f"{100 * price / whole:.3f}" if price == price and whole else ""
-
-
-def _made(runs, model):
-    "How many runs of a candidate are done, and the largest."
-    mine = runs[(runs.model == model) & (runs.state == "done")]
-    return len(mine), f"{mine.train_size.max():,}" if len(mine) else ""
-
-
-def _again(study):
-    "What is needed to repeat the study."
-    facts, versions = (
-        study.facts,
-        next((r["made_with"] for r in study.store.runs().result if r), {}),
-    )
-    funded = [
-        (f"when {100 * spent:.3g} % were spent " if spent else "") + f"{100 * share:g} %"
-        for share, spent in study.store.fact("funded", [[facts["budget"]["share"], 0.0]])
-        if share
-    ]
-    known = dict(
+def _how_to_repeat(study, runs):
+    "What is needed to repeat the study: (name, value) of what is known."
+    facts = study.facts
+    versions = next((result["made_with"] for result in runs.result if result), {})
+    recipe = None
+    if facts["source"]:
+        known = {key: value for key, value in facts["recipe"].items() if value is not None}
+        recipe = ", ".join(f"{key}={value}" for key, value in known.items())
+    entries = dict(
         command=study.store.fact("command"),
-        budget=funded and f"{', then '.join(funded)} of fine-tuning every candidate on the target",
+        budget=_budget_history(study),
         texts=(facts["source"] or {}).get("fingerprint"),
         seed=facts["seed"],
         policy=facts["policy"],
-        recipe=", ".join(f"{k}={v}" for k, v in facts["recipe"].items() if v is not None)
-        if facts["source"]
-        else None,
-        versions=", ".join(f"{k} {v}" for k, v in versions.items()),
+        recipe=recipe,
+        versions=", ".join(f"{package} {version}" for package, version in versions.items()),
     )
-    return [(k, v) for k, v in known.items() if v not in (None, "", [])]
+    return [(key, value) for key, value in entries.items() if value not in (None, "", [])]
+
+
+def _budget_history(study):
+    "The first budget, and each later one with what had been spent when it was granted."
+    parts = []
+    for share, spent in study.store.fact("funded", [[study.facts["budget"]["share"], 0.0]]):
+        if not share:
+            continue
+        when = f"when {100 * spent:.3g} % were spent " if spent else ""
+        parts.append(f"{when}{100 * share:g} %")
+    if not parts:
+        return None
+    return f"{', then '.join(parts)} of fine-tuning every candidate on the target"
 
 # %% ../../nbs/08_report/page.ipynb #95d75820
 def _figures(study, ranking):
-    "Curves and where the money went, as pictures in text."
+    "Curves and where the money went: title, picture and description of each."
+    target = f"{study.facts['target']:,}"
     curves = ranking.plot(ax=new_axes(size=(7.5, 4.2)))
     return [
         dict(
             title="Curves",
-            png=_png(curves),
-            alt=f"Learning curves of the candidates with predictions at {study.facts['target']:,} examples.",
+            png=_png_base64(curves),
+            alt=f"Learning curves of the candidates with predictions at {target} examples.",
         ),
         dict(
             title="Where the budget went",
-            png=_png(_spending(study, ranking)),
+            png=_png_base64(_plot_spending(study, ranking)),
             alt="A bar for each candidate, as long as what its runs cost, parted by run.",
         ),
     ]
 
 
-def _spending(study, ranking):
+def _plot_spending(study, ranking):
     "What each candidate's runs cost, in the order of the ranking."
     runs, models = study.store.runs().dropna(subset="price"), list(ranking.frame.model)
     ax = new_axes(size=(7.5, 0.8 + 0.34 * len(models)))
-    for i, m in enumerate(models):
-        shares = (
-            100 * runs[runs.model == m].sort_values("train_size").price / study.whole
-        ).tolist()
-        for k, s in enumerate(shares):
+    for row, model in enumerate(models):
+        mine = runs[runs.model == model].sort_values("train_size")
+        shares = (100 * mine.price / study.whole).tolist()
+        for k, share in enumerate(shares):
             ax.barh(
-                i,
-                s,
+                row,
+                share,
                 left=sum(shares[:k]),
                 height=0.6,
                 color=palette(1)[0],
@@ -269,13 +313,15 @@ def _spending(study, ranking):
                 edgecolor="white",
             )
     ax.set_yticks(range(len(models)), models, fontsize=8, parse_math=False)
-    ax.set(xlabel="% of what fine-tuning every candidate costs; a part a run, smallest size first")
+    ax.set(
+        xlabel="% of what fine-tuning every candidate costs; a part per run, smallest size first"
+    )
     ax.invert_yaxis()
     return ax
 
 # %% ../../nbs/08_report/page.ipynb #c3096ec2
-def _png(ax):
-    "A figure as base64."
+def _png_base64(ax):
+    "A figure as base64; the figure is closed."
     import matplotlib.pyplot as plt
 
     buffer = io.BytesIO()
