@@ -77,7 +77,7 @@ SERIES = {  # name -> (position in seaborn's `colorblind` palette, marker)
     "subtuning": (3, "^"),
     "zeroshot": (4, "v"),
     "nlpmetrics": (5, "<"),
-    "modelsize": (6, "P"),
+    "modelsize": (5, "P"),
     "vanillafit": (9, "X"),
     "ntkfit": (2, "*"),
     "race": (0, "o"),  # policies

@@ -33,7 +33,7 @@ def plot_compare(
     | None = None,  # methods to colour, at most 6; the best in the mean if None
     ax: "Axes | None" = None,  # Axes to draw on; new ones when None
 ) -> "Axes":  # the Axes drawn on
-    "One line per method: the metric against the budget, as a fraction of the full data."
+    "One line per method: the metric against what was seen, as a fraction of the full data."
     if metric not in LABELS:
         raise ValueError(f"`metric` must be one of {', '.join(LABELS)}, got {metric!r}")
     lines = table.pivot_table(
@@ -52,7 +52,7 @@ def plot_compare(
             look = look | dict(color=GREY)
         ax.plot(lines.columns, values, ms=4, lw=1.6 if shown else 0.9, **look)
         label_colours.append(look["color"] if shown else INK)
-    _dress_budget_axis(ax, lines.columns, metric, table)
+    _dress_seen_axis(ax, lines.columns, metric, table)
     label_ends(ax, min(lines.columns), lines.iloc[:, 0], lines.index, label_colours)
     return ax
 
@@ -72,14 +72,14 @@ def _checked_highlight(highlight, methods):
     return highlight
 
 
-def _dress_budget_axis(ax, ratios, metric, table):
-    "Budgets from small to large, written as fractions."
+def _dress_seen_axis(ax, ratios, metric, table):
+    "Shares of the data from small to large, written as fractions."
     label = LABELS[metric]
     ax.set_xscale("log", base=2)
     ax.set_xlim(max(ratios) * 1.15, min(ratios) / 1.15)
     ax.set_xticks(list(ratios), [f"1/{ratio:g}" for ratio in ratios])
     ax.minorticks_off()
-    ax.set(xlabel="budget (share of the full training set, each candidate)", ylabel=label)
+    ax.set(xlabel="seen of each candidate (share of the full training set)", ylabel=label)
     tasks = " and ".join(table.task.unique())
     title = f"{tasks}: {label.split(' (')[0]} by method"
     ax.set_title(title, loc="left", parse_math=False)

@@ -49,7 +49,7 @@ def test_lines_are_the_figures_of_the_table(table, ax):
     np.testing.assert_allclose(ax.lines[3].get_ydata(), expected)
 
 
-def test_budgets_grow_to_the_right(table, ax):
+def test_what_was_seen_grows_to_the_right(table, ax):
     plot_compare(table, ax=ax)
     assert ax.get_xlim()[0] > ax.get_xlim()[1]
 
