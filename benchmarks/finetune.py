@@ -79,7 +79,7 @@ def overhead():
         with (
             tempfile.TemporaryDirectory() as folder,
             patch(
-                "lensllm.tune.study.work",
+                "lensllm.tune.training.work",
                 lambda spec, progress: (
                     records | dict(byte_loss=2 + 30 * spec["train_size"] ** -0.5)
                 ),

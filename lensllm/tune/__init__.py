@@ -11,11 +11,13 @@ import lazy_loader as lazy
 # %% ../../nbs/07_tune/overview.ipynb #fa94cf14
 _NAMES = dict(
     tasks=["load_task", "Task", "load_rows"],
-    training=["Recipe", "Run"],
+    recipe=["Recipe"],
+    training=["Run"],
     findings=["Findings"],
     store=["Store"],
+    workers=[],
     study=["Study", "new_study"],
 )
 __getattr__, __dir__, __all__ = lazy.attach(
-    __name__, ["tasks", "training", "findings", "store", "study"], _NAMES
+    __name__, list(_NAMES), {module: names for module, names in _NAMES.items() if names}
 )
