@@ -16,14 +16,19 @@ from ..curves.table import CurveSet
 MIGRATIONS = (
     """
 CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE candidates (name TEXT PRIMARY KEY, source TEXT, n_params INTEGER NOT NULL CHECK (n_params > 0), encoder_params INTEGER, facts TEXT NOT NULL DEFAULT '{}');
+CREATE TABLE candidates (
+    name TEXT PRIMARY KEY, source TEXT, n_params INTEGER NOT NULL CHECK (n_params > 0),
+    encoder_params INTEGER, facts TEXT NOT NULL DEFAULT '{}');
 CREATE TABLE runs (
-    model TEXT NOT NULL REFERENCES candidates(name), train_size INTEGER NOT NULL CHECK (train_size >= 0), seed INTEGER NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('planned', 'running', 'done', 'failed')), attempts INTEGER NOT NULL DEFAULT 0,
-    test_loss REAL, test_loss_se REAL, price REAL, why TEXT, reason TEXT, result TEXT, started REAL, ended REAL,
+    model TEXT NOT NULL REFERENCES candidates(name),
+    train_size INTEGER NOT NULL CHECK (train_size >= 0), seed INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('planned', 'running', 'done', 'failed')),
+    attempts INTEGER NOT NULL DEFAULT 0, test_loss REAL, test_loss_se REAL, price REAL,
+    why TEXT, reason TEXT, result TEXT, started REAL, ended REAL,
     PRIMARY KEY (model, train_size, seed), CHECK (state != 'done' OR test_loss IS NOT NULL));
 """,
-)  # one script a version of the tables, in order; a store of an older version is brought up to date when it is opened
+)  # one script per version of the tables, in order
+_THIS_RUN = "(model, train_size, seed) = (?, ?, ?)"
 
 # %% ../../nbs/07_tune/store.ipynb #ec69a62c
 class Store:
@@ -31,13 +36,14 @@ class Store:
 
     def __init__(
         self,
-        folder,  # made when it is not there
+        folder: str | Path,  # made if it does not exist
     ):
         self.folder = Path(folder)
+        self.held = {}  # run -> the open lock file
         try:
             (self.folder / "locks").mkdir(parents=True, exist_ok=True)
             self.db = sqlite3.connect(self.folder / "study.db", timeout=60, isolation_level=None)
-            _in_turn(self.db)
+            _write_ahead(self.db)
             self.db.execute("PRAGMA synchronous=FULL")
             self.db.execute("PRAGMA foreign_keys=ON")
             self._migrate()
@@ -47,22 +53,22 @@ class Store:
             ) from None
         except sqlite3.OperationalError as e:
             raise ValueError(
-                f"`folder` must be a folder whose study.db can be opened, got {folder}: {e}; try again when no other process is writing"
+                f"`folder` must be a folder whose study.db can be opened, got {folder}: {e}; "
+                "try again when no other process is writing"
             ) from None
         except sqlite3.DatabaseError as e:
             raise ValueError(
                 f"`folder` must hold a study of lensllm in study.db, got {folder}: {e}"
             ) from None
-        self.held = {}  # run -> the open lock file
 
     def close(self):
         self.db.close()
 
-
-def _in_turn(db, patience=30.0):
-    "Readers beside one writer. The switch to it, alone of all, does not wait for others that begin the same study."
+# %% ../../nbs/07_tune/store.ipynb #7b942faf
+def _write_ahead(db, patience=30.0):
+    "Let readers work beside one writer."
     until = time.monotonic() + patience
-    while True:
+    while True:  # this one switch does not wait for others that begin the same study
         try:
             return db.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as e:
@@ -70,9 +76,9 @@ def _in_turn(db, patience=30.0):
                 raise
             time.sleep(0.05)
 
-# %% ../../nbs/07_tune/store.ipynb #a93df495
+
 @contextlib.contextmanager
-def _writing(db):
+def _transaction(db):
     "All of it or nothing, one writer at a time."
     try:
         db.execute("BEGIN IMMEDIATE")
@@ -84,19 +90,21 @@ def _writing(db):
         if isinstance(e, sqlite3.OperationalError) and "full" in str(e):
             raise OSError(
                 28,
-                "no space left on the disk; nothing that was done is lost, make room and start again",
+                "no space left on the disk; "
+                "nothing that was done is lost, make room and start again",
             ) from None
         raise
 
-
+# %% ../../nbs/07_tune/store.ipynb #a93df495
 @patch
 def _migrate(self: Store):
     "Bring the tables up to date."
-    with _writing(self.db) as db:
+    with _transaction(self.db) as db:
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version > len(MIGRATIONS):
             raise ValueError(
-                f"`folder` must hold a study of this version of lensllm or an older one, got {self.folder} of version {version}, this is {len(MIGRATIONS)}; update lensllm"
+                "`folder` must hold a study of this version of lensllm or an older one, "
+                f"got {self.folder} of version {version}, this is {len(MIGRATIONS)}; update lensllm"
             )
         for script in MIGRATIONS[version:]:
             for statement in script.split(";\n"):
@@ -106,51 +114,55 @@ def _migrate(self: Store):
 # %% ../../nbs/07_tune/store.ipynb #01ba09d2
 @patch
 def set_fact(
-    self: Store, key, value, *, anew=False
-):  # value: anything that JSON can hold; anew: in the place of what was said before
-    "Remember something of the study; once said, it stays, unless it is said anew."
-    with _writing(self.db) as db:
-        db.execute(
-            f"INSERT OR {'REPLACE' if anew else 'IGNORE'} INTO facts VALUES (?, ?)",
-            (key, json.dumps(value)),
-        )
+    self: Store,
+    key: str,
+    value,  # anything that JSON can hold
+    *,
+    anew: bool = False,  # replace an earlier value
+):  # the value that holds now: the earlier one, unless it was replaced
+    "Remember a fact of the study."
+    instead = "REPLACE" if anew else "IGNORE"
+    with _transaction(self.db) as db:
+        db.execute(f"INSERT OR {instead} INTO facts VALUES (?, ?)", (key, json.dumps(value)))
     return self.fact(key)
 
 
 @patch
-def fact(self: Store, key, default=None):
-    "What is remembered."
+def fact(
+    self: Store,
+    key: str,
+    default=None,  # returned if the fact is not known
+):
+    "A fact of the study."
     row = self.db.execute("SELECT value FROM facts WHERE key = ?", (key,)).fetchone()
     return json.loads(row[0]) if row else default
 
-
+# %% ../../nbs/07_tune/store.ipynb #9e5c94bd
 @patch
 def add_candidate(
     self: Store,
-    name,  # as runs and reports call it
+    name: str,  # as runs and reports call it
     n_params: int,  # > 0
     *,
-    source=None,  # where it is loaded from; None: it is trained elsewhere
-    encoder_params: int = None,  # of an encoder-decoder
-    **facts,  # what else is known
+    source: str | None = None,  # where it is loaded from; None: it is trained elsewhere
+    encoder_params: int | None = None,  # of an encoder-decoder
+    **facts,  # what else is known of it; anything that JSON can hold
 ):
-    "Enter a candidate; one that is there already stays as it is."
+    "Enter a candidate; one that is known already stays as it is."
     if not n_params or n_params <= 0:
         raise ValueError(
             f"`n_params` must be > 0, got {n_params} for {name}; count the model's parameters"
         )
-    with _writing(self.db) as db:
-        db.execute(
-            "INSERT OR IGNORE INTO candidates VALUES (?, ?, ?, ?, ?)",
-            (name, source, int(n_params), encoder_params, json.dumps(facts)),
-        )
+    row = (name, source, int(n_params), encoder_params, json.dumps(facts))
+    with _transaction(self.db) as db:
+        db.execute("INSERT OR IGNORE INTO candidates VALUES (?, ?, ?, ?, ?)", row)
 
-# %% ../../nbs/07_tune/store.ipynb #9e5c94bd
+
 @patch
 def candidates(
     self: Store,
-) -> pd.DataFrame:  # name as index; source, n_params, encoder_params, facts (dict)
-    "All candidates, in the order in which they came."
+) -> pd.DataFrame:  # by name: source, n_params, encoder_params, facts (dict)
+    "All candidates, in the order in which they were entered."
     frame = pd.read_sql("SELECT * FROM candidates ORDER BY rowid", self.db, index_col="name")
     return frame.assign(facts=frame.facts.map(json.loads))
 
@@ -158,17 +170,18 @@ def candidates(
 @patch
 def plan(
     self: Store,
-    runs,  # (model, train_size, seed)
+    runs: list,  # (model, train_size, seed)
     *,
-    prices=None,  # one a run
-    why="",  # in words
+    prices: list | None = None,  # one per run, FLOP or another unit
+    why: str = "",  # in words
 ) -> int:  # how many were new
-    "Enter runs that shall be made; those that are there already stay as they are."
+    "Enter runs that shall be made; those that exist already stay as they are."
     before = self.db.total_changes
-    with _writing(self.db) as db:
+    with _transaction(self.db) as db:
         for run, price in zip(runs, prices or [None] * len(runs)):
             db.execute(
-                "INSERT OR IGNORE INTO runs (model, train_size, seed, state, price, why) VALUES (?, ?, ?, 'planned', ?, ?)",
+                "INSERT OR IGNORE INTO runs (model, train_size, seed, state, price, why) "
+                "VALUES (?, ?, ?, 'planned', ?, ?)",
                 (*run, price, why),
             )
     return self.db.total_changes - before
@@ -178,71 +191,98 @@ def plan(
 def claim(
     self: Store,
     *,
-    in_turn=(),  # models whose runs of one seed go one after the other, in the order in which they were planned
-) -> tuple:  # (model, train_size, seed), or None
-    "Take the next run that nobody works on: a planned one, or one whose process is gone."
-    with _writing(self.db) as db:
-        open_ = db.execute(
-            "SELECT model, train_size, seed FROM runs WHERE state IN ('planned', 'running') ORDER BY rowid"
+    in_turn: tuple = (),  # models whose runs of one seed wait for each other, as planned
+) -> tuple | None:  # (model, train_size, seed)
+    "Take the next run that nobody works on: a planned one, or one whose process died."
+    with _transaction(self.db) as db:
+        open_runs = db.execute(
+            "SELECT model, train_size, seed FROM runs "
+            "WHERE state IN ('planned', 'running') ORDER BY rowid"
         ).fetchall()
-        first = {
-            (m, seed): n for m, n, seed in reversed(open_)
-        }  # of each model and seed, what was planned first
-        for run in open_:
-            if run[0] in in_turn and first[run[0], run[2]] != run[1]:
+        next_size = {}  # of each model and seed, what was planned first
+        for model, train_size, seed in open_runs:
+            next_size.setdefault((model, seed), train_size)
+        for run in open_runs:
+            model, train_size, seed = run
+            must_wait = model in in_turn and next_size[model, seed] != train_size
+            if must_wait or run in self.held:
                 continue
-            if run in self.held or not (lock := self._lock(run)):
+            lock = self._lock_of(run)
+            if lock is None:
                 continue
             self.held[run] = lock
             db.execute(
-                "UPDATE runs SET state = 'running', attempts = attempts + 1, started = ? WHERE (model, train_size, seed) = (?, ?, ?)",
+                "UPDATE runs SET state = 'running', attempts = attempts + 1, started = ? "
+                f"WHERE {_THIS_RUN}",
                 (time.time(), *run),
             )
             return run
+    return None
 
 # %% ../../nbs/07_tune/store.ipynb #bac14d07
 @patch
-def _lock(self: Store, run):
+def _lock_of(self: Store, run):
     "The run's lock, or None if a living process holds it."
     file = open(self.artefact(run, "lock"), "w")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return file.close()
+        file.close()
+        return None
     return file
 
 
 @patch
-def artefact(self: Store, run, suffix):
+def artefact(
+    self: Store,
+    run: tuple,  # (model, train_size, seed), or a part of it
+    suffix: str,  # without the dot
+) -> Path:
     "Where a run keeps something while it is made."
-    return (
-        self.folder
-        / "locks"
-        / f"{hashlib.sha256(json.dumps(run).encode()).hexdigest()[:16]}.{suffix}"
-    )
+    name = hashlib.sha256(json.dumps(run).encode()).hexdigest()[:16]
+    return self.folder / "locks" / f"{name}.{suffix}"
+
+# %% ../../nbs/07_tune/store.ipynb #f39c14f5
+@patch
+def release(self: Store):
+    "Let go of all runs that this process holds; they are planned again, as if untouched."
+    try:
+        if self.held:
+            with _transaction(self.db) as db:
+                db.executemany(
+                    "UPDATE runs SET state = 'planned', attempts = attempts - 1 "
+                    f"WHERE state = 'running' AND {_THIS_RUN}",
+                    list(self.held),
+                )
+    finally:
+        while self.held:
+            self.held.popitem()[1].close()
 
 # %% ../../nbs/07_tune/store.ipynb #db044776
 @patch
 def done(
     self: Store,
-    run,  # (model, train_size, seed)
+    run: tuple,  # (model, train_size, seed), planned or not
     test_loss: float,  # nats, > 0
     *,
-    test_loss_se=None,
-    result=None,  # result: anything that JSON can hold
-    correct=False,  # put this in the place of an earlier result
-    price=None,  # what it cost; what was planned when None
+    test_loss_se: float | None = None,  # nats, >= 0
+    result=None,  # anything that JSON can hold
+    correct: bool = False,  # replace an earlier result
+    price: float | None = None,  # what it cost; None: what was planned
 ):
-    "A run's result, whether it was planned here or made elsewhere; the first result of a run stays, unless it is corrected."
+    "Enter the result of a run, whether it was planned here or made elsewhere."
+    model, train_size, _ = run
     if not (isinstance(test_loss, (int, float)) and 0 < test_loss < float("inf")):
         raise ValueError(
-            f"`test_loss` must be a finite number > 0 in nats, got {test_loss} for {run[0]} on {run[1]} examples; tell a run that diverged as failed"
+            f"`test_loss` must be a finite number > 0 in nats, got {test_loss} for {model} on "
+            f"{train_size} examples; tell a run that diverged as failed"
         )
     if test_loss_se is not None and not 0 <= test_loss_se < float("inf"):
         raise ValueError(
-            f"`test_loss_se` must be a finite number >= 0 in nats, got {test_loss_se} for {run[0]} on {run[1]} examples; leave it out where it is unknown"
+            f"`test_loss_se` must be a finite number >= 0 in nats, got {test_loss_se} for {model} "
+            f"on {train_size} examples; leave it out where it is unknown"
         )
-    self._end(
+    self._end_run(
         run,
         "done",
         correct,
@@ -256,25 +296,26 @@ def done(
 
 @patch
 def failed(
-    self: Store, run, reason, *, again=False, correct=False, price=None
-):  # again: it may be tried once more; the rest as for `done`
-    "A run that has come to nothing, with its reason."
-    tried = self.db.execute(
-        "SELECT attempts FROM runs WHERE (model, train_size, seed) = (?, ?, ?)", run
-    ).fetchone()
-    self._end(
-        run,
-        "planned" if again and tried and tried[0] < 2 else "failed",
-        correct,
-        price,
-        reason=str(reason)[:500],
-        **(dict(test_loss=None, test_loss_se=None, result=None) if correct else {}),
-    )
+    self: Store,
+    run: tuple,  # as for `done`
+    reason: str,
+    *,
+    again: bool = False,  # it may be tried once more
+    correct: bool = False,
+    price: float | None = None,  # both as for `done`
+):
+    "Enter that a run has failed, and why."
+    tried = self.db.execute(f"SELECT attempts FROM runs WHERE {_THIS_RUN}", run).fetchone()
+    state = "planned" if again and tried and tried[0] < 2 else "failed"
+    columns = dict(reason=str(reason)[:500])
+    if correct:
+        columns |= dict(test_loss=None, test_loss_se=None, result=None)
+    self._end_run(run, state, correct, price, **columns)
 
 # %% ../../nbs/07_tune/store.ipynb #8039c1c8
 @patch
-def _end(self: Store, run, state, correct, price, **columns):
-    "Enter how a run ended, and let go of it."
+def _end_run(self: Store, run, state, correct, price, **columns):
+    "Enter how a run ended, and let go of its lock."
     run = (str(run[0]), int(run[1]), int(run[2]))
     names = self.candidates().index
     if not 0 <= run[1] <= 1e15:
@@ -283,93 +324,63 @@ def _end(self: Store, run, state, correct, price, **columns):
         raise ValueError(
             f"`model` must be a candidate of the study ({', '.join(names)}), got {run[0]!r}"
         )
-    with _writing(self.db) as db:
+    values = dict(state=state, ended=time.time(), **columns)
+    if price is not None:
+        values["price"] = price
+    settings = ", ".join(f"{column} = ?" for column in values)
+    with _transaction(self.db) as db:
         db.execute(
-            "INSERT OR IGNORE INTO runs (model, train_size, seed, state, price, why) VALUES (?, ?, ?, 'planned', ?, 'told')",
+            "INSERT OR IGNORE INTO runs (model, train_size, seed, state, price, why) "
+            "VALUES (?, ?, ?, 'planned', ?, 'told')",
             (*run, price),
         )
-        values = dict(
-            state=state,
-            ended=time.time(),
-            **columns,
-            **({} if price is None else dict(price=price)),
-        )
         db.execute(
-            f"UPDATE runs SET {', '.join(f'{k} = ?' for k in values)} WHERE (model, train_size, seed) = (?, ?, ?) AND (state != 'done' OR ?)",
+            f"UPDATE runs SET {settings} WHERE {_THIS_RUN} AND (state != 'done' OR ?)",
             (*values.values(), *run, correct),
         )
     if lock := self.held.pop(run, None):
         lock.close()
 
-# %% ../../nbs/07_tune/store.ipynb #1a826f21
+
 @patch
-def forget(self: Store, run):
-    "Take back a run that was told; what was made here stays."
-    with _writing(self.db) as db:
+def forget(
+    self: Store,
+    run: tuple,  # as for `done`
+):
+    "Take back a run whose result was reported from elsewhere; runs that were made here stay."
+    with _transaction(self.db) as db:
         gone = db.execute(
-            "DELETE FROM runs WHERE (model, train_size, seed) = (?, ?, ?) AND why = 'told' AND state IN ('done', 'failed')",
+            f"DELETE FROM runs WHERE {_THIS_RUN} AND why = 'told' AND state IN ('done', 'failed')",
             run,
         ).rowcount
     if not gone:
         raise ValueError(
-            f"`train_size` must be that of a run that was told, got {run[1]} of {run[0]} with seed {run[2]}; `lensllm status {self.folder}` lists them"
+            f"`train_size` must be that of a run that was told, got {run[1]} of {run[0]} with seed "
+            f"{run[2]}; `lensllm status {self.folder}` lists them"
         )
 
-
-@patch
-def release(self: Store):
-    "Let go of all runs that this process holds; they are planned again."
-    try:
-        if self.held:
-            with _writing(self.db) as db:
-                db.executemany(
-                    "UPDATE runs SET state = 'planned', attempts = attempts - 1 WHERE state = 'running' AND (model, train_size, seed) = (?, ?, ?)",
-                    list(self.held),
-                )
-    finally:
-        while self.held:
-            self.held.popitem()[1].close()
-
-
+# %% ../../nbs/07_tune/store.ipynb #1a826f21
 @patch
 def runs(
     self: Store,
-) -> pd.DataFrame:  # model, train_size, seed, state, attempts, test_loss, test_loss_se, price, why, reason, result (dict), started, ended
+) -> pd.DataFrame:  # one row per run: the columns of the table, `result` as a dict or None
     "All runs, in the order in which they were planned."
     frame = pd.read_sql("SELECT * FROM runs ORDER BY rowid", self.db)
-    return frame.assign(
-        result=pd.Series(
-            [json.loads(r) if isinstance(r, str) else None for r in frame.result], dtype=object
-        )
-    )
+    results = [json.loads(text) if isinstance(text, str) else None for text in frame.result]
+    return frame.assign(result=pd.Series(results, dtype=object))
 
 
 @patch
-def curves(self: Store) -> CurveSet:  # None where nothing is done
-    "What is known by now."
-    frame = (
-        self.runs()
-        .query("state == 'done'")
-        .merge(self.candidates().reset_index(), left_on="model", right_on="name")
-    )
+def curves(self: Store) -> CurveSet | None:  # None: nothing is done yet
+    "The losses of all runs that are done."
+    done = self.runs().query("state == 'done'")
+    frame = done.merge(self.candidates().reset_index(), left_on="model", right_on="name")
     if frame.empty:
         return None
-    frame["task"], frame["family"] = (
-        self.fact("task", "task"),
-        [f.get("family", "") for f in frame.facts],
-    )
-    return CurveSet(
-        frame[
-            [
-                "task",
-                "model",
-                "family",
-                "n_params",
-                "train_size",
-                "test_loss",
-                "seed",
-                *(["test_loss_se"] if frame.test_loss_se.notna().any() else []),
-            ]
-        ],
-        unit=f"nats/{unit}" if (unit := self.fact("unit")) else "nats",
-    )
+    frame["task"] = self.fact("task", "task")
+    frame["family"] = [facts.get("family", "") for facts in frame.facts]
+    columns = ["task", "model", "family", "n_params", "train_size", "test_loss", "seed"]
+    if frame.test_loss_se.notna().any():
+        columns.append("test_loss_se")
+    unit = self.fact("unit")
+    return CurveSet(frame[columns], unit=f"nats/{unit}" if unit else "nats")
