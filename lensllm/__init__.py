@@ -26,7 +26,8 @@ _NAMES = {
     "curves.table": ["CurveSet", "load_curves", "load_benchmark", "benchmark_names"],
     "forecast.laws": ["LAWS"],
     "forecast.fit": ["fit_law"],
-    "choose.selectors": ["SELECTORS", "as_selector", "compare"],
+    "choose.selectors": ["rank", "compare", "SELECTORS", "as_selector"],
+    "choose.policies": ["plan"],
     "choose.replay": ["simulate"],
     "kernels.ntk": ["ntk_gram"],
     "generalization.bounds": ["certify"],
@@ -78,7 +79,7 @@ def __getattr__(name):
         from importlib.metadata import version
 
         return version("lensllm")
-    if name in _MOVED:
+    if name in _MOVED and name not in __all__:
         raise AttributeError(f"`lensllm.{name}` is now `lensllm.{_MOVED[name]}`")
     if name not in __all__:
         raise AttributeError(f"`lensllm` has no {name!r}; it offers {', '.join(__all__)}")

@@ -121,7 +121,7 @@ def test_select_json_contract(method):
     assert list(d) == [
         "task",
         "method",
-        "budget",
+        "seen",
         "target",
         "ranking",
         "pearson",
@@ -129,7 +129,7 @@ def test_select_json_contract(method):
         "regret",
         "doubts",
     ] + ["beliefs"] * (method == "posterior")
-    assert (d["task"], d["method"], d["budget"], d["target"]) == (
+    assert (d["task"], d["method"], d["seen"], d["target"]) == (
         "gigaword",
         method,
         25600,

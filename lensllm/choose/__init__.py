@@ -10,8 +10,8 @@ import lazy_loader as lazy
 
 # %% ../../nbs/03_choose/overview.ipynb #648241bc
 _NAMES = dict(
-    selectors=["SELECTORS", "Selector", "Ranking", "as_selector", "compare"],
-    policies=["POLICIES", "Policy", "Plan", "as_policy", "run_costs"],
+    selectors=["SELECTORS", "Selector", "Ranking", "as_selector", "rank", "compare"],
+    policies=["POLICIES", "Policy", "Plan", "as_policy", "plan", "run_costs"],
     replay=["simulate", "Replay", "pareto"],
 )
 __getattr__, __dir__, __all__ = lazy.attach(__name__, ["selectors", "policies", "replay"], _NAMES)

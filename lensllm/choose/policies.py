@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['SCORES', 'POLICIES', 'run_costs', 'Plan', 'Policy', 'last_loss', 'ats_loss', 'slope_loss', 'FullTuning',
-           'SubTuningPolicy', 'UniformLadder', 'Halving', 'Hyperband', 'Race', 'as_policy']
+           'SubTuningPolicy', 'UniformLadder', 'Halving', 'Hyperband', 'Race', 'as_policy', 'budget_share',
+           'PricedPlan', 'plan', 'never_run']
 
 # %% ../../nbs/03_choose/policies.ipynb #17a4a515
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from ..curves.table import CurveSet
 from ..forecast.kalman import panel
 from ..curves.metrics import example_work, flops
 from ..forecast.posterior import in_percent, fit_posterior
-from .selectors import accept_then_stop
+from .selectors import _one_task, accept_then_stop
 
 # %% ../../nbs/03_choose/policies.ipynb #7a607112
 def run_costs(
@@ -527,3 +528,227 @@ def as_policy(
     if policy not in POLICIES:
         raise ValueError(f"`policy` must be one of {', '.join(POLICIES)}, got {policy!r}")
     return POLICIES[policy]()
+
+# %% ../../nbs/03_choose/policies.ipynb #48fe6d06
+def budget_share(
+    budget: float | str,  # "2%" or 0.02 of full tuning; or an amount in the unit of the costs
+    whole: float,  # cost of full tuning; 0 where it is not known, then only a share is accepted
+    *,
+    priced: bool = False,  # the costs are the user's own (hours, dollars), so a number is an amount
+) -> float:  # a fraction > 0 of full tuning
+    "A budget as a share of the cost of full tuning."
+    text = str(budget).strip()
+    percent = text.endswith("%")
+    try:
+        value = float(text.removesuffix("%")) / (100 if percent else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < np.inf:
+        amount = ", or an amount" if whole else ""
+        raise ValueError(f"`budget` must be a share such as 2% or 0.02{amount}, got {budget!r}")
+    if percent or not (priced or value > 1):
+        return value
+    if not priced and (not whole or value <= 100):
+        amount = ", or FLOP above 100" if whole else ""
+        raise ValueError(
+            f"`budget` must be a share such as 2% or 0.02{amount}, got {text}; "
+            f"write {text}% for that many hundredths"
+        )
+    return value / whole if whole else value
+
+# %% ../../nbs/03_choose/policies.ipynb #9c55ef08
+class PricedPlan(Plan):
+    "A plan with the price of each run, and where the study stands: its budget, what is spent, what is doubtful."
+
+    def __init__(
+        self,
+        plan: Plan,  # what a policy proposes
+        prices,  # cost of each proposed run, in their order
+        whole: float,  # cost of fine-tuning every candidate on the target, same unit
+        *,
+        task: str,
+        policy: str,  # its name
+        target: int,  # examples
+        unit: str
+        | None,  # of what a loss is the mean: "token" or "byte"; None where it is not known
+        budget_fraction: float,  # of `whole`
+        spent_fraction: float,  # of `whole`
+        left_out=(),  # candidates that were never run and are not proposed
+        doubts=(),  # what makes the losses hard to compare, in plain words
+    ):
+        super().__init__(plan, plan.why, plan.choice, plan.p_best, plan.expected_regret)
+        self.prices, self.whole = [float(price) for price in prices], float(whole)
+        self.task, self.policy, self.target, self.unit = task, policy, int(target), unit
+        self.budget_fraction, self.spent_fraction = float(budget_fraction), float(spent_fraction)
+        self.left_out, self.doubts = list(left_out), list(doubts)
+
+    @property
+    def runs(
+        self,
+    ) -> pd.DataFrame:  # one row per run: model, train_size, cost, cost_fraction of `whole`
+        "The proposed runs as a table."
+        table = pd.DataFrame(list(self), columns=["model", "train_size"])
+        shares = [price / self.whole if self.whole else 0.0 for price in self.prices]
+        return table.assign(cost=self.prices, cost_fraction=shares)
+
+    def to_dict(self) -> dict:  # JSON-safe; what is not known is None
+        "The plan as plain data, as `lensllm plan --json` prints it."
+        return dict(
+            task=self.task,
+            policy=self.policy,
+            target=self.target,
+            unit=self.unit,
+            budget_fraction=self.budget_fraction,
+            spent_fraction=self.spent_fraction,
+            left_out=self.left_out,
+            doubts=self.doubts,
+            choice=self.choice,
+            p_best=_known(self.p_best),
+            expected_regret=_known(self.expected_regret),
+            why=self.why,
+            runs=self.runs.to_dict("records"),
+        )
+
+    def remarks(self) -> list:  # plain sentences: the choice, the money, the doubts
+        "Where the study stands, in words."
+        return [*_choice_remark(self), _money_remark(self), *_plan_doubts(self)]
+
+    def __repr__(self):
+        title = f"{self.policy} on {self.task}, for {self.target:,} examples: {self.why or 'nothing to run'}"
+        table = self.runs
+        table["train_size"] = [f"{size:,}" for size in table.train_size]
+        table["share"] = [f"{100 * share:.3f}%" for share in table.cost_fraction]
+        table = table[["model", "train_size", "share"]]
+        lines = table.to_string(index=False, max_rows=12) if len(table) else "(no runs)"
+        return "\n".join([title, lines, *self.remarks()])
+
+# %% ../../nbs/03_choose/policies.ipynb #bbd73dd6
+def _known(value):
+    "A number as JSON has it: None where it is missing."
+    return float(value) if value == value else None
+
+
+def _choice_remark(plan):
+    "What would be chosen now, and how sure that is."
+    if plan.choice is None:
+        return []
+    chosen = f"chosen now: {plan.choice}"
+    if _known(plan.p_best) is None:
+        return [chosen]
+    unit = f"nats/{plan.unit}" if plan.unit else "nats"
+    return [
+        f"{chosen}, the best of all with probability {in_percent(plan.p_best)}; "
+        f"expected regret {plan.expected_regret:.3f} {unit}"
+    ]
+
+
+def _money_remark(plan):
+    "What is spent, proposed and allowed, in percent of full tuning."
+    return (
+        f"spent {100 * plan.spent_fraction:.3f}% of full tuning for {plan.target:,} examples, "
+        f"these runs {100 * plan.runs.cost_fraction.sum():.3f}%, budget {100 * plan.budget_fraction:.3f}%"
+    )
+
+
+def _plan_doubts(plan):
+    "What the reader should know before paying."
+    out = []
+    if plan.spent_fraction >= plan.budget_fraction > 0:
+        out.append("the runs that exist have cost the budget")
+    elif plan.budget_fraction >= 1 and plan.policy != "full":
+        out.append(
+            f"doubt: for this money every candidate can be fine-tuned on {plan.target:,} examples itself, "
+            "as the policy full does from the first run"
+        )
+    if plan.left_out:
+        out.append(
+            f"doubt: never run, nor among these runs: {', '.join(plan.left_out)}, "
+            "of which the choice knows nothing"
+        )
+    return out + [f"doubt: {doubt}" for doubt in plan.doubts]
+
+# %% ../../nbs/03_choose/policies.ipynb #bed97175
+def plan(
+    curves: "CurveSet | str | pd.DataFrame",  # the runs that exist: a CurveSet, a shipped task's name, a path or a frame
+    budget: float
+    | str,  # for all runs together: "2%" or 0.02 of full tuning; an amount (see `budget_share`)
+    *,
+    target: int
+    | None = None,  # size for which the best model is wanted, examples; default: the largest in the table
+    policy: "str | Policy" = "race",  # a Policy, or a name in `POLICIES`
+    up_to: int | None = None,  # use only runs of the table up to this size, examples; default: all
+    failed: tuple
+    | list = (),  # candidates whose run failed: its cost counts, they are not run again
+    costs: str
+    | None = None,  # column with your own price of each run, such as hours; FLOP when None
+) -> PricedPlan:  # runs to make next; empty when done
+    "What to run next, and why."
+    if budget is None:
+        raise ValueError("`budget` must be given for a table; 2% is a good beginning")
+    table = _one_task(curves)
+    seen = table if up_to is None else table.up_to(up_to)
+    target = table.sizes[-1] if target is None else int(target)
+    prices = _prices_to(target, table, seen, costs)
+    whole = prices[target].sum()
+    share = budget_share(budget, whole, priced=costs is not None)
+    runs = seen.frame[seen.frame.train_size > 0]
+    spent = sum(prices.at[run] for run in zip(runs.model, runs.train_size))
+    racing = _without_failed(prices, list(failed or ()))
+    policy = as_policy(policy)
+    proposed = policy.next(seen, racing, max(share * whole - spent, 0.0))
+    return PricedPlan(
+        proposed,
+        [prices.at[run] for run in proposed],
+        whole,
+        task=seen.one_task(),
+        policy=policy.name,
+        target=target,
+        unit=seen.unit.partition("/")[2] or None,
+        budget_fraction=share,
+        spent_fraction=spent / whole if whole else 0.0,
+        left_out=never_run(racing.index, runs, proposed),
+        doubts=_incomparable_losses(seen),
+    )
+
+# %% ../../nbs/03_choose/policies.ipynb #39cd6923
+def _prices_to(target, table, seen, column):
+    "Prices of all runs up to the target: the sizes of the table, and doublings of its smallest one."
+    beyond = [size for size in seen.sizes if size > target]
+    if beyond:
+        raise ValueError(
+            f"`target` must not lie below a size that was run ({beyond[-1]:,}), got {target:,}; "
+            "`up_to` leaves larger runs out"
+        )
+    sizes = [size for size in table.sizes if 0 < size <= target] or [min(200, target)]
+    doubled = [sizes[0] * 2**i for i in range(64) if sizes[0] * 2**i < target]
+    return run_costs(table, {*sizes, *doubled, target}, column=column)
+
+
+def _without_failed(prices, failed):
+    "Prices of the candidates that are still in the race."
+    unknown = [model for model in failed if model not in prices.index]
+    if unknown:
+        raise ValueError(
+            f"`failed` must name a candidate, got {unknown[0]!r}; there are: {', '.join(prices.index)}"
+        )
+    if len(set(failed)) == len(prices):
+        raise ValueError(
+            "`failed` must leave a candidate, got all of them; add candidates to the table"
+        )
+    return prices.drop(index=failed)
+
+
+def never_run(
+    candidates,  # models in the race
+    runs,  # DataFrame of the runs that exist, columns `model` and `train_size`
+    plan,  # (model, train_size) pairs to run next
+) -> list:  # models; empty where nothing was run nor planned
+    "Candidates of which nothing will be known after the plan."
+    known = {*runs.model[runs.train_size > 0], *(model for model, _ in plan)}
+    return [model for model in candidates if model not in known] if known else []
+
+
+def _incomparable_losses(seen):
+    "What makes the losses of a table no losses, or not comparable, in words."
+    flags = seen.flags[seen.flags.flag.isin(["rising task", "mixed units"])]
+    return [f"{f.model or 'all'}: {f.flag}, {f.detail}; {f.remedy}" for f in flags.itertuples()]

@@ -9,7 +9,8 @@ __all__ = ['TRACE', 'Replay', 'simulate', 'pareto', 'pareto_summary']
 from dataclasses import dataclass
 import numpy as np, pandas as pd
 from fastcore.basics import patch
-from .policies import Plan, _slack, as_policy, run_costs
+from .policies import Plan, _slack, as_policy, budget_share, run_costs
+from .selectors import _one_task
 from ..curves.table import CurveSet
 from ..curves.metrics import agreement
 
@@ -42,20 +43,23 @@ class Replay:
 # %% ../../nbs/03_choose/replay.ipynb #8122dfe6
 def simulate(
     policy,  # a Policy, or a name in `POLICIES`
-    curves: CurveSet,  # one task, complete up to the target
-    budget: float = 0.02,  # fraction of the cost of tuning every candidate on the target
+    curves: "CurveSet | str | pd.DataFrame",  # one task, complete up to the target: a CurveSet, a shipped task's name, a path or a frame
+    budget: float
+    | str = 0.02,  # fraction of the cost of tuning every candidate on the target; a text is read by `budget_share`
     *,
     target: int = None,  # examples; the largest size in the table when None
-    costs=None,  # DataFrame from `run_costs`; FLOP when None
+    costs=None,  # DataFrame from `run_costs`, or a column with your own prices; FLOP when None
     failed=(),  # (model, train_size) that diverge: paid, not seen, and the candidate leaves the race
     warm=(),  # (model, train_size) that exist before the study, at no cost
 ) -> Replay:  # deterministic
     "Replay a policy on complete curves; it sees what it has paid for."
-    policy, table, curves = as_policy(policy), curves, _complete_to(curves, target)
-    if not 0 <= budget < np.inf:
-        raise ValueError(
-            f"`budget` must be a fraction >= 0 of full fine-tuning, got {budget}; 0.02 is two per cent"
-        )
+    policy, table = as_policy(policy), _one_task(curves)
+    curves = _complete_to(table, target)
+    if isinstance(costs, str):
+        costs = run_costs(curves, column=costs)
+        priced = True
+    else:
+        priced = False
     have, failed, rows, spent = set(warm), set(failed), [], 0.0
     _check_runs(table, curves, have | failed, costs)
     racing = (
@@ -64,6 +68,12 @@ def simulate(
         else costs.loc[curves.models, [d for d in curves.sizes if d > 0]]
     )
     whole, slack = racing.iloc[:, -1].sum(), _slack(racing)
+    if isinstance(budget, str):
+        budget = budget_share(budget, whole, priced=priced)
+    if not 0 <= budget < np.inf:
+        raise ValueError(
+            f"`budget` must be a fraction >= 0 of full fine-tuning, got {budget}; 0.02 is two per cent"
+        )
     while True:
         plan = (
             policy.next(_seen(curves, have, racing), racing, max(budget * whole - spent, 0.0))

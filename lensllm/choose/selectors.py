@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ROWS', 'PLAUSIBLE', 'LINE', 'SELECTORS', 'RATIOS', 'Ranking', 'Selector', 'ZeroShot', 'ModelSize', 'NLPMetrics',
-           'SubTuning', 'accept_then_stop', 'AtS', 'LawFit', 'PosteriorSelector', 'as_selector', 'compare']
+           'SubTuning', 'accept_then_stop', 'AtS', 'LawFit', 'PosteriorSelector', 'as_selector', 'rank', 'compare']
 
 # %% ../../nbs/03_choose/selectors.ipynb #d81da641
 import html
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 import numpy as np, pandas as pd
 from fastcore.basics import patch
-from ..curves.table import CurveSet
+from ..curves.table import CurveSet, load_curves
 from ..forecast.fit import fit_law
 from ..forecast.laws import NTK_LAW, as_law
 from ..curves.metrics import agreement, cost_fraction, regret, relative_accuracy
@@ -374,6 +374,48 @@ def as_selector(
         raise ValueError(f"`method` must be one of {', '.join(SELECTORS)}, got {selector!r}")
     return SELECTORS[selector]()
 
+# %% ../../nbs/03_choose/selectors.ipynb #9f0d6627
+def rank(
+    curves: "CurveSet | str | pd.DataFrame",  # curves of one task: a CurveSet, a shipped task's name, a path or a frame
+    target: int
+    | None = None,  # size for which the best model is wanted, examples; default: the largest in the table
+    *,
+    seen: int
+    | None = None,  # largest size that may be seen, examples; default: the largest below `target`
+    method: "str | Selector" = "posterior",  # a Selector, or a name in `SELECTORS`
+    prior: str = "transfer",  # for posterior: transfer, generic, or the path of a learned prior
+) -> Ranking:  # all candidates, best first
+    "Rank candidates for a large training set from their curves on small ones."
+    selector = _selector(method, prior)
+    curves = _one_task(curves)
+    target = curves.sizes[-1] if target is None else int(target)
+    if seen is None:
+        seen = max((size for size in curves.sizes if size < target), default=curves.sizes[-1])
+    if seen >= target:
+        raise ValueError(
+            f"`target` must be larger than what is seen ({seen:,}), got {target:,}; "
+            "lower `seen`, or give a larger `target`"
+        )
+    return selector.rank(curves.up_to(seen), target)
+
+# %% ../../nbs/03_choose/selectors.ipynb #2c19a9e2
+def _one_task(curves):
+    "The curves of one task, loaded where a name, a path or a frame is given."
+    curves = curves if isinstance(curves, CurveSet) else load_curves(curves)
+    curves.one_task()
+    return curves
+
+
+def _selector(method, prior):
+    "The selector, with its prior where it has one to set."
+    if method == "posterior":
+        return PosteriorSelector(prior)
+    if prior != "transfer":
+        raise ValueError(
+            f"`prior` is for posterior, got `method` {method}; leave one of the two out"
+        )
+    return as_selector(method)
+
 # %% ../../nbs/03_choose/selectors.ipynb #14a69eeb
 @patch
 def evaluate(
@@ -426,7 +468,7 @@ def to_dict(
     out = dict(
         task=self.seen.one_task(),
         method=self.method,
-        budget=max(self.seen.sizes),
+        seen=max(self.seen.sizes),
         target=self.target,
         ranking=rows,
     )
