@@ -9,7 +9,7 @@ __all__ = ['TRACE', 'Replay', 'simulate', 'pareto', 'pareto_summary']
 from dataclasses import dataclass
 import numpy as np, pandas as pd
 from fastcore.basics import patch
-from .policies import Plan, _slack, as_policy, budget_share, run_costs
+from .policies import Plan, _price_slack, as_policy, budget_share, run_costs
 from .selectors import _one_task
 from ..curves.table import CurveSet
 from ..curves.metrics import agreement
@@ -67,7 +67,7 @@ def simulate(
         if costs is None
         else costs.loc[curves.models, [d for d in curves.sizes if d > 0]]
     )
-    whole, slack = racing.iloc[:, -1].sum(), _slack(racing)
+    whole, slack = racing.iloc[:, -1].sum(), _price_slack(racing)
     if isinstance(budget, str):
         budget = budget_share(budget, whole, priced=priced)
     if not 0 <= budget < np.inf:
