@@ -1,0 +1,244 @@
+"select, fit, compare, learn and data."
+
+import json
+import re
+
+import pandas as pd
+import pytest
+from lensllm.forecast.prior import load_prior
+
+
+@pytest.fixture(scope="module")
+def flan_json(lensllm):
+    return lensllm("select", "flan", "--seen", 12800, "--json").json
+
+
+# select
+
+
+def test_select_says_what_to_choose_and_how_good_that_was(lensllm):
+    done = lensllm("select", "flan", "--seen", 12800)
+    assert (done.code, done.err) == (0, "")
+    for text in (
+        "choose cerebras/Cerebras-GPT-2.7B",
+        "true best: facebook/opt-1.3b",
+        "relative accuracy 93.2%",
+        "cost saved: 98.4%",
+        "expected regret",
+    ):
+        assert text in done.out
+
+
+def test_select_json_fields(flan_json):
+    assert list(flan_json) == [
+        "task",
+        "method",
+        "seen",
+        "target",
+        "ranking",
+        "pearson",
+        "relative_accuracy",
+        "regret",
+        "doubts",
+        "beliefs",
+    ]
+    assert flan_json["seen"] == 12800
+
+
+def test_seen_defaults_to_all_sizes_below_the_target(lensllm):
+    assert lensllm("select", "gigaword", "--json").json["seen"] == 819_200
+    assert lensllm("select", "gigaword", "--target", "5M", "--json").json["seen"] == 1_638_400
+
+
+def test_csv_is_the_ranking_of_json(lensllm, flan_json, in_tables):
+    done = lensllm("select", "flan", "--seen", 12800, "--csv")
+    (in_tables / "ranking.csv").write_text(done.out)
+    rows = pd.read_csv("ranking.csv").to_dict("records")
+    assert [row["model"] for row in rows] == [row["model"] for row in flan_json["ranking"]]
+
+
+def test_an_own_file_gets_its_figure_and_its_table(lensllm, in_tables):
+    done = lensllm(
+        "select", "mine.csv", "--target", 100_000, "--plot", "f.png", "--out", "t.csv"
+    )
+    assert done.code == 0
+    assert "choose small" in done.out
+    assert (in_tables / "f.png").stat().st_size > 1000
+    columns = ["model", "rank", "predicted_loss", "low", "high", "p_best"]
+    assert list(pd.read_csv("t.csv").columns) == columns
+
+
+def test_a_folder_of_trainer_logs_is_a_table(lensllm, tmp_path):
+    for model, fall in dict(a=0.3, b=0.2).items():
+        for size in (100, 200, 400):
+            log = tmp_path / "logs" / model / str(size) / "trainer_state.json"
+            log.parent.mkdir(parents=True)
+            log.write_text(json.dumps(dict(log_history=[dict(eval_loss=9 * size**-fall)])))
+    ranked = lensllm("select", tmp_path / "logs", "--target", 1600, "--json").json
+    assert (ranked["task"], ranked["ranking"][0]["model"]) == ("logs", "a")
+    assert lensllm("data", tmp_path / "logs").code == 0
+
+
+def test_the_folder_of_a_study_is_no_table(lensllm, begun_study):
+    refused = lensllm("select", begun_study)
+    assert refused.code == 2
+    assert "`CURVES` must be a table" in refused.err
+    assert "status" in refused.err
+
+
+def test_accuracies_are_doubted(lensllm, in_tables):
+    done = lensllm("select", "accuracies.csv")
+    assert "choose c, if these are losses: most of the curves rise\n" in done.out
+
+
+def test_people_see_one_doubt_about_each_model(lensllm, in_tables):
+    lines = lensllm("select", "units.csv", "--target", 12800).out.splitlines()
+    models = [line.split(":")[1] for line in lines if line.startswith("doubt")]
+    assert models
+    assert len(models) == len(set(models))
+
+
+def test_nothing_is_certain(lensllm, in_tables):
+    done = lensllm("select", "apart.csv")
+    assert re.search(r"with probability more than 99 ?%", done.out)
+
+
+@pytest.mark.parametrize("old", ["--budget", "-b"])
+@pytest.mark.parametrize("command", ["select", "fit"])
+def test_the_old_name_of_seen_is_refused_with_the_new_one(lensllm, command, old):
+    refused = lensllm(command, "flan", old, 12800)
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.count("\n") == 1
+    assert "`--budget` is a share of the cost" in refused.err
+    assert "write --seen 12800" in refused.err
+
+
+# fit
+
+
+def test_fit_prints_parameters_with_errors(lensllm):
+    done = lensllm("fit", "flan", "--model", "gpt2", "--seen", 102400)
+    assert (done.code, done.err) == (0, "")
+    assert "rectified" in done.out
+    assert "D_l = " in done.out
+    assert "±" in done.out
+
+
+def test_fit_json_and_csv_hold_parameters_and_interval(lensllm, in_tables):
+    call = ("fit", "flan", "--model", "gpt2", "--seen", 102400)
+    (row,) = lensllm(*call, "--json").json["rows"]
+    assert list(row["params"]) == ["B", "D_l", "beta", "E"]
+    assert row["low"] < row["predicted_loss"] < row["high"]
+    (in_tables / "fit.csv").write_text(lensllm(*call, "--csv").out)
+    assert pd.read_csv("fit.csv").beta_se[0] == pytest.approx(row["params"]["beta"]["stderr"])
+
+
+def test_fit_draws_one_fit(lensllm, in_tables):
+    call = ("fit", "mine.csv", "--plot", "fit.png")
+    assert lensllm(*call, "--model", "big").code == 0
+    assert (in_tables / "fit.png").stat().st_size > 1000
+    assert "`--plot` draws one fit, got 2" in lensllm(*call).err
+
+
+# compare
+
+
+def test_compare_json_has_a_row_per_method_and_ratio(lensllm):
+    rows = lensllm(
+        "compare", "flan", "-m", "ats", "-m", "subtuning", "--ratios", "8,512", "--json"
+    ).json["rows"]
+    assert list(rows[0]) == [
+        "task",
+        "method",
+        "ratio",
+        "seen_train_size",
+        "target_train_size",
+        "pearson",
+        "relative_accuracy",
+        "spearman",
+        "kendall",
+        "regret",
+        "rmse_log",
+        "coverage",
+    ]
+    assert [(row["method"], row["seen_train_size"]) for row in rows] == [
+        ("ats", 204800),
+        ("ats", 3200),
+        ("subtuning", 204800),
+        ("subtuning", 3200),
+    ]
+
+
+def test_compare_leaves_out_methods_that_cannot_read_the_table(lensllm, in_tables):
+    done = lensllm("compare", "mine.csv", "--ratios", "2", "--json")
+    methods = {row["method"] for row in done.json["rows"]}
+    assert methods == {"ats", "posterior", "subtuning"}
+    assert "left out zeroshot: `zeroshot` needs a run at train_size 0" in done.err
+
+
+@pytest.mark.parametrize(
+    "args, ratios",
+    [
+        (("flan", "--target", 12800), {8, 16, 32}),  # flan begins at 200 and 400
+        (("short.csv",), {2}),
+    ],
+)
+def test_compare_takes_the_ratios_that_leave_two_sizes(lensllm, in_tables, args, ratios):
+    rows = lensllm("compare", *args, "--method", "ats", "--json").json["rows"]
+    assert {row["ratio"] for row in rows} == ratios
+
+
+# learn
+
+
+def test_an_own_task_joins_the_prior(lensllm, in_tables):
+    done = lensllm("learn", "flan", "mine.csv", "--out", "prior.json")
+    assert (done.code, done.err) == (0, "")
+    assert "mine (2 models, up to 1,600 examples)" in done.out
+    losses = []
+    for prior in ("generic", "prior.json"):
+        ranked = lensllm("select", "gigaword", "--seen", 3200, "--prior", prior, "--json").json
+        losses.append(ranked["ranking"][0]["predicted_loss"])
+    assert 0 < abs(losses[0] - losses[1]) < 0.2
+
+
+def test_select_says_what_the_prior_learned_from(lensllm, in_tables):
+    records = list(load_prior().records[1:])
+    (in_tables / "no-flan.json").write_text(json.dumps(dict(records=records)))
+    learned = {}
+    for prior in ("transfer", "generic", "no-flan.json"):
+        done = lensllm("select", "gigaword", "--seen", 800, "--prior", prior)
+        learned[prior] = re.search("prior learned from (.*)", done.out)[1]
+    left_out = "(gigaword left out: curves there look like these)"
+    assert learned == {
+        "transfer": f"flan {left_out}",
+        "generic": "no other task",
+        "no-flan.json": f"no other task {left_out}",
+    }
+
+
+# data
+
+
+def test_data_lists_what_ships(lensllm):
+    tasks = lensllm("data", "--json").json["tasks"]
+    assert {"flan", "gigaword"} <= {task["task"] for task in tasks}
+
+
+def test_data_warns_of_what_looks_wrong(lensllm, in_tables):
+    assert lensllm("data", "accuracies.csv").out.splitlines()[7].startswith("rising task")
+    flags = lensllm("data", "accuracies.csv", "--json").json["flags"]
+    assert flags[0]["flag"] == "rising task"
+    assert flags[0]["model"] is None or flags[0]["model"] == ""
+
+
+def test_data_shows_rows_that_cannot_be_read(lensllm, in_tables):
+    done = lensllm("data", "bad.csv")
+    assert done.code == 2
+    assert "row 1 (model a, train_size 200) has -1" in done.out
+
+
+def test_data_saves_the_tidy_table(lensllm, in_tables):
+    done = lensllm("data", "mine.csv", "--save", "tidy.csv")
+    assert done.err == "table: tidy.csv\n"
+    assert len(pd.read_csv("tidy.csv")) == 8

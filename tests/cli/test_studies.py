@@ -1,0 +1,201 @@
+"run, status, tell and report."
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+LADDER = ("--size", 25, "--size", 50, "--size", 100, "--device", "cpu")
+RATE = ("--rate", "1e-2")
+
+
+@pytest.fixture(scope="module")
+def task_and_candidates(models):
+    candidates = ("--candidate", models / "lm", "--candidate", models / "t5")
+    return ("--task", models / "task.jsonl", *candidates)
+
+
+@pytest.fixture(scope="module")
+def ran(lensllm, task_and_candidates, tmp_path_factory):
+    "A study of two models that are fine-tuned here; `--resume` begins it where there is none."
+    folder = tmp_path_factory.mktemp("here") / "study"
+    args = ("--budget-size", 50, *LADDER, *RATE, "--resume", "--json")
+    return folder, lensllm("run", "--out", folder, *task_and_candidates, *args)
+
+
+# a dry run
+
+
+def test_a_dry_run_spends_nothing_and_leaves_nothing(
+    lensllm, task_and_candidates, tmp_path, monkeypatch
+):
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    args = ("--budget-size", 50, *LADDER, *RATE, "--dry-run")
+    done = lensllm("run", "--out", tmp_path / "study", *task_and_candidates, *args)
+    assert (done.code, done.err) == (0, "")
+    assert "nothing has been spent" in done.out
+    assert not (tmp_path / "study").exists()
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+@pytest.mark.parametrize("rate, searches", [(RATE, False), ((), True)])
+def test_searches_for_rates_are_announced(lensllm, task_and_candidates, tmp_path, rate, searches):
+    args = ("--budget-size", 50, *LADDER, *rate, "--dry-run")
+    done = lensllm("run", "--out", tmp_path / "study", *task_and_candidates, *args)
+    assert ("searches for learning rates" in done.out) == searches
+
+
+@pytest.mark.parametrize("share, covers_more", [("250%", True), ("120%", False)])
+def test_a_budget_for_no_further_run_is_doubted(
+    lensllm, task_and_candidates, tmp_path, share, covers_more
+):
+    args = ("--size", 25, "--size", 100, "--device", "cpu", *RATE, "--dry-run", "--budget", share)
+    done = lensllm("run", "--out", tmp_path / "study", *task_and_candidates, *args)
+    assert ("the choice will rest on these" not in done.out) == covers_more
+
+
+def test_one_candidate_is_no_choice(lensllm, models, tmp_path):
+    done = lensllm(
+        *("run", "--out", tmp_path / "study", "--task", models / "task.jsonl", "-c", models / "lm"),
+        *("--size", 25, "--size", 100, "--device", "cpu", *RATE, "--dry-run", "--budget", "250%"),
+    )
+    assert "doubt: there is one candidate, so nothing to choose" in done.out
+
+
+def test_a_continued_ladder_costs_less(lensllm, task_and_candidates, tmp_path):
+    def cost(*ladder):
+        args = ("--budget-size", 100, *LADDER, *RATE, "--dry-run", "--json", *ladder)
+        done = lensllm("run", "--out", tmp_path / "study", *task_and_candidates, *args)
+        return sum(run["cost"] for run in done.json["runs"])
+
+    assert cost("--ladder", "continue") < cost()
+
+
+def test_dry_run_json_fields(lensllm, task_and_candidates, tmp_path):
+    args = ("--budget-size", 50, *LADDER, *RATE, "--dry-run", "--json")
+    forecast = lensllm("run", "--out", tmp_path / "study", *task_and_candidates, *args).json
+    assert list(forecast) == [
+        "task",
+        "policy",
+        "target",
+        "sizes",
+        "seed",
+        "unit",
+        "budget_fraction",
+        "full_cost",
+        "candidates",
+        "why",
+        "runs",
+    ]
+    fields = ["name", "n_params", "tokens", "cut", "search", "cost"]
+    assert list(forecast["candidates"][0]) == fields
+
+
+# a study that is run here
+
+
+def test_run_ends_with_a_ranking_and_a_report(ran):
+    _, done = ran
+    result = done.json
+    assert list(result) == [
+        "task",
+        "target",
+        "choice",
+        "unit",
+        "spent_fraction",
+        "ranking",
+        "report",
+        "doubts",
+    ]
+    assert len(result["ranking"]) == 2
+    assert result["unit"] == "byte"
+    assert Path(result["report"]).is_file()
+
+
+def test_each_change_of_state_is_a_line_on_standard_error_and_in_the_log(ran):
+    folder, done = ran
+    log = (folder / "study.log").read_text()
+    doubt, _, rest = done.err.replace("\r", "").partition(
+        "itself: --policy full --budget 100%, in place of --budget-size\n"
+    )
+    assert doubt.startswith("doubt: for this money every candidate can be fine-tuned")
+    assert rest == log
+    assert log.count(": done, test loss") == 4
+
+
+def test_status_lists_the_runs(lensllm, ran):
+    folder, _ = ran
+    status = lensllm("status", folder, "--json").json
+    assert list(status) == ["task", "target", "unit", "spent_fraction", "runs"]
+    assert [(run["model"], run["train_size"], run["state"]) for run in status["runs"]] == [
+        ("lm", 25, "done"),
+        ("t5", 25, "done"),
+        ("lm", 50, "done"),
+        ("t5", 50, "done"),
+    ]
+    assert "FLOP at one token" not in lensllm("status", folder).out
+
+
+def test_a_finished_study_has_nothing_left_to_do_and_to_say(lensllm, ran):
+    folder, done = ran
+    log = (folder / "study.log").read_text()
+    again = lensllm("run", "--out", folder, "--resume", "--json")
+    assert again.json["ranking"] == done.json["ranking"]
+    assert again.err == ""
+    assert (folder / "study.log").read_text() == log
+
+
+def test_a_study_of_all_sizes_has_no_budget_to_change(lensllm, ran):
+    folder, _ = ran
+    refused = lensllm("run", "--out", folder, "--resume", "--budget", "90%", "--device", "cpu")
+    assert refused.code == 2
+    rule = "`--budget` cannot be given where every candidate runs up to 50 examples"
+    assert refused.err.startswith(f"lensllm: {rule}")
+
+
+# a study whose runs are made elsewhere
+
+
+def test_tell_enters_and_corrects_a_loss(lensllm, study):
+    done = lensllm("tell", study, "small", 200, 3.2, "--correct")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("entered small on 200 examples: 3.2 nats/token")
+    runs = lensllm("status", study, "--json").json["runs"]
+    assert [run["test_loss"] for run in runs if run["train_size"] == 200] == [3.2]
+
+
+def test_tell_takes_back_what_was_a_mistake(lensllm, study):
+    assert "beyond the target" in lensllm("tell", study, "small", "20k", "3.").out
+    assert "took back" in lensllm("tell", study, "small", "20k", "--forget").out
+    runs = lensllm("status", study, "--json").json["runs"]
+    assert 20_000 not in {run["train_size"] for run in runs}
+
+
+def test_spending_more_than_the_budget_is_doubted(lensllm, study):
+    lensllm("plan", study, "--budget", "0.1%")
+    done = lensllm("tell", study, "small", 400, 2.9)
+    assert "doubt: more has been spent than the budget allows" in done.out
+
+
+def test_status_says_how_costs_are_counted_and_why_a_run_failed(lensllm, begun_study):
+    done = lensllm("status", begun_study)
+    assert "FLOP at one token per example" in done.out
+    assert "out of memory" in done.out
+
+
+def test_a_study_of_runs_elsewhere_cannot_be_run_here(lensllm, study):
+    refused = lensllm("run", "--resume", "--out", study, "--budget", "20%")
+    rule = "`--out` must hold a study whose runs are made here"
+    assert refused.err.startswith(f"lensllm: {rule}")
+    budget = lensllm("plan", study, "--json").json["budget_fraction"]
+    assert budget == 0.3  # what is refused changes nothing
+
+
+def test_the_report_goes_into_the_folder_or_where_it_is_asked(lensllm, study, tmp_path):
+    assert Path(lensllm("report", study).out.strip()) == study / "report.html"
+    for name in ("a", "b"):
+        path = lensllm("report", study, "--out", tmp_path / f"{name}.html").out.strip()
+        page = Path(path).read_text()
+        assert path == str(tmp_path / f"{name}.html")
+        assert "when" in page.partition("How to do it again")[2]
