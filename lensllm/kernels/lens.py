@@ -89,7 +89,7 @@ def lens_law(
     eta: float,  # learning rate, > 0, as for `LensLaw`
 ) -> LensLaw:  # exact to rounding; eigenvalues that `spectrum` takes for rounding count as 0
     "F(Theta, t) of a kernel, with Theta = K/n."
-    s, r = spectrum(kernel, "kernel"), _residual(kernel, residual)
+    s, r = spectrum(kernel, name="kernel"), _residual(kernel, residual)
     n = len(s.eigvals)
     if r.ndim not in (1, 2) or len(r) != n or not np.isfinite(r).all():
         raise ValueError(
@@ -320,7 +320,7 @@ def kernel_features(
     t: float,  # steps, >= 0, such as the early-stopping step
 ) -> pd.Series:  # ln_F at `t`; effective_dimension at the mean eigenvalue; alignment of kernel and residual; decay, an estimate, NaN where the kernel shows too few effective ranks (drop the column then)
     "What a kernel says of its model: a row of features for `learn_hints`."
-    s, r = spectrum(kernel, "kernel"), _residual(kernel, residual)
+    s, r = spectrum(kernel, name="kernel"), _residual(kernel, residual)
     if not r.any():
         raise ValueError(
             "`residual` must not be all zero, which says nothing of a model; give the prediction less the target before fine-tuning"

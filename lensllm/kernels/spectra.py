@@ -9,44 +9,55 @@ __all__ = ['Spectrum', 'spectrum', 'effective_dimension', 'condition_number', 'D
 # %% ../../nbs/05_kernels/spectra.ipynb #95ecec61
 from dataclasses import dataclass
 from typing import NamedTuple
+
 import numpy as np
 from fastcore.basics import patch
+from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.linalg import helmert
-from scipy.special import beta as beta_fn
+from scipy.special import beta as beta_function
+
 from .._internal.style import GREY, INK, new_axes
 
 # %% ../../nbs/05_kernels/spectra.ipynb #40ae881e
-_ROUNDING = 1e-5  # relative to the largest entry or eigenvalue: asymmetry and negative eigenvalues up to here are rounding
+# Relative to the largest: asymmetry and negative eigenvalues up to here are rounding.
+_ROUNDING = 1e-5
 
 
-def _precision(v):
-    "Machine epsilon of what `v` was computed in, no finer than float64; whole numbers count as float64."
-    return max(np.finfo(float).eps, float(np.finfo(v.dtype).eps) if v.dtype.kind == "f" else 0.0)
+def _machine_epsilon(values):
+    "Machine epsilon of the precision of `values`; what is finer, or integer, counts as float64."
+    epsilon = float(np.finfo(values.dtype).eps) if values.dtype.kind == "f" else 0.0
+    return max(np.finfo(float).eps, epsilon)
 
 
-def _gram(K, name="K"):
-    "The kernel as a symmetric float64 matrix, and its relative error: rounding in the precision it came in, or what it states as `.error` if that is more."
-    A = np.asarray(getattr(K, "K", K))
-    if A.dtype.kind not in "fiu":
+def _kernel_and_error(K, name="K"):
+    "The kernel as a symmetric float64 matrix, and its relative error (of its precision or stated)."
+    matrix = np.asarray(getattr(K, "K", K))
+    if matrix.dtype.kind not in "fiu":
         raise TypeError(
-            f"`{name}` must be a matrix of real numbers, got {type(K).__name__} of {A.dtype}; give an array, or an object with one as `.K`"
+            f"`{name}` must be a matrix of real numbers, got {type(K).__name__} of {matrix.dtype}; "
+            "give an array, or an object with one as `.K`"
         )
-    if A.ndim != 2 or A.shape[0] != A.shape[1] or not len(A):
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not len(matrix):
         raise ValueError(
-            f"`{name}` must be a square matrix (n, n) with n >= 1, got shape {A.shape}; give the kernel of one set of examples with itself"
+            f"`{name}` must be a square matrix (n, n) with n >= 1, got shape {matrix.shape}; "
+            "give the kernel of one set of examples with itself"
         )
-    if not np.isfinite(A).all():
+    if not np.isfinite(matrix).all():
         raise ValueError(
-            f"`{name}` must be finite, got {(~np.isfinite(A)).sum()} NaN or infinite entries; look for an overflow in the gradients"
+            f"`{name}` must be finite, got {(~np.isfinite(matrix)).sum()} NaN or infinite entries; "
+            "look for an overflow in the gradients"
         )
-    noise, A = max(len(A) * _precision(A), getattr(K, "error", None) or 0.0), A.astype(float)
-    off = np.abs(A - A.T).max()
-    if off > max(_ROUNDING, noise) * np.abs(A).max():
+    stated_error = getattr(K, "error", None) or 0.0
+    error = max(len(matrix) * _machine_epsilon(matrix), stated_error)
+    matrix = matrix.astype(float)
+    asymmetry = np.abs(matrix - matrix.T).max()
+    if asymmetry > max(_ROUNDING, error) * np.abs(matrix).max():
         raise ValueError(
-            f"`{name}` must be symmetric, got entries that differ by {off:.3g}; use (K + K.T)/2 if that is what you mean"
+            f"`{name}` must be symmetric, got entries that differ by {asymmetry:.3g}; "
+            "use (K + K.T)/2 if that is what you mean"
         )
-    return (A + A.T) / 2, noise
+    return (matrix + matrix.T) / 2, error
 
 # %% ../../nbs/05_kernels/spectra.ipynb #f654e96f
 @dataclass(frozen=True, eq=False, repr=False)
@@ -69,67 +80,78 @@ class Spectrum:
         return (self.eigvecs * self.eigvals) @ self.eigvecs.T
 
     def __repr__(self):
-        return f"Spectrum(n={len(self.eigvals)}, rank={self.rank}, largest={self.eigvals[0]:.4g}, clipped={self.clipped})"
+        n, largest = len(self.eigvals), self.eigvals[0]
+        return f"Spectrum(n={n}, rank={self.rank}, largest={largest:.4g}, clipped={self.clipped})"
 
 # %% ../../nbs/05_kernels/spectra.ipynb #80f8584e
 def spectrum(
-    K,  # kernel, symmetric and positive semi-definite up to rounding, shape (n, n), or anything with such a `.K`; `.error` beside it raises the floor
-    name="K",  # of the argument, for errors
+    K: "ArrayLike | Spectrum",  # (n, n), or an object with a `.K`; its `.error` raises the floor
+    *,
+    name: str = "K",  # of the argument, for error messages
 ) -> Spectrum:  # exact, in float64; its floor is that of the precision in which `K` came
-    "Eigendecomposition of a kernel; eigenvalues that only rounding made negative become 0, and are counted."
+    "Eigendecomposition of a kernel; eigenvalues that only rounding made negative become 0."
     if isinstance(K, Spectrum):
         return K
-    A, noise = _gram(K, name)
-    lam, vec = np.linalg.eigh(A)
-    lam, vec = lam[::-1], vec[:, ::-1]
-    if lam[-1] < -max(_ROUNDING, noise) * np.abs(lam).max():
+    matrix, error = _kernel_and_error(K, name)
+    eigvals, eigvecs = np.linalg.eigh(matrix)
+    eigvals, eigvecs = eigvals[::-1], eigvecs[:, ::-1]
+    largest, smallest = eigvals[0], eigvals[-1]
+    if smallest < -max(_ROUNDING, error) * np.abs(eigvals).max():
         raise ValueError(
-            f"`{name}` must be positive semi-definite, got eigenvalues from {lam[-1]:.3g} to {lam[0]:.3g}; a kernel is J J^T, so look at how it was made"
+            f"`{name}` must be positive semi-definite, got eigenvalues from {smallest:.3g} to "
+            f"{largest:.3g}; a kernel is J J^T, so look at how it was made"
         )
-    floor = max(
-        noise * lam[0], -lam[-1], 0.0
-    )  # noise that made one eigenvalue negative made others positive
-    return Spectrum(np.maximum(lam, 0.0), vec, float(floor), int((lam < 0).sum()))
+    # Noise that made one eigenvalue negative made others positive.
+    floor = max(error * largest, -smallest, 0.0)
+    clipped = (eigvals < 0).sum()
+    return Spectrum(np.maximum(eigvals, 0.0), eigvecs, float(floor), int(clipped))
 
 # %% ../../nbs/05_kernels/spectra.ipynb #fe73ba19
-def _eigvals(K, name="K"):
-    "Eigenvalues in descending order and what counts as rounding, from a kernel, a `Spectrum` or the eigenvalues themselves."
+def _eigvals_and_floor(K):
+    "Descending eigenvalues of a kernel, or as given, and the value up to which they are rounding."
     if isinstance(K, Spectrum) or np.ndim(getattr(K, "K", K)) != 1:
-        s = spectrum(K)
-        return s.eigvals, s.floor
-    lam = np.asarray(K)
-    noise, lam = len(lam) * _precision(lam), np.sort(lam.astype(float))[::-1]
-    if not len(lam) or not np.isfinite(lam).all() or lam[-1] < 0:
+        decomposition = spectrum(K)
+        return decomposition.eigvals, decomposition.floor
+    values = np.asarray(K)
+    error = len(values) * _machine_epsilon(values)
+    eigvals = np.sort(values.astype(float))[::-1]
+    if not len(eigvals) or not np.isfinite(eigvals).all() or eigvals[-1] < 0:
+        found = eigvals[-1] if len(eigvals) else "none"
         raise ValueError(
-            f"`{name}` must hold at least one eigenvalue, finite and >= 0, got {lam[-1] if len(lam) else 'none'}; `spectrum` clips rounding"
+            f"`K` must hold at least one eigenvalue, finite and >= 0, got {found}; "
+            "`spectrum` clips rounding"
         )
-    return lam, noise * lam[0]
+    return eigvals, error * eigvals[0]
 
 # %% ../../nbs/05_kernels/spectra.ipynb #9802d7bb
 def effective_dimension(
-    K,  # kernel (n, n), anything with a `.K`, or its eigenvalues (n,)
-    kappa,  # scale, > 0, unit of the kernel; a number or an array
-):  # exact; in [0, rank], shape of `kappa`; an eigenvalue that is rounding counts as 0, however small `kappa`
+    K: "ArrayLike | Spectrum",  # kernel (n, n), an object with a `.K`, or its eigenvalues (n,)
+    kappa: ArrayLike,  # scale, > 0, unit of the kernel; a number or an array
+) -> np.ndarray:  # exact; in [0, rank], shape of `kappa`; eigenvalues that are rounding count as 0
     "How many directions of a kernel stand above `kappa`, each counted as lambda/(lambda + kappa)."
-    (lam, floor), kappa = _eigvals(K), np.asarray(kappa, float)
+    eigvals, floor = _eigvals_and_floor(K)
+    kappa = np.asarray(kappa, float)
     if not (kappa > 0).all():
         raise ValueError(
-            f"`kappa` must be > 0, got {kappa.min()}; as it falls to 0 this becomes the rank, `spectrum(K).rank`"
+            f"`kappa` must be > 0, got {kappa.min()}; "
+            "as it falls to 0 this becomes the rank, `spectrum(K).rank`"
         )
-    lam = lam[lam > floor]
-    return (lam / (lam + kappa[..., None])).sum(-1)
+    eigvals = eigvals[eigvals > floor]
+    return (eigvals / (eigvals + kappa[..., None])).sum(-1)
 
 
 def condition_number(
-    K,  # kernel (n, n), anything with a `.K`, or its eigenvalues (n,)
-) -> float:  # exact, >= 1; inf where the smallest eigenvalue is rounding
+    K: "ArrayLike | Spectrum",  # kernel (n, n), an object with a `.K`, or its eigenvalues (n,)
+) -> float:  # exact, >= 1; inf if the smallest eigenvalue is rounding
     "Largest eigenvalue over the smallest: how much longer the slowest direction takes to learn."
-    lam, floor = _eigvals(K)
-    if lam[0] == 0:
+    eigvals, floor = _eigvals_and_floor(K)
+    largest, smallest = eigvals[0], eigvals[-1]
+    if largest == 0:
         raise ValueError(
-            "`K` must not be all zero for a condition number; nothing depends on the parameters here"
+            "`K` must not be all zero for a condition number; "
+            "nothing depends on the parameters here"
         )
-    return float(lam[0] / lam[-1]) if lam[-1] > floor else np.inf
+    return float(largest / smallest) if smallest > floor else np.inf
 
 # %% ../../nbs/05_kernels/spectra.ipynb #9f0cf339
 class Decay(NamedTuple):
@@ -139,148 +161,150 @@ class Decay(NamedTuple):
     low: float  # lower end of the interval
     high: float  # upper end
     interval: float  # what it should cover
-    first: float  # effective ranks over which the line was fitted
-    last: float
-    bend: (
-        float  # exponent of the upper half of these ranks less that of the lower: 0 for a power law
-    )
+    first: float  # lowest effective rank over which the line was fitted
+    last: float  # highest
+    bend: float  # exponent of the upper half of these ranks less the lower's: 0 for a power law
     bend_se: float  # standard error of `bend`
-    scale: float  # A, such that eigenvalue i of the population's kernel is near A i^-alpha; unit of the kernel
+    scale: float  # A, where the population has eigenvalues A i^-alpha; unit of the kernel
     centred: bool  # whether the constant direction was projected out
 
     def line(self) -> tuple:  # ranks (2,), eigenvalues (2,)
         "Ends of the fitted line."
-        i = (np.array([self.first, self.last]) + 0.5) / _count(self.value)
-        return i, self.scale * i**-self.value
+        rank = (np.array([self.first, self.last]) + 0.5) / _c_alpha(self.value)
+        return rank, self.scale * rank**-self.value
 
 
-def _count(alpha):
-    "Effective rank, plus one half, at which the eigenvalue of rank one is kappa: c_alpha."
-    return beta_fn(1 / alpha, 2 - 1 / alpha) / alpha
+def _c_alpha(alpha):
+    "Effective rank, plus one half, at which the eigenvalue of rank one is kappa."
+    return beta_function(1 / alpha, 2 - 1 / alpha) / alpha
 
 # %% ../../nbs/05_kernels/spectra.ipynb #8fecce2c
-def _centre(A):
+def _without_constant(matrix):
     "The kernel on the n - 1 directions orthogonal to the constant."
-    H = helmert(len(A))
-    return H @ A @ H.T
+    basis = helmert(len(matrix))
+    return basis @ matrix @ basis.T
 
 
-def _effective_ranks(A, floor, centred):
-    "Pairs (kappa, effective rank) of the population, from the largest effective rank down; what is up to `floor` is rounding."
-    lam = np.linalg.eigvalsh(_centre(A) if centred else A)
-    lam = np.where(lam > floor, lam, 0.0)
-    if lam[-1] == 0:
+def _effective_ranks(matrix, floor, centred):
+    "Pairs (kappa, effective rank), the largest rank first; eigenvalues up to `floor` count as 0."
+    eigvals = np.linalg.eigvalsh(_without_constant(matrix) if centred else matrix)
+    eigvals = np.where(eigvals > floor, eigvals, 0.0)
+    n, largest = len(eigvals), eigvals[-1]
+    if largest == 0:
         return np.ones(1), np.zeros(1)
-    s = 1 / (lam + np.geomspace(1e-14, 1e3 * len(lam), 600)[:, None] * lam[-1])
-    return 1 / s.mean(1), len(lam) * (
-        1 - s.mean(1) ** 2 / (s**2).mean(1)
-    )  # the second falls with delta, by Cauchy-Schwarz
+    delta = np.geomspace(1e-14, 1e3 * n, 600)[:, None] * largest
+    s = 1 / (eigvals + delta)
+    rank = n * (1 - s.mean(1) ** 2 / (s**2).mean(1))  # falls with delta, by Cauchy-Schwarz
+    return 1 / s.mean(1), rank
 
 
-def _slopes(kappa, rank, first, last, k=48):
-    "Exponent, bend and intercept of ln kappa over ln(rank + 1/2)."
-    r = np.geomspace(first, last, k)
-    x, y = np.log(r + 0.5), np.interp(-np.log(r), -np.log(np.maximum(rank, 1e-9)), np.log(kappa))
-    (slope, at), (low, _), (high, _) = (
-        np.polyfit(x[part], y[part], 1)
-        for part in (slice(None), slice(k // 2), slice(k // 2, None))
-    )
-    return -slope, low - high, at
+def _exponent_bend_intercept(kappa, rank, first, last, k=48):
+    "Three numbers of the line ln kappa over ln(rank + 1/2), fitted at `k` ranks."
+    at = np.geomspace(first, last, k)
+    x = np.log(at + 0.5)
+    y = np.interp(-np.log(at), -np.log(np.maximum(rank, 1e-9)), np.log(kappa))
+    slope, intercept = np.polyfit(x, y, 1)
+    lower, _ = np.polyfit(x[: k // 2], y[: k // 2], 1)
+    upper, _ = np.polyfit(x[k // 2 :], y[k // 2 :], 1)
+    return -slope, lower - upper, intercept
+
+
+def _jackknife_errors(matrix, estimate, groups=16):
+    "Standard errors of `estimate(matrix)` from leaving out groups of examples; degrees of freedom."
+    group = np.arange(len(matrix)) % groups
+    left_out = []
+    for g in range(group.max() + 1):
+        kept = group != g
+        left_out.append(estimate(matrix[np.ix_(kept, kept)]))
+    freedom = len(left_out) - 1
+    return np.sqrt(freedom * np.var(left_out, axis=0)), freedom
 
 # %% ../../nbs/05_kernels/spectra.ipynb #3d56fc92
 def decay_exponent(
-    K,  # kernel (n, n) on examples drawn independently, n >= 8, or anything with a `.K`; it must show at least 4 effective ranks
+    K: "ArrayLike | Spectrum",  # (n, n) on n >= 8 independent examples, or an object with a `.K`
     *,
-    ranks=None,  # effective ranks (first, last) to fit over, 0 < 1.5 first <= last <= 90 % of what `K` shows; default 2 to three quarters of what it shows
-    interval=0.95,  # what the interval should cover, in (0, 1)
+    ranks: tuple | None = None,  # (first, last) effective rank; None: 2 to 75% of what `K` shows
+    interval: float = 0.95,  # what the interval should cover, in (0, 1)
     centred: bool = True,  # project out the constant direction
-) -> Decay:  # an estimate
-    "How fast the eigenvalues of the population fall with their rank: a line in log-log, its exponent with a jackknife interval."
-    s = spectrum(K)
-    A = s.K
+) -> Decay:  # an estimate; `K` must show at least 4 effective ranks
+    "How fast the eigenvalues of the population fall with their rank, with a jackknife interval."
+    decomposition = spectrum(K)
+    matrix, floor = decomposition.K, decomposition.floor
     if not 0 < interval < 1:
         raise ValueError(f"`interval` must lie in (0, 1), got {interval}; .95 is usual")
-    if len(A) < 8:
+    if len(matrix) < 8:
         raise ValueError(
-            f"`K` needs at least 8 examples for a decay exponent, got {len(A)}; draw more examples"
+            f"`K` needs at least 8 examples for a decay exponent, got {len(matrix)}; "
+            "draw more examples"
         )
-    kappa, rank = _effective_ranks(A, s.floor, centred)
-    if ranks is None and rank[0] < 4:
+    kappa, rank = _effective_ranks(matrix, floor, centred)
+    shown = max(rank[0], 0)
+    if ranks is None and shown < 4:
         raise ValueError(
-            f"`K` shows only {max(rank[0], 0):.1f} effective ranks, and a decay exponent needs about 4; draw more examples"
+            f"`K` shows only {shown:.1f} effective ranks, and a decay exponent needs about 4; "
+            "draw more examples"
         )
-    first, last = (2.0, 0.75 * rank[0]) if ranks is None else ranks
-    if not 0 < 1.5 * first <= last <= 0.9 * rank[0]:
+    first, last = (2.0, 0.75 * shown) if ranks is None else ranks
+    if not 0 < 1.5 * first <= last <= 0.9 * shown:
         raise ValueError(
-            f"`ranks` must have 0 < 1.5 first <= last <= {max(0.9 * rank[0], 0):.3g} (90 % of what `K` shows), got {first:.3g}, {last:.3g}; draw more examples or fit elsewhere"
+            f"`ranks` must have 0 < 1.5 first <= last <= {0.9 * shown:.3g} (90% of what `K` "
+            f"shows), got {first:.3g}, {last:.3g}; draw more examples or fit elsewhere"
         )
-    value, bend, at = _slopes(kappa, rank, first, last)
+    value, bend, intercept = _exponent_bend_intercept(kappa, rank, first, last)
     if value <= 0.5:
         raise ValueError(
-            f"`K` must decay faster than rank^-0.5 for a population to have such eigenvalues, got exponent {value:.2f}; draw more examples, or fit other `ranks`"
+            "`K` must decay faster than rank^-0.5 for a population to have such eigenvalues, "
+            f"got exponent {value:.2f}; draw more examples, or fit other `ranks`"
         )
-    group = np.arange(len(A)) % 16
-    kept = [A[np.ix_(group != g, group != g)] for g in range(group.max() + 1)]
-    left = np.array(
-        [_slopes(*_effective_ranks(a, s.floor, centred), first, last)[:2] for a in kept]
-    )
-    se = np.sqrt((len(left) - 1) * left.var(0))
-    half = stats.t.ppf((1 + interval) / 2, len(left) - 1) * se[0]
-    return Decay(
-        *map(
-            float,
-            (
-                value,
-                value - half,
-                value + half,
-                interval,
-                first,
-                last,
-                bend,
-                se[1],
-                np.exp(at) * _count(value) ** -value,
-            ),
-        ),
-        centred,
-    )
+
+    def exponent_and_bend(kept):
+        return _exponent_bend_intercept(*_effective_ranks(kept, floor, centred), first, last)[:2]
+
+    (value_se, bend_se), freedom = _jackknife_errors(matrix, exponent_and_bend)
+    half_width = stats.t.ppf((1 + interval) / 2, freedom) * value_se
+    scale = np.exp(intercept) * _c_alpha(value) ** -value
+    ends = value, value - half_width, value + half_width
+    return Decay(*map(float, (*ends, interval, first, last, bend, bend_se, scale)), centred)
 
 # %% ../../nbs/05_kernels/spectra.ipynb #923535e5
+def _decay_or_none(K):
+    "The decay exponent, or None if the kernel is too small or too flat for one."
+    try:
+        return decay_exponent(K)
+    except ValueError:
+        return None
+
+
 @patch
 def plot(
     self: Spectrum,
     ax=None,  # Axes to draw on; new ones when None
     *,
-    decay=None,  # this kernel's Decay; `decay_exponent` with its defaults when None
+    decay: Decay | None = None,  # this kernel's; `decay_exponent` with its defaults when None
 ):  # the Axes: rank (log) against eigenvalue (log)
-    "Eigenvalues above rounding as points and, where there are enough of them, the population's fitted decay as a line; both without the constant direction, unless `decay` has it."
+    "Eigenvalues above rounding as points, and the population's fitted decay as a line."
     ax = new_axes() if ax is None else ax
-    try:
-        decay = decay_exponent(self) if decay is None else decay
-    except ValueError:
-        pass  # the title says so
-    centred = decay is None or decay.centred
-    lam = np.linalg.eigvalsh(_centre(self.K))[::-1] if centred else self.eigvals
-    lam = lam[lam > self.floor]
-    ax.plot(np.arange(1, len(lam) + 1), lam, "o", ms=3, color=GREY, label="this kernel")
-    ax.set(
-        xscale="log",
-        yscale="log" if len(lam) else "linear",
-        xlabel="rank" + " (constant direction left out)" * centred,
-        ylabel="eigenvalue (unit of the kernel)",
-    )
+    decay = _decay_or_none(self) if decay is None else decay
+    if decay is None or decay.centred:
+        eigvals = np.linalg.eigvalsh(_without_constant(self.K))[::-1]
+        xlabel = "rank (constant direction left out)"
+    else:
+        eigvals, xlabel = self.eigvals, "rank"
+    eigvals = eigvals[eigvals > self.floor]
+    rank = np.arange(1, len(eigvals) + 1)
+    ax.plot(rank, eigvals, "o", ms=3, color=GREY, label="this kernel")
+    yscale = "log" if len(eigvals) else "linear"
+    ax.set(xscale="log", yscale=yscale, xlabel=xlabel, ylabel="eigenvalue (unit of the kernel)")
     if decay is None:
-        return ax.set_title(
-            f"{len(lam)} eigenvalues: too few or too flat for an exponent", loc="left"
-        ).axes
-    ax.plot(
-        *decay.line(), color=INK, lw=1.5, label="its population, fitted\n(a sample's own lie above)"
-    )
+        title = f"{len(eigvals)} eigenvalues: too few or too flat for an exponent"
+        ax.set_title(title, loc="left")
+        return ax
+    label = "its population, fitted\n(a sample's own lie above)"
+    ax.plot(*decay.line(), color=INK, lw=1.5, label=label)
     ax.legend(frameon=False)
-    ax.set_title(
-        rf"eigenvalue ∝ rank$^{{-{decay.value:.2f}}}$"
-        + f"\n({100 * decay.interval:.0f} % interval {decay.low:.2f} to {decay.high:.2f})",
-        loc="left",
-    )
+    exponent = rf"eigenvalue ∝ rank$^{{-{decay.value:.2f}}}$"
+    interval = f"{decay.interval:.0%} interval {decay.low:.2f} to {decay.high:.2f}"
+    ax.set_title(f"{exponent}\n({interval})", loc="left")
     return ax
 
 # %% ../../nbs/05_kernels/spectra.ipynb #d95c062a
@@ -290,36 +314,48 @@ def _cosine(A, B):
 
 
 def target_alignment(
-    K,  # kernel (n, n), or anything with a `.K`
-    y,  # targets, shape (n,) or (n, c); centre them unless their mean is part of the task
+    K: "ArrayLike | Spectrum",  # kernel (n, n), or an object with a `.K`
+    y: ArrayLike,  # targets (n,) or (n, c); centre them unless their mean is part of the task
 ) -> float:  # exact; in [0, 1] for a kernel
     "Cosine between a kernel and the best possible one for these targets, y y^T."
-    A, y = _gram(K)[0], np.asarray(y, float)
-    if y.ndim not in (1, 2) or len(y) != len(A) or not np.isfinite(y).all():
+    matrix, _ = _kernel_and_error(K)
+    y, n = np.asarray(y, float), len(matrix)
+    if y.ndim not in (1, 2) or len(y) != n or not np.isfinite(y).all():
         raise ValueError(
-            f"`y` must be finite, of shape ({len(A)},) or ({len(A)}, c), got shape {y.shape}; one row for each row of `K`"
+            f"`y` must be finite, of shape ({n},) or ({n}, c), got shape {y.shape}; "
+            "one row for each row of `K`"
         )
-    if not A.any() or not y.any():
+    if not matrix.any() or not y.any():
         raise ValueError(
-            "`K` and `y` must not be all zero, got one that is; there is no angle to nothing: look for a constant output"
+            "`K` and `y` must not be all zero, got one that is; "
+            "there is no angle to nothing: look for a constant output"
         )
-    return _cosine(A, y @ y.T if y.ndim == 2 else np.outer(y, y))
+    return _cosine(matrix, y @ y.T if y.ndim == 2 else np.outer(y, y))
 
 # %% ../../nbs/05_kernels/spectra.ipynb #5790bfe7
-def centred_alignment(
-    K1,  # kernel (n, n), or anything with a `.K`
-    K2,  # kernel on the same examples in the same order
-) -> float:  # exact for these examples, up to rounding in `K1` and `K2`; in [0, 1] for two kernels, in [-1, 1] where one is symmetric but not positive semi-definite, which is not checked
-    "Centred kernel alignment (CKA): cosine of two kernels after the constant direction is projected out of both."
-    A, B = _gram(K1, "K1")[0], _gram(K2, "K2")[0]
-    if A.shape != B.shape:
+def _centred(matrix, K, name):
+    "`matrix`, which was made from `K`, without its constant direction; refused if nothing is left."
+    centred = matrix - matrix.mean(0) - matrix.mean(1)[:, None] + matrix.mean()
+    rounding = 8 * _machine_epsilon(np.asarray(getattr(K, "K", K)))
+    if np.linalg.norm(centred) <= rounding * np.linalg.norm(matrix):
         raise ValueError(
-            f"`K1`, `K2` must be on the same examples, got {len(A)} and {len(B)}; compute both on one batch"
+            f"`{name}` must differ between examples, got a constant kernel (n = {len(matrix)}) "
+            "up to rounding; nothing is left after centring: "
+            "take examples that differ, or more precision"
         )
-    centred = [G - G.mean(0) - G.mean(1)[:, None] + G.mean() for G in (A, B)]
-    for name, K, G, C in zip(("K1", "K2"), (K1, K2), (A, B), centred):
-        if np.linalg.norm(C) <= 8 * _precision(np.asarray(getattr(K, "K", K))) * np.linalg.norm(G):
-            raise ValueError(
-                f"`{name}` must differ between examples, got a constant kernel (n = {len(G)}) up to rounding; nothing is left after centring: take examples that differ, or more precision"
-            )
-    return _cosine(*centred)
+    return centred
+
+
+def centred_alignment(
+    K1: "ArrayLike | Spectrum",  # kernel (n, n), or an object with a `.K`
+    K2: "ArrayLike | Spectrum",  # kernel on the same examples in the same order
+) -> float:  # exact up to rounding; in [0, 1] for kernels, in [-1, 1] if one is not semi-definite
+    "Centred kernel alignment (CKA): cosine of two kernels without their constant direction."
+    first, _ = _kernel_and_error(K1, "K1")
+    second, _ = _kernel_and_error(K2, "K2")
+    if first.shape != second.shape:
+        raise ValueError(
+            f"`K1`, `K2` must be on the same examples, got {len(first)} and {len(second)}; "
+            "compute both on one batch"
+        )
+    return _cosine(_centred(first, K1, "K1"), _centred(second, K2, "K2"))
