@@ -8,14 +8,17 @@ __all__ = ['squared_flow', 'cross_entropy_flow', 'kernel_learning_curve', 'plot_
 
 # %% ../../nbs/05_kernels/dynamics.ipynb #11037f41
 from typing import NamedTuple
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 from scipy.special import softmax
+
 from .._internal.style import INK, new_axes
-from .spectra import spectrum
+from .spectra import Spectrum, spectrum
 
 # %% ../../nbs/05_kernels/dynamics.ipynb #f0b5969a
-def _clock(times, eta):
+def _elapsed_time(times, eta):
     "Learning rate times steps, checked."
     t = np.asarray(times, float)
     if t.ndim != 1 or not len(t) or not np.isfinite(t).all() or t[0] < 0 or (np.diff(t) <= 0).any():
@@ -25,296 +28,304 @@ def _clock(times, eta):
     if not (np.isfinite(eta) and eta > 0):
         raise ValueError(f"`eta` must be > 0, got {eta}; a larger one only makes time pass faster")
     with np.errstate(over="ignore"):
-        passed = eta * t
-    if not np.isfinite(passed).all() or (np.diff(passed) <= 0).any():
+        elapsed = eta * t
+    if not np.isfinite(elapsed).all() or (np.diff(elapsed) <= 0).any():
         raise ValueError(
-            f"`eta` times `times` must be finite and strictly rising in double precision, got {passed}; choose a unit of time nearer to 1"
+            "`eta` times `times` must be finite and strictly rising in double precision, "
+            f"got {elapsed}; choose a unit of time nearer to 1"
         )
-    return passed
+    return elapsed
 
 # %% ../../nbs/05_kernels/dynamics.ipynb #54567932
 def squared_flow(
-    K,  # kernel (n, n), or anything with a `.K`
-    r0,  # residuals (prediction less target) at time 0, shape (n,) or (n, c)
-    times,  # steps of size `eta`, >= 0, strictly rising, shape (k,)
+    K: "ArrayLike | Spectrum",  # kernel (n, n), or an object with a `.K`
+    r0: ArrayLike,  # residuals (prediction less target) at time 0, shape (n,) or (n, c)
+    times: ArrayLike,  # steps of size `eta`, >= 0, strictly rising, shape (k,)
     *,
-    eta: float = 1.0,  # learning rate, > 0, parameter² per unit of loss; with 1, `times` are steps times rate
-) -> np.ndarray:  # exact, shape (k, n) or (k, n, c)
-    "Residuals along gradient flow on half the squared error, mean over the n rows of `K` and sum over columns of `r0`; what lies in the kernel's null space stays."
-    s, r0, t = spectrum(K), np.asarray(r0, float), _clock(times, eta)
-    n = len(s.eigvals)
+    eta: float = 1.0,  # learning rate, > 0, parameter² per unit of loss
+) -> np.ndarray:  # exact, shape (k, n) or (k, n, c); what lies in the kernel's null space stays
+    "Residuals along gradient flow on half the squared error, mean over rows, sum over columns."
+    s, r0 = spectrum(K), np.asarray(r0, float)
+    t, n = _elapsed_time(times, eta), len(s.eigvals)
     if r0.ndim not in (1, 2) or len(r0) != n or not np.isfinite(r0).all():
         raise ValueError(
-            f"`r0` must be finite, of shape ({n},) or ({n}, c), got shape {r0.shape}; one row for each row of `K`"
+            f"`r0` must be finite, of shape ({n},) or ({n}, c), got shape {r0.shape}; "
+            "one row for each row of `K`"
         )
-    rates = (
-        np.where(s.eigvals > s.floor, s.eigvals, 0.0) / n
-    )  # of Theta; rounding must not decay, however long it takes
-    return (
-        s.eigvecs @ (np.exp(-np.outer(t, rates))[:, :, None] * (s.eigvecs.T @ r0.reshape(n, -1)))
-    ).reshape(len(t), *r0.shape)
+    # Eigenvalues of Theta. Those that are rounding must not decay, however long it takes.
+    rates = np.where(s.eigvals > s.floor, s.eigvals, 0.0) / n
+    decay = np.exp(-np.outer(t, rates))[:, :, None]
+    residuals = s.eigvecs @ (decay * (s.eigvecs.T @ r0.reshape(n, -1)))
+    return residuals.reshape(len(t), *r0.shape)
 
 # %% ../../nbs/05_kernels/dynamics.ipynb #f97ab75e
-def _pull(A, Y, end=1.0):
-    "Right-hand side and Jacobian of the cross-entropy flow on flattened logits, eta = 1, in units of `end`."
+def _rhs_and_jacobian(K, Y, end=1.0):
+    "Of the cross-entropy flow on flattened logits, with eta = 1 and time in units of `end`."
     n, C = Y.shape
-    shared = len(A) == n  # the same kernel for each class
-    A = A * (end / n)
-    B = A if shared else A.reshape(n, C, n, C)
+    shared = len(K) == n  # the same kernel for each class
+    rate = K * (end / n)
+    blocks = rate if shared else rate.reshape(n, C, n, C)
 
     def rhs(_, f):
         gap = softmax(f.reshape(n, C), axis=1) - Y
-        return -(A @ gap if shared else A @ gap.ravel()).ravel()
+        return -(rate @ gap if shared else rate @ gap.ravel()).ravel()
 
-    def jac(_, f):
+    def jacobian(_, f):
         p = softmax(f.reshape(n, C), axis=1)
-        S = p[:, :, None] * (np.eye(C) - p[:, None])
-        return -np.einsum("ij,jcd->icjd" if shared else "icje,jed->icjd", B, S).reshape(
-            n * C, n * C
-        )
+        slope = p[:, :, None] * (np.eye(C) - p[:, None])
+        formula = "ij,jcd->icjd" if shared else "icje,jed->icjd"
+        return -np.einsum(formula, blocks, slope).reshape(n * C, n * C)
 
-    return rhs, jac
+    return rhs, jacobian
+
+# %% ../../nbs/05_kernels/dynamics.ipynb #7d0de040
+def _check_classes(logits, labels, kernel_rows):
+    "Refuse logits, labels and a kernel that do not belong together."
+    if logits.ndim != 2 or logits.shape[1] < 2 or not np.isfinite(logits).all():
+        raise ValueError(
+            "`logits0` must be finite, of shape (n, C) with C >= 2, "
+            f"got shape {logits.shape}; two classes need two columns"
+        )
+    n, C = logits.shape
+    if kernel_rows not in (n, n * C):
+        raise ValueError(
+            f"`K` must have {n} or {n * C} rows for `logits0` of shape {logits.shape}, "
+            f"got {kernel_rows}; give rows for examples, or for (example, class)"
+        )
+    is_class = labels.dtype.kind in "iu" and labels.shape == (n,)
+    if not is_class or labels.min() < 0 or labels.max() >= C:
+        raise ValueError(
+            f"`labels` must be {n} whole numbers in 0..{C - 1}, got shape {labels.shape} "
+            f"with {np.unique(labels)[:5]}; drop padding (-100) first"
+        )
 
 # %% ../../nbs/05_kernels/dynamics.ipynb #42b10625
 def cross_entropy_flow(
-    K,  # kernel (n, n), the same for each class, or (n*C, n*C) with row i*C + c for example i and class c; or anything with a `.K`
-    logits0,  # logits at time 0, shape (n, C), C >= 2
-    labels,  # classes 0..C-1, whole numbers, shape (n,)
-    times,  # steps of size `eta`, >= 0, strictly rising, shape (k,)
+    K: "ArrayLike | Spectrum",  # (n, n), the same for each class, or (n*C, n*C), row i*C + c
+    logits0: ArrayLike,  # logits at time 0, shape (n, C), C >= 2
+    labels: ArrayLike,  # classes 0..C-1, whole numbers, shape (n,)
+    times: ArrayLike,  # steps of size `eta`, >= 0, strictly rising, shape (k,)
     *,
-    eta: float = 1.0,  # learning rate, > 0, parameter² per nat; with 1, `times` are steps times rate
-    rtol: float = 1e-6,
-    atol: float = 1e-8,  # error allowed in a step, relative and in logits, both in [1e-12, 0.1]
+    eta: float = 1.0,  # learning rate, > 0, parameter² per nat
+    rtol: float = 1e-6,  # relative error allowed in a step, in [1e-12, 0.1]
+    atol: float = 1e-8,  # error allowed in a step, logits, in [1e-12, 0.1]
 ) -> np.ndarray:  # logits, shape (k, n, C); numerical, to about 20 times `rtol`
-    "Logits along gradient flow on cross-entropy, mean over the n examples also where `K` has n*C rows, the kernel held fixed."
-    s, f0, y, t = spectrum(K), np.asarray(logits0, float), np.asarray(labels), _clock(times, eta)
-    if f0.ndim != 2 or f0.shape[1] < 2 or not np.isfinite(f0).all():
-        raise ValueError(
-            f"`logits0` must be finite, of shape (n, C) with C >= 2, got shape {f0.shape}; two classes need two columns"
-        )
+    "Logits along gradient flow on cross-entropy, mean over the n examples, the kernel held fixed."
+    s, f0, labels = spectrum(K), np.asarray(logits0, float), np.asarray(labels)
+    t = _elapsed_time(times, eta)
+    _check_classes(f0, labels, len(s.eigvals))
     n, C = f0.shape
-    if len(s.eigvals) not in (n, n * C):
-        raise ValueError(
-            f"`K` must have {n} or {n * C} rows for `logits0` of shape {f0.shape}, got {len(s.eigvals)}; give rows for examples, or for (example, class)"
-        )
-    if y.shape != (n,) or y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= C:
-        raise ValueError(
-            f"`labels` must be {n} whole numbers in 0..{C - 1}, got shape {y.shape} with {np.unique(y)[:5]}; drop padding (-100) first"
-        )
     if s.eigvals[0] * t[-1] / n > 1e12:
+        latest = 1e12 * n / eta / s.eigvals[0]
         raise ValueError(
-            f"`times` must end by {1e12 * n / eta / s.eigvals[0]:.3g} for this kernel, got {t[-1] / eta:.3g}; what is left to learn by then is less than rounding"
+            f"`times` must end by {latest:.3g} for this kernel, got {t[-1] / eta:.3g}; "
+            "what is left to learn by then is less than rounding"
         )
     if not (1e-12 <= rtol <= 0.1 and 1e-12 <= atol <= 0.1):
         raise ValueError(
-            f"`rtol` and `atol` must lie in [1e-12, 0.1], got {rtol} and {atol}; 1e-6 and 1e-8 are usual"
+            f"`rtol` and `atol` must lie in [1e-12, 0.1], got {rtol} and {atol}; "
+            "1e-6 and 1e-8 are usual"
         )
     if t[-1] == 0:
         return f0[None]
-    rhs, jac = _pull(s.K, np.eye(C)[y], t[-1])
-    done = solve_ivp(
-        rhs, (0.0, 1.0), f0.ravel(), method="LSODA", jac=jac, t_eval=t / t[-1], rtol=rtol, atol=atol
-    )  # of the whole span: LSODA hangs on spans near the smallest double
-    if not done.success:
+    # Time in units of the whole span: LSODA hangs on spans near the smallest double.
+    rhs, jacobian = _rhs_and_jacobian(s.K, np.eye(C)[labels], t[-1])
+    options = dict(method="LSODA", jac=jacobian, t_eval=t / t[-1], rtol=rtol, atol=atol)
+    solution = solve_ivp(rhs, (0.0, 1.0), f0.ravel(), **options)
+    if not solution.success:
         raise ValueError(
-            f"`times` must be within what LSODA can integrate, got up to {times[-1]:.3g} where it says: {done.message}; end earlier, or raise `rtol` and `atol`"
+            "`times` must be within what LSODA can integrate, "
+            f"got up to {times[-1]:.3g} where it says: {solution.message}; "
+            "end earlier, or raise `rtol` and `atol`"
         )
-    return done.y.T.reshape(len(t), n, C)
+    return solution.y.T.reshape(len(t), n, C)
 
 # %% ../../nbs/05_kernels/dynamics.ipynb #0997a675
-def _root(above, lo, hi):
-    "Where `above(x)` turns from True to False, element by element, by bisection of ln x between `lo` and `hi` > 0."
-    a, b = np.log(lo), np.log(hi)
+def _root(above, low, high):
+    "Where `above(x)` turns from True to False, by bisection of ln x between `low` and `high` > 0."
+    a, b = np.log(low), np.log(high)
     for _ in range(64):  # from 300 decades down to rounding
         mid = (a + b) / 2
-        left = above(np.exp(mid))
-        a, b = np.where(left, mid, a), np.where(left, b, mid)
+        root_is_above = above(np.exp(mid))
+        a, b = np.where(root_is_above, mid, a), np.where(root_is_above, b, mid)
     return np.exp((a + b) / 2)
 
 
-def _kappa(lam, D, ridge):
-    "Root of the self-consistent equation at each of `D`; 0 where all modes are interpolated. `lam` > 0, shape (m,)."
-    lo = np.maximum(ridge, (len(lam) - D) * lam.min(initial=np.inf) if len(lam) else 0.0)
-    lo, solved = np.where(lo > 0, lo, 1.0), lo > 0
-    hi = np.where(solved, ridge + lam.sum(), 1.0)
-    return np.where(
-        solved,
-        _root(
-            lambda k: ridge / k + (lam / (lam * D[..., None] + k[..., None])).sum(-1) > 1, lo, hi
-        ),
-        0.0,
-    )
+def _kappa(eigvals, D, ridge):
+    "Root of the self-consistent equation at each of `D`; 0 where all modes are interpolated."
+    smallest = eigvals.min() if len(eigvals) else 0.0
+    low = np.maximum(ridge, (len(eigvals) - D) * smallest)
+    has_root = low > 0
+
+    def above(kappa):
+        modes = eigvals / (eigvals * D[..., None] + kappa[..., None])
+        return ridge / kappa + modes.sum(-1) > 1
+
+    low = np.where(has_root, low, 1.0)
+    high = np.where(has_root, ridge + eigvals.sum(), 1.0)
+    return np.where(has_root, _root(above, low, high), 0.0)
 
 # %% ../../nbs/05_kernels/dynamics.ipynb #a4afe0e0
-def _modes(eigvals, weights, ridge, noise):
-    "Checked eigenvalues, squared weights summed over outputs, and number of outputs; modes of eigenvalue 0 left out."
+def _checked_modes(eigvals, weights, ridge, noise):
+    "Eigenvalues > 0, their squared weights summed over outputs, and the number of outputs."
     lam, w = np.asarray(eigvals, float), np.asarray(weights, float)
     if lam.ndim != 1 or not np.isfinite(lam).all() or (lam < 0).any():
+        lowest = np.min(lam, initial=np.inf)
         raise ValueError(
-            f"`eigvals` must be finite and >= 0, shape (m,), got shape {lam.shape} with lowest {np.min(lam, initial=np.inf):.3g}; `spectrum` clips rounding"
+            f"`eigvals` must be finite and >= 0, shape (m,), got shape {lam.shape} "
+            f"with lowest {lowest:.3g}; `spectrum` clips rounding"
         )
-    if w.ndim not in (1, 2) or len(w) != len(lam) or not np.isfinite(w).all():
+    m = len(lam)
+    if w.ndim not in (1, 2) or len(w) != m or not np.isfinite(w).all():
         raise ValueError(
-            f"`target_weights` must be finite, of shape ({len(lam)},) or ({len(lam)}, c), got shape {w.shape}; one row for each of `eigvals`"
+            f"`target_weights` must be finite, of shape ({m},) or ({m}, c), "
+            f"got shape {w.shape}; one row for each of `eigvals`"
         )
-    for name, v in dict(ridge=ridge, noise=noise).items():
-        if not (np.isfinite(v) and v >= 0):
-            raise ValueError(f"`{name}` must be >= 0, got {v}; 0 is none")
-    return (
-        lam[lam > 0],
-        (w.reshape(len(w), -1) ** 2).sum(1)[lam > 0],
-        1 if w.ndim == 1 else w.shape[1],
-    )
+    for name, value in dict(ridge=ridge, noise=noise).items():
+        if not (np.isfinite(value) and value >= 0):
+            raise ValueError(f"`{name}` must be >= 0, got {value}; 0 is none")
+    power = (w.reshape(m, -1) ** 2).sum(1)
+    outputs = 1 if w.ndim == 1 else w.shape[1]
+    return lam[lam > 0], power[lam > 0], outputs
 
 # %% ../../nbs/05_kernels/dynamics.ipynb #b8cb4282
 def kernel_learning_curve(
-    eigvals,  # eigenvalues of the population, >= 0, shape (m,)
-    target_weights,  # weights w of the target, sum of w_i sqrt(lambda_i) phi_i, shape (m,) or (m, c)
-    D,  # examples trained on, >= 0; a number or an array
+    eigvals: ArrayLike,  # eigenvalues of the population, >= 0, shape (m,)
+    target_weights: ArrayLike,  # w of the target sum_i w_i sqrt(lambda_i) phi_i, (m,) or (m, c)
+    D: ArrayLike,  # examples trained on, >= 0; a number or an array
     *,
-    ridge: float = 0.0,  # added to the diagonal of the kernel matrix, >= 0, not multiplied by D
-    noise: float = 0.0,  # standard deviation of the training targets around the true ones, >= 0, in each output
-) -> np.ndarray:  # exact for many modes, see the limits; mean squared test error against the true target, summed over outputs, shape of `D`
-    "Test error of kernel ridge regression, averaged over draws of D examples; inf at the double-descent peak (no ridge, noise, D = number of modes)."
-    lam, w2, c = _modes(eigvals, target_weights, ridge, noise)
+    ridge: float = 0.0,  # added to the diagonal of the kernel, >= 0, not multiplied by D
+    noise: float = 0.0,  # standard deviation of the targets' noise, >= 0, in each output
+) -> np.ndarray:  # exact for many modes; squared error against the true target, shape of `D`
+    "Mean test error of kernel ridge regression over draws of D examples, summed over outputs."
+    lam, power, outputs = _checked_modes(eigvals, target_weights, ridge, noise)
     D = np.asarray(D, float)
-    if not (np.isfinite(D) & (D >= 0)).all():
+    is_size = np.isfinite(D) & (D >= 0)
+    if not is_size.all():
         raise ValueError(
-            f"`D` must be a number of examples >= 0, got {D[~(np.isfinite(D) & (D >= 0))].ravel()[0]}; 0 is before any training"
+            f"`D` must be a number of examples >= 0, got {D[~is_size].ravel()[0]}; "
+            "0 is before any training"
         )
     kappa = _kappa(lam, D, ridge)
-    solved = kappa > 0
-    below = np.where(solved[..., None], lam * D[..., None] + kappa[..., None], np.inf)
-    free = np.where(
-        solved,
-        ridge / np.where(solved, kappa, 1.0) + kappa * (lam / below**2).sum(-1),
-        1 - len(lam) / np.maximum(D, 1e-300),
-    )  # 1 - gamma
-    free = np.where(D == 0, 1.0, free)
-    peak = free <= 0
-    bias = kappa**2 * (w2 * lam / below**2).sum(-1) / np.where(peak, 1.0, free)
-    return bias + (
-        c * noise**2 * np.where(peak, np.inf, (1 - free) / np.where(peak, 1.0, free))
-        if noise
-        else 0.0
-    )
+    has_root = kappa > 0
+    below = np.where(has_root[..., None], lam * D[..., None] + kappa[..., None], np.inf)
+    at_root = ridge / np.where(has_root, kappa, 1.0) + kappa * (lam / below**2).sum(-1)
+    without_root = 1 - len(lam) / np.maximum(D, 1e-300)
+    one_minus_gamma = np.where(has_root, at_root, without_root)
+    one_minus_gamma = np.where(D == 0, 1.0, one_minus_gamma)
+    # The double-descent peak: no ridge, and as many examples as modes.
+    at_peak = one_minus_gamma <= 0
+    divisor = np.where(at_peak, 1.0, one_minus_gamma)
+    bias = kappa**2 * (power * lam / below**2).sum(-1) / divisor
+    if not noise:
+        return bias
+    variance = np.where(at_peak, np.inf, (1 - one_minus_gamma) / divisor)
+    return bias + outputs * noise**2 * variance
 
 # %% ../../nbs/05_kernels/dynamics.ipynb #eed44aac
 def plot_learning_curve(
-    D,  # examples, shape (k,)
-    E_g,  # predicted test error at each of `D`, squared unit of the target, shape (k,)
+    D: ArrayLike,  # examples, shape (k,)
+    E_g: ArrayLike,  # predicted test error at each of `D`, squared unit of the target, shape (k,)
     *,
-    at=None,
-    measured=None,
-    stderr=None,  # measured points: examples, mean errors, their standard errors, each of shape (p,)
+    at: "ArrayLike | None" = None,  # measured points: examples, shape (p,)
+    measured: "ArrayLike | None" = None,  # their mean errors, shape (p,)
+    stderr: "ArrayLike | None" = None,  # standard errors of these, shape (p,)
     colour=INK,  # of line and points
-    style="-",
-    mark="o",  # line style and marker, as matplotlib names them
+    style: str = "-",  # line style, as matplotlib names it
+    mark: str = "o",  # marker, as matplotlib names it
     ax=None,  # Axes to draw on; new ones when None
 ):  # the Axes: examples (log) against squared test error (log)
-    "A predicted learning curve as a line, with gaps where log axes have no place for it; measured errors as points with bars of two standard errors."
+    "A predicted learning curve as a line; measured errors as points with two standard errors."
     D, E_g = np.asarray(D, float), np.asarray(E_g, float)
     if D.ndim != 1 or D.shape != E_g.shape:
         raise ValueError(
-            f"`D` and `E_g` must have one shape (k,), got {D.shape} and {E_g.shape}; give an error for each size"
+            f"`D` and `E_g` must have one shape (k,), got {D.shape} and {E_g.shape}; "
+            "give an error for each size"
         )
     ax = new_axes() if ax is None else ax
-    ax.set(
-        xscale="log",
-        yscale="log",
-        xlabel="training examples",
-        ylabel="squared test error (target²)",
-    )
-    on = (D > 0) & (E_g > 0) & np.isfinite(E_g)
-    ax.plot(np.where(D > 0, D, np.nan), np.where(on, E_g, np.nan), style, color=colour, lw=1.4)
+    ax.set(xscale="log", yscale="log")
+    ax.set(xlabel="training examples", ylabel="squared test error (target²)")
+    shown = (D > 0) & (E_g > 0) & np.isfinite(E_g)
+    line_D, line_E = np.where(D > 0, D, np.nan), np.where(shown, E_g, np.nan)
+    ax.plot(line_D, line_E, style, color=colour, lw=1.4)
     if at is not None:
-        ax.errorbar(
-            at,
-            measured,
-            yerr=None if stderr is None else 2 * np.asarray(stderr),
-            fmt=mark,
-            ms=4,
-            color=colour,
-            lw=1,
-            capsize=2,
-        )
-    if not on.any():
-        return ax
-    (x0, x1), (y0, y1) = D[on][[0, -1]], E_g[on][[0, -1]]
-    ax.set_title(
-        f"test error {'falls' if y1 < y0 else 'rises'} {max(y0 / y1, y1 / y0):.3g}-fold from {x0:g} to {x1:g} examples",
-        loc="left",
-    )
+        bars = None if stderr is None else 2 * np.asarray(stderr)
+        look = dict(fmt=mark, ms=4, color=colour, lw=1, capsize=2)
+        ax.errorbar(at, measured, yerr=bars, **look)
+    if shown.any():
+        (D_0, D_1), (E_0, E_1) = D[shown][[0, -1]], E_g[shown][[0, -1]]
+        direction = "falls" if E_1 < E_0 else "rises"
+        factor = max(E_0 / E_1, E_1 / E_0)
+        title = f"test error {direction} {factor:.3g}-fold from {D_0:g} to {D_1:g} examples"
+        ax.set_title(title, loc="left")
     return ax
 
 # %% ../../nbs/05_kernels/dynamics.ipynb #a8d1ea34
 class Modes(NamedTuple):
     "A sample taken for the population."
 
-    eigvals: (
-        np.ndarray
-    )  # eigenvalues of `K` divided by n, descending, those above rounding, shape (m,)
+    eigvals: np.ndarray  # eigenvalues of `K`/n, descending, those above rounding, shape (m,)
     weights: np.ndarray  # weights of the target, shape (m,) or (m, c)
-    rest: float  # mean square of the targets outside the kernel's span, summed over outputs: not learnable
+    rest: float  # mean square of the targets outside the kernel's span: not learnable
 
 
-def _targets(y, n):
+def _checked_targets(y, n):
     "Finite targets, one row for each example."
     y = np.asarray(y, float)
     if y.ndim not in (1, 2) or len(y) != n or not np.isfinite(y).all():
         raise ValueError(
-            f"`y` must be finite, of shape ({n},) or ({n}, c), got shape {y.shape}; one row for each row of `K`"
+            f"`y` must be finite, of shape ({n},) or ({n}, c), got shape {y.shape}; "
+            "one row for each row of `K`"
         )
     return y
 
 # %% ../../nbs/05_kernels/dynamics.ipynb #ba9b7850
 def empirical_weights(
-    K,  # kernel (n, n), or anything with a `.K`
-    y,  # targets less the model's predictions before training, shape (n,) or (n, c)
-) -> Modes:  # an estimate; what `kernel_learning_curve` makes of it is too low by about the share of examples that are trained on
+    K: "ArrayLike | Spectrum",  # kernel (n, n), or an object with a `.K`
+    y: ArrayLike,  # targets less the model's predictions before training, shape (n,) or (n, c)
+) -> Modes:  # an estimate; its learning curve is too low by about the share of examples trained on
     "Eigenvalues and target weights as if the n examples were all there are."
     s = spectrum(K)
-    n, keep = len(s.eigvals), s.eigvals > s.floor
-    y = _targets(y, n)
-    along = s.eigvecs.T @ y
-    return Modes(
-        s.eigvals[keep] / n,
-        (along[keep].T / np.sqrt(s.eigvals[keep])).T,
-        float((along[~keep] ** 2).sum() / n),
-    )
+    n, live = len(s.eigvals), s.eigvals > s.floor
+    along = s.eigvecs.T @ _checked_targets(y, n)
+    weights = (along[live].T / np.sqrt(s.eigvals[live])).T
+    rest = (along[~live] ** 2).sum() / n
+    return Modes(s.eigvals[live] / n, weights, float(rest))
 
 # %% ../../nbs/05_kernels/dynamics.ipynb #39fb5a5e
 def measured_learning_curve(
-    K,  # kernel (n, n) on examples drawn independently, or anything with a `.K`
-    y,  # targets less the model's predictions before training, shape (n,) or (n, c)
-    D,  # examples trained on, in [0, n]; a number or an array
+    K: "ArrayLike | Spectrum",  # kernel (n, n) on independent examples, or an object with a `.K`
+    y: ArrayLike,  # targets less the model's predictions before training, shape (n,) or (n, c)
+    D: ArrayLike,  # examples trained on, in [0, n]; a number or an array
     *,
     ridge: float = 0.0,  # as for `kernel_learning_curve`, >= 0
-) -> np.ndarray:  # an estimate; mean squared test error against targets like `y`, noise included, summed over outputs, shape of `D`; at the peak (no ridge, D = rank of `K`) inf, or 0 where `y` lies in the kernel's span
+) -> np.ndarray:  # an estimate; squared error against targets like `y`, with noise, shape of `D`
     "Learning curve of kernel ridge regression from one kernel and its targets, without training."
     s, D = spectrum(K), np.asarray(D, float)
     lam, n = np.where(s.eigvals > s.floor, s.eigvals, 0.0), len(s.eigvals)
-    power = ((s.eigvecs.T @ _targets(y, n).reshape(n, -1)) ** 2).sum(1)
+    power = ((s.eigvecs.T @ _checked_targets(y, n).reshape(n, -1)) ** 2).sum(1)
     if not ((D >= 0) & (D <= n)).all():
         raise ValueError(
-            f"`D` must lie in [0, {n}], the examples of `K`, got {np.min(D):g} to {np.max(D):g}; beyond, fit a law to the curve"
+            f"`D` must lie in [0, {n}], the examples of `K`, got {np.min(D):g} to {np.max(D):g}; "
+            "beyond, fit a law to the curve"
         )
     if not (np.isfinite(ridge) and ridge >= 0):
         raise ValueError(f"`ridge` must be >= 0, got {ridge}; 0 is none")
     if lam[0] == 0:
         return np.full(D.shape, power.sum() / n)
-    means = lambda d: (1 / (lam + d[..., None])).mean(-1)
-    delta = _root(
-        lambda d: n * (1 + (ridge - d) * means(d)) > D,
-        np.full(D.shape, 1e-15 * lam[0]),
-        np.full(D.shape, 1e9 * (n * lam[0] + ridge)),
-    )
+
+    def stands_for_more(delta):  # than D examples
+        mean = (1 / (lam + delta[..., None])).mean(-1)
+        return n * (1 + (ridge - delta) * mean) > D
+
+    low, high = 1e-15 * lam[0], 1e9 * (n * lam[0] + ridge)
+    delta = _root(stands_for_more, np.full(D.shape, low), np.full(D.shape, high))
     inverse = 1 / (lam + delta[..., None])
-    m1, m2 = inverse.mean(-1), (inverse**2).mean(-1)
-    d2 = n * (1 - m1**2 / m2)
-    error, spare = (
-        (inverse**2 * power).mean(-1) / m1**2 * (1 - d2 / n),
-        np.where(D > 0, 1 - d2 / np.maximum(D, 1e-300), 1.0),
-    )
+    mean, mean_square = inverse.mean(-1), (inverse**2).mean(-1)
+    d2 = n * (1 - mean**2 / mean_square)
+    error = (inverse**2 * power).mean(-1) / mean**2 * (1 - d2 / n)
+    divisor = np.where(D > 0, 1 - d2 / np.maximum(D, 1e-300), 1.0)
+    # The peak: no ridge, and as many examples as the rank of K.
     at_peak = np.where(error > 1e-12 * power.sum() / n, np.inf, 0.0)
-    return np.where(spare > 1e-9, error / np.where(spare > 1e-9, spare, 1.0), at_peak)
+    regular = divisor > 1e-9
+    return np.where(regular, error / np.where(regular, divisor, 1.0), at_peak)
