@@ -6,6 +6,7 @@
 __all__ = ['LAWS', 'VANILLA', 'RECTIFIED', 'NTK_LAW', 'POW4', 'MMF4', 'BNSL', 'M4', 'Law', 'separable', 'register', 'as_law']
 
 # %% ../../nbs/02_forecast/laws.ipynb #5e965e81
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 import numpy as np
 from fastcore.basics import patch
@@ -16,11 +17,11 @@ class Law:
     "A learning-curve law: `law(D, **params)` is the loss in nats per token."
 
     name: str  # lower-case name in the registry
-    fn: object  # pure function of (D, **params); real or complex
+    fn: Callable  # pure function of (D, **params); real or complex
     bounds: dict  # parameter -> (lowest, highest) value, in the order of the formula
     units: dict  # parameter -> unit
     formula: str  # LaTeX
-    guess: object  # (law, D, loss, n) -> list of n dicts: where to start a fit
+    guess: Callable  # (law, D, loss, n) -> list of n dicts: where to start a fit
     source: str = ""  # where the law comes from
 
     @property
@@ -28,7 +29,12 @@ class Law:
         "Parameter names."
         return tuple(self.bounds)
 
-    def __call__(self, D, **params):
+    def __call__(
+        self,
+        D,  # examples, > 0; scalar or any shape
+        **params,  # value of each parameter, within its bounds
+    ) -> np.ndarray:  # loss, nats/token, shape of `D`; exact
+        "Loss after fine-tuning on `D` examples."
         D = np.asarray(D, float)
         if set(params) != set(self.bounds):
             raise ValueError(
@@ -36,12 +42,14 @@ class Law:
             )
         if not (D > 0).all():
             raise ValueError(
-                f"`D` must be a number of examples > 0, got {D.min()}; laws say nothing of zero-shot losses"
+                f"`D` must be a number of examples > 0, got {D.min()}; "
+                "laws say nothing of zero-shot losses"
             )
-        for p, (lo, hi) in self.bounds.items():
-            if not np.all((lo <= params[p]) & (params[p] <= hi)):
+        for name, (lowest, highest) in self.bounds.items():
+            value = params[name]
+            if not np.all((lowest <= value) & (value <= highest)):
                 raise ValueError(
-                    f"`{p}` of {self.name} must lie in [{lo:g}, {hi:g}], got {params[p]}"
+                    f"`{name}` of {self.name} must lie in [{lowest:g}, {highest:g}], got {value}"
                 )
         return self.fn(D, **params)
 
@@ -54,9 +62,11 @@ def grad(
 ) -> np.ndarray:  # exact dL/dp, shape (n, len(self.params)), nats per unit of the parameter
     "Gradient of the law in its parameters."
     D, h = np.asarray(D, float), 1e-20
-    return np.stack(
-        [self.fn(D, **{**params, p: params[p] + 1j * h}).imag / h for p in self.params], axis=-1
-    )
+    columns = []
+    for name in self.params:
+        shifted = {**params, name: params[name] + 1j * h}
+        columns.append(self.fn(D, **shifted).imag / h)
+    return np.stack(columns, axis=-1)
 
 # %% ../../nbs/02_forecast/laws.ipynb #8c4ab7f4
 @patch
@@ -68,7 +78,8 @@ def bounded(
     unknown = set(bounds) - set(self.bounds)
     if unknown:
         raise ValueError(
-            f"`{sorted(unknown)[0]}` is no parameter of {self.name}; it has {', '.join(self.bounds)}"
+            f"`{sorted(unknown)[0]}` is no parameter of {self.name}; "
+            f"it has {', '.join(self.bounds)}"
         )
     return replace(self, bounds={**self.bounds, **bounds})
 
@@ -81,99 +92,110 @@ def starts(
     n: int = 3,  # how many
 ) -> list:  # dicts of parameters within the bounds, the most promising first
     "Data-driven starting points for a fit."
-    found = self.guess(self, np.asarray(D, float), np.asarray(loss, float), n)
-    return [{p: float(np.clip(g[p], *self.bounds[p])) for p in self.params} for g in found]
+    guesses = self.guess(self, np.asarray(D, float), np.asarray(loss, float), n)
+    return [
+        {name: float(np.clip(guess[name], *self.bounds[name])) for name in self.params}
+        for guess in guesses
+    ]
 
 # %% ../../nbs/02_forecast/laws.ipynb #a602d4fb
 def separable(
-    axes,  # D -> dict of coordinates of the shape, each a rising vector of values to try
-    shape=dict,  # coordinates -> dict of shape parameters
-    linear=("B", "E"),  # the two parameters in which L^(1/alpha) is linear, both >= 0
-):  # a `guess` for a Law
+    axes: Callable,  # D -> dict of coordinates of the shape, each a rising vector of values to try
+    shape: Callable = dict,  # coordinates -> dict of shape parameters
+    linear: tuple = ("B", "E"),  # the two parameters in which L^(1/alpha) is linear, both >= 0
+) -> Callable:  # a `guess` for a Law
     "Starting points by variable projection over a grid of shapes, refined around its best points."
 
     def guess(law, D, loss, n):
         grid = axes(D)
-        score = lambda at: _project(
-            law,
-            D,
-            loss,
-            shape(**{c: np.interp(at[c], np.arange(len(v)), v) for c, v in grid.items()}),
-            linear,
-        )
-        coarse = _mesh(
-            **{c: np.arange(len(v), dtype=float) for c, v in grid.items()}
-        )  # places on the grid, in steps
+        last_step = {name: len(values) - 1 for name, values in grid.items()}
+
+        def score(place):
+            "Cost of the shapes at a place of the grid, in steps along each axis (see `_project`)."
+            coordinates = {
+                name: np.interp(place[name], np.arange(len(values)), values)
+                for name, values in grid.items()
+            }
+            return _project(law, D, loss, shape(**coordinates), linear)
+
+        steps = {name: np.arange(len(values), dtype=float) for name, values in grid.items()}
+        coarse = _mesh(**steps)
         cost, _ = score(coarse)
-        return [
-            _refine(
-                score,
-                {c: v[i] for c, v in coarse.items()},
-                {c: len(v) - 1 for c, v in grid.items()},
-            )
-            for i in _spread_out(cost, n)
-        ]
+        found = []
+        for i in _distinct_minima(cost, n):
+            place = {name: step[i] for name, step in coarse.items()}
+            found.append(_refine(score, place, last_step))
+        return found
 
     return guess
 
 # %% ../../nbs/02_forecast/laws.ipynb #5477e4e2
 def _project(law, D, loss, shape, linear):
-    "Cost of every shape with its best linear parameters, and a function that tells all parameters of one shape."
+    "Cost of every shape with its best linear parameters; and a function: position -> parameters."
+    n_shapes = len(next(iter(shape.values())))
     alpha = np.asarray(shape.get("alpha", 1.0))[..., None]
-    columns = {p: np.asarray(v)[:, None] for p, v in shape.items()} | (
-        {"alpha": 1.0} if "alpha" in shape else {}
+    columns = {name: np.asarray(values)[:, None] for name, values in shape.items()}
+    if "alpha" in shape:
+        columns["alpha"] = 1.0
+    target = np.broadcast_to(loss ** (1 / alpha), (n_shapes, D.size))
+
+    def unit_curve(first, second):
+        "The curve of given linear parameters, its residuals weighed to be those of ln L."
+        curve = law.fn(D, **columns, **{linear[0]: first, linear[1]: second})
+        return np.broadcast_to(curve, target.shape) * alpha / target
+
+    (a, b), cost = _nnls2(
+        unit_curve(1.0, 0.0), unit_curve(0.0, 1.0), np.broadcast_to(alpha, target.shape)
     )
-    z = np.broadcast_to(loss ** (1 / alpha), (len(next(iter(shape.values()))), D.size))
-    u, v = (
-        np.broadcast_to(law.fn(D, **columns, **dict(zip(linear, one))), z.shape) * alpha / z
-        for one in ((1.0, 0.0), (0.0, 1.0))
-    )
-    (a, b), cost = _nnls2(u, v, np.broadcast_to(alpha, z.shape))
-    return cost, lambda i: {p: v[i] for p, v in shape.items()} | {linear[0]: a[i], linear[1]: b[i]}
+
+    def params_of(i):
+        best_shape = {name: values[i] for name, values in shape.items()}
+        return best_shape | {linear[0]: a[i], linear[1]: b[i]}
+
+    return cost, params_of
 
 
-def _refine(score, at, last, rounds=8, width=3):
-    "The best shape near `at`: a small grid around the best point so far, again and again, each time 0.4 times as wide."
+def _refine(score, place, last_step, rounds=8, width=3):
+    "Parameters of the best shape near `place`: small grids around it, each 0.4 times as wide."
     for h in 0.4 ** np.arange(rounds):
+        offsets = h * np.linspace(-1, 1, 2 * width + 1)
         near = _mesh(
-            **{
-                c: np.clip(x + h * np.linspace(-1, 1, 2 * width + 1), 0, last[c])
-                for c, x in at.items()
-            }
+            **{name: np.clip(x + offsets, 0, last_step[name]) for name, x in place.items()}
         )
-        cost, tell = score(near)
-        i = int(np.argmin(cost))
-        at = {c: v[i] for c, v in near.items()}
-    return tell(i)
+        cost, params_of = score(near)
+        best = int(np.argmin(cost))
+        place = {name: values[best] for name, values in near.items()}
+    return params_of(best)
 
 # %% ../../nbs/02_forecast/laws.ipynb #fa0468cd
 def _nnls2(u, v, y):
-    "Non-negative a, b that minimise |a u + b v - y|² along the last axis, for many rows at once; and that minimum."
-    uu, vv, uv, uy, vy = ((p * q).sum(-1) for p, q in ((u, u), (v, v), (u, v), (u, y), (v, y)))
+    "Non-negative (a, b) that minimise |a u + b v - y|² along the last axis; and that minimum."
+    uu, vv, uv = (u * u).sum(-1), (v * v).sum(-1), (u * v).sum(-1)
+    uy, vy = (u * y).sum(-1), (v * y).sum(-1)
     det = uu * vv - uv**2
-    det = np.where(
-        det > 1e-12 * uu * vv, det, np.inf
-    )  # parallel u and v: one of them alone does as well
-    pairs = [
-        ((uy * vv - vy * uv) / det, (vy * uu - uy * uv) / det),
-        (uy / uu, 0 * uu),
-        (0 * uu, vy / vv),
-    ]  # both, only a, only b
-    costs = [
-        np.where((a >= 0) & (b >= 0), ((a[:, None] * u + b[:, None] * v - y) ** 2).sum(-1), np.inf)
-        for a, b in pairs
-    ]
-    k = np.argmin(costs, axis=0)
-    return [np.choose(k, [p[j] for p in pairs]) for j in (0, 1)], np.min(costs, axis=0)
+    det = np.where(det > 1e-12 * uu * vv, det, np.inf)  # parallel: one alone does as well
+    both = (uy * vv - vy * uv) / det, (vy * uu - uy * uv) / det
+    only_u = uy / uu, 0 * uu
+    only_v = 0 * uu, vy / vv
+    solutions = [both, only_u, only_v]
+    costs = []
+    for a, b in solutions:
+        cost = ((a[:, None] * u + b[:, None] * v - y) ** 2).sum(-1)
+        costs.append(np.where((a >= 0) & (b >= 0), cost, np.inf))
+    best = np.argmin(costs, axis=0)
+    a = np.choose(best, [solution[0] for solution in solutions])
+    b = np.choose(best, [solution[1] for solution in solutions])
+    return (a, b), np.min(costs, axis=0)
 
 
 def _mesh(**axes):
     "All combinations of the given values, flattened: name -> array of one common length."
-    return dict(zip(axes, (m.ravel() for m in np.meshgrid(*axes.values(), indexing="ij"))))
+    meshes = np.meshgrid(*axes.values(), indexing="ij")
+    return {name: mesh.ravel() for name, mesh in zip(axes, meshes)}
 
 
-def _spread_out(cost, n, ratio=1.5):
-    "Positions of n low costs, each the lowest that is `ratio` times the one before: different valleys, not neighbours on the grid."
+def _distinct_minima(cost, n, ratio=1.5):
+    "Positions of n low costs, each at least `ratio` times the one before: valleys, not neighbours."
     order = np.argsort(cost, kind="stable")
     order = order[np.isfinite(cost[order])]
     picked = [order[0]]
@@ -197,7 +219,7 @@ def register(
 
 
 def as_law(
-    law,  # a Law, or the name of a registered one
+    law: Law | str,  # a Law, or the name of a registered one
 ) -> Law:  # the law
     "Look a law up by name."
     if isinstance(law, Law):
@@ -208,12 +230,12 @@ def as_law(
 
 # %% ../../nbs/02_forecast/laws.ipynb #8374e897
 def _bends(D, n=14, reach=8.0):
-    "Places where a curve seen at `D` might bend: none (0), or from before the smallest size to beyond the largest."
+    "Where a curve seen at `D` might bend: nowhere (0), or from before its first size to beyond."
     return np.r_[0.0, np.geomspace(D.min() / reach, D.max() * reach, n)]
 
 
-_BETA = np.linspace(0.02, 1.6, 28)  # exponents tried as starting points
-_POS, _EXP = (0.0, np.inf), (1e-3, 3.0)  # bounds of a quantity and of an exponent
+_BETAS = np.linspace(0.02, 1.6, 28)  # exponents tried as starting points
+_POSITIVE, _EXPONENT = (0.0, np.inf), (1e-3, 3.0)  # bounds of a quantity and of an exponent
 _AMPLITUDE = "nats·examples^beta"
 
 # %% ../../nbs/02_forecast/laws.ipynb #7acd04f2
@@ -223,13 +245,15 @@ def _vanilla(D, B, beta, E, alpha):
 
 VANILLA = register(
     Law(
-        "vanilla",
-        _vanilla,
-        dict(B=_POS, beta=_EXP, E=_POS, alpha=(0.05, 20.0)),
-        dict(B="nats^(1/alpha)·examples^beta", beta="1", E="nats^(1/alpha)", alpha="1"),
-        r"L(D) = \left(B\,D^{-\beta} + E\right)^{\alpha}",
-        separable(lambda D: dict(beta=_BETA, alpha=np.r_[0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 10.0])),
-        "Kaplan et al. 2020; Hoffmann et al. 2022",
+        name="vanilla",
+        fn=_vanilla,
+        bounds=dict(B=_POSITIVE, beta=_EXPONENT, E=_POSITIVE, alpha=(0.05, 20.0)),
+        units=dict(B="nats^(1/alpha)·examples^beta", beta="1", E="nats^(1/alpha)", alpha="1"),
+        formula=r"L(D) = \left(B\,D^{-\beta} + E\right)^{\alpha}",
+        guess=separable(
+            lambda D: dict(beta=_BETAS, alpha=np.r_[0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 10.0])
+        ),
+        source="Kaplan et al. 2020; Hoffmann et al. 2022",
     )
 )
 
@@ -238,23 +262,23 @@ def _rectified(D, B, D_l, beta, E):
     return B / (D_l + D**beta) + E
 
 
-def _bent(name):
+def _bend_guess(name):
     "Starting points for a law whose parameter `name` is (place of the bend)^beta."
-    return dict(
-        axes=lambda D: dict(beta=_BETA, bend=_bends(D)),
+    return separable(
+        axes=lambda D: dict(beta=_BETAS, bend=_bends(D)),
         shape=lambda beta, bend: {"beta": beta, name: bend**beta},
     )
 
 
 RECTIFIED = register(
     Law(
-        "rectified",
-        _rectified,
-        dict(B=_POS, D_l=_POS, beta=_EXP, E=_POS),
-        dict(B=_AMPLITUDE, D_l="examples^beta", beta="1", E="nats"),
-        r"L(D) = \frac{B}{D_l + D^{\beta}} + E",
-        separable(**_bent("D_l")),
-        "Lin et al. 2024",
+        name="rectified",
+        fn=_rectified,
+        bounds=dict(B=_POSITIVE, D_l=_POSITIVE, beta=_EXPONENT, E=_POSITIVE),
+        units=dict(B=_AMPLITUDE, D_l="examples^beta", beta="1", E="nats"),
+        formula=r"L(D) = \frac{B}{D_l + D^{\beta}} + E",
+        guess=_bend_guess("D_l"),
+        source="Lin et al. 2024",
     )
 )
 
@@ -265,13 +289,13 @@ def _ntk_law(D, B, F, beta, E):
 
 NTK_LAW = register(
     Law(
-        "ntk",
-        _ntk_law,
-        dict(B=_POS, F=_POS, beta=_EXP, E=_POS),
-        dict(B=_AMPLITUDE, F="examples^beta", beta="1", E="nats"),
-        r"L(D) = \frac{B}{F(\Theta,t) + D^{\beta}} + E",
-        separable(**_bent("F")),
-        "Zeng et al. 2025",
+        name="ntk",
+        fn=_ntk_law,
+        bounds=dict(B=_POSITIVE, F=_POSITIVE, beta=_EXPONENT, E=_POSITIVE),
+        units=dict(B=_AMPLITUDE, F="examples^beta", beta="1", E="nats"),
+        formula=r"L(D) = \frac{B}{F(\Theta,t) + D^{\beta}} + E",
+        guess=_bend_guess("F"),
+        source="Zeng et al. 2025",
     )
 )
 
@@ -282,13 +306,13 @@ def _pow4(D, B, D_0, beta, E):
 
 POW4 = register(
     Law(
-        "pow4",
-        _pow4,
-        dict(B=_POS, D_0=_POS, beta=_EXP, E=_POS),
-        dict(B=_AMPLITUDE, D_0="examples", beta="1", E="nats"),
-        r"L(D) = B\,(D + D_0)^{-\beta} + E",
-        separable(lambda D: dict(beta=_BETA, D_0=_bends(D))),
-        "Mohr et al. 2022 (LCDB)",
+        name="pow4",
+        fn=_pow4,
+        bounds=dict(B=_POSITIVE, D_0=_POSITIVE, beta=_EXPONENT, E=_POSITIVE),
+        units=dict(B=_AMPLITUDE, D_0="examples", beta="1", E="nats"),
+        formula=r"L(D) = B\,(D + D_0)^{-\beta} + E",
+        guess=separable(lambda D: dict(beta=_BETAS, D_0=_bends(D))),
+        source="Mohr et al. 2022 (LCDB)",
     )
 )
 
@@ -299,17 +323,17 @@ def _mmf4(D, L_0, D_h, beta, E):
 
 MMF4 = register(
     Law(
-        "mmf4",
-        _mmf4,
-        dict(L_0=_POS, D_h=_POS, beta=_EXP, E=_POS),
-        dict(L_0="nats", D_h="examples^beta", beta="1", E="nats"),
-        r"L(D) = \frac{L_0 D_h + E\,D^{\beta}}{D_h + D^{\beta}}",
-        separable(
-            lambda D: dict(beta=_BETA, bend=_bends(D)),
-            lambda beta, bend: dict(beta=beta, D_h=bend**beta + 1e-6),
-            ("L_0", "E"),
+        name="mmf4",
+        fn=_mmf4,
+        bounds=dict(L_0=_POSITIVE, D_h=_POSITIVE, beta=_EXPONENT, E=_POSITIVE),
+        units=dict(L_0="nats", D_h="examples^beta", beta="1", E="nats"),
+        formula=r"L(D) = \frac{L_0 D_h + E\,D^{\beta}}{D_h + D^{\beta}}",
+        guess=separable(
+            axes=lambda D: dict(beta=_BETAS, bend=_bends(D)),
+            shape=lambda beta, bend: dict(beta=beta, D_h=bend**beta + 1e-6),
+            linear=("L_0", "E"),
         ),
-        "Mohr et al. 2022 (LCDB)",
+        source="Mohr et al. 2022 (LCDB)",
     )
 )
 
@@ -320,12 +344,19 @@ def _bnsl(D, B, c_0, c_1, D_1, f_1, E):
 
 BNSL = register(
     Law(
-        "bnsl",
-        _bnsl,
-        dict(B=_POS, c_0=(0.0, 3.0), c_1=(0.0, 3.0), D_1=(1.0, np.inf), f_1=(0.1, 5.0), E=_POS),
-        dict(B="nats·examples^c_0", c_0="1", c_1="1", D_1="examples", f_1="1", E="nats"),
-        r"L(D) = E + B D^{-c_0}\left(1 + (D/D_1)^{1/f_1}\right)^{-c_1 f_1}",
-        separable(
+        name="bnsl",
+        fn=_bnsl,
+        bounds=dict(
+            B=_POSITIVE,
+            c_0=(0.0, 3.0),
+            c_1=(0.0, 3.0),
+            D_1=(1.0, np.inf),
+            f_1=(0.1, 5.0),
+            E=_POSITIVE,
+        ),
+        units=dict(B="nats·examples^c_0", c_0="1", c_1="1", D_1="examples", f_1="1", E="nats"),
+        formula=r"L(D) = E + B D^{-c_0}\left(1 + (D/D_1)^{1/f_1}\right)^{-c_1 f_1}",
+        guess=separable(
             lambda D: dict(
                 c_0=np.r_[0.0, 0.02, 0.05, 0.1, 0.2],
                 c_1=np.r_[0.05, 0.1, 0.2, 0.4, 0.8],
@@ -333,7 +364,7 @@ BNSL = register(
                 f_1=np.r_[0.3, 1.0, 3.0],
             )
         ),
-        "Caballero et al. 2023",
+        source="Caballero et al. 2023",
     )
 )
 
@@ -346,49 +377,58 @@ def _softplus(u):
 
 def _m4(D, G, B, beta, E, alpha):
     z = np.log(B) - beta * np.log(D) - (1 - alpha) * np.log(G)
-    u, small = z, False
+    u = z
+    converged = False
     for _ in range(60):
         p = np.exp(-_softplus(-u))
         step = (-_softplus(-u) + alpha * _softplus(u) - z) / (1 - p + alpha * p)
         u = u - step
-        if small:
-            break  # convergence is quadratic: the step after a small one is beyond rounding, also in the imaginary part
-        small = np.abs(step).max() < 1e-7
+        if converged:
+            break  # the step after a small one is beyond rounding, also in the imaginary part
+        converged = np.abs(step).max() < 1e-7
     return E + G * np.exp(-_softplus(-u))
 
 # %% ../../nbs/02_forecast/laws.ipynb #6e54f8ba
 def _guess_m4(law, D, loss, n):
-    "Starting points for M4: a straight line in ln D for every (alpha, E, G) of a grid."
-    m = {
-        p: v[:, None]
-        for p, v in _mesh(
-            alpha=np.r_[0.1, 0.5, 1.0, 2.0],
-            E=np.r_[0.1, 0.5, 0.8, 0.95] * loss.min(),
-            top=np.r_[1.02, 1.2, 2.0, 8.0] * loss.max(),
-        ).items()
-    }
-    y = np.log(loss - m["E"]) - m["alpha"] * np.log(m["top"] - loss)
-    x = np.log(D) - np.log(D).mean()
-    beta = np.maximum(
-        -(y * x).sum(1) / (x**2).sum() if len(D) > 1 else 0 * y[:, 0], law.bounds["beta"][0]
+    "Starting points for M4: a straight line in ln D for every (alpha, E, L_0) of a grid."
+    grid = _mesh(
+        alpha=np.r_[0.1, 0.5, 1.0, 2.0],
+        E=np.r_[0.1, 0.5, 0.8, 0.95] * loss.min(),
+        L_0=np.r_[1.02, 1.2, 2.0, 8.0] * loss.max(),
     )
+    alpha, E, L_0 = (values[:, None] for values in grid.values())
+    x = np.log(D) - np.log(D).mean()
+    y = np.log(loss - E) - alpha * np.log(L_0 - loss)
+    if len(D) > 1:
+        falling = -(y * x).sum(1) / (x**2).sum()
+    else:
+        falling = 0 * y[:, 0]
+    beta = np.maximum(falling, law.bounds["beta"][0])
     ln_B = (y + beta[:, None] * np.log(D)).mean(1)
     fits = [
-        dict(G=(t - E), B=np.exp(b), beta=c, E=E, alpha=a)
-        for t, E, a, b, c in zip(m["top"][:, 0], m["E"][:, 0], m["alpha"][:, 0], ln_B, beta)
+        dict(
+            G=grid["L_0"][i] - grid["E"][i],
+            B=np.exp(ln_B[i]),
+            beta=beta[i],
+            E=grid["E"][i],
+            alpha=grid["alpha"][i],
+        )
+        for i in range(len(beta))
     ]
-    cost = np.array([((np.log(law.fn(D, **f)) - np.log(loss)) ** 2).sum() for f in fits])
-    return [fits[i] for i in _spread_out(cost, n)]
+    cost = np.array([((np.log(law.fn(D, **fit)) - np.log(loss)) ** 2).sum() for fit in fits])
+    return [fits[i] for i in _distinct_minima(cost, n)]
 
 
 M4 = register(
     Law(
-        "m4",
-        _m4,
-        dict(G=(1e-9, np.inf), B=(1e-12, np.inf), beta=_EXP, E=_POS, alpha=(0.05, 5.0)),
-        dict(G="nats", B="nats^(1-alpha)·examples^beta", beta="1", E="nats", alpha="1"),
-        r"\frac{L-E}{(G+E-L)^{\alpha}} = B\,D^{-\beta}",
-        _guess_m4,
-        "Alabdulmohsin et al. 2022",
+        name="m4",
+        fn=_m4,
+        bounds=dict(
+            G=(1e-9, np.inf), B=(1e-12, np.inf), beta=_EXPONENT, E=_POSITIVE, alpha=(0.05, 5.0)
+        ),
+        units=dict(G="nats", B="nats^(1-alpha)·examples^beta", beta="1", E="nats", alpha="1"),
+        formula=r"\frac{L-E}{(G+E-L)^{\alpha}} = B\,D^{-\beta}",
+        guess=_guess_m4,
+        source="Alabdulmohsin et al. 2022",
     )
 )
