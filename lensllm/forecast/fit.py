@@ -16,18 +16,18 @@ from .laws import Law, as_law
 # %% ../../nbs/02_forecast/fit.ipynb #4fdcd8b6
 @dataclass(frozen=True)
 class Fit:
-    "A law fitted to one curve; estimates in `params`, their standard errors in `stderr`, doubts in `flags`."
+    "A law fitted to one curve: estimates in `params`, standard errors in `stderr`, doubts in `flags`."
 
     law: Law  # the law
     D: np.ndarray  # examples, shape (n,)
     loss: np.ndarray  # measured loss, nats/token, shape (n,)
     params: dict  # parameter -> estimate
     stderr: dict  # parameter -> standard error; None where the data do not give one
-    cov: np.ndarray  # covariance of the parameters (estimate), shape (p, p), 0 for those at a bound; None where it cannot be had
+    cov: np.ndarray | None  # covariance of the parameters (estimate), shape (p, p); 0 at a bound
     flags: tuple  # doubts in plain words, each with what to do
     result: object  # lmfit's MinimizerResult
     minimizer: object  # lmfit's Minimizer, for further analysis
-    weights: np.ndarray  # of the squared residuals, shape (n,): 1 for least squares, less for outliers of a robust fit
+    weights: np.ndarray  # of the squared residuals, shape (n,); below 1 for outliers if robust
 
 # %% ../../nbs/02_forecast/fit.ipynb #16df041c
 @patch(as_prop=True)
@@ -53,210 +53,219 @@ def sigma(self: Fit) -> float:  # 1; infinite without a degree of freedom
     "Residual standard deviation of ln(loss), not below what rounding the losses does to them."
     if not self.dof > 0:
         return float("inf")
-    return max(
-        float(np.sqrt((self.weights * self.residuals**2).sum() / self.dof)), _rounding(self.loss)
-    )
+    scatter = float(np.sqrt((self.weights * self.residuals**2).sum() / self.dof))
+    return max(scatter, _rounding_sd(self.loss))
 
 
-def _rounding(loss, most=9):
-    "Standard deviation of ln(loss) that comes of its decimals; 0 where there are more than `most`."
-    decimals = next(
-        (k for k in range(most + 1) if np.abs(loss - np.round(loss, k)).max() < 1e-12), None
-    )
-    return (
-        0.0
-        if decimals is None
-        else float(10.0**-decimals / np.sqrt(12) / np.exp(np.log(loss).mean()))
-    )
+def _rounding_sd(loss, most=9):
+    "Standard deviation of ln(loss) that comes of its decimals; 0 if there are more than `most`."
+    for decimals in range(most + 1):
+        if np.abs(loss - np.round(loss, decimals)).max() < 1e-12:
+            return float(10.0**-decimals / np.sqrt(12) / np.exp(np.log(loss).mean()))
+    return 0.0
 
 # %% ../../nbs/02_forecast/fit.ipynb #8575096b
 @patch(as_prop=True)
 def aic(self: Fit) -> float:  # lower is better; comparable between laws on the same points
     "Akaike's information criterion of the Gaussian residuals, n ln(mean r²) + 2p."
-    return float(2 * len(self.D) * np.log(max(self.rmsd_log, 1e-300)) + 2 * len(self.law.params))
+    n, p = len(self.D), len(self.law.params)
+    return float(2 * n * np.log(max(self.rmsd_log, 1e-300)) + 2 * p)
 
 
 @patch(as_prop=True)
 def bic(self: Fit) -> float:  # lower is better; comparable between laws on the same points
     "Bayesian information criterion, n ln(mean r²) + p ln n."
-    return float(
-        2 * len(self.D) * np.log(max(self.rmsd_log, 1e-300))
-        + len(self.law.params) * np.log(len(self.D))
-    )
+    n, p = len(self.D), len(self.law.params)
+    return float(2 * n * np.log(max(self.rmsd_log, 1e-300)) + p * np.log(n))
 
 # %% ../../nbs/02_forecast/fit.ipynb #5cdd15e6
-def _minimise(law, D, measured, start, **kws):
-    "One lmfit run from `start`: the Minimizer and its result."
-    held = [p for p in law.params if start[p] in law.bounds[p]]
-    mini, res = _solve(law, D, measured, start, held, **kws)
+_ROBUST_WEIGHTS = dict(
+    soft_l1=lambda z: 1 / np.sqrt(1 + z**2),
+    huber=lambda z: 1 / np.maximum(np.abs(z), 1),
+    cauchy=lambda z: 1 / (1 + z**2),
+)  # loss -> weight of a residual of z scales
+
+
+def _minimise(law, D, measured, start, **robust):
+    "One lmfit run from `start`: the Minimizer and its result; `robust`: `loss` and `f_scale`."
+    held = [name for name in law.params if start[name] in law.bounds[name]]
+    minimizer, result = _solve(law, D, measured, start, held, **robust)
     if not held:
-        return mini, res
-    params = res.params.valuesdict()
-    weight = _ROBUST[kws["loss"]](res.residual / kws["f_scale"]) if kws else 1.0
-    slope = law.grad(D, **params).T @ (
-        weight * res.residual / law(D, **params)
-    )  # of half the sum of what is minimised
-    inward = {
-        p: slope[law.params.index(p)] * (1 if start[p] == law.bounds[p][0] else -1) < 0
-        for p in held
-    }
-    return (
-        _solve(law, D, measured, params, [p for p in held if not inward[p]], **kws)
-        if any(inward.values())
-        else (mini, res)
-    )
+        return minimizer, result
+    params = result.params.valuesdict()
+    weight = 1.0
+    if robust:
+        weight = _ROBUST_WEIGHTS[robust["loss"]](result.residual / robust["f_scale"])
+    # slope of half the sum that is minimised
+    slope = law.grad(D, **params).T @ (weight * result.residual / law(D, **params))
+    still_held = []
+    for name in held:
+        inward = 1 if start[name] == law.bounds[name][0] else -1
+        if not slope[law.params.index(name)] * inward < 0:
+            still_held.append(name)
+    if still_held == held:
+        return minimizer, result
+    return _solve(law, D, measured, params, still_held, **robust)
 
 # %% ../../nbs/02_forecast/fit.ipynb #14c2eca8
-def _solve(law, D, measured, start, held, **kws):
+def _solve(law, D, measured, start, held, **robust):
     "lmfit's trust-region least squares on ln(loss), the parameters in `held` kept."
     import lmfit
 
-    free = [i for i, p in enumerate(law.params) if p not in held]
-    pars = lmfit.create_params(
+    free = [i for i, name in enumerate(law.params) if name not in held]
+    params = lmfit.create_params(
         **{
-            p: dict(value=start[p], min=lo, max=hi, vary=p not in held)
-            for p, (lo, hi) in law.bounds.items()
+            name: dict(value=start[name], min=lowest, max=highest, vary=name not in held)
+            for name, (lowest, highest) in law.bounds.items()
         }
     )
 
-    def residual(q):
-        return np.log(law.fn(D, **q.valuesdict()) / measured)
+    def residual(params):
+        return np.log(law.fn(D, **params.valuesdict()) / measured)
 
-    def jac(q):
-        v = q.valuesdict()
-        return (law.grad(D, **v) / law.fn(D, **v)[:, None])[:, free]
+    def jacobian(params):
+        values = params.valuesdict()
+        return (law.grad(D, **values) / law.fn(D, **values)[:, None])[:, free]
 
-    mini = lmfit.Minimizer(residual, pars, max_nfev=120)
-    with np.errstate(
-        invalid="ignore"
-    ):  # lmfit takes roots of variances that a singular matrix makes negative; `_covariance` judges that
-        return mini, mini.minimize(method="least_squares", jac=jac, x_scale="jac", **kws)
+    minimizer = lmfit.Minimizer(residual, params, max_nfev=120)
+    # lmfit takes roots of variances that a singular matrix makes negative; see `_covariance`
+    with np.errstate(invalid="ignore"):
+        result = minimizer.minimize(method="least_squares", jac=jacobian, x_scale="jac", **robust)
+    return minimizer, result
 
 # %% ../../nbs/02_forecast/fit.ipynb #607f0297
 def _at_bound(law, params, D):
-    "Parameters at a bound, or so close that moving them there changes no loss by more than 1e-6 of itself."
-    now, held = law.fn(D, **params), []
-    for p, (lo, hi) in law.bounds.items():
-        for b in (lo, hi):
-            if (
-                np.isfinite(b)
-                and params[p] != 0
-                and abs(params[p] - b) > 1e-3 * abs(params[p])
-                and b != 0
-            ):
+    "Parameters at a bound, or so close that moving them there changes no loss by more than 1e-6."
+    loss = law.fn(D, **params)
+    held = []
+    for name, bounds in law.bounds.items():
+        value = params[name]
+        for bound in bounds:
+            if not np.isfinite(bound):
                 continue
-            if np.isfinite(b) and np.abs(law.fn(D, **{**params, p: b}) / now - 1).max() < 1e-6:
-                held.append(p)
+            far = abs(value - bound) > 1e-3 * abs(value)
+            if far and value != 0 and bound != 0:
+                continue
+            moved = law.fn(D, **{**params, name: bound})
+            if np.abs(moved / loss - 1).max() < 1e-6:
+                held.append(name)
     return held
 
 
 def _covariance(fit, held):
-    "s² (JᵀWJ)⁻¹ over the parameters that are not held, 0 elsewhere; None where the data leave it open."
+    "s² (JᵀWJ)⁻¹ over the parameters that are not held, 0 elsewhere; None if the data leave it open."
     law, D, params, sigma = fit.law, fit.D, fit.params, fit.sigma
-    free = [i for i, p in enumerate(law.params) if p not in held]
-    J = (np.sqrt(fit.weights)[:, None] * law.grad(D, **params) / law.fn(D, **params)[:, None])[
-        :, free
-    ]
+    free = [i for i, name in enumerate(law.params) if name not in held]
+    weighted = np.sqrt(fit.weights)[:, None] * law.grad(D, **params)
+    J = (weighted / law.fn(D, **params)[:, None])[:, free]
     size = np.linalg.norm(J, axis=0)
     if not np.isfinite(sigma) or not (size > 0).all() or np.linalg.cond(J / size) > 1e7:
         return None
+    scaled = np.linalg.inv((J / size).T @ (J / size))
     cov = np.zeros((len(law.params),) * 2)
-    cov[np.ix_(free, free)] = (
-        sigma**2 * np.linalg.inv((J / size).T @ (J / size)) / np.outer(size, size)
-    )
+    cov[np.ix_(free, free)] = sigma**2 * scaled / np.outer(size, size)
     return cov
 
 # %% ../../nbs/02_forecast/fit.ipynb #55f5af9e
 def _doubts(fit, held):
     "What a reader should not believe of a fit, each with a remedy."
-    law, n = fit.law, len(fit.D)
-    if fit.dof == 0:
-        yield f"{len(law.params)} parameters on {n} sizes {'leave nothing to tell an error by' if held else 'pass through every point: no error can be told'}; add sizes"
+    law, n_sizes = fit.law, len(fit.D)
+    counted = f"{len(law.params)} parameters on {n_sizes} sizes"
+    if fit.dof == 0 and held:
+        yield f"{counted} leave nothing to tell an error by; add sizes"
+    elif fit.dof == 0:
+        yield f"{counted} pass through every point: no error can be told; add sizes"
     if fit.dof == 1:
-        yield f"{len(law.params)} parameters on {n} sizes leave one difference to tell the error by, which may be small by luck; add sizes"
+        yield (
+            f"{counted} leave one difference to tell the error by, which may be small by luck; "
+            "add sizes"
+        )
     if not fit.result.success:
-        yield "the solver stopped before it converged; look at the curve, or take a law with fewer parameters"
-    for p in held:
-        yield f"`{p}` ended at its bound {fit.params[p]:.3g} and is held there; its error is one-sided, more or larger sizes would free it"
+        yield (
+            "the solver stopped before it converged; look at the curve, "
+            "or take a law with fewer parameters"
+        )
+    for name in held:
+        yield (
+            f"`{name}` ended at its bound {fit.params[name]:.3g} and is held there; "
+            "its error is one-sided, more or larger sizes would free it"
+        )
     if fit.cov is None and fit.dof > 0:
-        yield "the sizes seen leave a combination of parameters open: predictions beyond them are guesses; add larger sizes or take a law with fewer parameters"
-    for p, se in fit.stderr.items():
-        if se is not None and se > abs(fit.params[p]):
-            yield f"`{p}` is not determined ({fit.params[p]:.3g} ± {se:.2g}); add larger sizes or take a law with fewer parameters"
+        yield (
+            "the sizes seen leave a combination of parameters open: predictions beyond them are "
+            "guesses; add larger sizes or take a law with fewer parameters"
+        )
+    for name, error in fit.stderr.items():
+        if error is not None and error > abs(fit.params[name]):
+            yield (
+                f"`{name}` is not determined ({fit.params[name]:.3g} ± {error:.2g}); "
+                "add larger sizes or take a law with fewer parameters"
+            )
 
 # %% ../../nbs/02_forecast/fit.ipynb #46ef911d
 def fit_law(
-    law,  # a Law or the name of a registered one
+    law: Law | str,  # a Law or the name of a registered one
     D,  # fine-tuning examples, shape (n,), all > 0
     loss,  # test loss, nats/token, shape (n,), all > 0
     *,
-    robust=None,  # None: least squares; "soft_l1", "huber" or "cauchy": outliers weigh less
+    robust: str | None = None,  # soft_l1, huber, cauchy: outliers weigh less; None: least squares
     n_starts: int = 2,  # starting points tried; the best end wins
 ) -> Fit:  # estimates; the optimum is a local one, the best of `n_starts`
     "Fit a law to one curve by least squares on ln(loss)."
-    law, (D, loss) = as_law(law), _checked(D, loss)
+    law, (D, loss) = as_law(law), _checked_curve(D, loss)
     if len(D) < len(law.params):
         raise ValueError(
-            f"`{law.name}` has {len(law.params)} parameters and needs as many sizes above 0, got {len(D)}; add sizes, or rank with method ats"
+            f"`{law.name}` has {len(law.params)} parameters and needs as many sizes above 0, "
+            f"got {len(D)}; add sizes, or rank with method ats"
         )
-    if robust not in (None, *_ROBUST):
+    if robust not in (None, *_ROBUST_WEIGHTS):
         raise ValueError(f"`robust` must be None, soft_l1, huber or cauchy, got {robust!r}")
     if not (isinstance(n_starts, int) and n_starts >= 1):
         raise ValueError(f"`n_starts` must be a whole number >= 1, got {n_starts!r}")
-    best = min(
-        (_minimise(law, D, loss, s) for s in law.starts(D, loss, n_starts)),
-        key=lambda r: r[1].chisqr,
-    )
-    if robust is None:
-        return _finish(law, D, loss, *best, np.ones(D.size))
-    scale = max(1.4826 * np.median(np.abs(best[1].residual)), 1e-6)
-    mini, res = _minimise(law, D, loss, best[1].params.valuesdict(), loss=robust, f_scale=scale)
-    return _finish(
-        law,
-        D,
-        loss,
-        mini,
-        res,
-        _ROBUST[robust](np.log(law(D, **res.params.valuesdict()) / loss) / scale),
-    )
+    runs = [_minimise(law, D, loss, start) for start in law.starts(D, loss, n_starts)]
+    minimizer, result = min(runs, key=lambda run: run[1].chisqr)
+    weights = np.ones(D.size)
+    if robust is not None:
+        scale = max(1.4826 * np.median(np.abs(result.residual)), 1e-6)
+        start = result.params.valuesdict()
+        minimizer, result = _minimise(law, D, loss, start, loss=robust, f_scale=scale)
+        residual = np.log(law(D, **result.params.valuesdict()) / loss)
+        weights = _ROBUST_WEIGHTS[robust](residual / scale)
+    return _judged_fit(law, D, loss, minimizer, result, weights)
 
 # %% ../../nbs/02_forecast/fit.ipynb #f15f1444
-_ROBUST = dict(
-    soft_l1=lambda z: 1 / np.sqrt(1 + z**2),
-    huber=lambda z: 1 / np.maximum(np.abs(z), 1),
-    cauchy=lambda z: 1 / (1 + z**2),
-)  # weight of a residual of z scales
-
-
-def _checked(D, loss):
+def _checked_curve(D, loss):
     "D and loss as float vectors, or a ValueError that says what is wrong."
     D, loss = np.atleast_1d(np.asarray(D, float)), np.atleast_1d(np.asarray(loss, float))
     if D.shape != loss.shape or D.ndim != 1:
         raise ValueError(
-            f"`D` and `loss` must be two vectors of one length, got shapes {D.shape} and {loss.shape}"
+            "`D` and `loss` must be two vectors of one length, "
+            f"got shapes {D.shape} and {loss.shape}"
         )
-    for name, v in dict(D=D, loss=loss).items():
-        bad = np.flatnonzero(~(np.isfinite(v) & (v > 0)))
+    for name, values in dict(D=D, loss=loss).items():
+        bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
         if len(bad):
             raise ValueError(
-                f"`{name}` must be finite and > 0, got {v[bad[0]]} at position {bad[0]}; leave zero-shot and failed runs out"
+                f"`{name}` must be finite and > 0, got {values[bad[0]]} at position {bad[0]}; "
+                "leave zero-shot and failed runs out"
             )
     if len(np.unique(D)) < len(D):
         raise ValueError("`D` must not repeat a size; average repeated seeds first")
     return D, loss
 
 
-def _finish(law, D, loss, mini, result, weights):
-    "Errors and doubts for the optimum that lmfit found."
+def _judged_fit(law, D, loss, minimizer, result, weights):
+    "The optimum that lmfit found, with errors and doubts."
     params = dict(result.params.valuesdict())
     held = _at_bound(law, params, D)
-    params.update({p: min(law.bounds[p], key=lambda b: abs(b - params[p])) for p in held})
-    fit = Fit(law, D, loss, params, {}, None, (), result, mini, weights)
+    for name in held:
+        params[name] = min(law.bounds[name], key=lambda bound: abs(bound - params[name]))
+    fit = Fit(law, D, loss, params, {}, None, (), result, minimizer, weights)
     cov = _covariance(fit, held)
-    stderr = {
-        p: None if cov is None or p in held else float(np.sqrt(cov[i, i]))
-        for i, p in enumerate(law.params)
-    }
+    stderr = {}
+    for i, name in enumerate(law.params):
+        known = cov is not None and name not in held
+        stderr[name] = float(np.sqrt(cov[i, i])) if known else None
     fit = replace(fit, cov=cov, stderr=stderr)
     return replace(fit, flags=tuple(_doubts(fit, held)))
 
@@ -265,9 +274,9 @@ def _finish(law, D, loss, mini, result, weights):
 def predict(
     self: Fit,
     D,  # examples, > 0; scalar or shape (m,)
-    interval=None,  # probability of the interval, in (0, 1); None for the curve alone
-):  # predicted loss, nats/token, shape (m,); with `interval` a DataFrame: train_size, loss, low, high
-    "Extrapolate; the interval is for a new measurement (delta method in ln(loss), Student t: an estimate)."
+    interval: float | None = None,  # probability of the interval, in (0, 1); None: the curve alone
+) -> np.ndarray | pd.DataFrame:  # loss, nats/token, shape (m,); or train_size, loss, low, high
+    "Extrapolate; the interval is for a new measurement (delta method, Student t: an estimate)."
     D = np.atleast_1d(np.asarray(D, float))
     loss = self.law(D, **self.params)
     if interval is None:
@@ -277,63 +286,63 @@ def predict(
     half = np.full(D.shape, np.inf)  # without a covariance anything may come
     if self.cov is not None:
         g = self.law.grad(D, **self.params) / loss[:, None]
-        half = stdtrit(self.dof, (1 + interval) / 2) * np.sqrt(
-            self.sigma**2 + np.einsum("mi,ij,mj->m", g, self.cov, g)
-        )
+        variance = self.sigma**2 + np.einsum("mi,ij,mj->m", g, self.cov, g)
+        half = stdtrit(self.dof, (1 + interval) / 2) * np.sqrt(variance)
     with np.errstate(over="ignore"):
-        return pd.DataFrame(
-            dict(train_size=D, loss=loss, low=loss * np.exp(-half), high=loss * np.exp(half))
-        )
+        low, high = loss * np.exp(-half), loss * np.exp(half)
+    return pd.DataFrame(dict(train_size=D, loss=loss, low=low, high=high))
 
 # %% ../../nbs/02_forecast/fit.ipynb #57dbb1e5
 @patch
 def summary(
     self: Fit,
-) -> pd.DataFrame:  # one row a parameter: estimate, stderr, low, high (bounds), unit
+) -> pd.DataFrame:  # one row per parameter: estimate, stderr, lowest, highest (bounds), unit
     "Estimates, standard errors and bounds."
-    return pd.DataFrame(
-        [
+    rows = []
+    for name, estimate in self.params.items():
+        lowest, highest = self.law.bounds[name]
+        rows.append(
             dict(
-                parameter=p,
-                estimate=v,
-                stderr=self.stderr[p],
-                lowest=self.law.bounds[p][0],
-                highest=self.law.bounds[p][1],
-                unit=self.law.units[p],
+                parameter=name,
+                estimate=estimate,
+                stderr=self.stderr[name],
+                lowest=lowest,
+                highest=highest,
+                unit=self.law.units[name],
             )
-            for p, v in self.params.items()
-        ]
-    )
+        )
+    return pd.DataFrame(rows)
 
 
 @patch
 def __repr__(self: Fit):
-    pars = ", ".join(
-        f"{p}={v:.4g}" + (f"±{self.stderr[p]:.2g}" if self.stderr[p] else "")
-        for p, v in self.params.items()
-    )
-    return f"Fit {self.law.name}: {pars}; n={len(self.D)}, rmsd_log={self.rmsd_log:.4f}" + "".join(
-        f"\n  ! {f}" for f in self.flags
-    )
+    estimates = []
+    for name, value in self.params.items():
+        error = f"±{self.stderr[name]:.2g}" if self.stderr[name] else ""
+        estimates.append(f"{name}={value:.4g}{error}")
+    n, deviation = len(self.D), f"rmsd_log={self.rmsd_log:.4f}"
+    head = f"Fit {self.law.name}: {', '.join(estimates)}; n={n}, {deviation}"
+    return "\n  ! ".join([head, *self.flags])
 
 
 @patch
 def _repr_html_(self: Fit):
-    head = f"<p>{html.escape(self.law.name)}: n = {len(self.D)}, rmsd of ln(loss) = {self.rmsd_log:.4f}, AIC = {self.aic:.1f}, BIC = {self.bic:.1f}</p>"
-    return (
-        head
-        + self.summary().to_html(index=False, float_format="{:.4g}".format)
-        + "".join(f"<p>⚠ {html.escape(f)}</p>" for f in self.flags)
+    head = (
+        f"<p>{html.escape(self.law.name)}: n = {len(self.D)}, "
+        f"rmsd of ln(loss) = {self.rmsd_log:.4f}, AIC = {self.aic:.1f}, BIC = {self.bic:.1f}</p>"
     )
+    table = self.summary().to_html(index=False, float_format="{:.4g}".format)
+    flags = "".join(f"<p>⚠ {html.escape(flag)}</p>" for flag in self.flags)
+    return head + table + flags
 
 # %% ../../nbs/02_forecast/fit.ipynb #8def5290
 @patch
 def plot(
     self: Fit,
-    target=None,  # size to extrapolate to, examples; 8 times the largest seen when None
+    target: float | None = None,  # size to extrapolate to, examples; 8 times the largest if None
     *,
     interval: float = 0.9,  # probability of the band
-    unit="nats",  # of the losses, such as a CurveSet's
+    unit: str = "nats",  # of the losses, such as a CurveSet's
     ax=None,  # Axes to draw on; new ones when None
 ):  # the Axes
     "Points, law, band and asymptote."
@@ -343,15 +352,8 @@ def plot(
     D = np.geomspace(self.D.min(), target or 8 * self.D.max(), 200)
     band = self.predict(D, interval)
     if np.isfinite(band.high).all():
-        ax.fill_between(
-            D,
-            band.low,
-            band.high,
-            color=colour,
-            alpha=0.2,
-            lw=0,
-            label=f"{interval:.0%} prediction interval",
-        )
+        label = f"{interval:.0%} prediction interval"
+        ax.fill_between(D, band.low, band.high, color=colour, alpha=0.2, lw=0, label=label)
     ax.plot(D, band.loss, color=colour, label=f"{self.law.name} law")
     ax.plot(self.D, self.loss, "o", color=INK, ms=4, label="measured")
     if 0 < self.params.get("E", 0) < self.loss.min() and "alpha" not in self.params:
@@ -364,9 +366,7 @@ def plot(
 def profile_interval(
     self: Fit,
     level: float = 0.95,  # confidence level, in (0, 1)
-) -> (
-    pd.DataFrame
-):  # one row a parameter: low, estimate, high; infinite where the profile never rises enough
+) -> pd.DataFrame:  # per parameter: low, estimate, high; infinite if the profile stays low
     "Profile-likelihood intervals (F test), by lmfit."
     import lmfit
 
@@ -374,18 +374,21 @@ def profile_interval(
         raise ValueError(f"`level` must lie in (0, 1), got {level}")
     if (self.weights < 1).any():
         raise ValueError(
-            "`profile_interval` needs a least-squares fit; a robust one has no likelihood: fit without `robust`"
+            "`profile_interval` needs a least-squares fit; "
+            "a robust one has no likelihood: fit without `robust`"
         )
-    if self.cov is None or any(s is None for s in self.stderr.values()):
+    if self.cov is None or any(error is None for error in self.stderr.values()):
         raise ValueError(
-            f"`profile_interval` needs an interior optimum with errors; this fit says: {'; '.join(self.flags)}"
+            "`profile_interval` needs an interior optimum with errors; "
+            f"this fit says: {'; '.join(self.flags)}"
         )
     try:
-        ci = lmfit.conf_interval(self.minimizer, self.result, sigmas=[level])
+        limits = lmfit.conf_interval(self.minimizer, self.result, sigmas=[level])
     except (lmfit.MinimizerException, ValueError) as e:
         raise ValueError(
             f"no profile could be walked: {e}; use the standard errors, or add sizes"
         ) from None
-    return pd.DataFrame(
-        [dict(parameter=p, low=v[0][1], estimate=v[1][1], high=v[2][1]) for p, v in ci.items()]
-    )
+    rows = []
+    for name, ((_, low), (_, estimate), (_, high)) in limits.items():
+        rows.append(dict(parameter=name, low=low, estimate=estimate, high=high))
+    return pd.DataFrame(rows)

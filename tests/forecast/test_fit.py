@@ -1,0 +1,251 @@
+"Single-curve fits: planted curves, lmfit's own numbers, bounds, outliers, refusals."
+
+import re
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lensllm.forecast.fit import _rounding_sd, fit_law
+from lensllm.forecast.laws import LAWS, RECTIFIED
+from scipy import stats
+
+props = settings(max_examples=25, derandomize=True, deadline=None, database=None)
+TRUE = dict(B=30.0, D_l=20.0, beta=0.5, E=1.8)
+SIZES = np.geomspace(200, 1e6, 14)
+SHORT = np.geomspace(200, 4e5, 12)
+
+
+def noise(seed, n):
+    return np.random.default_rng(seed).normal(size=n)
+
+
+@pytest.fixture(scope="module")
+def gpt2(flan):
+    return flan.curve("gpt2")
+
+
+@pytest.fixture(scope="module")
+def part(gpt2):
+    "A fit to the sizes up to 102,400."
+    return fit_law("rectified", gpt2[0][:10], gpt2[1][:10])
+
+
+@pytest.fixture(scope="module")
+def planted():
+    "A fit to a curve of known parameters with 0.2 % noise."
+    loss = RECTIFIED(SIZES, **TRUE) * (1 + 0.002 * noise(0, SIZES.size))
+    return fit_law("rectified", SIZES, loss)
+
+
+@pytest.fixture(scope="module")
+def spoilt(gpt2):
+    "GPT-2's curve with one outlier."
+    loss = gpt2[1].copy()
+    loss[6] *= 1.3
+    return loss
+
+
+def test_planted_parameters_are_recovered_within_their_errors(planted):
+    for name, value in TRUE.items():
+        assert abs(planted.params[name] - value) < 4 * planted.stderr[name], name
+
+
+def test_a_good_fit_has_no_flags(planted):
+    assert planted.flags == ()
+
+
+def test_one_standard_error_holds_the_truth_two_times_in_three():
+    inside = []
+    for seed in range(200):
+        loss = RECTIFIED(SHORT, **TRUE) * np.exp(0.002 * noise(seed, SHORT.size))
+        fit = fit_law("rectified", SHORT, loss, n_starts=1)
+        if fit.cov is not None:
+            inside.append(
+                [abs(fit.params[p] - v) < fit.stderr[p] for p, v in TRUE.items() if fit.stderr[p]]
+            )
+    share = np.mean(sum(inside, []))
+    expected = stats.t.cdf(1, 8) - stats.t.cdf(-1, 8)
+    assert abs(share - expected) < 3 * np.sqrt(expected * (1 - expected) / len(inside))
+
+
+def test_errors_and_criteria_are_those_of_lmfit(planted):
+    result = planted.result
+    np.testing.assert_allclose(planted.sigma**2, result.redchi, rtol=1e-9)
+    np.testing.assert_allclose(planted.cov, result.covar, rtol=1e-4)
+    np.testing.assert_allclose([planted.aic, planted.bic], [result.aic, result.bic], rtol=1e-9)
+
+
+def test_prediction_interval_by_hand(planted):
+    g = RECTIFIED.grad([1e7], **planted.params)[0] / RECTIFIED([1e7], **planted.params)
+    variance = planted.result.redchi + g @ planted.result.covar @ g
+    half = stats.t.ppf(0.95, 10) * np.sqrt(variance)
+    upper = planted.predict(1e7, 0.9).high / planted.predict(1e7)
+    np.testing.assert_allclose(np.log(upper), half, rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def rounded():
+    "Five points of two decimals, four parameters: residuals may be small by luck."
+    few = np.array([200, 400, 800, 1600, 3200])
+    return fit_law(
+        "rectified", few, np.round(RECTIFIED(few, B=120.0, D_l=30.0, beta=0.4, E=2.0), 2)
+    )
+
+
+def test_rounding_is_an_error_of_its_own(rounded):
+    expected = 0.01 / np.sqrt(12) / np.exp(np.log(rounded.loss).mean())
+    np.testing.assert_allclose(_rounding_sd(rounded.loss), expected)
+
+
+def test_sigma_is_not_below_the_rounding(rounded):
+    assert rounded.sigma >= _rounding_sd(rounded.loss)
+    assert _rounding_sd(rounded.loss) > 0
+
+
+def test_losses_with_all_their_digits_have_no_rounding(rounded):
+    assert _rounding_sd(rounded.loss * np.pi) == 0
+
+
+def test_prediction_with_and_without_interval_agree(part):
+    assert part.predict(1638400)[0] == part.predict(1638400, 0.9).loss[0]
+
+
+def test_intervals_are_nested(part):
+    narrow, wide = part.predict(1638400, 0.5), part.predict(1638400, 0.9)
+    assert wide.low[0] < narrow.low[0] < narrow.loss[0]
+    assert narrow.loss[0] < narrow.high[0] < wide.high[0]
+
+
+def test_plot_has_log_axes_points_and_a_labelled_band(part, gpt2):
+    ax = part.plot(1638400)
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    np.testing.assert_array_equal(ax.lines[1].get_ydata(), gpt2[1][:10])
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert "90% prediction interval" in labels
+
+
+def test_profile_interval_holds_estimate_and_truth(planted):
+    with warnings.catch_warnings():  # lmfit says where a bound stops the walk
+        warnings.simplefilter("ignore")
+        profile = planted.profile_interval()
+    for row in profile.itertuples():
+        assert row.low < row.estimate < row.high
+        assert row.low < TRUE[row.parameter] < row.high
+
+
+def test_profile_of_an_undetermined_fit_is_refused(gpt2):
+    with pytest.raises(ValueError, match="interior optimum"):
+        fit_law("rectified", gpt2[0][:4], gpt2[1][:4]).profile_interval()
+
+
+def test_profile_of_a_robust_fit_is_refused(gpt2, spoilt):
+    with pytest.raises(ValueError, match="has no likelihood"):
+        fit_law("rectified", gpt2[0], spoilt, robust="cauchy").profile_interval()
+
+
+@props
+@given(seed=st.integers(0, 2**31), c=st.floats(0.2, 5))
+def test_scaled_and_shuffled_losses_scale_the_prediction(seed, c):
+    rng = np.random.default_rng(seed)
+    D = np.geomspace(200, 2e5, 11)
+    params = dict(
+        B=rng.uniform(20, 60),
+        D_l=rng.uniform(5, 40),
+        beta=rng.uniform(0.3, 0.5),
+        E=rng.uniform(0.8, 2),
+    )
+    loss = RECTIFIED(D, **params) * np.exp(0.003 * rng.normal(size=D.size))
+    order = rng.permutation(D.size)
+    plain, scaled = fit_law("rectified", D, loss), fit_law("rectified", D[order], c * loss[order])
+    np.testing.assert_allclose(scaled.predict(1e6), c * plain.predict(1e6), rtol=1e-3)
+    np.testing.assert_allclose(scaled.rmsd_log, plain.rmsd_log, rtol=1e-4)
+
+
+def test_an_outlier_hardly_moves_the_robust_fit(gpt2, spoilt):
+    D, loss = gpt2
+    clean = fit_law("rectified", D, loss).predict(6553600)[0]
+    plain = fit_law("rectified", D, spoilt).predict(6553600)[0]
+    robust = fit_law("rectified", D, spoilt, robust="cauchy").predict(6553600)[0]
+    assert abs(robust / clean - 1) < 0.25 * abs(plain / clean - 1)
+
+
+def test_errors_of_a_robust_fit_do_not_count_the_outlier_in_full(gpt2, spoilt):
+    plain = fit_law("rectified", gpt2[0], spoilt).sigma
+    robust = fit_law("rectified", gpt2[0], spoilt, robust="cauchy").sigma
+    assert robust < 0.2 * plain
+
+
+def test_a_bound_that_only_the_outlier_asked_for_is_left():
+    bent = RECTIFIED(SHORT, B=300.0, D_l=60.0, beta=0.4, E=1.0)
+    bent = bent * np.exp(0.003 * noise(0, SHORT.size))
+    bent[-1] *= 0.9
+    assert fit_law("rectified", SHORT, bent).params["E"] == 0
+    robust = fit_law("rectified", SHORT, bent, robust="cauchy").params["E"]
+    assert 0.8 < robust < 1.2
+
+
+def test_as_many_parameters_as_points_have_an_infinite_interval(gpt2):
+    four = fit_law("rectified", gpt2[0][:4], gpt2[1][:4])
+    assert four.predict(1e6, 0.9)[["low", "high"]].to_numpy().tolist() == [[0, np.inf]]
+
+
+def test_a_parameter_at_its_bound_is_flagged(flan):
+    fit = fit_law("rectified", *flan.curve("t5-small"))  # E ends at 0
+    assert any("held there" in flag for flag in fit.flags)
+
+
+def test_one_degree_of_freedom_is_flagged():
+    fit = fit_law("rectified", [200, 400, 800, 1600, 3200], [3.0, 2.6, 2.4, 2.3, 2.25])
+    assert any("one difference to tell the error by" in flag for flag in fit.flags)
+
+
+def test_a_constant_curve_is_fitted_and_flagged(gpt2):
+    flat = fit_law("rectified", gpt2[0][:6], np.full(6, 2.0))
+    assert flat.flags
+    assert np.isfinite(flat.predict(1e6)).all()
+
+
+def test_a_zigzag_is_not_followed_and_its_first_flag_says_why(gpt2):
+    zigzag = fit_law("rectified", gpt2[0][:4], [2.0, 2.5, 2.1, 2.6])
+    assert zigzag.rmsd_log > 0.1
+    assert zigzag.flags[0].startswith(
+        "4 parameters on 4 sizes leave nothing to tell an error by"  # E is held
+    )
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_every_law_fits_a_real_curve(name, gpt2):
+    most = 0.08 if name == "vanilla" else 0.015  # the vanilla law is convex in log-log
+    assert fit_law(name, *gpt2).rmsd_log < most
+
+
+@pytest.mark.parametrize(
+    "D, loss, message",
+    [
+        ([200, 400, 800], [4, 3, 2], "needs as many sizes above 0, got 3"),
+        ([0, 1, 2, 3], [1, 1, 1, 1], "`D` must be finite and > 0, got 0.0 at position 0"),
+        ([1, 2, 3, 4], [1, 1, -1, 1], "`loss` must be finite and > 0, got -1.0 at position 2"),
+        ([1, 2], [1, 2, 3], "two vectors of one length"),
+        ([1, 1, 2, 3], [1, 1, 1, 1], "must not repeat a size"),
+    ],
+    ids=["short", "zero", "negative", "shapes", "twice"],
+)
+def test_a_curve_that_cannot_be_fitted_is_refused(D, loss, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        fit_law("rectified", D, loss)
+
+
+@pytest.mark.parametrize(
+    "law, options, message",
+    [
+        ("rectified", dict(robust="l2"), "`robust` must be"),
+        ("rectified", dict(n_starts=0), "`n_starts` must be"),
+        ("kaplan", {}, "must be one of vanilla"),
+    ],
+    ids=["robust", "n_starts", "law"],
+)
+def test_an_option_that_does_not_exist_is_refused(law, options, message, gpt2):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        fit_law(law, *gpt2, **options)
