@@ -35,11 +35,13 @@ SLACK = 1e-6  # relative: another processor may round the last digits otherwise
 
 def command(*args):
     "What a command prints with `--json`."
-    from lensllm.cli.app import main
+    from lensllm.cli.app import exit_code
 
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
-        main([*map(str, args), "--json"])
+        code = exit_code([*map(str, args), "--json"])
+    if code:
+        raise RuntimeError(f"{args} ended with exit code {code}")
     return json.loads(out.getvalue())
 
 
