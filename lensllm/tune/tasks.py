@@ -28,59 +28,53 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 import pandas as pd
 
+# %% ../../nbs/07_tune/tasks.ipynb #35506d4c
+if TYPE_CHECKING:
+    import torch, transformers
 
 # %% ../../nbs/07_tune/tasks.ipynb #38aa6c20
-def _open(path):
-    return {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)(path, "rt", encoding="utf-8")
+def _open_text(path):
+    "A text file, compressed or not, open for reading."
+    opener = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)
+    return opener(path, "rt", encoding="utf-8")
 
 
-def _json_lines(path):
-    with _open(path) as f:
-        return pd.DataFrame(
-            [json.loads(line) for line in f if line.strip()], dtype=object
-        )  # 1 stays 1, beside 2.5 or nothing
+def _read_json_lines(path, **_):
+    "A table of what each line holds, as it was written: 1 stays 1, beside 2.5 or nothing."
+    with _open_text(path) as file:
+        return pd.DataFrame([json.loads(line) for line in file if line.strip()], dtype=object)
 
 
 READERS = {
     ".csv": pd.read_csv,
-    ".tsv": lambda p, **k: pd.read_csv(p, sep="\t", **k),
-    ".parquet": lambda p, **k: pd.read_parquet(p),
-    ".jsonl": lambda p, **k: _json_lines(p),
+    ".tsv": lambda path, **options: pd.read_csv(path, sep="\t", **options),
+    ".parquet": lambda path, **_: pd.read_parquet(path),
+    ".jsonl": _read_json_lines,
 }  # suffix -> reader of a table
 
 
 def load_rows(
-    path,  # .txt, .csv, .tsv, .parquet or .jsonl; also .csv.gz, .jsonl.xz and the like
+    path: str | Path,  # .txt, .csv, .tsv, .parquet or .jsonl; also .csv.gz, .jsonl.xz and the like
     *,
-    columns=None,  # names of the columns that hold (prompt, target); None: those called so, or text
+    columns: tuple | None = None,  # names of (prompt, target); None: these names, or text
     argument: str = "DATA",  # what errors call the path
-) -> list:  # (prompt, target) pairs of text, targets never empty
-    """Texts from a file.
-
-    Parameters
-    ----------
-    path
-        .txt, .csv, .tsv, .parquet or .jsonl; also .csv.gz, .jsonl.xz and the like
-    columns : default None
-        names of the columns that hold (prompt, target); None: those called so, or text
-    argument : str, default 'DATA'
-        what errors call the path
-
-    Returns
-    -------
-    list
-        (prompt, target) pairs of text, targets never empty
-    """
+) -> list[tuple[str, str]]:  # (prompt, target) of each row; targets are never empty
+    "Texts from a file."
     path = Path(path)
-    kind = (["", *(s for s in path.suffixes if s not in (".gz", ".xz"))])[-1]
+    kinds = [suffix for suffix in path.suffixes if suffix not in (".gz", ".xz")]
+    kind = kinds[-1] if kinds else ""
     if kind not in (".txt", *READERS):
         raise ValueError(f"`{argument}` must end in .txt, {', '.join(READERS)}, got {path.name}")
     if not path.is_file():
         raise ValueError(f"`{argument}` must be a file, got {path}; check the path")
     try:
-        rows = _lines(path) if kind == ".txt" else _pairs(_table(path, kind), path.name, columns)
+        if kind == ".txt":
+            rows = _text_rows(path)
+        else:
+            rows = _table_rows(_read_table(path, kind), path.name, columns)
     except ValueError as e:
         raise ValueError(f"`{argument}` {e}") from None
     if not rows:
@@ -89,178 +83,166 @@ def load_rows(
 
 
 # %% ../../nbs/07_tune/tasks.ipynb #439ab683
-def _lines(path):
-    "Lines with something in them."
+def _text_rows(path):
+    "Each line that holds something, as a target without a prompt."
     try:
-        with _open(path) as f:
-            text = f.read().removeprefix("\ufeff")
+        with _open_text(path) as file:
+            text = file.read().removeprefix("\ufeff")
     except (OSError, EOFError, lzma.LZMAError) as e:
         raise ValueError(
             f"must be a readable file, got {path.name} ({type(e).__name__}: {str(e)[:80]})"
         ) from None
     except UnicodeDecodeError as e:
         raise ValueError(
-            f"must be text in UTF-8, got {path.name} with byte {e.object[e.start]:#x} at {e.start}; convert it first"
+            f"must be text in UTF-8, got {path.name} with byte {e.object[e.start]:#x} "
+            f"at {e.start}; convert it first"
         ) from None
     return [("", line) for line in text.splitlines() if line.strip()]
 
 
-def _table(path, kind):
-    "The file as a frame."
+def _read_table(path, kind):
+    "The file as a frame; cells of CSV and TSV as the text that they are."
+    options = dict(dtype=str, keep_default_na=False) if kind in (".csv", ".tsv") else {}
     try:
-        return READERS[kind](
-            path, **(dict(dtype=str, keep_default_na=False) if kind in (".csv", ".tsv") else {})
-        )
+        return READERS[kind](path, **options)
     except Exception as e:
+        fault = f"{type(e).__name__}: {str(e)[:80]}"
         raise ValueError(
-            f"must be a readable {kind[1:]} table, got {path.name} ({type(e).__name__}: {str(e)[:80]})"
+            f"must be a readable {kind[1:]} table, got {path.name} ({fault})"
         ) from None
 
+# %% ../../nbs/07_tune/tasks.ipynb #2b0fcf17
+def _table_rows(table, name, columns):
+    "The rows of a table, as text; a missing prompt is empty, a missing target an error."
+    if columns:
+        wanted = [column.strip() for column in columns]
+    else:
+        wanted = ["prompt", "target"] if "target" in table else ["text"]
+    _check_columns(wanted, table, name, columns)
+    texts = []
+    for column in wanted:
+        cells = zip(table[column].astype(object), table[column].isna())
+        texts.append(["" if missing else str(value) for value, missing in cells])
+    for index, text in zip(table.index, texts[-1]):
+        if not text.strip():
+            raise ValueError(
+                f"must have a {wanted[-1]} in every row, row {index} of {name} has none; "
+                "fill it in, or leave the row out"
+            )
+    prompts = texts[0] if len(wanted) == 2 else [""] * len(table)
+    return list(zip(prompts, texts[-1]))
 
-def _pairs(table, name, columns):
-    "Rows of a table."
-    wanted = (
-        [c.strip() for c in columns]
-        if columns
-        else ["prompt", "target"]
-        if "target" in table
-        else ["text"]
-    )
+
+def _check_columns(wanted, table, name, columns):
+    "Refuse too many columns, and columns that the table does not have."
     if len(wanted) > 2:
         raise ValueError(
-            f"must have one column of texts, or two, prompt and target; `columns` names {len(wanted)}: {', '.join(wanted)}"
+            "must have one column of texts, or two, prompt and target; "
+            f"`columns` names {len(wanted)}: {', '.join(wanted)}"
         )
-    lost = [c for c in wanted if c not in table]
-    if lost and columns:
-        raise ValueError(
-            f"must have columns {' and '.join(wanted)}; {name} has {', '.join(map(str, table)) or 'none'}"
-        )
-    if lost:
-        raise ValueError(
-            f"must have columns prompt and target, or text; {name} has {', '.join(map(str, table)) or 'none'}; other names are given by `columns`"
-        )
-    columns = [
-        ["" if missing else str(v) for v, missing in zip(table[c].astype(object), table[c].isna())]
-        for c in wanted
-    ]
-    empty = next((i for i, text in zip(table.index, columns[-1]) if not text.strip()), None)
-    if empty is not None:
-        raise ValueError(
-            f"must have a {wanted[-1]} in every row, row {empty} of {name} has none; fill it in, or leave the row out"
-        )
-    return list(zip(columns[0] if len(wanted) == 2 else [""] * len(table), columns[-1]))
+    if all(column in table for column in wanted):
+        return
+    there = ", ".join(map(str, table)) or "none"
+    if columns:
+        raise ValueError(f"must have columns {' and '.join(wanted)}; {name} has {there}")
+    raise ValueError(
+        f"must have columns prompt and target, or text; {name} has {there}; "
+        "other names are given by `columns`"
+    )
 
 
 # %% ../../nbs/07_tune/tasks.ipynb #c6303791
 TASKS = Path(str(files("lensllm"))) / "data" / "tasks"  # those that are shipped
-TEST, VALID = 1000, 500  # rows at most; never more than a tenth of all each
+TEST, VALID = 1000, 500  # rows at most; never more than a tenth of all rows each
 
 
 def content_key(
-    row,  # (prompt, target)
+    row: tuple,  # (prompt, target)
 ) -> str:  # 64 hexadecimal digits
-    """Where a row stands in its task, whatever else is there; case and spaces do not count.
-
-    Parameters
-    ----------
-    row
-        (prompt, target)
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits
-    """
-    return hashlib.sha256(
-        " ".join((row[0].strip() or row[1]).casefold().split()).encode()
-    ).hexdigest()
+    "Where a row stands in its task, whatever other rows there are; case and spaces do not count."
+    prompt, target = row
+    text = prompt.strip() or target
+    return hashlib.sha256(" ".join(text.casefold().split()).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Task:
-    """Texts to learn from, to stop by and to test on; (prompt, target) pairs.
-
-    Attributes
-    ----------
-    test : tuple
-        rows in the order of their content's hash
-    repeated : int
-        rows that were left out
-    """
+    "Rows to learn from, to stop by and to test on, each in the order of their content's hash."
 
     name: str
-    train: tuple
+    train: tuple  # of (prompt, target) pairs, as are the next two
     valid: tuple
-    test: tuple  # rows in the order of their content's hash
+    test: tuple
     repeated: int = 0  # rows that were left out
 
     @property
-    def fingerprint(self):  # 16 hexadecimal digits; other texts give another
-        return hashlib.sha256(json.dumps([self.train, self.valid, self.test]).encode()).hexdigest()[
-            :16
-        ]
+    def fingerprint(self) -> str:  # 16 hexadecimal digits; other texts give another
+        parts = json.dumps([self.train, self.valid, self.test])
+        return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
-    def subset(self, n):  # the first n training rows, so that each subset contains the smaller ones
+    def subset(
+        self,
+        n: int,  # 1 to len(train)
+    ) -> tuple:  # the first n training rows; each subset contains the smaller ones
         if not 1 <= n <= len(self.train):
             raise ValueError(
-                f"`train_size` must be 1 to {len(self.train):,}, as many as {self.name} has to train on, got {n:,}; take smaller sizes, or give more texts"
+                f"`train_size` must be 1 to {len(self.train):,}, as many as {self.name} has to "
+                f"train on, got {n:,}; take smaller sizes, or give more texts"
             )
         return self.train[:n]
 
     def __repr__(self):
-        return (
-            f"task {self.name}: {len(self.train):,} rows to train on, {len(self.valid):,} to validate, {len(self.test):,} to test"
-            + (f"; {self.repeated:,} repeated rows left out" if self.repeated else "")
+        parts = (
+            f"task {self.name}: {len(self.train):,} rows to train on, "
+            f"{len(self.valid):,} to validate, {len(self.test):,} to test"
         )
+        return parts + (f"; {self.repeated:,} repeated rows left out" if self.repeated else "")
 
 
 # %% ../../nbs/07_tune/tasks.ipynb #924b49bc
 def load_task(
-    source,  # "headline", "translate" or "define", which are shipped; a file as for `load_rows`; or what `datasets` can load, a folder or a name
+    source: str | Path,  # a shipped task; a file as for `load_rows`; or what `datasets` can load
     *,
-    test=None,  # a file of its own, as for `load_rows`; None: set apart by content
-    columns=None,  # (prompt, target), as for `load_rows`
+    test: str | Path | None = None,  # a file, as for `load_rows`; None: rows set apart by content
+    columns: tuple | None = None,  # (prompt, target), as for `load_rows`
 ) -> Task:
-    """Texts of one kind, split once and for all by their content.
-
-    Parameters
-    ----------
-    source
-        "headline", "translate" or "define", which are shipped; a file as for `load_rows`; or what
-        `datasets` can load, a folder or a name
-    test : default None
-        a file of its own, as for `load_rows`; None: set apart by content
-    columns : default None
-        (prompt, target), as for `load_rows`
-    """
+    "Texts of one kind, split once and for all by content. Shipped: headline, translate, define."
     shipped = TASKS / f"{source}.jsonl.xz"
     if shipped.is_file():
         source, name = shipped, str(source)
+    elif _is_dataset(source):
+        name = Path(source).name
     else:
-        name = Path(source).name if _is_dataset(source) else Path(source).name.split(".")[0]
-    found = (
-        _dataset(str(source), columns)
-        if _is_dataset(source)
-        else dict(train=load_rows(source, columns=columns, argument="task"))
-    )
+        name = Path(source).name.split(".")[0]
+    if _is_dataset(source):
+        splits = _dataset_splits(str(source), columns)
+    else:
+        splits = dict(train=load_rows(source, columns=columns, argument="task"))
     if test is not None:
-        found["test"] = load_rows(test, columns=columns, argument="test")
-    task = split_rows(found.pop("train"), name, **found)
-    if not (task.train and task.valid and task.test):
-        rows = [*task.train, *task.valid, *task.test]
-        few = len({content_key(r) for r in rows})
-        raise ValueError(
-            f"`task` must hold enough rows to train, validate and test on, got {len(rows)} different ones in {name}"
-            + (
-                f" with {few} different prompts, which are not parted; put into the prompt what differs, or leave it empty"
-                if few < len(rows)
-                else "; at least 10 are needed"
-            )
-        )
+        splits["test"] = load_rows(test, columns=columns, argument="test")
+    task = split_rows(splits.pop("train"), name, **splits)
+    _check_enough(task)
     return task
 
 
-# %% ../../nbs/07_tune/tasks.ipynb #1b5d5fde
+def _check_enough(task):
+    "Refuse a task that leaves a part without rows."
+    if task.train and task.valid and task.test:
+        return
+    rows = [*task.train, *task.valid, *task.test]
+    prompts = len({content_key(row) for row in rows})
+    reason = "; at least 10 are needed"
+    if prompts < len(rows):
+        reason = (
+            f" with {prompts} different prompts, which are not parted; "
+            "put into the prompt what differs, or leave it empty"
+        )
+    raise ValueError(
+        "`task` must hold enough rows to train, validate and test on, "
+        f"got {len(rows)} different ones in {task.name}{reason}"
+    )
+
+
 @lru_cache(maxsize=2)
 def _task(source, test, columns):
     return load_task(source, test=test, columns=columns)
@@ -282,114 +264,104 @@ def task_of(
 
 # %% ../../nbs/07_tune/tasks.ipynb #3406dd6f
 def split_rows(
-    rows,  # (prompt, target) pairs
-    name,  # of the task
+    rows: list,  # (prompt, target) pairs
+    name: str,  # of the task
     *,
-    validation=(),
-    test=(),  # rows that were set apart already; empty: a tenth of `rows`, at most `VALID` and `TEST`
+    validation: list = (),
+    test: list = (),  # rows set apart already; empty: a tenth of `rows`, at most VALID and TEST
 ) -> Task:
-    """Rows as a task, by content.
-
-    Parameters
-    ----------
-    rows
-        (prompt, target) pairs
-    name
-        of the task
-    test : default ()
-        rows that were set apart already; empty: a tenth of `rows`, at most `VALID` and `TEST`
-    """
-    parts, given = (
-        [_ordered(part) for part in (test, validation, rows)],
-        len(test) + len(validation) + len(rows),
-    )
-    (keys, rows), seen = (
-        parts[2],
-        {k: what for (ks, _), what in zip(parts[:2], ("test", "validation")) for k in ks},
-    )
-    at = next((i for i, k in enumerate(keys) if k in seen), None)
-    if at is not None:
-        raise ValueError(
-            f"`{seen[keys[at]]}` must share no row with those to train on, got {(rows[at][0] or rows[at][1])[:60]!r} in both ({sum(k in seen for k in keys)} in all); leave them out of one"
-        )
-    shared = set(parts[0][0]) & set(parts[1][0])
-    if shared:
-        raise ValueError(
-            f"`test` must share no row with `validation`, by which a state is chosen, got {len(shared)} in both; leave them out of one"
-        )
-    a = 0 if test else _cut(keys, 0, min(TEST, len(rows) // 10))
-    b = a if validation else _cut(keys, a, min(VALID, len(rows) // 10))
-    repeated = given - sum(len(p) for _, p in parts)
+    "Rows as a task, by content."
+    test_keys, test_rows = _keys_and_rows(test)
+    valid_keys, valid_rows = _keys_and_rows(validation)
+    keys, others = _keys_and_rows(rows)
+    _check_overlap(test_keys, valid_keys, keys, others)
+    tenth = len(others) // 10
+    test_end = 0 if test else _part_end(keys, 0, min(TEST, tenth))
+    valid_end = test_end if validation else _part_end(keys, test_end, min(VALID, tenth))
+    given = len(test) + len(validation) + len(rows)
     return Task(
         name,
-        tuple(rows[b:]),
-        tuple(parts[1][1] or rows[a:b]),
-        tuple(parts[0][1] or rows[:a]),
-        repeated,
+        train=tuple(others[valid_end:]),
+        valid=tuple(valid_rows or others[test_end:valid_end]),
+        test=tuple(test_rows or others[:test_end]),
+        repeated=given - len(test_rows) - len(valid_rows) - len(others),
     )
 
 
-def _ordered(rows):
-    "Keys and different rows, by key."
-    keyed = sorted({(content_key(r), tuple(r)) for r in rows})
-    return [k for k, _ in keyed], [r for _, r in keyed]
+def _check_overlap(test_keys, valid_keys, keys, rows):
+    "Refuse rows that stand in two parts."
+    elsewhere = dict.fromkeys(test_keys, "test") | dict.fromkeys(valid_keys, "validation")
+    both = [i for i, key in enumerate(keys) if key in elsewhere]
+    if both:
+        prompt, target = rows[both[0]]
+        raise ValueError(
+            f"`{elsewhere[keys[both[0]]]}` must share no row with those to train on, "
+            f"got {(prompt or target)[:60]!r} in both ({len(both)} in all); leave them out of one"
+        )
+    shared = set(test_keys) & set(valid_keys)
+    if shared:
+        raise ValueError(
+            "`test` must share no row with `validation`, by which a state is chosen, "
+            f"got {len(shared)} in both; leave them out of one"
+        )
 
 
-def _cut(keys, start, n):
+def _keys_and_rows(rows):
+    "Keys and rows in the order of the keys, each different row once."
+    keyed = sorted({(content_key(row), tuple(row)) for row in rows})
+    return [key for key, _ in keyed], [row for _, row in keyed]
+
+
+def _part_end(keys, start, n):
     "Where a part of about n rows ends without parting rows of one prompt."
-    return bisect.bisect_right(keys, keys[min(start + n, len(keys)) - 1]) if n else start
+    if not n:
+        return start
+    return bisect.bisect_right(keys, keys[min(start + n, len(keys)) - 1])
 
 
 # %% ../../nbs/07_tune/tasks.ipynb #c57ebe0a
 def _is_dataset(source):
-    "A folder that `datasets` saved, or a name that is no file."
+    "Whether it is a folder that `datasets` saved, or a name that is no file."
     path = Path(source)
-    dotted = (
-        len(path.parts) == 2
-        and not {*path.suffixes} & {".txt", ".json", ".gz", ".xz", *READERS}
-        and not path.parent.is_dir()
-    )  # owner/name
-    return (
-        path.is_dir()
-        or not path.exists()
-        and not str(source).startswith(("~", "/", "."))
-        and (not path.suffix or dotted)
-    )
+    if path.is_dir():
+        return True
+    if path.exists() or str(source).startswith(("~", "/", ".")):
+        return False
+    ends_like_file = {*path.suffixes} & {".txt", ".json", ".gz", ".xz", *READERS}
+    owner_and_name = len(path.parts) == 2 and not ends_like_file and not path.parent.is_dir()
+    return not path.suffix or owner_and_name
 
 
-def _dataset(source, columns):
+def _dataset_splits(source, columns):
     "Rows by split: train, and validation and test where there are any."
     import datasets
 
-    path = Path(source)
+    folder = Path(source)
+    saved = (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
+    load = datasets.load_from_disk if saved else datasets.load_dataset
     try:
-        found = (
-            datasets.load_from_disk(source)
-            if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
-            else datasets.load_dataset(source)
-        )
+        found = load(source)
     except Exception as e:
+        shipped = ", ".join(path.name.split(".")[0] for path in sorted(TASKS.glob("*.xz")))
+        fault = f"{type(e).__name__}: {str(e).splitlines()[0][:120]}"
         raise ValueError(
-            f"`task` must be {', '.join(t.name.split('.')[0] for t in sorted(TASKS.glob('*.xz')))}, a file, or what `datasets` can load, got {source} ({type(e).__name__}: {str(e).splitlines()[0][:120]})"
+            f"`task` must be {shipped}, a file, or what `datasets` can load, got {source} ({fault})"
         ) from None
     if not isinstance(found, dict):
         found = dict(train=found)
     if "train" not in found:
         raise ValueError(f"`task` must have a split train, {source} has {', '.join(found)}")
+    splits = [split for split in ("train", "validation", "test") if split in found]
     try:
-        return {
-            k: _pairs(found[k].to_pandas(), source, columns)
-            for k in ("train", "validation", "test")
-            if k in found
-        }
+        return {split: _table_rows(found[split].to_pandas(), source, columns) for split in splits}
     except ValueError as e:
         raise ValueError(f"`task` {e}") from None
 
 
 # %% ../../nbs/07_tune/tasks.ipynb #85b098fc
 def encode(
-    rows,  # (prompt, target) pairs
-    tokenizer,  # of the model, from transformers
+    rows: list,  # (prompt, target) pairs
+    tokenizer: "transformers.PreTrainedTokenizerBase",  # of the model
     *,
     max_tokens: int = 128,  # longest row, or longest side of an encoder-decoder's, >= 2
     pairs: bool = False,  # for an encoder-decoder
@@ -414,96 +386,90 @@ def encode(
     """
     if max_tokens < 2:
         raise ValueError(f"`max_tokens` must be >= 2, got {max_tokens}")
-    end, sides = _end(tokenizer), _sides(rows, tokenizer)
-    sides = [(p, t[: max_tokens if pairs else max_tokens - 1]) for p, t in sides]
-    if not pairs:
-        sides = [
-            (p[-(max_tokens - len(t)) :] or end or t[:1], t) for p, t in sides
-        ]  # something to answer to
-    return [
-        ((p + end)[-max_tokens:] if pairs else p + t, t if pairs else [-100] * len(p) + t)
-        for p, t in sides
-    ]
+    end = _end_tokens(tokenizer)
+    encoded = []
+    for prompt, target in _prompt_and_target_tokens(rows, tokenizer):
+        if pairs:
+            encoded.append(((prompt + end)[-max_tokens:], target[:max_tokens]))
+            continue
+        target = target[: max_tokens - 1]
+        prompt = (
+            prompt[-(max_tokens - len(target)) :] or end or target[:1]
+        )  # something to answer to
+        encoded.append((prompt + target, [-100] * len(prompt) + target))
+    return encoded
 
 
 def collate(
-    encoded,  # rows as `encode` gives them
-    tokenizer,
-) -> dict:  # input_ids, attention_mask, labels: tensors of shape (rows, tokens)
-    """Tokens as one batch, padded on the right.
-
-    Parameters
-    ----------
-    encoded
-        rows as `encode` gives them
-
-    Returns
-    -------
-    dict
-        input_ids, attention_mask, labels: tensors of shape (rows, tokens)
-    """
+    encoded: list,  # rows as `encode` gives them
+    tokenizer: "transformers.PreTrainedTokenizerBase",
+) -> dict[str, "torch.Tensor"]:  # input_ids, attention_mask, labels, (rows, tokens) each
+    "Tokens as one batch, padded on the right."
     import torch
 
-    pad = next(i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if i is not None)
+    pad = tokenizer.pad_token_id
+    if pad is None:
+        pad = tokenizer.eos_token_id
     parts = dict(
-        input_ids=([i for i, _ in encoded], pad),
-        attention_mask=([[1] * len(i) for i, _ in encoded], 0),
-        labels=([l for _, l in encoded], -100),
+        input_ids=([ids for ids, _ in encoded], 0 if pad is None else pad),
+        attention_mask=([[1] * len(ids) for ids, _ in encoded], 0),
+        labels=([labels for _, labels in encoded], -100),
     )
-    return {k: torch.tensor(_padded(*part)) for k, part in parts.items()}
+    return {name: torch.tensor(_padded_rows(*part)) for name, part in parts.items()}
 
 
 # %% ../../nbs/07_tune/tasks.ipynb #bf142e78
 def as_batch(
-    rows, tokenizer, **options
-) -> dict:  # arguments as for `encode`, result as of `collate`
-    """Rows as a collator would hand them to the model.
-
-    Returns
-    -------
-    dict
-        arguments as for `encode`, result as of `collate`
-    """
+    rows: list,
+    tokenizer: "transformers.PreTrainedTokenizerBase",
+    **options,  # all as for `encode`
+) -> dict[str, "torch.Tensor"]:  # as for `collate`
+    "Rows as a collator would hand them to the model."
     return collate(encode(rows, tokenizer, **options), tokenizer)
 
 
 def count_cut(
-    rows, tokenizer, *, max_tokens: int = 128, pairs: bool = False
-) -> int:  # arguments as for `as_batch`
-    """How many rows `as_batch` shortens.
-
-    Returns
-    -------
-    int
-        arguments as for `as_batch`
-    """
-    start = len(_end(tokenizer))
-    return sum(
-        max(len(p) + start, len(t)) > max_tokens
-        if pairs
-        else (len(p) or start or 1) + len(t) > max_tokens
-        for p, t in _sides(rows, tokenizer)
-    )
+    rows: list,
+    tokenizer: "transformers.PreTrainedTokenizerBase",
+    *,
+    max_tokens: int = 128,
+    pairs: bool = False,  # all as for `encode`
+) -> int:
+    "How many rows `as_batch` shortens."
+    end = len(_end_tokens(tokenizer))
+    cut = 0
+    for prompt, target in _prompt_and_target_tokens(rows, tokenizer):
+        if pairs:
+            length = max(len(prompt) + end, len(target))
+        else:
+            length = (len(prompt) or end or 1) + len(target)
+        cut += length > max_tokens
+    return cut
 
 
 # %% ../../nbs/07_tune/tasks.ipynb #fb1f3962
-def _end(tokenizer):
+def _end_tokens(tokenizer):
+    "The token that ends a text, if the tokenizer has one."
     return [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
 
 
-def _sides(rows, tokenizer):
-    "Tokens of prompt and target, the target with its end."
+def _prompt_and_target_tokens(rows, tokenizer):
+    "Tokens of each prompt and target, the target with its end."
+    if not rows:
+        return []
+    prompts, targets = zip(*rows)
     read = lambda texts: tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-    sides = list(zip(*map(read, zip(*rows)))) if rows else []
-    mute = next((i for i, (_, t) in enumerate(sides) if not t), None)
-    if mute is not None:
-        raise ValueError(
-            f"the tokenizer must make tokens of every text, got none for {rows[mute][1][:40]!r}; was the model's own tokenizer saved with it?"
-        )
-    return [(p, t + _end(tokenizer)) for p, t in sides]
+    sides = list(zip(read(prompts), read(targets)))
+    for (_, target), (_, tokens) in zip(rows, sides):
+        if not tokens:
+            raise ValueError(
+                f"the tokenizer must make tokens of every text, got none for {target[:40]!r}; "
+                "was the model's own tokenizer saved with it?"
+            )
+    return [(prompt, target + _end_tokens(tokenizer)) for prompt, target in sides]
 
 
-def _padded(rows, value):
+def _padded_rows(rows, value):
     "Lists of one length."
     width = max(map(len, rows))
-    return [r + [value] * (width - len(r)) for r in rows]
+    return [row + [value] * (width - len(row)) for row in rows]
