@@ -1,4 +1,7 @@
-"The built site in a real browser: every page loads without a fault, from this machine alone. Run `make docs` first."
+"""The built site in a real browser: every page loads without a fault, from this machine alone.
+
+Run `make docs` first.
+"""
 
 import functools
 import http.server
@@ -13,7 +16,7 @@ import pytest
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "_docs"
 PHONE = {"width": 390, "height": 844}
 FLAGS = [
@@ -24,7 +27,8 @@ FLAGS = [
 ]
 # Prose as readers see it: without code, and without the formulas that KaTeX has set.
 PROSE = """() => { const b = document.body.cloneNode(true)
-    b.querySelectorAll('script, style, pre, code, .katex').forEach(e => e.remove()); return b.textContent }"""
+    b.querySelectorAll('script, style, pre, code, .katex').forEach(e => e.remove())
+    return b.textContent }"""
 LATEX = re.compile(r"\\[()\[\]]|\\[a-zA-Z]{2,}|\$\$|\$(?!\d)")  # a price may keep its sign
 RAW_LINK = re.compile(
     r"\]\([^)\s]+\.ipynb[^)]*\)"
@@ -32,7 +36,8 @@ RAW_LINK = re.compile(
 BAD_IMAGES = (
     "() => [...document.images].filter(i => !i.naturalWidth).map(i => i.alt || i.src.slice(0, 80))"
 )
-NO_FIGURE = "() => [...document.querySelectorAll('[id^=fig-]')].filter(e => !e.querySelector('img, svg')).map(e => e.id)"
+NO_FIGURE = """() => [...document.querySelectorAll('[id^=fig-]')]
+    .filter(e => !e.querySelector('img, svg')).map(e => e.id)"""
 LINKS = "() => [...document.querySelectorAll('a[href]')].map(a => a.href)"
 IDS = "() => [...document.querySelectorAll('[id]')].map(e => e.id)"
 
@@ -111,7 +116,7 @@ def target(link, base):
 
 
 def visit(browser, folder):
-    "Every page of a site: `{page: faults}` for the pages with faults, and `{page: pages it links to}`."
+    "Every page of a site: `{page: faults}` where there are some, and `{page: pages it links to}`."
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.html"))
     with served(folder) as base:
         seen = {n: look(browser, base, n) for n in names}
@@ -198,7 +203,8 @@ BROKEN = {
 @pytest.mark.parametrize("fault", BROKEN)
 def test_a_broken_page_is_noticed(browser, tmp_path, fault):
     "Each check goes red on a page broken on purpose, and only then."
-    head = "<!doctype html><link rel=icon href=data:,><meta name=viewport content='width=device-width'>"
+    viewport = "<meta name=viewport content='width=device-width'>"
+    head = f"<!doctype html><link rel=icon href=data:,>{viewport}"
     good = head + r"<h1 id=top>Sound</h1><a href=#top>up</a> <code>\(x\)</code> costs $5, not $6"
     (tmp_path / "sound.html").write_text(good)
     (tmp_path / "index.html").write_text(good + BROKEN[fault])
