@@ -38,7 +38,7 @@ import psutil, torch
 from fastcore.basics import patch
 import torch.nn.functional as F
 
-# %% ../../nbs/04_models/batches.ipynb #4c039ed2
+# %% ../../nbs/04_models/batches.ipynb #cc27910a
 IGNORED = -100  # label of a masked position: nothing is predicted there
 
 
@@ -166,8 +166,7 @@ def beside(
         moved[name] = value.to(like.device, dtype)
     return moved
 
-
-# %% ../../nbs/04_models/batches.ipynb #652141bc
+# %% ../../nbs/04_models/batches.ipynb #a0e7eabf
 class Batch(dict):
     "A batch that knows its rows and its targets, checked when it is made; `model(**batch)` works."
 
@@ -452,35 +451,18 @@ def summed_logits(
 
 
 # %% ../../nbs/04_models/batches.ipynb #c51cf19f
-@torch.no_grad()
-def sample_logits(
+@patch
+def with_sampled_logits(
+    self: Batch,
     model: torch.nn.Module,
-    batch: Mapping,  # as for `logits_and_labels`
-    m: int = 4,  # pairs per row, >= 1
+    m: int,  # pairs per row, >= 1
     *,
     seed: int,  # of the draw
-) -> tuple[Batch, torch.Tensor]:  # batch with `position` and `token`; residual p - y; all (n, m)
-    """Draw (position, class) pairs: even ones are the right class, odd ones follow the prediction.
-
-    Parameters
-    ----------
-    batch : Mapping
-        as for `logits_and_labels`
-    m : int, default 4
-        pairs per row, >= 1
-    seed : int
-        of the draw
-
-    Returns
-    -------
-    tuple[Batch, torch.Tensor]
-        batch with `position` and `token`; residual p - y; all (n, m)
-    """
-    if m < 1:
-        raise ValueError(f"`m` must be >= 1, got {m}")
-    batch = Batch.of(model, batch, "sampled")
+) -> tuple[Batch, torch.Tensor]:  # as for `sample_logits`
+    "Draw (position, class) pairs: even ones are the right class, odd ones follow the prediction."
     generator = torch.Generator().manual_seed(seed)
-    logits, labels = (v.cpu() for v in logits_and_labels(model, batch))
+    with torch.no_grad():
+        logits, labels = (v.cpu() for v in logits_and_labels(model, self))
     asked = (labels != IGNORED).float()
     position = torch.multinomial(asked, m, replacement=True, generator=generator)
     at_position = logits.gather(1, position[..., None].expand(-1, -1, logits.shape[2]))
@@ -489,8 +471,21 @@ def sample_logits(
     drawn = torch.multinomial(p.flatten(0, 1), 1, generator=generator).view(position.shape)
     token = torch.where(torch.arange(m) % 2 == 0, target, drawn)
     residual = p.gather(2, token[..., None])[..., 0] - (token == target).double()
-    device = batch["labels"].device
-    return batch.with_entries(position=position.to(device), token=token.to(device)), residual
+    device = self["labels"].device
+    return self.with_entries(position=position.to(device), token=token.to(device)), residual
+
+
+def sample_logits(
+    model: torch.nn.Module,
+    batch: Mapping,  # as for `logits_and_labels`
+    m: int = 4,  # pairs per row, >= 1
+    *,
+    seed: int,  # of the draw
+) -> tuple[Batch, torch.Tensor]:  # batch with `position` and `token`; residual p - y; all (n, m)
+    "Check a batch, and draw m logits for each of its rows."
+    if m < 1:
+        raise ValueError(f"`m` must be >= 1, got {m}")
+    return Batch.of(model, batch, "sampled").with_sampled_logits(model, m, seed=seed)
 
 
 def sampled_logits(
