@@ -66,7 +66,7 @@ def test_imports_stay_light(module):
 
 
 def test_help_stays_light():
-    code = "import sys; from lensllm.cli.commands import main\ntry: main(['--help'])\nexcept SystemExit: print('LOADED', *sys.modules)"
+    code = "import sys; from lensllm.cli.app import main\ntry: main(['--help'])\nexcept SystemExit: print('LOADED', *sys.modules)"
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
@@ -115,7 +115,7 @@ def test_published_law_fits_are_matched(law):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_select_json_contract(method):
-    code, out, err = command("select", "gigaword", "--budget", 25600, "--method", method, "--json")
+    code, out, err = command("select", "gigaword", "--seen", 25600, "--method", method, "--json")
     assert code == 0, err
     d = json.loads(out)
     assert list(d) == [
@@ -147,7 +147,7 @@ def test_select_json_contract(method):
 def test_posterior_is_the_default_and_predicts_as_measured():
     "A floor under the figures of the experiment, which says how they stand to the goals (83.3 and 95 % relative accuracy by a hair)."
     assert (
-        json.loads(command("select", "flan", "--budget", 3200, "--json")[1])["method"]
+        json.loads(command("select", "flan", "--seen", 3200, "--json")[1])["method"]
         == "posterior"
     )
     rows = pd.DataFrame(
@@ -348,7 +348,7 @@ def test_a_model_unseen_at_the_budget_is_not_forgotten(tmp_path):
     (tmp_path / "late.csv").write_text(
         "model,200,400,800,3200\na,3,2.9,2.8,2.7\nb,3.1,2.9,2.7,2.6\nc,,,,1.0\n"
     )
-    code, out, err = command("select", "late.csv", "--budget", 800, cwd=tmp_path)
+    code, out, err = command("select", "late.csv", "--seen", 800, cwd=tmp_path)
     assert code == 2 and not out and "leaves no run of c" in err
 
 

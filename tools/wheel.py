@@ -48,7 +48,7 @@ def main():
                 CLEAN / "bin/lensllm",
                 "select",
                 "flan",
-                "--budget",
+                "--seen",
                 "12800",
                 "--plot",
                 Path(tmp) / "flan.png",

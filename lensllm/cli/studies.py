@@ -300,7 +300,7 @@ _FREE_PARAMETERS = (  # may be given for a study that exists
 def _check_run(ctx, out, task, executor, workers, ladder, device, dry_run, resume):
     "Whether the folder holds a study; refuses what would fail later."
     from lensllm.models.loading import pick_device
-    from lensllm.tune.study import check_executor
+    from lensllm.tune.workers import check_executor
 
     if task is None:
         check_fixed_facts(ctx, out, _FREE_PARAMETERS)
@@ -338,7 +338,7 @@ def _begun(place, task, candidate, budget, budget_size, recipe, **options):
         raise ValueError("`--task` must be given; headline, translate and define are shipped")
     if budget is not None and budget_size is not None:
         raise ValueError("`--budget` and `--budget-size` exclude each other; choose one")
-    from lensllm.tune.training import Recipe
+    from lensllm.tune.recipe import Recipe
 
     return new_study(
         place,
@@ -602,7 +602,7 @@ def _show_candidates(candidates, facts):
     "Candidates as a table, under what is known of the task."
     import pandas as pd
 
-    from lensllm.tune.training import task_of
+    from lensllm.tune.tasks import task_of
 
     rows = [
         {

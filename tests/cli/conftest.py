@@ -19,8 +19,7 @@ TABLES = {
     "short.csv": "model,200,400,800\na,3,2.5,2.2\nb,3.1,2.6,2.5\n",
     "apart.csv": "model,200,400,800\na,2,1.5,1.2\nb,9,8.5,8.2\n",
     "accuracies.csv": (
-        "model,n_params,200,400,800,1600\n"
-        "a,1e8,60,62,64,66\nb,1e8,59,61,66,69\nc,1e8,61,62,63,64\n"
+        "model,n_params,200,400,800,1600\na,1e8,60,62,64,66\nb,1e8,59,61,66,69\nc,1e8,61,62,63,64\n"
     ),
     "units.csv": (  # d is in another unit
         "model,n_params,200,400,800\n"

@@ -198,9 +198,7 @@ def test_bound_per_byte(lensllm, in_tuned):
     assert len(measured["terms"]["layers"]) == 5
 
 
-def test_terms_that_cannot_be_measured_do_not_lose_the_certificates(
-    lensllm, in_tuned, monkeypatch
-):
+def test_terms_that_cannot_be_measured_do_not_lose_the_certificates(lensllm, in_tuned, monkeypatch):
     def refused(*args, **options):
         raise ValueError("no second derivatives")
 

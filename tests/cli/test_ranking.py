@@ -58,9 +58,7 @@ def test_csv_is_the_ranking_of_json(lensllm, flan_json, in_tables):
 
 
 def test_an_own_file_gets_its_figure_and_its_table(lensllm, in_tables):
-    done = lensllm(
-        "select", "mine.csv", "--target", 100_000, "--plot", "f.png", "--out", "t.csv"
-    )
+    done = lensllm("select", "mine.csv", "--target", 100_000, "--plot", "f.png", "--out", "t.csv")
     assert done.code == 0
     assert "choose small" in done.out
     assert (in_tables / "f.png").stat().st_size > 1000
