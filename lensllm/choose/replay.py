@@ -9,14 +9,18 @@ __all__ = ["TRACE", "Replay", "simulate", "pareto", "pareto_summary"]
 
 # %% ../../nbs/03_choose/replay.ipynb #d0cb4ec2
 from dataclasses import dataclass
-import numpy as np, pandas as pd
+
+import numpy as np
+import pandas as pd
 from fastcore.basics import patch
-from .policies import Plan, _price_slack, as_policy, budget_share, run_costs
+
+from .policies import Plan, Policy, _price_slack, as_policy, budget_share, run_costs
 from .selectors import _one_task
-from ..curves.table import CurveSet
 from ..curves.metrics import agreement
+from ..curves.table import CurveSet
 
 # %% ../../nbs/03_choose/replay.ipynb #1b9267cc
+# columns of a replay's trace, in its files too
 TRACE = [
     "step",
     "model",
@@ -26,7 +30,7 @@ TRACE = [
     "cost_fraction",
     "choice",
     "p_best",
-]  # of a replay, in its files too
+]
 
 
 @dataclass(frozen=True)
@@ -55,25 +59,26 @@ class Replay:
     """
 
     policy: str  # its name
-    choice: str  # a model; None where nothing could be run
+    choice: str | None  # a model; None where nothing could be run
     relative_accuracy: float  # percent; missing without a choice
     regret: float  # nats/token; missing without a choice
     cost_fraction: float  # of tuning every candidate on the target
     p_best: float  # what the policy said of its choice; missing where it does not say
     why: str  # why it stopped
-    trace: pd.DataFrame  # a row a run, columns `TRACE`: choice and p_best before the step, cost_fraction after the run; a failed run has no test_loss
+    # one row per run, columns `TRACE`: choice and p_best before the step, cost_fraction after the
+    # run; a failed run has no test_loss
+    trace: pd.DataFrame
 
 
 # %% ../../nbs/03_choose/replay.ipynb #8122dfe6
 def simulate(
-    policy,  # a Policy, or a name in `POLICIES`
-    curves: "CurveSet | str | pd.DataFrame",  # one task, complete up to the target: a CurveSet, a shipped task's name, a path or a frame
-    budget: float
-    | str = 0.02,  # fraction of the cost of tuning every candidate on the target; a text is read by `budget_share`
+    policy: str | Policy,  # a Policy, or a name in `POLICIES`
+    curves: CurveSet | str | pd.DataFrame,  # complete to the target: a shipped name, path, frame
+    budget: float | str = 0.02,  # fraction of the cost of full tuning; text as in `budget_share`
     *,
-    target: int = None,  # examples; the largest size in the table when None
-    costs=None,  # DataFrame from `run_costs`, or a column with your own prices; FLOP when None
-    failed=(),  # (model, train_size) that diverge: paid, not seen, and the candidate leaves the race
+    target: int | None = None,  # examples; the largest size in the table when None
+    costs: pd.DataFrame | str | None = None,  # from `run_costs`, or a column; FLOP when None
+    failed=(),  # (model, train_size) that diverge: paid, not seen, and the candidate drops out
     warm=(),  # (model, train_size) that exist before the study, at no cost
 ) -> Replay:  # deterministic
     """Replay a policy on complete curves; it sees what it has paid for.
@@ -103,138 +108,136 @@ def simulate(
     """
     policy, table = as_policy(policy), _one_task(curves)
     curves = _complete_to(table, target)
-    if isinstance(costs, str):
-        costs = run_costs(curves, column=costs)
-        priced = True
-    else:
-        priced = False
-    have, failed, rows, spent = set(warm), set(failed), [], 0.0
-    _check_runs(table, curves, have | failed, costs)
-    racing = (
-        run_costs(curves)
-        if costs is None
-        else costs.loc[curves.models, [d for d in curves.sizes if d > 0]]
-    )
-    whole, slack = racing.iloc[:, -1].sum(), _price_slack(racing)
+    existing, failed, rows, spent = set(warm), set(failed), [], 0.0
+    prices = _prices_of(table, curves, costs)
+    _check_known_runs(table, existing | failed)
+    whole, slack = prices.iloc[:, -1].sum(), _price_slack(prices)
     if isinstance(budget, str):
-        budget = budget_share(budget, whole, priced=priced)
+        budget = budget_share(budget, whole, priced=isinstance(costs, str))
     if not 0 <= budget < np.inf:
         raise ValueError(
-            f"`budget` must be a fraction >= 0 of full fine-tuning, got {budget}; 0.02 is two per cent"
+            f"`budget` must be a fraction >= 0 of full fine-tuning, got {budget}; "
+            "0.02 is two per cent"
         )
     while True:
-        plan = (
-            policy.next(_seen(curves, have, racing), racing, max(budget * whole - spent, 0.0))
-            if len(racing)
-            else Plan(why="every candidate has failed")
-        )
+        plan = Plan(why="every candidate has failed")
+        if len(prices):
+            seen = _seen_runs(curves, existing, prices)
+            plan = policy.next(seen, prices, max(budget * whole - spent, 0.0))
         if not plan:
-            return _account(policy, plan, curves, rows, spent / whole if whole else 0.0)
-        if have & set(plan) or len(set(plan)) < len(plan):
-            raise ValueError(
-                f"`policy` {policy.name} must propose runs that do not exist yet, got {next(r for r in plan if r in have or plan.count(r) > 1)}; mend its `next`"
-            )
+            return _judged(policy, plan, curves, rows, spent / whole if whole else 0.0)
+        _check_new_runs(policy, plan, existing)
         step = 1 + (rows[-1]["step"] if rows else 0)
-        for m, d in plan:
-            spent += racing.at[m, d]  # what was proposed is paid, also beside a run that fails
-            rows.append(
-                dict(
-                    step=step,
-                    model=m,
-                    train_size=int(d),
-                    why=plan.why,
-                    cost_fraction=spent / whole if whole else 0.0,
-                    choice=plan.choice,
-                    p_best=plan.p_best,
-                    failed=(m, d) in failed,
-                )
-            )
-        have |= set(plan) - failed
-        racing = racing.drop(index=list({m for m, d in plan if (m, d) in failed}))
+        for model, size in plan:
+            spent += prices.at[model, size]  # a run that fails is paid like any other
+            row = dict(step=step, model=model, train_size=int(size), why=plan.why)
+            row |= dict(cost_fraction=spent / whole if whole else 0.0)
+            row |= dict(choice=plan.choice, p_best=plan.p_best, failed=(model, size) in failed)
+            rows.append(row)
+        existing |= set(plan) - failed
+        dropped = {model for model, size in plan if (model, size) in failed}
+        prices = prices.drop(index=list(dropped))
         if spent > budget * whole * (1 + 1e-9) + slack:
             raise ValueError(
-                f"`policy` {policy.name} must stay within its budget, got {spent / whole:.4f} of {budget}; mend its `next`"
+                f"`policy` {policy.name} must stay within its budget, "
+                f"got {spent / whole:.4f} of {budget}; mend its `next`"
             )
 
 
 # %% ../../nbs/03_choose/replay.ipynb #ecfa96b3
 def _complete_to(curves, target):
     "The curves up to the target, which every model must have."
-    curves.one_task()
+    sizes = [size for size in curves.sizes if size > 0]
     if target is not None and target not in curves.sizes:
         raise ValueError(
-            f"`target` must be a size of the table ({', '.join(f'{d:,}' for d in curves.sizes if d)}), where choices are judged, got {target:,}"
+            f"`target` must be a size of the table ({', '.join(f'{size:,}' for size in sizes)}), "
+            f"where choices are judged, got {target:,}"
         )
     curves = curves.up_to(max(curves.sizes) if target is None else target)
-    have = set(zip(curves.frame.model, curves.frame.train_size))
-    holes = {
-        m: ", ".join(f"{d:,}" for d in curves.sizes if d > 0 and (m, d) not in have)
-        for m in curves.models
-    }
-    holes = [f"{m} has no run at {sizes}" for m, sizes in holes.items() if sizes]
+    made = set(zip(curves.frame.model, curves.frame.train_size))
+    holes = []
+    for model in curves.models:
+        missing = [f"{d:,}" for d in curves.sizes if d > 0 and (model, d) not in made]
+        if missing:
+            holes.append(f"{model} has no run at {', '.join(missing)}")
     if holes:
         raise ValueError(
-            f"`curves` must be complete up to the target; {'; '.join(holes)}; take the models or the sizes out of the table"
+            f"`curves` must be complete up to the target; {'; '.join(holes)}; "
+            "take the models or the sizes out of the table"
         )
     return curves
 
 
-# %% ../../nbs/03_choose/replay.ipynb #9871b53a
-def _check_runs(table, curves, named, costs):
-    "What is said of runs must be said of runs in the table, and all up to the target need a price."
-    unknown = named - set(zip(table.frame.model, table.frame.train_size))
-    if unknown:
-        raise ValueError(
-            f"`warm` and `failed` must name runs in the table, which has no {' on '.join(map(str, min(unknown)))}"
-        )
+def _prices_of(table, curves, costs):
+    "Price of every run up to the target."
+    sizes = [size for size in curves.sizes if size > 0]
     if costs is None:
-        return
-    missing = [m for m in curves.models if m not in costs.index] or [
-        f"{d:,}" for d in curves.sizes if d and d not in costs
-    ]
+        return run_costs(curves)
+    if isinstance(costs, str):
+        costs = run_costs(table, sizes, column=costs)
+    missing = [model for model in curves.models if model not in costs.index]
+    missing += [f"{size:,}" for size in sizes if size not in costs]
     if missing:
         raise ValueError(
-            f"`costs` must hold every model and every size up to the target, {missing[0]} is missing; take it from `run_costs`"
+            "`costs` must hold every model and every size up to the target, "
+            f"{missing[0]} is missing; take it from `run_costs`"
+        )
+    return costs.loc[curves.models, sizes]
+
+# %% ../../nbs/03_choose/replay.ipynb #9871b53a
+def _check_known_runs(table, named):
+    "What `warm` and `failed` name must be in the table."
+    unknown = named - set(zip(table.frame.model, table.frame.train_size))
+    if unknown:
+        model, size = min(unknown)
+        raise ValueError(
+            f"`warm` and `failed` must name runs in the table, which has no {model} on {size}"
         )
 
 
-def _seen(curves, have, costs):
+def _check_new_runs(policy, plan, existing):
+    "A policy must not propose a run that exists, nor one run twice."
+    for run in plan:
+        if run in existing or plan.count(run) > 1:
+            raise ValueError(
+                f"`policy` {policy.name} must propose runs that do not exist yet, got {run}; "
+                "mend its `next`"
+            )
+
+
+def _seen_runs(curves, existing, prices):
     "The runs that exist, of candidates still in the race; None where there is none."
-    f = curves.frame
-    mask = f.model.isin(costs.index) & np.array([run in have for run in zip(f.model, f.train_size)])
+    runs = curves.frame
+    made = [run in existing for run in zip(runs.model, runs.train_size)]
+    mask = runs.model.isin(prices.index) & np.array(made)
     return curves.where(mask) if mask.any() else None
 
 
-def _account(policy, plan, curves, rows, spent):
+def _judged(policy, plan, curves, rows, spent):
     "The replay at its end; the truth is looked at here only."
     truth = curves.at(max(curves.sizes))
-    good = (
-        dict(relative_accuracy=np.nan, regret=np.nan)
-        if plan.choice is None
-        else dict(relative_accuracy=100.0, regret=0.0)
-    )
-    if plan.choice is not None and len(truth) > 1:
-        good = {
-            k: agreement(pd.Series((truth.index == plan.choice).astype(float), truth.index), truth)[
-                k
-            ]
-            for k in good
-        }
+    relative_accuracy, regret = np.nan, np.nan
+    if plan.choice is not None:
+        relative_accuracy, regret = 100.0, 0.0
+        if len(truth) > 1:
+            scores = pd.Series((truth.index == plan.choice).astype(float), truth.index)
+            result = agreement(scores, truth)
+            relative_accuracy, regret = result["relative_accuracy"], result["regret"]
     trace = pd.DataFrame(rows, columns=[*TRACE, "failed"])
-    loss = curves.frame.groupby(["model", "train_size"]).test_loss.mean()
+    losses = curves.frame.groupby(["model", "train_size"]).test_loss.mean()
     trace["test_loss"] = [
-        np.nan if bad else loss.get((m, d), np.nan)
-        for m, d, bad in zip(trace.model, trace.train_size, trace.failed)
+        np.nan if failed else losses.get((model, size), np.nan)
+        for model, size, failed in zip(trace.model, trace.train_size, trace.failed)
     ]
     return Replay(
-        policy.name,
-        plan.choice,
-        good["relative_accuracy"],
-        good["regret"],
-        spent,
-        plan.p_best,
-        plan.why,
-        trace[TRACE],
+        policy=policy.name,
+        choice=plan.choice,
+        relative_accuracy=relative_accuracy,
+        regret=regret,
+        cost_fraction=spent,
+        p_best=plan.p_best,
+        why=plan.why,
+        trace=trace[TRACE],
     )
 
 
@@ -242,29 +245,24 @@ def _account(policy, plan, curves, rows, spent):
 @patch
 def to_dict(
     self: Replay,
-) -> dict:  # JSON-safe: choice, relative_accuracy (percent), regret, cost_fraction, p_best, why, policy, trace
-    """The replay as plain data.
-
-    Returns
-    -------
-    dict
-        JSON-safe: choice, relative_accuracy (percent), regret, cost_fraction, p_best, why, policy,
-        trace
-    """
-    plain = lambda v: None if isinstance(v, float) and not np.isfinite(v) else v
-    rows = [
-        {k: plain(v) for k, v in r.items()} for r in self.trace.astype(object).to_dict("records")
-    ]
+) -> dict:  # JSON-safe: the fields of a replay, `trace` as a list of rows
+    "The replay as plain data."
+    rows = self.trace.astype(object).to_dict("records")
     return dict(
         policy=self.policy,
         choice=self.choice,
-        **{
-            k: plain(float(getattr(self, k)))
-            for k in ("relative_accuracy", "regret", "cost_fraction", "p_best")
-        },
+        relative_accuracy=_plain(float(self.relative_accuracy)),
+        regret=_plain(float(self.regret)),
+        cost_fraction=_plain(float(self.cost_fraction)),
+        p_best=_plain(float(self.p_best)),
         why=self.why,
-        trace=rows,
+        trace=[{name: _plain(value) for name, value in row.items()} for row in rows],
     )
+
+
+def _plain(value):
+    "A value as JSON has it: None where a number is missing."
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 @patch
@@ -272,8 +270,10 @@ def __repr__(self: Replay):
     if self.choice is None:
         return f"{self.policy}: no choice; {self.why}"
     return (
-        f"{self.policy}: {self.choice} after {len(self.trace)} runs and {100 * self.cost_fraction:.2f} % of full tuning; "
-        f"relative accuracy {self.relative_accuracy:.1f} %, regret {self.regret:.3f} nats; {self.why}"
+        f"{self.policy}: {self.choice} after {len(self.trace)} runs "
+        f"and {100 * self.cost_fraction:.2f}% of full tuning; "
+        f"relative accuracy {self.relative_accuracy:.1f}%, regret {self.regret:.3f} nats; "
+        f"{self.why}"
     )
 
 
@@ -282,47 +282,34 @@ def __repr__(self: Replay):
 def plot(
     self: Replay,
     *,
-    ax=None,  # Axes to draw on; new ones when None
+    ax=None,  # matplotlib Axes to draw on; new ones when None
 ):  # the Axes
-    """Where the money went: a row a candidate, a point a run, coloured by step; those that ran furthest on top.
-
-    Parameters
-    ----------
-    ax : default None
-        Axes to draw on; new ones when None
-
-    Returns
-    -------
-    result
-        the Axes
-    """
+    "One row per candidate, one point per run, coloured by step; furthest candidates on top."
     from lensllm._internal.style import INK, new_axes, palette, short_name
 
-    t = self.trace
-    order = list(t.groupby("model", sort=False).train_size.max().sort_values(kind="stable").index)
-    ax = new_axes(size=(5, max(2.0, 0.17 * len(order)))) if ax is None else ax
+    furthest = self.trace.groupby("model", sort=False).train_size.max()
+    order = list(furthest.sort_values(kind="stable").index)
+    if ax is None:
+        ax = new_axes(size=(5, max(2.0, 0.17 * len(order))))
     colours = palette(6)
-    for i, (step, g) in enumerate(t.groupby("step")):
+    for i, (step, runs) in enumerate(self.trace.groupby("step")):
         ax.plot(
-            g.train_size,
-            [order.index(m) for m in g.model],
+            runs.train_size,
+            [order.index(model) for model in runs.model],
             "o",
             color=colours[i % 6],
             ms=4,
-            label=f"step {step}: to {100 * g.cost_fraction.iloc[-1]:.2g} %",
+            label=f"step {step}: to {100 * runs.cost_fraction.iloc[-1]:.2g}%",
         )
-    ax.set_xscale("log")
-    ax.set_yticks(range(len(order)), [short_name(m) for m in order], fontsize=7)
-    for label, m in zip(ax.get_yticklabels(), order):
-        label.set(color=INK, fontweight="bold" if m == self.choice else "normal")
-    ax.set(xlabel="fine-tuning examples", ylim=(-1, len(order)))
-    ax.set_title(
-        f"{self.policy}: {100 * self.cost_fraction:.2g} % of full tuning, chosen: {short_name(self.choice or 'none')}",
-        loc="left",
-        fontsize=10,
-        parse_math=False,
-    )
-    if len(t):
+    ax.set(xscale="log", xlabel="fine-tuning examples", ylim=(-1, len(order)))
+    ax.xaxis.set_major_formatter(lambda size, _: f"{size:,.0f}")
+    ax.set_yticks(range(len(order)), [short_name(model) for model in order], fontsize=7)
+    for label, model in zip(ax.get_yticklabels(), order):
+        label.set(color=INK, fontweight="bold" if model == self.choice else "normal")
+    title = f"{self.policy}: {100 * self.cost_fraction:.2g}% of full tuning, "
+    title += f"chosen: {short_name(self.choice or 'none')}"
+    ax.set_title(title, loc="left", fontsize=10, parse_math=False)
+    if len(self.trace):
         ax.legend(frameon=False, fontsize=7, title="spent", title_fontsize=7, loc="lower right")
     return ax
 
@@ -337,80 +324,45 @@ def pareto(
     size: int = 20,  # candidates in a subset
     seed: int = 0,  # of the subsets, the same for every policy
     progress=iter,  # wraps the list of studies, such as rich.progress.track
-) -> (
-    pd.DataFrame
-):  # a row a study: task, policy, budget, draw, choice, relative_accuracy, regret, cost_fraction
-    """Replay policies on subsets of the candidates.
-
-    Parameters
-    ----------
-    policies
-        Policies, or names in `POLICIES`
-    tasks
-        CurveSets of one task each, complete up to the target
-    budgets : default (0.005, 0.01, 0.02, 0.05)
-        fractions of the cost of full tuning
-    draws : int, default 200
-        subsets of the candidates
-    size : int, default 20
-        candidates in a subset
-    seed : int, default 0
-        of the subsets, the same for every policy
-    progress : default iter
-        wraps the list of studies, such as rich.progress.track
-    """
-    cells, policies, budgets = [], list(policies), list(budgets)
-    for t in tasks:
-        rng, n = np.random.default_rng(seed), len(t.models)
-        if not 2 <= size <= n:
+) -> pd.DataFrame:  # one row per study: task, policy, budget, draw, choice and how good it was
+    "Replay policies on subsets of the candidates."
+    policies, budgets, cells = [as_policy(p) for p in policies], list(budgets), []
+    for task in tasks:
+        rng, count = np.random.default_rng(seed), len(task.models)
+        if not 2 <= size <= count:
             raise ValueError(
-                f"`size` must lie between 2 and the {n} candidates of {t.one_task()}, got {size}"
+                f"`size` must lie between 2 and the {count} candidates of {task.one_task()}, "
+                f"got {size}"
             )
         for draw in range(draws):
-            part = t.filter(
-                model=[t.models[i] for i in np.sort(rng.choice(n, size, replace=False))]
-            )
-            cells += [
-                (t.one_task(), as_policy(p), b, draw, part) for p in policies for b in budgets
-            ]
+            picked = np.sort(rng.choice(count, size, replace=False))
+            part = task.filter(model=[task.models[i] for i in picked])
+            cells += [(policy, part, budget, draw) for policy in policies for budget in budgets]
+    return pd.DataFrame([_study_row(*cell) for cell in progress(cells)])
 
-    def one(task, policy, b, draw, part):
-        s = simulate(policy, part, b)
-        return dict(
-            task=task,
-            policy=policy.name,
-            budget=b,
-            draw=draw,
-            choice=s.choice,
-            relative_accuracy=s.relative_accuracy,
-            regret=s.regret,
-            cost_fraction=s.cost_fraction,
-        )
 
-    return pd.DataFrame([one(*c) for c in progress(cells)])
+def _study_row(policy, curves, budget, draw):
+    "One row of `pareto`."
+    study = simulate(policy, curves, budget)
+    return dict(
+        task=curves.one_task(),
+        policy=policy.name,
+        budget=budget,
+        draw=draw,
+        choice=study.choice,
+        relative_accuracy=study.relative_accuracy,
+        regret=study.regret,
+        cost_fraction=study.cost_fraction,
+    )
 
 
 # %% ../../nbs/03_choose/replay.ipynb #e906d381
 def pareto_summary(
-    results,  # DataFrame from `pareto`
-) -> pd.DataFrame:  # a row a (policy, task, budget): mean, 10th percentile and standard error of relative accuracy (percent); mean regret with its 5 and 95 % quantiles over draws (nats), both without the draws that ended in no choice; mean cost; how many ended in no choice, of how many draws
-    """Bands over the subsets.
-
-    Parameters
-    ----------
-    results
-        DataFrame from `pareto`
-
-    Returns
-    -------
-    pd.DataFrame
-        a row a (policy, task, budget): mean, 10th percentile and standard error of relative
-        accuracy (percent); mean regret with its 5 and 95 % quantiles over draws (nats), both
-        without the draws that ended in no choice; mean cost; how many ended in no choice, of how
-        many draws
-    """
-    g = results.groupby(["policy", "task", "budget"], sort=False)
-    return g.agg(
+    results: pd.DataFrame,  # from `pareto`
+) -> pd.DataFrame:  # one row per policy, task and budget; accuracies in percent, regrets in nats
+    "Means over the subsets, with a 10th percentile, standard error and 5% and 95% quantiles."
+    groups = results.groupby(["policy", "task", "budget"], sort=False)
+    return groups.agg(
         relative_accuracy=("relative_accuracy", "mean"),
         p10=("relative_accuracy", lambda v: v.quantile(0.1)),
         se=("relative_accuracy", "sem"),
