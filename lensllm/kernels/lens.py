@@ -9,13 +9,23 @@ __all__ = ["LensLaw", "lens_law", "hint_of", "curve_hint", "kernel_features", "l
 
 # %% ../../nbs/05_kernels/lens.ipynb #572e14ca
 from dataclasses import dataclass
-import numpy as np, pandas as pd
+
+import numpy as np
+import pandas as pd
 from fastcore.basics import patch
+from numpy.typing import ArrayLike
+
 from ..curves.table import CurveSet
-from ..forecast.fit import fit_law
+from ..forecast.fit import Fit, fit_law
 from ..forecast.kalman import Hint
 from ..forecast.laws import NTK_LAW, RECTIFIED, Law, separable
-from .spectra import decay_exponent, effective_dimension, spectrum, target_alignment
+from lensllm.kernels.spectra import (
+    Spectrum,
+    decay_exponent,
+    effective_dimension,
+    spectrum,
+    target_alignment,
+)
 
 
 # %% ../../nbs/05_kernels/lens.ipynb #fe022ebd
@@ -35,9 +45,9 @@ class LensLaw:
         the n rows
     """
 
-    eigvals: np.ndarray  # of Theta = K/n, so `spectrum(K).eigvals` divided by n; descending, >= 0, shape (n,); zeros are the null space
+    eigvals: np.ndarray  # of Theta = K/n, descending, >= 0, shape (n,); zeros are the null space
     weights: np.ndarray  # squared coefficients of r(0) along the eigenvectors, >= 0, shape (n,)
-    eta: float  # learning rate, > 0, parameter² per unit of loss, which is half the squared error, mean over the n rows
+    eta: float  # learning rate, > 0, parameter² per unit of loss (half the mean squared error)
 
     def __post_init__(self):
         for name in ("eigvals", "weights"):
@@ -45,16 +55,19 @@ class LensLaw:
         lam, w = self.eigvals, self.weights
         if lam.ndim != 1 or lam.shape != w.shape or not lam.size:
             raise ValueError(
-                f"`eigvals` and `weights` must be two vectors of one length, got shapes {lam.shape} and {w.shape}; `lens_law` makes both"
+                "`eigvals` and `weights` must be two vectors of one length, "
+                f"got shapes {lam.shape} and {w.shape}; `lens_law` makes both"
             )
-        for name, v in (("eigvals", lam), ("weights", w)):
-            if not (np.isfinite(v) & (v >= 0)).all():
+        for name, values in (("eigvals", lam), ("weights", w)):
+            if not (np.isfinite(values) & (values >= 0)).all():
                 raise ValueError(
-                    f"`{name}` must be finite and >= 0, got {v.min():.3g}; build the law with `lens_law`, which checks the kernel"
+                    f"`{name}` must be finite and >= 0, got {values.min():.3g}; "
+                    "build the law with `lens_law`, which checks the kernel"
                 )
         if not (np.isfinite(self.eta) and self.eta > 0):
             raise ValueError(
-                f"`eta` must be a learning rate > 0, got {self.eta}; a larger one only makes time pass faster"
+                f"`eta` must be a learning rate > 0, got {self.eta}; "
+                "a larger one only makes time pass faster"
             )
 
     @property
@@ -84,96 +97,61 @@ class LensLaw:
 @patch
 def F(
     self: LensLaw,
-    t,  # steps, >= 0, any shape, real or complex
+    t: ArrayLike,  # steps, >= 0, any shape, real or complex
 ) -> np.ndarray:  # exact, shape of `t`, examples^beta when read as D_l
-    """The kernel's loss after `t` steps.
-
-    Parameters
-    ----------
-    t
-        steps, >= 0, any shape, real or complex
-
-    Returns
-    -------
-    np.ndarray
-        exact, shape of `t`, examples^beta when read as D_l
-    """
-    return self.floor + self._terms(t).sum(-1)
+    "The kernel's loss after `t` steps."
+    return self.floor + self._reachable(t).sum(-1)
 
 
 @patch
 def dF(
     self: LensLaw,
-    t,  # steps, >= 0, any shape
+    t: ArrayLike,  # steps, >= 0, any shape
 ) -> np.ndarray:  # exact dF/dt, shape of `t`, <= 0
-    """How fast the kernel's loss falls.
-
-    Parameters
-    ----------
-    t
-        steps, >= 0, any shape
-
-    Returns
-    -------
-    np.ndarray
-        exact dF/dt, shape of `t`, <= 0
-    """
-    return -2 * self.eta * (self._terms(t) * self.eigvals[self.eigvals > 0]).sum(-1)
+    "How fast the kernel's loss falls."
+    return -2 * self.eta * (self._reachable(t) * self.eigvals[self.eigvals > 0]).sum(-1)
 
 
 @patch
-def _terms(self: LensLaw, t):
+def _reachable(self: LensLaw, t):
     "What is left of each part of r(0) that the kernel can reach; last axis: eigenvalues > 0."
     t, live = np.asarray(t), self.eigvals > 0
-    if not (np.real(t) >= 0).all():
+    is_step = np.real(t) >= 0
+    if not is_step.all():
         raise ValueError(
-            f"`t` must be steps >= 0, got {t[~(np.real(t) >= 0)].ravel()[0]}; 0 is before fine-tuning"
+            f"`t` must be steps >= 0, got {t[~is_step].ravel()[0]}; 0 is before fine-tuning"
         )
     return np.exp(-2 * self.eta * self.eigvals[live] * t[..., None]) * self.weights[live]
 
 
 # %% ../../nbs/05_kernels/lens.ipynb #1bbba5ed
 def lens_law(
-    kernel,  # kernel (n, n), or anything with a `.K`, and perhaps with `.residual`
-    residual=None,  # r(0) = prediction less target, shape (n,) or (n, C); the kernel's own when None
+    kernel: "ArrayLike | Spectrum",  # (n, n), or an object with a `.K` and perhaps a `.residual`
+    residual: ArrayLike | None = None,  # r(0), (n,) or (n, C); the kernel's own when None
     *,
     eta: float,  # learning rate, > 0, as for `LensLaw`
 ) -> LensLaw:  # exact to rounding; eigenvalues that `spectrum` takes for rounding count as 0
-    """F(Theta, t) of a kernel, with Theta = K/n.
-
-    Parameters
-    ----------
-    kernel
-        kernel (n, n), or anything with a `.K`, and perhaps with `.residual`
-    residual : default None
-        r(0) = prediction less target, shape (n,) or (n, C); the kernel's own when None
-    eta : float
-        learning rate, > 0, as for `LensLaw`
-
-    Returns
-    -------
-    LensLaw
-        exact to rounding; eigenvalues that `spectrum` takes for rounding count as 0
-    """
-    s, r = spectrum(kernel, name="kernel"), _residual(kernel, residual)
+    "F(Theta, t) of a kernel, with Theta = K/n."
+    s, r = spectrum(kernel, name="kernel"), _residual_or_own(kernel, residual)
     n = len(s.eigvals)
     if r.ndim not in (1, 2) or len(r) != n or not np.isfinite(r).all():
         raise ValueError(
-            f"`residual` must be finite, of shape ({n},) or ({n}, C), got shape {r.shape}; one row for each row of the kernel"
+            f"`residual` must be finite, of shape ({n},) or ({n}, C), got shape {r.shape}; "
+            "one row for each row of the kernel"
         )
-    return LensLaw(
-        np.where(s.eigvals > s.floor, s.eigvals, 0.0) / n,
-        ((s.eigvecs.T @ r.reshape(n, -1)) ** 2).sum(1),
-        eta,
-    )
+    eigvals = np.where(s.eigvals > s.floor, s.eigvals, 0.0) / n
+    weights = ((s.eigvecs.T @ r.reshape(n, -1)) ** 2).sum(1)
+    return LensLaw(eigvals, weights, eta)
 
 
-def _residual(kernel, residual):
+def _residual_or_own(kernel, residual):
     "The residual that is given, or else the kernel's own."
     r = getattr(kernel, "residual", None) if residual is None else residual
     if r is None:
         raise ValueError(
-            "`residual` must be given where the kernel brings none, got None; it is the prediction less the target before fine-tuning, and a kernel of output='sampled' brings its own"
+            "`residual` must be given where the kernel brings none, got None; "
+            "it is the prediction less the target before fine-tuning, "
+            "and a kernel of output='sampled' brings its own"
         )
     return np.asarray(r, float)
 
@@ -182,7 +160,7 @@ def _residual(kernel, residual):
 @patch
 def t_of(
     self: LensLaw,
-    D_l,  # pre-learned size, examples^beta, in (floor, cap], any shape
+    D_l: ArrayLike,  # pre-learned size, examples^beta, in (floor, cap], any shape
 ) -> np.ndarray:  # steps >= 0, shape of `D_l`; exact to rounding
     """The step at which F is `D_l`.
 
@@ -199,29 +177,33 @@ def t_of(
     D_l = np.asarray(D_l, float)
     if not ((self.floor < D_l) & (D_l <= self.cap)).all():
         raise ValueError(
-            f"`D_l` must lie in ({self.floor:.6g}, {self.cap:.6g}], between the kernel's floor and cap, got {D_l}; no step of this kernel has it: fit the rectified law"
+            f"`D_l` must lie in ({self.floor:.6g}, {self.cap:.6g}], between the kernel's floor "
+            f"and cap, got {D_l}; no step of this kernel has it: fit the rectified law"
         )
-    goal, t, going = np.log(D_l - self.floor), np.zeros(D_l.shape), np.ones(D_l.shape, bool)
+    goal, t, active = np.log(D_l - self.floor), np.zeros(D_l.shape), np.ones(D_l.shape, bool)
     for _ in range(500):
-        left = self._terms(t).sum(-1)
+        left = self._reachable(t).sum(-1)
         with np.errstate(all="ignore"):
-            step = np.where(going, (np.log(left) - goal) * left / -self.dF(t), 0.0)
-        going = going & ~(step <= 1e-14 * t)
-        if not going.any():
+            newton_step = (np.log(left) - goal) * left / -self.dF(t)
+        step = np.where(active, newton_step, 0.0)
+        active = active & ~(step <= 1e-14 * t)
+        if not active.any():
             return t
         with np.errstate(over="ignore"):
-            t = t + np.where(going, step, 0.0)
+            t = t + np.where(active, step, 0.0)
         if not np.isfinite(t).all():
             break
     raise ValueError(
-        f"`D_l` must be reached in a finite number of steps, got {D_l}, for which Newton's method did not converge (t = {t}); take one further from the floor of {self.floor:.6g}, or a larger `eta`"
+        f"`D_l` must be reached in a finite number of steps, got {D_l}, "
+        f"for which Newton's method did not converge (t = {t}); "
+        f"take one further from the floor of {self.floor:.6g}, or a larger `eta`"
     )
 
 
 @patch
 def D_l_of(
     self: LensLaw,
-    t,  # steps, >= 0, any shape
+    t: ArrayLike,  # steps, >= 0, any shape
 ) -> np.ndarray:  # examples^beta, in [floor, cap]; exact
     """The pre-learned size of the rectified law that step `t` stands for.
 
@@ -239,24 +221,24 @@ def D_l_of(
 
 
 # %% ../../nbs/05_kernels/lens.ipynb #7b2fe5e6
+@patch(as_prop=True)
+def _lowest_D_l(self: LensLaw):
+    "The smallest D_l that the law with t free takes."
+    return self.floor + 1e-6 * (self.cap - self.floor)
+
+
+_BETA_GRID = np.linspace(0.02, 1.6, 28)
+
+
 @patch
 def law(
     self: LensLaw,
-    t=None,  # steps, >= 0: F is fixed there; None: t is a parameter of the law
-) -> (
-    Law
-):  # for `fit_law` and whoever takes laws; not in the registry, since it belongs to one kernel
-    """LensLLM's law with this kernel's F.
-
-    Parameters
-    ----------
-    t : default None
-        steps, >= 0: F is fixed there; None: t is a parameter of the law
-    """
-    bounds, units = (
-        {p: getattr(NTK_LAW, of)[p] for p in ("B", "beta", "E")} for of in ("bounds", "units")
-    )
-    beta = np.linspace(0.02, 1.6, 28)
+    t: float | None = None,  # steps, >= 0: F is fixed there; None: t is a parameter of the law
+) -> Law:  # for `fit_law`; not in the registry, since it belongs to one kernel
+    "LensLLM's law with this kernel's F."
+    bounds = {p: NTK_LAW.bounds[p] for p in ("B", "beta", "E")}
+    units = {p: NTK_LAW.units[p] for p in ("B", "beta", "E")}
+    shared = dict(formula=NTK_LAW.formula, source=NTK_LAW.source)
     if t is not None:
         D_l = float(self.D_l_of(t))
         return Law(
@@ -264,41 +246,33 @@ def law(
             lambda D, B, beta, E: RECTIFIED.fn(D, B, D_l, beta, E),
             bounds,
             units,
-            NTK_LAW.formula,
-            separable(lambda D: dict(beta=beta)),
-            NTK_LAW.source,
+            guess=separable(lambda D: dict(beta=_BETA_GRID)),
+            **shared,
         )
     span = self.cap - self.floor
     if not span > 1e-6 * self.cap:
         raise ValueError(
-            f"`t` must be given, got None, since F stays at {self.cap:.3g} whatever t is: the residual lies in the null space of the kernel"
+            f"`t` must be given, got None, since F stays at {self.cap:.3g} whatever t is: "
+            "the residual lies in the null space of the kernel"
         )
-    grid = np.r_[0.0, self.t_of(self.floor + span * np.geomspace(0.98, 1e-6, 18))]
+    t_grid = np.r_[0.0, self.t_of(self.floor + span * np.geomspace(0.98, 1e-6, 18))]
     return Law(
         "lens",
         lambda D, B, beta, E, t: RECTIFIED.fn(D, B, self.F(t), beta, E),
-        bounds | dict(t=(0.0, float(self.t_of(self._lowest)))),
+        bounds | dict(t=(0.0, float(self.t_of(self._lowest_D_l)))),
         units | dict(t="steps"),
-        NTK_LAW.formula,
-        separable(lambda D: dict(beta=beta, t=grid)),
-        NTK_LAW.source,
+        guess=separable(lambda D: dict(beta=_BETA_GRID, t=t_grid)),
+        **shared,
     )
-
-
-@patch(as_prop=True)
-def _lowest(self: LensLaw):
-    "The smallest D_l that the law with t free takes."
-    return self.floor + 1e-6 * (self.cap - self.floor)
-
 
 # %% ../../nbs/05_kernels/lens.ipynb #ba017cd3
 @patch
 def to_rectified(
     self: LensLaw,
-    B,
-    beta,
-    E,
-    t,  # of the law, t >= 0
+    B: float,  # amplitude, of the law
+    beta: float,  # exponent
+    E: float,  # irreducible loss, nats
+    t: float,  # steps, >= 0
 ) -> dict:  # B, D_l, beta, E of the rectified law that is the same curve
     """LensLLM's parameters as those of the rectified law.
 
@@ -318,31 +292,18 @@ def to_rectified(
 @patch
 def from_rectified(
     self: LensLaw,
-    B,
-    D_l,
-    beta,
-    E,  # of the rectified law; D_l from a millionth of the range above the floor up to the cap
+    B: float,  # amplitude, of the rectified law
+    D_l: float,  # from a millionth of the range above the floor up to the cap
+    beta: float,  # exponent
+    E: float,  # irreducible loss, nats
 ) -> dict:  # B, beta, E, t of the law that is the same curve, within the bounds of `law()`
-    """The rectified law's parameters as those of LensLLM.
-
-    Parameters
-    ----------
-    E
-        of the rectified law; D_l from a millionth of the range above the floor up to the cap
-
-    Returns
-    -------
-    dict
-        B, beta, E, t of the law that is the same curve, within the bounds of `law()`
-    """
-    low, high, slack = (
-        self._lowest,
-        self.cap,
-        1e-9 * (self.cap - self.floor),
-    )  # a D_l that `to_rectified` made may be off by rounding
+    "The rectified law's parameters as those of LensLLM."
+    low, high = self._lowest_D_l, self.cap
+    slack = 1e-9 * (self.cap - self.floor)  # a D_l of `to_rectified` may be off by rounding
     if not low - slack <= D_l <= high + slack:
         raise ValueError(
-            f"`D_l` must lie in [{low:.6g}, {high:.6g}], the range of the law with t free, got {D_l}; keep the rectified law"
+            f"`D_l` must lie in [{low:.6g}, {high:.6g}], the range of the law with t free, "
+            f"got {D_l}; keep the rectified law"
         )
     return dict(B=B, beta=beta, E=E, t=float(self.t_of(np.clip(D_l, low, high))))
 
@@ -351,42 +312,30 @@ def from_rectified(
 @patch
 def doubts(
     self: LensLaw,
-    fit,  # a Fit of `law()` or of `law(t)`
-) -> list:  # plain words; empty where F is inside its range, or t was given
-    """What the kernel's range did to a fit with t free.
-
-    Parameters
-    ----------
-    fit
-        a Fit of `law()` or of `law(t)`
-
-    Returns
-    -------
-    list
-        plain words; empty where F is inside its range, or t was given
-    """
+    fit: Fit,  # of `law()` or of `law(t)`
+) -> list:  # plain words; empty if F is inside its range, or t was given
+    "What the kernel's range did to a fit with t free."
     if "t" not in fit.params:
         return []
-    F, span = self.D_l_of(fit.params["t"]), self.cap - self.floor
-    ask = lambda what, end, v: (
-        f"the curve asks for a D_l {what} the kernel's {end} of {v:.3g} and is held there; kernel and curve disagree: check the residual's unit, or fit the rectified law"
-    )
+    F, tolerance = self.D_l_of(fit.params["t"]), 1e-5 * (self.cap - self.floor)
+    if F > self.cap - tolerance:
+        asked = f"above the kernel's cap of {self.cap:.3g}"
+    elif F < self.floor + tolerance:
+        asked = f"below the kernel's floor of {self.floor:.3g}"
+    else:
+        return []
     return [
-        ask(*end)
-        for end, out in (
-            (("above", "cap", self.cap), F > self.cap - 1e-5 * span),
-            (("below", "floor", self.floor), F < self.floor + 1e-5 * span),
-        )
-        if out
+        f"the curve asks for a D_l {asked} and is held there; kernel and curve disagree: "
+        "check the residual's unit, or fit the rectified law"
     ]
 
 
 # %% ../../nbs/05_kernels/lens.ipynb #82fc14c0
 def hint_of(
     *,
-    D_l=None,  # (value > 0 in examples^beta, standard deviation of its logarithm); None: nothing known
-    beta=None,  # (value, standard deviation)
-    E=None,  # (value, standard deviation), nats/token
+    D_l: tuple | None = None,  # (value > 0, examples^beta; standard deviation of its logarithm)
+    beta: tuple | None = None,  # (value, standard deviation)
+    E: tuple | None = None,  # (value, standard deviation), nats/token
 ) -> Hint:  # independent normals; infinite spread for what is not given
     """A hint from numbers.
 
@@ -407,136 +356,107 @@ def hint_of(
     for name, pair in dict(D_l=D_l, beta=beta, E=E).items():
         if pair is not None and np.shape(pair) != (2,):
             raise ValueError(
-                f"`{name}` must be a pair (value, standard deviation), got {pair}; leave it out where nothing is known"
+                f"`{name}` must be a pair (value, standard deviation), got {pair}; "
+                "leave it out where nothing is known"
             )
     if D_l is not None and not D_l[0] > 0:
         raise ValueError(
-            f"`D_l` must be > 0, got {D_l[0]}; a curve without a bend in sight has a small one, not 0"
+            f"`D_l` must be > 0, got {D_l[0]}; "
+            "a curve without a bend in sight has a small one, not 0"
         )
-    known = [None if D_l is None else (np.log(D_l[0]), D_l[1]), beta, E]
-    return Hint(
-        *(
-            np.array(
-                [0.0 if k == 0 and v is None else np.inf if v is None else v[k] for v in known],
-                float,
-            )
-            for k in (0, 1)
-        )
-    )
+    mean, spread = np.zeros(3), np.full(3, np.inf)
+    if D_l is not None:
+        mean[0], spread[0] = np.log(D_l[0]), D_l[1]
+    if beta is not None:
+        mean[1], spread[1] = beta
+    if E is not None:
+        mean[2], spread[2] = E
+    return Hint(mean, spread)
 
 
 # %% ../../nbs/05_kernels/lens.ipynb #f36f2964
 def curve_hint(
-    D,  # sizes, examples, > 0, shape (k,), at least 4
-    predicted,  # predicted loss there, > 0, any unit, shape (k,)
+    D: ArrayLike,  # sizes, examples, > 0, shape (k,), at least 4
+    predicted: ArrayLike,  # predicted loss there, > 0, any unit, shape (k,)
     *,
-    spread,  # standard deviations of (ln D_l, beta, E) around a real curve's, shape (3,), > 0, or a covariance (3, 3)
-    scale=None,  # nats/token per unit of `predicted`, > 0; None: E is left open, and of `spread` only what concerns ln D_l and beta counts
-) -> Hint:  # an estimate
-    """What a predicted curve says of the real one's law.
-
-    Parameters
-    ----------
-    D
-        sizes, examples, > 0, shape (k,), at least 4
-    predicted
-        predicted loss there, > 0, any unit, shape (k,)
-    spread
-        standard deviations of (ln D_l, beta, E) around a real curve's, shape (3,), > 0, or a
-        covariance (3, 3)
-    scale : default None
-        nats/token per unit of `predicted`, > 0; None: E is left open, and of `spread` only what
-        concerns ln D_l and beta counts
-
-    Returns
-    -------
-    Hint
-        an estimate
-    """
+    spread: ArrayLike,  # standard deviations of (ln D_l, beta, E), (3,), > 0, or covariance (3, 3)
+    scale: float | None = None,  # nats/token per unit of `predicted`, > 0; None: E is left open
+) -> Hint:  # an estimate; `spread` is how far the parameters lie from a real curve's
+    "What a predicted curve says of the real one's law."
     spread = np.array(spread, float)
     if spread.shape not in ((3,), (3, 3)):
         raise ValueError(
-            f"`spread` must be 3 standard deviations, or a covariance (3, 3), of (ln D_l, beta, E), got shape {spread.shape}; take it from curves that are known"
+            "`spread` must be 3 standard deviations, or a covariance (3, 3), of (ln D_l, beta, E), "
+            f"got shape {spread.shape}; take it from curves that are known"
         )
     if scale is not None and not (np.isfinite(scale) and scale > 0):
         raise ValueError(
-            f"`scale` must be > 0 nats/token per unit of `predicted`, got {scale}; leave it out where it is not known"
+            f"`scale` must be > 0 nats/token per unit of `predicted`, got {scale}; "
+            "leave it out where it is not known"
         )
-    if scale is None and spread.ndim == 1:
+    mean = _fitted_parameters(D, predicted) * [1, 1, scale or 0]
+    if scale is None:
+        spread = _without_E(spread)
+    return Hint(mean, spread)
+
+
+def _without_E(spread):
+    "The same standard deviations or covariance, with nothing known of E."
+    spread = spread.copy()
+    if spread.ndim == 1:
         spread[2] = np.inf
-    if scale is None and spread.ndim == 2:
-        spread[2], spread[:, 2], spread[2, 2] = (
-            0,
-            0,
-            1e6,
-        )  # no covariance with the rest, and a standard deviation of 1,000 nats: nothing known
-    return Hint(_law_of(D, predicted) * [1, 1, scale or 0], spread)
+    else:
+        spread[2] = spread[:, 2] = 0
+        spread[2, 2] = 1e6  # a standard deviation of 1,000 nats
+    return spread
 
 
-def _law_of(D, loss):
-    "ln D_l, beta, E of the rectified law fitted to a curve; a D_l too small to matter counts as one that moves the first loss by a percent."
+def _fitted_parameters(D, loss):
+    "ln D_l, beta, E of the rectified law fitted to a curve."
     p = fit_law(RECTIFIED, D, loss).params
-    return np.array([np.log(max(p["D_l"], 0.01 * np.min(D) ** p["beta"])), p["beta"], p["E"]])
+    # A D_l too small to matter counts as one that moves the first loss by a percent.
+    smallest = 0.01 * np.min(D) ** p["beta"]
+    return np.array([np.log(max(p["D_l"], smallest)), p["beta"], p["E"]])
 
 
 # %% ../../nbs/05_kernels/lens.ipynb #596306b0
 def kernel_features(
-    kernel,  # kernel (n, n), or anything with a `.K`, on the same n rows for each model that is compared
-    residual=None,  # prediction less target, shape (n,) or (n, C); the kernel's own when None
+    kernel: "ArrayLike | Spectrum",  # (n, n), or an object with a `.K`; the same rows per model
+    residual: ArrayLike | None = None,  # prediction less target, (n,) or (n, C); or kernel's own
     *,
     eta: float,  # learning rate, > 0, as for `LensLaw`
     t: float,  # steps, >= 0, such as the early-stopping step
-) -> pd.Series:  # ln_F at `t`; effective_dimension at the mean eigenvalue; alignment of kernel and residual; decay, an estimate, NaN where the kernel shows too few effective ranks (drop the column then)
-    """What a kernel says of its model: a row of features for `learn_hints`.
-
-    Parameters
-    ----------
-    kernel
-        kernel (n, n), or anything with a `.K`, on the same n rows for each model that is compared
-    residual : default None
-        prediction less target, shape (n,) or (n, C); the kernel's own when None
-    eta : float
-        learning rate, > 0, as for `LensLaw`
-    t : float
-        steps, >= 0, such as the early-stopping step
-
-    Returns
-    -------
-    pd.Series
-        ln_F at `t`; effective_dimension at the mean eigenvalue; alignment of kernel and residual;
-        decay, an estimate, NaN where the kernel shows too few effective ranks (drop the column
-        then)
-    """
-    s, r = spectrum(kernel, name="kernel"), _residual(kernel, residual)
+) -> pd.Series:  # decay is an estimate, NaN if the kernel shows too few ranks; the rest is exact
+    "What a kernel says of its model: ln F at `t`, effective dimension, alignment and decay."
+    s, r = spectrum(kernel, name="kernel"), _residual_or_own(kernel, residual)
     if not r.any():
         raise ValueError(
-            "`residual` must not be all zero, which says nothing of a model; give the prediction less the target before fine-tuning"
+            "`residual` must not be all zero, which says nothing of a model; "
+            "give the prediction less the target before fine-tuning"
         )
-    F, aligned = float(lens_law(s, r, eta=eta).F(t)), target_alignment(s, r)
+    F = float(lens_law(s, r, eta=eta).F(t))
+    alignment = target_alignment(s, r)
     if not F > 0:
         raise ValueError(
-            f"`t` must leave some residual for ln F, got t = {t} with F = {F:g}; take fewer steps or a smaller `eta`"
+            f"`t` must leave some residual for ln F, got t = {t} with F = {F:g}; "
+            "take fewer steps or a smaller `eta`"
         )
     try:
         decay = decay_exponent(s).value
     except ValueError:
         decay = np.nan
+    dimension = float(effective_dimension(s, s.eigvals.mean()))  # at the mean eigenvalue
     return pd.Series(
-        dict(
-            ln_F=np.log(F),
-            effective_dimension=float(effective_dimension(s, s.eigvals.mean())),
-            alignment=aligned,
-            decay=decay,
-        )
+        dict(ln_F=np.log(F), effective_dimension=dimension, alignment=alignment, decay=decay)
     )
 
 
 # %% ../../nbs/05_kernels/lens.ipynb #815f1691
 def learn_hints(
-    features,  # pandas DataFrame of numbers, one row a model, no missing values
+    features: pd.DataFrame,  # numbers, one row per model, no missing values
     curves: CurveSet,  # known curves of one task; those of models without features are not used
     *,
-    new=None,  # DataFrame with the same columns: candidates of another task; `features` when None
+    new: pd.DataFrame | None = None,  # same columns: candidates of another task; or `features`
 ) -> dict:  # model -> Hint for every row of `new`, or of `features`; estimates
     """Hints from a regression over candidates whose curves are known.
 
@@ -558,69 +478,79 @@ def learn_hints(
         raise TypeError(
             f"`curves` must be a CurveSet, got {type(curves).__name__}; `load_curves` reads one"
         )
-    all_x, new_x = _rows(features, "features"), _rows(features if new is None else new, "new")
+    X_all = _feature_array(features, "features")
+    target_models = features if new is None else new
+    X_targets = _feature_array(target_models, "new")
     curves.one_task()
     known = [m for m in curves.models if m in features.index]
     if len(known) < 5:
         raise ValueError(
-            f"`curves` must hold at least 5 models with features, got {len(known)}; give hints by hand with `hint_of`"
+            f"`curves` must hold at least 5 models with features, got {len(known)}; "
+            "give hints by hand with `hint_of`"
         )
-    if new is not None and list(new.columns) != list(features.columns):
+    if list(target_models.columns) != list(features.columns):
         raise ValueError(
-            f"`new` must have the columns {', '.join(features.columns)}, got {', '.join(map(str, new.columns))}; measure the same features"
+            f"`new` must have the columns {', '.join(features.columns)}, "
+            f"got {', '.join(map(str, new.columns))}; measure the same features"
         )
-    X, Y = (
-        all_x[features.index.get_indexer(known)],
-        np.array([_law_of(*curves.curve(m)) for m in known]),
-    )
-    hints, cov = {}, _missed(X, Y)
-    for m, x in zip((features if new is None else new).index, new_x):
-        others = np.array([new is not None or k != m for k in known])
-        hints[m] = Hint(
-            _ridge(X[others], Y[others], x), cov if others.all() else _missed(X[others], Y[others])
-        )
+    X = X_all[features.index.get_indexer(known)]
+    Y = np.array([_fitted_parameters(*curves.curve(m)) for m in known])
+    covariance, hints = _leave_one_out_covariance(X, Y), {}
+    for model, x in zip(target_models.index, X_targets, strict=True):
+        if new is None and model in known:
+            others = np.array(known) != model
+            own_covariance = _leave_one_out_covariance(X[others], Y[others])
+            hints[model] = Hint(_ridge_prediction(X[others], Y[others], x), own_covariance)
+        else:
+            hints[model] = Hint(_ridge_prediction(X, Y, x), covariance)
     return hints
 
 
 # %% ../../nbs/05_kernels/lens.ipynb #cefa0da9
-def _rows(table, name):
+def _feature_array(table, name):
     "Features as an array, checked."
-    if (
-        not isinstance(table, pd.DataFrame)
-        or table.select_dtypes("number").shape != table.shape
-        or not table.index.is_unique
-    ):
+    is_table = isinstance(table, pd.DataFrame) and table.index.is_unique
+    if not is_table or table.select_dtypes("number").shape != table.shape:
         raise TypeError(
-            f"`{name}` must be a DataFrame of numbers with one row a model, got {type(table).__name__}; encode words as numbers"
+            f"`{name}` must be a DataFrame of numbers with one row per model, "
+            f"got {type(table).__name__}; encode words as numbers"
         )
-    if not np.isfinite(table.to_numpy(float)).all():
+    values = table.to_numpy(float)
+    missing = (~np.isfinite(values)).sum()
+    if missing:
         raise ValueError(
-            f"`{name}` must hold finite numbers, got {(~np.isfinite(table.to_numpy(float))).sum()} that are not; leave out models or columns that lack them"
+            f"`{name}` must hold finite numbers, got {missing} that are not; "
+            "leave out models or columns that lack them"
         )
-    return table.to_numpy(float)
+    return values
 
 
-def _missed(X, Y):
-    "Covariance of what the regression misses of each row when that row is left out."
-    off = Y - np.array([_ridge(np.delete(X, i, 0), np.delete(Y, i, 0), x) for i, x in enumerate(X)])
-    return off.T @ off / len(Y) + 1e-8 * np.eye(3)
+def _leave_one_out_covariance(X, Y):
+    "Covariance of the regression's errors, each row predicted from the others."
+    errors = []
+    for i, x in enumerate(X):
+        errors.append(Y[i] - _ridge_prediction(np.delete(X, i, 0), np.delete(Y, i, 0), x))
+    errors = np.array(errors)
+    return errors.T @ errors / len(Y) + 1e-8 * np.eye(3)
 
 
 # %% ../../nbs/05_kernels/lens.ipynb #963dcbb0
 _PENALTIES = np.r_[np.geomspace(1e-3, 1e3, 13), 1e9]  # the last leaves the mean
 
 
-def _ridge(X, Y, x, penalties=_PENALTIES):
-    "Ridge regression of each column of Y on standardised X, read at x; each penalty (per example) is that of the least leave-one-out error."
+def _ridge_prediction(X, Y, x, penalties=_PENALTIES):
+    "Ridge regression of each column of Y on standardised X, read at x, at its best penalty."
     centre, scale = X.mean(0), X.std(0)
-    keep = scale > 1e-12 * np.abs(X).max(0)  # a constant feature says nothing
-    Z, z = ((v - centre)[..., keep] / scale[keep] for v in (X, x))
-    n, out = len(Z), Y.mean(0)
+    varies = scale > 1e-12 * np.abs(X).max(0)  # a constant feature says nothing
+    Z, z = ((v - centre)[..., varies] / scale[varies] for v in (X, x))
+    n, mean = len(Z), Y.mean(0)
     U, s, Vt = np.linalg.svd(Z, full_matrices=False)
-    shrink = s**2 / (s**2 + n * penalties[:, None])  # (penalties, features)
-    hat = 1 / n + (shrink[:, None] * U**2).sum(-1)  # leverage, shape (penalties, n)
-    missed = (Y - out - np.einsum("ij,pj,jk->pik", U, shrink, U.T @ Y)) / (1 - hat)[..., None]
-    best = (missed**2).sum(1).argmin(0)  # for each column of Y
-    return out + np.array(
-        [(z @ Vt.T) / s * shrink[b] @ (U.T @ y) if len(s) else 0.0 for b, y in zip(best, Y.T)]
-    )
+    if not len(s):
+        return mean
+    shrink = s**2 / (s**2 + n * penalties[:, None])  # (penalties, features); a penalty per example
+    leverage = 1 / n + (shrink[:, None] * U**2).sum(-1)  # (penalties, n)
+    residual = Y - mean - np.einsum("ij,pj,jk->pik", U, shrink, U.T @ Y)
+    left_out = residual / (1 - leverage)[..., None]  # error of each row predicted from the others
+    best = (left_out**2).sum(1).argmin(0)  # penalty for each column of Y
+    along = (z @ Vt.T) / s
+    return mean + np.array([along * shrink[b] @ (U.T @ y) for b, y in zip(best, Y.T, strict=True)])
