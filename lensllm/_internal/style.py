@@ -137,6 +137,7 @@ SERIES = {  # name -> (position in seaborn's `colorblind` palette, marker)
     "race": (0, "o"),  # policies
     "uniform": (1, "s"),
     "halving": (2, "D"),
+    "halving, keep .65": (5, "P"),
     "hyperband": (4, "v"),
     "full": (5, "<"),
     "rectified": (2, "D"),  # laws
