@@ -41,7 +41,7 @@ class Replay:
     ----------
     policy : str
         its name
-    choice : str
+    choice : str | None
         a model; None where nothing could be run
     relative_accuracy : float
         percent; missing without a choice
@@ -53,9 +53,6 @@ class Replay:
         what the policy said of its choice; missing where it does not say
     why : str
         why it stopped
-    trace : pd.DataFrame
-        a row a run, columns `TRACE`: choice and p_best before the step, cost_fraction after the
-        run; a failed run has no test_loss
     """
 
     policy: str  # its name
@@ -85,19 +82,18 @@ def simulate(
 
     Parameters
     ----------
-    policy
+    policy : str | Policy
         a Policy, or a name in `POLICIES`
     curves : CurveSet | str | pd.DataFrame
-        one task, complete up to the target: a CurveSet, a shipped task's name, a path or a frame
+        complete to the target: a shipped name, path, frame
     budget : float | str, default 0.02
-        fraction of the cost of tuning every candidate on the target; a text is read by
-        `budget_share`
-    target : int, default None
+        fraction of the cost of full tuning; text as in `budget_share`
+    target : int | None, default None
         examples; the largest size in the table when None
-    costs : default None
-        DataFrame from `run_costs`, or a column with your own prices; FLOP when None
+    costs : pd.DataFrame | str | None, default None
+        from `run_costs`, or a column; FLOP when None
     failed : default ()
-        (model, train_size) that diverge: paid, not seen, and the candidate leaves the race
+        (model, train_size) that diverge: paid, not seen, and the candidate drops out
     warm : default ()
         (model, train_size) that exist before the study, at no cost
 
@@ -184,6 +180,7 @@ def _prices_of(table, curves, costs):
         )
     return costs.loc[curves.models, sizes]
 
+
 # %% ../../nbs/03_choose/replay.ipynb #9871b53a
 def _check_known_runs(table, named):
     "What `warm` and `failed` name must be in the table."
@@ -246,7 +243,13 @@ def _judged(policy, plan, curves, rows, spent):
 def to_dict(
     self: Replay,
 ) -> dict:  # JSON-safe: the fields of a replay, `trace` as a list of rows
-    "The replay as plain data."
+    """The replay as plain data.
+
+    Returns
+    -------
+    dict
+        JSON-safe: the fields of a replay, `trace` as a list of rows
+    """
     rows = self.trace.astype(object).to_dict("records")
     return dict(
         policy=self.policy,
@@ -284,7 +287,18 @@ def plot(
     *,
     ax=None,  # matplotlib Axes to draw on; new ones when None
 ):  # the Axes
-    "One row per candidate, one point per run, coloured by step; furthest candidates on top."
+    """One row per candidate, one point per run, coloured by step; furthest candidates on top.
+
+    Parameters
+    ----------
+    ax : default None
+        matplotlib Axes to draw on; new ones when None
+
+    Returns
+    -------
+    result
+        the Axes
+    """
     from lensllm._internal.style import INK, new_axes, palette, short_name
 
     furthest = self.trace.groupby("model", sort=False).train_size.max()
@@ -325,7 +339,30 @@ def pareto(
     seed: int = 0,  # of the subsets, the same for every policy
     progress=iter,  # wraps the list of studies, such as rich.progress.track
 ) -> pd.DataFrame:  # one row per study: task, policy, budget, draw, choice and how good it was
-    "Replay policies on subsets of the candidates."
+    """Replay policies on subsets of the candidates.
+
+    Parameters
+    ----------
+    policies
+        Policies, or names in `POLICIES`
+    tasks
+        CurveSets of one task each, complete up to the target
+    budgets : default (0.005, 0.01, 0.02, 0.05)
+        fractions of the cost of full tuning
+    draws : int, default 200
+        subsets of the candidates
+    size : int, default 20
+        candidates in a subset
+    seed : int, default 0
+        of the subsets, the same for every policy
+    progress : default iter
+        wraps the list of studies, such as rich.progress.track
+
+    Returns
+    -------
+    pd.DataFrame
+        one row per study: task, policy, budget, draw, choice and how good it was
+    """
     policies, budgets, cells = [as_policy(p) for p in policies], list(budgets), []
     for task in tasks:
         rng, count = np.random.default_rng(seed), len(task.models)
@@ -360,7 +397,18 @@ def _study_row(policy, curves, budget, draw):
 def pareto_summary(
     results: pd.DataFrame,  # from `pareto`
 ) -> pd.DataFrame:  # one row per policy, task and budget; accuracies in percent, regrets in nats
-    "Means over the subsets, with a 10th percentile, standard error and 5% and 95% quantiles."
+    """Means over the subsets, with a 10th percentile, standard error and 5% and 95% quantiles.
+
+    Parameters
+    ----------
+    results : pd.DataFrame
+        from `pareto`
+
+    Returns
+    -------
+    pd.DataFrame
+        one row per policy, task and budget; accuracies in percent, regrets in nats
+    """
     groups = results.groupby(["policy", "task", "budget"], sort=False)
     return groups.agg(
         relative_accuracy=("relative_accuracy", "mean"),

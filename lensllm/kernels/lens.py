@@ -34,13 +34,11 @@ class LensLaw:
     Attributes
     ----------
     eigvals : np.ndarray
-        of Theta = K/n, so `spectrum(K).eigvals` divided by n; descending, >= 0, shape (n,); zeros
-        are the null space
+        of Theta = K/n, descending, >= 0, shape (n,); zeros are the null space
     weights : np.ndarray
         squared coefficients of r(0) along the eigenvectors, >= 0, shape (n,)
     eta : float
-        learning rate, > 0, parameter² per unit of loss, which is half the squared error, mean over
-        the n rows
+        learning rate, > 0, parameter² per unit of loss (half the mean squared error)
     """
 
     eigvals: np.ndarray  # of Theta = K/n, descending, >= 0, shape (n,); zeros are the null space
@@ -97,7 +95,18 @@ def F(
     self: LensLaw,
     t: "ArrayLike",  # steps, >= 0, any shape, real or complex
 ) -> np.ndarray:  # exact, shape of `t`, examples^beta when read as D_l
-    "The kernel's loss after `t` steps."
+    """The kernel's loss after `t` steps.
+
+    Parameters
+    ----------
+    t : ArrayLike
+        steps, >= 0, any shape, real or complex
+
+    Returns
+    -------
+    np.ndarray
+        exact, shape of `t`, examples^beta when read as D_l
+    """
     return self.floor + self._reachable(t).sum(-1)
 
 
@@ -106,7 +115,18 @@ def dF(
     self: LensLaw,
     t: "ArrayLike",  # steps, >= 0, any shape
 ) -> np.ndarray:  # exact dF/dt, shape of `t`, <= 0
-    "How fast the kernel's loss falls."
+    """How fast the kernel's loss falls.
+
+    Parameters
+    ----------
+    t : ArrayLike
+        steps, >= 0, any shape
+
+    Returns
+    -------
+    np.ndarray
+        exact dF/dt, shape of `t`, <= 0
+    """
     return -2 * self.eta * (self._reachable(t) * self.eigvals[self.eigvals > 0]).sum(-1)
 
 
@@ -129,7 +149,22 @@ def lens_law(
     *,
     eta: float,  # learning rate, > 0, as for `LensLaw`
 ) -> LensLaw:  # exact to rounding; eigenvalues that `spectrum` takes for rounding count as 0
-    "F(Theta, t) of a kernel, with Theta = K/n."
+    """F(Theta, t) of a kernel, with Theta = K/n.
+
+    Parameters
+    ----------
+    kernel : ArrayLike | Spectrum
+        (n, n), or an object with a `.K` and perhaps a `.residual`
+    residual : ArrayLike | None, default None
+        r(0), (n,) or (n, C); the kernel's own when None
+    eta : float
+        learning rate, > 0, as for `LensLaw`
+
+    Returns
+    -------
+    LensLaw
+        exact to rounding; eigenvalues that `spectrum` takes for rounding count as 0
+    """
     s, r = spectrum(kernel, name="kernel"), _residual_or_own(kernel, residual)
     n = len(s.eigvals)
     if r.ndim not in (1, 2) or len(r) != n or not np.isfinite(r).all():
@@ -164,7 +199,7 @@ def t_of(
 
     Parameters
     ----------
-    D_l
+    D_l : ArrayLike
         pre-learned size, examples^beta, in (floor, cap], any shape
 
     Returns
@@ -207,7 +242,7 @@ def D_l_of(
 
     Parameters
     ----------
-    t
+    t : ArrayLike
         steps, >= 0, any shape
 
     Returns
@@ -233,7 +268,18 @@ def law(
     self: LensLaw,
     t: float | None = None,  # steps, >= 0: F is fixed there; None: t is a parameter of the law
 ) -> Law:  # for `fit_law`; not in the registry, since it belongs to one kernel
-    "LensLLM's law with this kernel's F."
+    """LensLLM's law with this kernel's F.
+
+    Parameters
+    ----------
+    t : float | None, default None
+        steps, >= 0: F is fixed there; None: t is a parameter of the law
+
+    Returns
+    -------
+    Law
+        for `fit_law`; not in the registry, since it belongs to one kernel
+    """
     bounds = {p: NTK_LAW.bounds[p] for p in ("B", "beta", "E")}
     units = {p: NTK_LAW.units[p] for p in ("B", "beta", "E")}
     shared = dict(formula=NTK_LAW.formula, source=NTK_LAW.source)
@@ -263,6 +309,7 @@ def law(
         **shared,
     )
 
+
 # %% ../../nbs/05_kernels/lens.ipynb #ba017cd3
 @patch
 def to_rectified(
@@ -276,8 +323,14 @@ def to_rectified(
 
     Parameters
     ----------
-    t
-        of the law, t >= 0
+    B : float
+        amplitude, of the law
+    beta : float
+        exponent
+    E : float
+        irreducible loss, nats
+    t : float
+        steps, >= 0
 
     Returns
     -------
@@ -295,7 +348,24 @@ def from_rectified(
     beta: float,  # exponent
     E: float,  # irreducible loss, nats
 ) -> dict:  # B, beta, E, t of the law that is the same curve, within the bounds of `law()`
-    "The rectified law's parameters as those of LensLLM."
+    """The rectified law's parameters as those of LensLLM.
+
+    Parameters
+    ----------
+    B : float
+        amplitude, of the rectified law
+    D_l : float
+        from a millionth of the range above the floor up to the cap
+    beta : float
+        exponent
+    E : float
+        irreducible loss, nats
+
+    Returns
+    -------
+    dict
+        B, beta, E, t of the law that is the same curve, within the bounds of `law()`
+    """
     low, high = self._lowest_D_l, self.cap
     slack = 1e-9 * (self.cap - self.floor)  # a D_l of `to_rectified` may be off by rounding
     if not low - slack <= D_l <= high + slack:
@@ -312,7 +382,18 @@ def doubts(
     self: LensLaw,
     fit: Fit,  # of `law()` or of `law(t)`
 ) -> list:  # plain words; empty if F is inside its range, or t was given
-    "What the kernel's range did to a fit with t free."
+    """What the kernel's range did to a fit with t free.
+
+    Parameters
+    ----------
+    fit : Fit
+        of `law()` or of `law(t)`
+
+    Returns
+    -------
+    list
+        plain words; empty if F is inside its range, or t was given
+    """
     if "t" not in fit.params:
         return []
     F, tolerance = self.D_l_of(fit.params["t"]), 1e-5 * (self.cap - self.floor)
@@ -339,11 +420,11 @@ def hint_of(
 
     Parameters
     ----------
-    D_l : default None
-        (value > 0 in examples^beta, standard deviation of its logarithm); None: nothing known
-    beta : default None
+    D_l : tuple | None, default None
+        (value > 0, examples^beta; standard deviation of its logarithm)
+    beta : tuple | None, default None
         (value, standard deviation)
-    E : default None
+    E : tuple | None, default None
         (value, standard deviation), nats/token
 
     Returns
@@ -380,7 +461,24 @@ def curve_hint(
     spread: "ArrayLike",  # standard deviations of (ln D_l, beta, E), > 0, or covariance (3, 3)
     scale: float | None = None,  # nats/token per unit of `predicted`, > 0; None: E is left open
 ) -> Hint:  # an estimate; `spread` is how far the parameters lie from a real curve's
-    "What a predicted curve says of the real one's law."
+    """What a predicted curve says of the real one's law.
+
+    Parameters
+    ----------
+    D : ArrayLike
+        sizes, examples, > 0, shape (k,), at least 4
+    predicted : ArrayLike
+        predicted loss there, > 0, any unit, shape (k,)
+    spread : ArrayLike
+        standard deviations of (ln D_l, beta, E), > 0, or covariance (3, 3)
+    scale : float | None, default None
+        nats/token per unit of `predicted`, > 0; None: E is left open
+
+    Returns
+    -------
+    Hint
+        an estimate; `spread` is how far the parameters lie from a real curve's
+    """
     spread = np.array(spread, float)
     if spread.shape not in ((3,), (3, 3)):
         raise ValueError(
@@ -425,7 +523,24 @@ def kernel_features(
     eta: float,  # learning rate, > 0, as for `LensLaw`
     t: float,  # steps, >= 0, such as the early-stopping step
 ) -> pd.Series:  # decay is an estimate, NaN if the kernel shows too few ranks; the rest is exact
-    "What a kernel says of its model: ln F at `t`, effective dimension, alignment and decay."
+    """What a kernel says of its model: ln F at `t`, effective dimension, alignment and decay.
+
+    Parameters
+    ----------
+    kernel : ArrayLike | Spectrum
+        (n, n), or an object with a `.K`; the same rows per model
+    residual : ArrayLike | None, default None
+        prediction less target, (n,) or (n, C); or kernel's own
+    eta : float
+        learning rate, > 0, as for `LensLaw`
+    t : float
+        steps, >= 0, such as the early-stopping step
+
+    Returns
+    -------
+    pd.Series
+        decay is an estimate, NaN if the kernel shows too few ranks; the rest is exact
+    """
     s, r = spectrum(kernel, name="kernel"), _residual_or_own(kernel, residual)
     if not r.any():
         raise ValueError(
@@ -460,12 +575,12 @@ def learn_hints(
 
     Parameters
     ----------
-    features
-        pandas DataFrame of numbers, one row a model, no missing values
+    features : pd.DataFrame
+        numbers, one row per model, no missing values
     curves : CurveSet
         known curves of one task; those of models without features are not used
-    new : default None
-        DataFrame with the same columns: candidates of another task; `features` when None
+    new : pd.DataFrame | None, default None
+        same columns: candidates of another task; or `features`
 
     Returns
     -------

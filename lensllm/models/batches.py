@@ -166,6 +166,7 @@ def beside(
         moved[name] = value.to(like.device, dtype)
     return moved
 
+
 # %% ../../nbs/04_models/batches.ipynb #a0e7eabf
 class Batch(dict):
     "A batch that knows its rows and its targets, checked when it is made; `model(**batch)` works."
@@ -459,7 +460,20 @@ def with_sampled_logits(
     *,
     seed: int,  # of the draw
 ) -> tuple[Batch, torch.Tensor]:  # as for `sample_logits`
-    "Draw (position, class) pairs: even ones are the right class, odd ones follow the prediction."
+    """Draw (position, class) pairs: even ones are the right class, odd ones follow the prediction.
+
+    Parameters
+    ----------
+    m : int
+        pairs per row, >= 1
+    seed : int
+        of the draw
+
+    Returns
+    -------
+    tuple[Batch, torch.Tensor]
+        as for `sample_logits`
+    """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         logits, labels = (v.cpu() for v in logits_and_labels(model, self))
@@ -482,7 +496,22 @@ def sample_logits(
     *,
     seed: int,  # of the draw
 ) -> tuple[Batch, torch.Tensor]:  # batch with `position` and `token`; residual p - y; all (n, m)
-    "Check a batch, and draw m logits for each of its rows."
+    """Check a batch, and draw m logits for each of its rows.
+
+    Parameters
+    ----------
+    batch : Mapping
+        as for `logits_and_labels`
+    m : int, default 4
+        pairs per row, >= 1
+    seed : int
+        of the draw
+
+    Returns
+    -------
+    tuple[Batch, torch.Tensor]
+        batch with `position` and `token`; residual p - y; all (n, m)
+    """
     if m < 1:
         raise ValueError(f"`m` must be >= 1, got {m}")
     return Batch.of(model, batch, "sampled").with_sampled_logits(model, m, seed=seed)

@@ -35,6 +35,7 @@ import pandas as pd
 if TYPE_CHECKING:
     import torch, transformers
 
+
 # %% ../../nbs/07_tune/tasks.ipynb #38aa6c20
 def _open_text(path):
     "A text file, compressed or not, open for reading."
@@ -62,7 +63,22 @@ def load_rows(
     columns: tuple | None = None,  # names of (prompt, target); None: these names, or text
     argument: str = "DATA",  # what errors call the path
 ) -> list[tuple[str, str]]:  # (prompt, target) of each row; targets are never empty
-    "Texts from a file."
+    """Texts from a file.
+
+    Parameters
+    ----------
+    path : str | Path
+        .txt, .csv, .tsv, .parquet or .jsonl; also .csv.gz, .jsonl.xz and the like
+    columns : tuple | None, default None
+        names of (prompt, target); None: these names, or text
+    argument : str, default 'DATA'
+        what errors call the path
+
+    Returns
+    -------
+    list[tuple[str, str]]
+        (prompt, target) of each row; targets are never empty
+    """
     path = Path(path)
     kinds = [suffix for suffix in path.suffixes if suffix not in (".gz", ".xz")]
     kind = kinds[-1] if kinds else ""
@@ -110,6 +126,7 @@ def _read_table(path, kind):
         raise ValueError(
             f"must be a readable {kind[1:]} table, got {path.name} ({fault})"
         ) from None
+
 
 # %% ../../nbs/07_tune/tasks.ipynb #2b0fcf17
 def _table_rows(table, name, columns):
@@ -159,7 +176,18 @@ TEST, VALID = 1000, 500  # rows at most; never more than a tenth of all rows eac
 def content_key(
     row: tuple,  # (prompt, target)
 ) -> str:  # 64 hexadecimal digits
-    "Where a row stands in its task, whatever other rows there are; case and spaces do not count."
+    """Where a row stands in its task, whatever other rows there are; case and spaces do not count.
+
+    Parameters
+    ----------
+    row : tuple
+        (prompt, target)
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits
+    """
     prompt, target = row
     text = prompt.strip() or target
     return hashlib.sha256(" ".join(text.casefold().split()).encode()).hexdigest()
@@ -167,7 +195,15 @@ def content_key(
 
 @dataclass(frozen=True)
 class Task:
-    "Rows to learn from, to stop by and to test on, each in the order of their content's hash."
+    """Rows to learn from, to stop by and to test on, each in the order of their content's hash.
+
+    Attributes
+    ----------
+    train : tuple
+        of (prompt, target) pairs, as are the next two
+    repeated : int
+        rows that were left out
+    """
 
     name: str
     train: tuple  # of (prompt, target) pairs, as are the next two
@@ -177,6 +213,13 @@ class Task:
 
     @property
     def fingerprint(self) -> str:  # 16 hexadecimal digits; other texts give another
+        """
+
+        Returns
+        -------
+        str
+            16 hexadecimal digits; other texts give another
+        """
         parts = json.dumps([self.train, self.valid, self.test])
         return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
@@ -184,6 +227,18 @@ class Task:
         self,
         n: int,  # 1 to len(train)
     ) -> tuple:  # the first n training rows; each subset contains the smaller ones
+        """
+
+        Parameters
+        ----------
+        n : int
+            1 to len(train)
+
+        Returns
+        -------
+        tuple
+            the first n training rows; each subset contains the smaller ones
+        """
         if not 1 <= n <= len(self.train):
             raise ValueError(
                 f"`train_size` must be 1 to {len(self.train):,}, as many as {self.name} has to "
@@ -206,7 +261,17 @@ def load_task(
     test: str | Path | None = None,  # a file, as for `load_rows`; None: rows set apart by content
     columns: tuple | None = None,  # (prompt, target), as for `load_rows`
 ) -> Task:
-    "Texts of one kind, split once and for all by content. Shipped: headline, translate, define."
+    """Texts of one kind, split once and for all by content. Shipped: headline, translate, define.
+
+    Parameters
+    ----------
+    source : str | Path
+        a shipped task; a file as for `load_rows`; or what `datasets` can load
+    test : str | Path | None, default None
+        a file, as for `load_rows`; None: rows set apart by content
+    columns : tuple | None, default None
+        (prompt, target), as for `load_rows`
+    """
     shipped = TASKS / f"{source}.jsonl.xz"
     if shipped.is_file():
         source, name = shipped, str(source)
@@ -270,7 +335,17 @@ def split_rows(
     validation: list = (),
     test: list = (),  # rows set apart already; empty: a tenth of `rows`, at most VALID and TEST
 ) -> Task:
-    "Rows as a task, by content."
+    """Rows as a task, by content.
+
+    Parameters
+    ----------
+    rows : list
+        (prompt, target) pairs
+    name : str
+        of the task
+    test : list, default ()
+        rows set apart already; empty: a tenth of `rows`, at most VALID and TEST
+    """
     test_keys, test_rows = _keys_and_rows(test)
     valid_keys, valid_rows = _keys_and_rows(validation)
     keys, others = _keys_and_rows(rows)
@@ -370,10 +445,10 @@ def encode(
 
     Parameters
     ----------
-    rows
+    rows : list
         (prompt, target) pairs
-    tokenizer
-        of the model, from transformers
+    tokenizer : transformers.PreTrainedTokenizerBase
+        of the model
     max_tokens : int, default 128
         longest row, or longest side of an encoder-decoder's, >= 2
     pairs : bool, default False
@@ -404,7 +479,18 @@ def collate(
     encoded: list,  # rows as `encode` gives them
     tokenizer: "transformers.PreTrainedTokenizerBase",
 ) -> dict[str, "torch.Tensor"]:  # input_ids, attention_mask, labels, (rows, tokens) each
-    "Tokens as one batch, padded on the right."
+    """Tokens as one batch, padded on the right.
+
+    Parameters
+    ----------
+    encoded : list
+        rows as `encode` gives them
+
+    Returns
+    -------
+    dict[str, 'torch.Tensor']
+        input_ids, attention_mask, labels, (rows, tokens) each
+    """
     import torch
 
     pad = tokenizer.pad_token_id
@@ -424,7 +510,13 @@ def as_batch(
     tokenizer: "transformers.PreTrainedTokenizerBase",
     **options,  # all as for `encode`
 ) -> dict[str, "torch.Tensor"]:  # as for `collate`
-    "Rows as a collator would hand them to the model."
+    """Rows as a collator would hand them to the model.
+
+    Returns
+    -------
+    dict[str, 'torch.Tensor']
+        as for `collate`
+    """
     return collate(encode(rows, tokenizer, **options), tokenizer)
 
 
@@ -435,7 +527,13 @@ def count_cut(
     max_tokens: int = 128,
     pairs: bool = False,  # all as for `encode`
 ) -> int:
-    "How many rows `as_batch` shortens."
+    """How many rows `as_batch` shortens.
+
+    Parameters
+    ----------
+    pairs : bool, default False
+        all as for `encode`
+    """
     end = len(_end_tokens(tokenizer))
     cut = 0
     for prompt, target in _prompt_and_target_tokens(rows, tokenizer):
