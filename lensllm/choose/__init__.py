@@ -11,7 +11,7 @@ import lazy_loader as lazy
 # %% ../../nbs/03_choose/overview.ipynb #648241bc
 _NAMES = dict(
     selectors=["SELECTORS", "Selector", "Ranking", "as_selector", "rank", "compare"],
-    policies=["POLICIES", "Policy", "Plan", "as_policy", "plan", "run_costs"],
-    replay=["simulate", "Replay", "pareto"],
+    policies=["POLICIES", "Policy", "Plan", "PricedPlan", "as_policy", "plan", "run_costs"],
+    replay=["simulate", "Replay", "pareto", "pareto_summary"],
 )
 __getattr__, __dir__, __all__ = lazy.attach(__name__, ["selectors", "policies", "replay"], _NAMES)
