@@ -19,31 +19,7 @@ from .laws import Law, as_law
 # %% ../../nbs/02_forecast/fit.ipynb #4fdcd8b6
 @dataclass(frozen=True)
 class Fit:
-    """A law fitted to one curve: estimates in `params`, standard errors in `stderr`, doubts in `flags`.
-
-    Attributes
-    ----------
-    law : Law
-        the law
-    D : np.ndarray
-        examples, shape (n,)
-    loss : np.ndarray
-        measured loss, nats/token, shape (n,)
-    params : dict
-        parameter -> estimate
-    stderr : dict
-        parameter -> standard error; None where the data do not give one
-    cov : np.ndarray | None
-        covariance of the parameters (estimate), shape (p, p); 0 at a bound
-    flags : tuple
-        doubts in plain words, each with what to do
-    result : object
-        lmfit's MinimizerResult
-    minimizer : object
-        lmfit's Minimizer, for further analysis
-    weights : np.ndarray
-        of the squared residuals, shape (n,); below 1 for outliers if robust
-    """
+    "A law fitted to one curve: estimates, their standard errors, and doubts in `flags`."
 
     law: Law  # the law
     D: np.ndarray  # examples, shape (n,)
@@ -221,7 +197,7 @@ def _at_bound(law, params, D):
 
 
 def _covariance(fit, held):
-    "s² (JᵀWJ)⁻¹ over the parameters that are not held, 0 elsewhere; None if the data leave it open."
+    "s² (JᵀWJ)⁻¹ of the parameters that are free, 0 elsewhere; None if the data leave it open."
     law, D, params, sigma = fit.law, fit.D, fit.params, fit.sigma
     free = [i for i, name in enumerate(law.params) if name not in held]
     weighted = np.sqrt(fit.weights)[:, None] * law.grad(D, **params)
