@@ -208,7 +208,7 @@ def _missing_runs(made, costs, j, among=None):
     size = costs.columns[j]
     return [(model, size) for model in models if not made[costs.index.get_loc(model), j]]
 
-
+# %% ../../nbs/03_choose/policies.ipynb #17ec41b3
 def _price_slack(costs):
     "How far sums of prices may differ when they are added up in another order."
     return 1e-12 * float(costs.to_numpy().sum())
@@ -291,7 +291,7 @@ def ats_loss(
         predicted[model] = np.exp(intercept + slope * np.log(target))
     return pd.Series(predicted)
 
-
+# %% ../../nbs/03_choose/policies.ipynb #a9a9a35c
 def slope_loss(
     seen: CurveSet,  # the runs that exist
     target: int,  # examples
@@ -629,7 +629,7 @@ def _belief(policy, seen, costs):
     rivals = int((np.delete(low, choice) < high[choice]).sum())
     return _Belief(order, post.models[choice], float(p_best[choice]), float(regret[choice]), rivals)
 
-
+# %% ../../nbs/03_choose/policies.ipynb #46f14905
 def _reason_to_stop(policy, belief, costs):
     "Why to stop before the money is gone; empty to go on."
     if len(costs) == 1:
@@ -817,42 +817,35 @@ class PricedPlan(Plan):
         self.left_out = list(left_out)
         self.doubts = list(doubts)
 
-    @property
-    def runs(self) -> pd.DataFrame:  # columns model, train_size, cost, cost_fraction of `whole`
-        """The proposed runs as a table.
+# %% ../../nbs/03_choose/policies.ipynb #ad0e7c41
+@patch(as_prop=True)
+def runs(
+    self: PricedPlan,
+) -> pd.DataFrame:  # columns model, train_size, cost, cost_fraction of `whole`
+    "The proposed runs as a table."
+    table = pd.DataFrame(list(self), columns=["model", "train_size"])
+    fractions = [price / self.whole if self.whole else 0.0 for price in self.prices]
+    return table.assign(cost=self.prices, cost_fraction=fractions)
 
-        Returns
-        -------
-        pd.DataFrame
-            columns model, train_size, cost, cost_fraction of `whole`
-        """
-        table = pd.DataFrame(list(self), columns=["model", "train_size"])
-        fractions = [price / self.whole if self.whole else 0.0 for price in self.prices]
-        return table.assign(cost=self.prices, cost_fraction=fractions)
 
-    def to_dict(self) -> dict:  # JSON-safe; what is not known is None
-        """The plan as plain data, as `lensllm plan --json` prints it.
-
-        Returns
-        -------
-        dict
-            JSON-safe; what is not known is None
-        """
-        return dict(
-            task=self.task,
-            policy=self.policy,
-            target=self.target,
-            unit=self.unit,
-            budget_fraction=self.budget_fraction,
-            spent_fraction=self.spent_fraction,
-            left_out=self.left_out,
-            doubts=self.doubts,
-            choice=self.choice,
-            p_best=_number_or_none(self.p_best),
-            expected_regret=_number_or_none(self.expected_regret),
-            why=self.why,
-            runs=self.runs.to_dict("records"),
-        )
+@patch
+def to_dict(self: PricedPlan) -> dict:  # JSON-safe; what is not known is None
+    "The plan as plain data, as `lensllm plan --json` prints it."
+    return dict(
+        task=self.task,
+        policy=self.policy,
+        target=self.target,
+        unit=self.unit,
+        budget_fraction=self.budget_fraction,
+        spent_fraction=self.spent_fraction,
+        left_out=self.left_out,
+        doubts=self.doubts,
+        choice=self.choice,
+        p_best=_number_or_none(self.p_best),
+        expected_regret=_number_or_none(self.expected_regret),
+        why=self.why,
+        runs=self.runs.to_dict("records"),
+    )
 
 
 def _number_or_none(value):
@@ -903,7 +896,7 @@ def _confidence(plan):
         f"expected regret {plan.expected_regret:.3f} {unit}"
     )
 
-
+# %% ../../nbs/03_choose/policies.ipynb #87c7de54
 @patch
 def __repr__(self: PricedPlan):
     title = f"{self.policy} on {self.task}, for {self.target:,} examples: "
