@@ -208,6 +208,7 @@ def _missing_runs(made, costs, j, among=None):
     size = costs.columns[j]
     return [(model, size) for model in models if not made[costs.index.get_loc(model), j]]
 
+
 # %% ../../nbs/03_choose/policies.ipynb #17ec41b3
 def _price_slack(costs):
     "How far sums of prices may differ when they are added up in another order."
@@ -290,6 +291,7 @@ def ats_loss(
             slope, intercept, _ = accept_then_stop(np.exp(x), np.exp(y))
         predicted[model] = np.exp(intercept + slope * np.log(target))
     return pd.Series(predicted)
+
 
 # %% ../../nbs/03_choose/policies.ipynb #a9a9a35c
 def slope_loss(
@@ -629,6 +631,7 @@ def _belief(policy, seen, costs):
     rivals = int((np.delete(low, choice) < high[choice]).sum())
     return _Belief(order, post.models[choice], float(p_best[choice]), float(regret[choice]), rivals)
 
+
 # %% ../../nbs/03_choose/policies.ipynb #46f14905
 def _reason_to_stop(policy, belief, costs):
     "Why to stop before the money is gone; empty to go on."
@@ -817,12 +820,19 @@ class PricedPlan(Plan):
         self.left_out = list(left_out)
         self.doubts = list(doubts)
 
+
 # %% ../../nbs/03_choose/policies.ipynb #ad0e7c41
 @patch(as_prop=True)
 def runs(
     self: PricedPlan,
 ) -> pd.DataFrame:  # columns model, train_size, cost, cost_fraction of `whole`
-    "The proposed runs as a table."
+    """The proposed runs as a table.
+
+    Returns
+    -------
+    pd.DataFrame
+        columns model, train_size, cost, cost_fraction of `whole`
+    """
     table = pd.DataFrame(list(self), columns=["model", "train_size"])
     fractions = [price / self.whole if self.whole else 0.0 for price in self.prices]
     return table.assign(cost=self.prices, cost_fraction=fractions)
@@ -830,7 +840,13 @@ def runs(
 
 @patch
 def to_dict(self: PricedPlan) -> dict:  # JSON-safe; what is not known is None
-    "The plan as plain data, as `lensllm plan --json` prints it."
+    """The plan as plain data, as `lensllm plan --json` prints it.
+
+    Returns
+    -------
+    dict
+        JSON-safe; what is not known is None
+    """
     return dict(
         task=self.task,
         policy=self.policy,
@@ -895,6 +911,7 @@ def _confidence(plan):
         f", the best of all with probability {in_percent(plan.p_best)}; "
         f"expected regret {plan.expected_regret:.3f} {unit}"
     )
+
 
 # %% ../../nbs/03_choose/policies.ipynb #87c7de54
 @patch

@@ -207,6 +207,7 @@ def _seen_runs(curves, existing, prices):
     mask = runs.model.isin(prices.index) & np.array(made)
     return curves.where(mask) if mask.any() else None
 
+
 # %% ../../nbs/03_choose/replay.ipynb #2f9f8d8d
 def _judged(policy, plan, curves, rows, spent):
     "The replay at its end; the truth is looked at here only."

@@ -118,6 +118,7 @@ class Scored(NamedTuple):
     doubts: tuple | list = ()  # plain sentences, each about one model
     posterior: Posterior | None = None
 
+
 # %% ../../nbs/03_choose/selectors.ipynb #affddae3
 class Selector:
     "Base of all selectors: subclasses give `name` and `score(seen, target) -> Scored`."
@@ -274,6 +275,7 @@ class ModelSize(Selector):
 
     def uses(self, runs):
         return runs[:0]
+
 
 # %% ../../nbs/03_choose/selectors.ipynb #4025816e
 @dataclass(frozen=True)
@@ -794,6 +796,7 @@ def plot(
     _label_leaders(ax, self, colours, losses)
     return ax
 
+
 # %% ../../nbs/03_choose/selectors.ipynb #4968fc15
 def _loss_limits(ranking, leaders, losses):
     "Limits that hold what was seen, predicted and true, and the leaders' intervals."
@@ -955,6 +958,7 @@ def compare(
             )
     cells = [(task, s, ratio) for task in tasks for s in selectors for ratio in ratios]
     return pd.DataFrame([_comparison_row(*cell, target) for cell in progress(cells)])
+
 
 # %% ../../nbs/03_choose/selectors.ipynb #afdb717c
 def _comparison_row(task, selector, ratio, target):

@@ -19,7 +19,31 @@ from .laws import Law, as_law
 # %% ../../nbs/02_forecast/fit.ipynb #4fdcd8b6
 @dataclass(frozen=True)
 class Fit:
-    "A law fitted to one curve: estimates, their standard errors, and doubts in `flags`."
+    """A law fitted to one curve: estimates, their standard errors, and doubts in `flags`.
+
+    Attributes
+    ----------
+    law : Law
+        the law
+    D : np.ndarray
+        examples, shape (n,)
+    loss : np.ndarray
+        measured loss, nats/token, shape (n,)
+    params : dict
+        parameter -> estimate
+    stderr : dict
+        parameter -> standard error; None where the data do not give one
+    cov : np.ndarray | None
+        covariance of the parameters (estimate), shape (p, p); 0 at a bound
+    flags : tuple
+        doubts in plain words, each with what to do
+    result : object
+        lmfit's MinimizerResult
+    minimizer : object
+        lmfit's Minimizer, for further analysis
+    weights : np.ndarray
+        of the squared residuals, shape (n,); below 1 for outliers if robust
+    """
 
     law: Law  # the law
     D: np.ndarray  # examples, shape (n,)
