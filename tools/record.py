@@ -11,6 +11,7 @@ import copy
 import io
 import json
 import math
+import re
 import sys
 from functools import cache, partial
 from pathlib import Path
@@ -30,6 +31,7 @@ METHODS = [
 POLICIES = ["race", "halving", "hyperband", "uniform", "subtuning", "full"]
 LAWS = ["vanilla", "rectified", "ntk", "pow4", "mmf4", "bnsl", "m4"]
 ZOO = ["gpt2-mini-manuals", "t5-german", "llama-bytes", "mamba-manuals"]
+NUMBER = re.compile(r"(?<![\w.-])\d+(?:\.\d+)?(?![\w-])")
 SLACK = 1e-6  # relative: another processor may round the last digits otherwise
 
 
@@ -177,8 +179,15 @@ def differences(old, new, where=""):
     elif isinstance(old, float) and isinstance(new, (int, float)):
         if not math.isclose(old, new, rel_tol=SLACK, abs_tol=1e-12):
             yield f"{where}: {old!r} on record, now {new!r}"
+    elif isinstance(old, str) and isinstance(new, str) and " " in old:
+        yield from differences(numbers_in(old), numbers_in(new), where)
     elif old != new:
         yield f"{where}: {old!r} on record, now {new!r}"
+
+
+def numbers_in(sentence):
+    "The numbers of a sentence, whose words may change; those of names such as phi-1_5 stay out."
+    return [float(number) for number in NUMBER.findall(sentence.replace(",", ""))]
 
 
 def moved(name, figure, record):
