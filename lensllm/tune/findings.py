@@ -9,6 +9,7 @@ __all__ = ["Findings"]
 
 # %% ../../nbs/07_tune/findings.ipynb #bba9a293
 import copy
+from typing import TYPE_CHECKING
 import numpy as np, torch
 from fastcore.basics import patch
 from ..generalization.bounds import certify, update_of
@@ -17,17 +18,20 @@ from ..generalization.curvature import hessian_trace
 from ..kernels.ntk import ntk_gram
 from ..kernels.spectra import centred_alignment, condition_number, effective_dimension
 
+# %% ../../nbs/07_tune/findings.ipynb #6be2def5
+if TYPE_CHECKING:
+    from lensllm.tune.training import Moment
 
 # %% ../../nbs/07_tune/findings.ipynb #a4917ed3
 class Findings:
-    "Kernel, distance, curvature and certificate of a run; give it to `finetune` as `watch`, and read `found` when the run is done."
+    "Kernel, distance, curvature and certificate of a run: `watch` of `finetune`, then `found`."
 
     def __init__(
         self,
-        runs=1,  # among how many the test rows may choose, >= 1
+        runs: int = 1,  # among how many the test rows may choose, >= 1
         *,
-        rows=32,  # training rows of the kernels; as many as there are where they are fewer
-        delta=0.05,  # probability with which any of the certificates may fail
+        rows: int = 32,  # training rows of the kernels, at most; >= 4
+        delta: float = 0.05,  # probability with which any of the certificates may fail
     ):
         """
 
@@ -44,64 +48,58 @@ class Findings:
             raise ValueError(f"`runs` must be >= 1, got {runs}")
         if not rows >= 4:
             raise ValueError(f"`rows` must be >= 4, got {rows}; a kernel of fewer says nothing")
-        self.runs, self.rows, self.delta, self.found, self.start, self.kernel = (
-            runs,
-            rows,
-            delta,
-            {},
-            None,
-            None,
-        )
+        self.runs, self.rows, self.delta = runs, rows, delta
+        self.found = {}
+        self.start = self.kernel = None  # the model and its kernel before the first step
 
-    def __call__(self, at):  # a `Moment`
-        "Look at the start and at the end; where something cannot be found the run goes on, and `found` holds the reason."
+    def __call__(self, at: "Moment"):
+        "Look at the start and at the end."
         if len(at.rows["train"]) < 4 or not (at.step == 0 or at.last):
             return
-        for look in (self._kernels, self._moved, self._curvature, self._certificate):
+        for look in (self._find_drift, self._find_distance, self._find_trace, self._find_bound):
             try:
                 look(at)
             except (ValueError, RuntimeError, MemoryError) as e:
-                self.found["reason"] = "; ".join(
-                    filter(None, [self.found.get("reason"), f"{type(e).__name__}: {e}"[:500]])
-                )
+                reasons = [self.found.get("reason"), f"{type(e).__name__}: {e}"[:500]]
+                self.found["reason"] = "; ".join(filter(None, reasons))
         if at.last:
             self.start = self.kernel = None
 
 
 # %% ../../nbs/07_tune/findings.ipynb #5cbc2c4c
 @patch
-def _some(self: Findings, at):
-    return _batch(at, at.rows["train"][: self.rows])
+def _kernel_batch(self: Findings, at):
+    return _as_batch(at, at.rows["train"][: self.rows])
 
 
 @patch
-def _kernels(self: Findings, at):
+def _find_drift(self: Findings, at):
     "How many directions the start has, and how far the end has turned."
-    kernel = ntk_gram(at.model, self._some(at), params="trainable")
+    kernel = ntk_gram(at.model, self._kernel_batch(at), params="trainable")
     if not at.last:
         self.kernel = kernel
     elif self.kernel:
-        self.found |= _of_kernels(self.kernel, kernel)
+        self.found |= _kernel_findings(self.kernel, kernel)
 
 
 @patch
-def _moved(self: Findings, at):
+def _find_distance(self: Findings, at):
     "How long the update is."
     if not at.last:
         self.start = copy.deepcopy(at.model)
     elif self.start:
-        self.found["distance"] = _distance(self.start, at.model)
+        self.found["distance"] = _update_norm(self.start, at.model)
 
 
 # %% ../../nbs/07_tune/findings.ipynb #7bccf03c
 @patch
-def _curvature(self: Findings, at):
+def _find_trace(self: Findings, at):
     "How curved the loss is at the end."
     if not at.last:
         return
     trace = hessian_trace(
         at.model,
-        self._some(at),
+        self._kernel_batch(at),
         generator=torch.Generator().manual_seed(0),
         num_probes=20,
         params="trainable",
@@ -110,15 +108,15 @@ def _curvature(self: Findings, at):
 
 
 @patch
-def _certificate(self: Findings, at):
-    "The held-out bound of the state that is kept."
+def _find_bound(self: Findings, at):
+    "The held-out bound of the state that is kept; none if nothing was better than the start."
     if not (at.last and at.step and self.start):
-        return  # nothing was better than the start
-    parts = {
-        k: [_batch(at, at.rows[k][i : i + 64]) for i in range(0, len(at.rows[k]), 64)]
-        for k in ("train", "test")
-    }
-    c = certify(
+        return
+    parts = {}
+    for name in ("train", "test"):
+        rows = at.rows[name]
+        parts[name] = [_as_batch(at, rows[i : i + 64]) for i in range(0, len(rows), 64)]
+    best = certify(
         self.start,
         at.model,
         parts["train"],
@@ -130,38 +128,37 @@ def _certificate(self: Findings, at):
         params="trainable",
     ).best
     self.found |= dict(
-        certificate=c.bound,
-        guess=c.guess,
-        smoothed_loss=c.empirical,
-        n=c.n,
-        delta=c.delta,
+        certificate=best.bound,
+        guess=best.guess,
+        smoothed_loss=best.empirical,
+        n=best.n,
+        delta=best.delta,
         runs=self.runs,
     )
 
 
 # %% ../../nbs/07_tune/findings.ipynb #44362236
-def _batch(at, rows):
-    return {k: v.to(at.model.device) for k, v in collate(rows, at.tokenizer).items()}
+def _as_batch(at, rows):
+    batch = collate(rows, at.tokenizer)
+    return {name: tensor.to(at.model.device) for name, tensor in batch.items()}
 
 
-def _distance(start, end):
-    "Norm of the update."
-    return float(
-        np.sqrt(
-            sum(float((d.double() ** 2).sum()) for d in update_of(start, end, "trainable").values())
-        )
-    )
+def _update_norm(start, end):
+    "Norm of the update of the trained parameters."
+    update = update_of(start, end, "trainable")
+    return float(np.sqrt(sum(float((d.double() ** 2).sum()) for d in update.values())))
 
 
-def _of_kernels(first, last):
+def _kernel_findings(first, last):
     "What two kernels say; a kernel without differences between rows has no angle."
     try:
         drift = max(0.0, 1 - centred_alignment(first, last))
     except ValueError:
         drift = None
+    mean_eigenvalue = np.trace(first.K) / len(first.K)
     return dict(
         rows=len(first.K),
-        effective_dimension=float(effective_dimension(first, np.trace(first.K) / len(first.K))),
+        effective_dimension=float(effective_dimension(first, mean_eigenvalue)),
         condition=float(condition_number(first)),
         drift=drift,
     )

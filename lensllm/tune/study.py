@@ -26,108 +26,94 @@ from ..curves.metrics import flops
 from ..models.loading import pick_device
 from .recipe import Recipe, run_price, search_price
 from .store import Store
-from .tasks import TASKS, count_cut, encode, load_task, task_of
+from .tasks import TASKS, Task, count_cut, encode, load_task, task_of
 from .workers import check_executor, open_executor
 
-# %% ../../nbs/07_tune/study.ipynb #08c269bf
+# %% ../../nbs/07_tune/study.ipynb #e68d0448
 if TYPE_CHECKING:
     from lensllm.choose.policies import Plan, Policy
+    from lensllm.choose.selectors import Ranking
+    from lensllm.curves.table import CurveSet
 
 # %% ../../nbs/07_tune/study.ipynb #fad86574
-LADDER = (
-    100,
-    200,
-    400,
-    800,
-    1600,
-    3200,
-    6400,
-    12800,
-    25600,
-    51200,
-    102400,
-)  # sizes, where none are given
+LADDER = tuple(100 * 2**k for k in range(11))  # 100 to 102,400: sizes, if none are given
 
 
 def inspect_candidate(
-    source,  # as for `load_model`
-    task,  # a `Task`
+    source: str | Path,  # as for `load_model`
+    task: Task,
     recipe: Recipe,
     *,
-    device="cpu",
-    trust=(),  # as for `load_model`
-    rows=200,  # that are looked at
-) -> dict:  # n_params, encoder_params; family, its architecture; tokens (read by the model or its encoder, written by a decoder) of a row; cut, share of rows that are shortened
-    """What must be known of a candidate before money is spent on it.
-
-    Parameters
-    ----------
-    source
-        as for `load_model`
-    task
-        a `Task`
-    trust : default ()
-        as for `load_model`
-    rows : default 200
-        that are looked at
-
-    Returns
-    -------
-    dict
-        n_params, encoder_params; family, its architecture; tokens (read by the model or its
-        encoder, written by a decoder) of a row; cut, share of rows that are shortened
-    """
+    device: str = "cpu",
+    trust: tuple = (),  # as for `load_model`
+    rows: int = 200,  # that are read
+) -> dict:  # n_params, encoder_params, family; tokens (read, written) per row; cut, a share of rows
+    "What must be known of a candidate before money is spent on it."
     from lensllm.models.loading import count_params, load_model
     from lensllm.tune.training import max_tokens
 
     model, tokenizer = load_model(source, device=device, trust=trust)
     if tokenizer.eos_token_id is None:
         raise ValueError(
-            f"`candidate` must have a tokenizer with an end token, without which no target ends, got {source}; set eos_token and save the tokenizer again"
+            "`candidate` must have a tokenizer with an end token, without which no target ends, "
+            f"got {source}; set eos_token and save the tokenizer again"
         )
     fit = dict(max_tokens=max_tokens(model, recipe), pairs=model.config.is_encoder_decoder)
-    some = [*task.test[: rows // 2], *task.train[: rows // 2]]
-    cut, read = count_cut(some, tokenizer, **fit) / len(some), encode(some, tokenizer, **fit)
+    sample = [*task.test[: rows // 2], *task.train[: rows // 2]]
+    cut = count_cut(sample, tokenizer, **fit) / len(sample)
     if cut > 0.5:
         raise ValueError(
-            f"`candidate` must be able to read most of the task's rows, {source} cuts {100 * cut:.0f} % of them at {fit['max_tokens']} tokens; take shorter texts, a larger --max-tokens, or leave it out"
+            f"`candidate` must be able to read most of the task's rows, {source} cuts "
+            f"{100 * cut:.0f} % of them at {fit['max_tokens']} tokens; "
+            "take shorter texts, a larger --max-tokens, or leave it out"
         )
-    n, encoder = count_params(model)
+    encoded = encode(sample, tokenizer, **fit)
+    n_params, encoder_params = count_params(model)
+    read = float(np.mean([len(ids) for ids, _ in encoded]))
+    written = float(np.mean([len(labels) for _, labels in encoded])) if encoder_params else 0.0
     return dict(
-        n_params=n,
-        encoder_params=encoder,
+        n_params=n_params,
+        encoder_params=encoder_params,
         family=model.config.model_type,
-        tokens=[
-            float(np.mean([len(i) for i, _ in read])),
-            float(np.mean([len(l) for _, l in read])) if encoder else 0.0,
-        ],
+        tokens=[read, written],
         cut=cut,
     )
 
 
-def name_of(source):  # of a candidate: the last part of its folder, or its name on the hub
+def name_of(
+    source: str | Path,  # of a candidate
+) -> str:  # the last part of its folder, or its name on the hub
     "What a candidate is called."
     path = Path(str(source)).expanduser()
     return path.resolve().name if path.is_dir() else str(source).rstrip("/")
 
 
 # %% ../../nbs/07_tune/study.ipynb #25459fed
+_FACTS = (
+    "task",
+    "policy",
+    "target",
+    "sizes",
+    "seed",
+    "budget",
+    "unit",
+    "recipe",
+    "source",
+    "probes",
+    "trust",
+)
+
+
 class Study:
     "Candidates, a task, a policy and a budget, kept in a folder; `ask` and `tell`, or `run`."
 
     def __init__(
         self,
-        folder,  # made by `new_study`
+        folder: str | Path,  # made by `new_study`
     ):
-        """
-
-        Parameters
-        ----------
-        folder
-            made by `new_study`
-        """
+        what = "is a file" if Path(folder).is_file() else "holds none"
         none = ValueError(
-            f"`folder` must hold a study, {folder} {'is a file' if Path(folder).is_file() else 'holds none'}; `lensllm run --out DIR …` begins one"
+            f"`folder` must hold a study, {folder} {what}; `lensllm run --out DIR …` begins one"
         )
         if not (Path(folder) / "study.db").is_file():
             raise none  # and no folder is made
@@ -135,66 +121,63 @@ class Study:
         if self.store.fact("set_up") is None:
             self.store.close()
             raise none
-        self.facts = {
-            k: self.store.fact(k)
-            for k in (
-                "task",
-                "policy",
-                "target",
-                "sizes",
-                "seed",
-                "budget",
-                "unit",
-                "recipe",
-                "source",
-                "probes",
-                "trust",
-            )
-        }
+        self.facts = {name: self.store.fact(name) for name in _FACTS}
 
     @property
     def prices(
         self,
-    ):  # FLOP of fresh runs: a row a candidate, a column a size; those told of in hours or dollars too
-        """
-
-        Returns
-        -------
-        result
-            FLOP of fresh runs: a row a candidate, a column a size; those told of in hours or
-            dollars too
-        """
+    ) -> pd.DataFrame:  # FLOP of fresh runs, one row per candidate, one column per size
         known = self.store.candidates()
-        return pd.DataFrame(
-            [f["prices"] for f in known.facts], index=known.index, columns=self.facts["sizes"]
-        )
+        prices = [facts["prices"] for facts in known.facts]
+        return pd.DataFrame(prices, index=known.index, columns=self.facts["sizes"])
+
+    @property
+    def whole(self) -> float:  # FLOP of fine-tuning every candidate on the target
+        searches = sum(facts.get("search", 0.0) for facts in self.store.candidates().facts)
+        return float(self.prices[self.facts["target"]].sum() + searches)
+
+    @property
+    def spent(self) -> float:  # FLOP of all runs, planned ones included
+        return float(self.store.runs().price.fillna(0.0).sum())
+
+    @property
+    def racing(self) -> list[str]:  # candidates none of whose runs has failed
+        runs = self.store.runs()
+        failed = set(runs.model[runs.state == "failed"])
+        return [name for name in self.store.candidates().index if name not in failed]
+
+    @property
+    def continues(self) -> bool:  # whether sizes continue from one another
+        return self.facts["recipe"].get("ladder") == "continue"
 
     def __repr__(self):
-        states = self.store.runs().state.value_counts()
+        counts = self.store.runs().state.value_counts()
+        states = ", ".join(f"{n} {state}" for state, n in counts.items()) or "nothing run yet"
         return (
-            f"study of {len(self.prices)} candidates on {self.facts['task']} for {self.facts['target']:,} examples, {self.facts['policy']}: "
-            + (", ".join(f"{n} {s}" for s, n in states.items()) or "nothing run yet")
+            f"study of {len(self.prices)} candidates on {self.facts['task']} for "
+            f"{self.facts['target']:,} examples, {self.facts['policy']}: {states}"
         )
 
 
 # %% ../../nbs/07_tune/study.ipynb #6f9fc51d
 def new_study(
-    folder,  # new or empty, or that of the same study
+    folder: str | Path,  # new or empty, or that of the same study
     *,
-    task,  # as for `load_task`; or, for runs made elsewhere, any name
-    candidates,  # sources as for `load_model`; or, for runs made elsewhere, {name: parameters}
-    policy="race",  # a name in `POLICIES`; not asked where `budget_size` is given
-    budget=0.02,  # share of what fine-tuning every candidate on the target costs
-    budget_size=None,  # largest size, where all candidates are run up to it
-    target=None,  # training-set size that the choice is for; the largest of the ladder when None
-    sizes=None,  # training-set sizes that can be run
-    seed=0,
-    recipe=None,  # a `Recipe`; the usual one when None
-    unit=None,  # "byte" or "token" that losses are ranked by; bytes where candidates are loaded, tokens where they are told of
-    test=None,
-    columns=None,  # as for `load_task`
-    probes=False,  # look at kernels, and certify, in every run: see `Findings`
-    trust=(),  # as for `load_model`
+    task: str | Path,  # as for `load_task`; for runs made elsewhere, any name
+    candidates: list
+    | dict,  # sources as for `load_model`; for runs made elsewhere, {name: n_params}
+    policy: str = "race",  # a name in `POLICIES`; not used with `budget_size`
+    budget: float = 0.02,  # share of what fine-tuning every candidate on the target costs, > 0
+    budget_size: int | None = None,  # largest size, if all candidates shall run up to it
+    target: int | None = None,  # training-set size the choice is for; None: the ladder's largest
+    sizes: list | None = None,  # training-set sizes that can be run; None: `LADDER`
+    seed: int = 0,
+    recipe: Recipe | None = None,  # None: the usual one
+    unit: str | None = None,  # of losses, "byte" or "token"; None: token if made elsewhere
+    test: str | Path | None = None,
+    columns: tuple | None = None,  # both as for `load_task`
+    probes: bool = False,  # look at kernels, and certify, in every run: see `Findings`
+    trust: tuple = (),  # as for `load_model`
 ) -> Study:
     """Set a study up: everything is looked at, and nothing is spent.
 
@@ -230,7 +213,7 @@ def new_study(
     """
     elsewhere, recipe = isinstance(candidates, dict), recipe or Recipe()
     loaded = None if elsewhere else load_task(task, test=test, columns=columns)
-    sizes, target = _ladder(sizes, target, loaded)
+    sizes, target = _checked_sizes(sizes, target, loaded)
     if unit not in (None, "byte", "token"):
         raise ValueError(f"`unit` must be byte or token, got {unit!r}")
     if budget_size:
@@ -240,11 +223,10 @@ def new_study(
 
         as_policy(policy)
     _check_ladder(recipe, elsewhere, policy)
-    known = (
-        _told_candidates(candidates, sizes)
-        if elsewhere
-        else _loaded_candidates(candidates, loaded, recipe, sizes, trust)
-    )
+    if elsewhere:
+        known = _candidates_elsewhere(candidates, sizes)
+    else:
+        known = _inspected_candidates(candidates, loaded, recipe, sizes, trust)
     if not (Path(folder) / "study.db").is_file():
         _check_budget(known, budget, budget_size, sizes)  # a study that goes on has passed
     facts = dict(
@@ -258,193 +240,195 @@ def new_study(
         recipe=asdict(recipe),
         probes=probes,
         trust=sorted(trust),
-        source=None
-        if elsewhere
-        else dict(
-            task=_absolute_task(task),
-            test=test and _absolute(test),
-            columns=columns and list(columns),
-            fingerprint=loaded.fingerprint,
-        ),
+        source=None if elsewhere else _task_source(task, test, columns, loaded),
     )
-    return _entered(folder, facts, known)
+    return _entered_study(folder, facts, known)
 
 
 # %% ../../nbs/07_tune/study.ipynb #d7ad8aa9
-def _ladder(sizes, target, task):
-    "Sizes up to the target, which is one of them."
+def _checked_sizes(sizes, target, task):
+    "Sizes up to the target, which is one of them, and the target."
     top = len(task.train) if task else math.inf
-    sizes = sorted(
-        {int(s) for s in sizes or [s for s in LADDER if s <= min(top, target or math.inf)]}
-        | ({int(target)} if target else set())
-    )
-    sizes = [s for s in sizes if s <= (target or math.inf)]
+    highest = target or math.inf
+    if not sizes:
+        sizes = [size for size in LADDER if size <= min(top, highest)]
+    wanted = {int(size) for size in sizes} | ({int(target)} if target else set())
+    sizes = sorted(size for size in wanted if size <= highest)
     if not sizes:
         raise ValueError(
-            f"`size` must be given for {task.name}, which has {top:,} rows to train on, fewer than the smallest of the usual sizes, {LADDER[0]:,}; name sizes up to {top:,}"
+            f"`size` must be given for {task.name}, which has {top:,} rows to train on, fewer than "
+            f"the smallest of the usual sizes, {LADDER[0]:,}; name sizes up to {top:,}"
         )
     if sizes[0] < 1:
         raise ValueError(f"`sizes` must be training-set sizes > 0, got {sizes}")
     if sizes[-1] > top:
         raise ValueError(
-            f"`target` must be at most {top:,}, as many rows as {task.name} has to train on (some are set apart to test and to validate), got {sizes[-1]:,}; take a smaller --target, or give more texts"
+            f"`target` must be at most {top:,}, as many rows as {task.name} has to train on "
+            f"(some are set apart to test and to validate), got {sizes[-1]:,}; "
+            "take a smaller --target, or give more texts"
         )
     return sizes, int(target or sizes[-1])
 
 
-def _loaded_candidates(candidates, task, recipe, sizes, trust):
-    "Candidates that lensllm trains."
-    names = [name_of(c) for c in candidates]
-    twice = sorted({n for n in names if names.count(n) > 1})
+def _inspected_candidates(candidates, task, recipe, sizes, trust):
+    "Candidates that lensllm trains, with what their runs cost."
+    names = [name_of(source) for source in candidates]
+    twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(
             f"`candidate` must be given once each, got {twice[0]} twice; rename one of the folders"
         )
-    known = {
-        n: dict(source=_absolute(c), **inspect_candidate(c, task, recipe, trust=trust))
-        for n, c in zip(names, candidates)
-    }
-    others, fresh = (
-        (min(recipe.valid_rows, len(task.valid)), len(task.test)),
-        replace(recipe, ladder="fresh"),
-    )
-    for k in known.values():
-        about = k["n_params"], k["encoder_params"], k["tokens"], fresh
-        k |= dict(
+    others = (min(recipe.valid_rows, len(task.valid)), len(task.test))
+    fresh = replace(recipe, ladder="fresh")
+    known = {}
+    for name, source in zip(names, candidates):
+        facts = inspect_candidate(source, task, recipe, trust=trust)
+        work = facts["n_params"], facts["encoder_params"], facts["tokens"], fresh
+        known[name] = dict(source=_absolute(source), **facts) | dict(
             others=others,
-            search=search_price(*about, others),
-            prices=[run_price(*about, s, others) for s in sizes],
+            search=search_price(*work, others),
+            prices=[run_price(*work, size, others) for size in sizes],
         )
     return known
 
 
-def _told_candidates(candidates, sizes):
-    "Candidates that are trained elsewhere: 6 FLOP a parameter and example's token, of which all have as many."
-    return {
-        n: dict(
-            source=None,
-            n_params=int(p),
-            encoder_params=None,
-            prices=[float(flops(p, s)) for s in sizes],
-        )
-        for n, p in candidates.items()
-    }
+def _candidates_elsewhere(candidates, sizes):
+    "Candidates that are trained elsewhere; every example counts as one token."
+    known = {}
+    for name, n_params in candidates.items():
+        prices = [float(flops(n_params, size)) for size in sizes]
+        known[name] = dict(source=None, n_params=int(n_params), encoder_params=None, prices=prices)
+    return known
 
-
-def _absolute_task(task):
-    return (
-        str(task) if (TASKS / f"{task}.jsonl.xz").is_file() else _absolute(task)
-    )  # a shipped one comes before a folder of its name
-
-
-def _absolute(source):
-    return (
-        str(Path(source).expanduser().resolve())
-        if Path(str(source)).expanduser().exists()
-        else str(source)
+# %% ../../nbs/07_tune/study.ipynb #670975ca
+def _task_source(task, test, columns, loaded):
+    "Where the texts are, as plain data, and a fingerprint by which they are known."
+    return dict(
+        task=_absolute_task(task),
+        test=test and _absolute(test),
+        columns=columns and list(columns),
+        fingerprint=loaded.fingerprint,
     )
 
 
-# %% ../../nbs/07_tune/study.ipynb #7d47b8b4
+def _absolute_task(task):
+    "A shipped task by its name, which comes before a folder of that name; others by their path."
+    return str(task) if (TASKS / f"{task}.jsonl.xz").is_file() else _absolute(task)
+
+
+def _absolute(source):
+    "The full path, if there is one."
+    path = Path(str(source)).expanduser()
+    return str(path.resolve()) if path.exists() else str(source)
+
+
 def _check_ladder(recipe, elsewhere, policy):
-    "Refuse a ladder that continues where it cannot, or where it would change what the policy supposes."
+    "Refuse a ladder that continues where it cannot, or where a policy assumes otherwise."
     if recipe.ladder == "fresh":
         return
     if elsewhere:
         raise ValueError(
-            "`ladder` must be fresh where runs are told, since nothing goes on from them here, got continue"
+            "`ladder` must be fresh where runs are told, since nothing goes on from them here, "
+            "got continue"
         )
     if policy == "subtuning":
         raise ValueError(
-            "`ladder` must be fresh for subtuning, whose one size nothing goes before, got continue; take another policy"
+            "`ladder` must be fresh for subtuning, whose one size nothing goes before, "
+            "got continue; take another policy"
         )
-
-
-def _changed(was, now):
-    "What differs between two facts, in words."
-    said = lambda v: ", ".join(map(str, v)) if isinstance(v, list) else v
-    if not (isinstance(was, dict) and isinstance(now, dict)):
-        return f"{said(was)}, not {said(now)}"
-    return "; ".join(
-        f"{k} {was.get(k)}, not {now.get(k)}" for k in {**was, **now} if was.get(k) != now.get(k)
-    )
-
 
 # %% ../../nbs/07_tune/study.ipynb #2d144573
 def _check_budget(known, budget, budget_size, sizes):
     "Refuse no candidates, and a budget that covers nothing."
     if not known:
         raise ValueError(
-            "`candidate` must name at least one model, got none; `lensllm zoo` lists those that are shipped"
+            "`candidate` must name at least one model, got none; "
+            "`lensllm zoo` lists those that are shipped"
         )
     if budget_size and not sizes[0] <= budget_size <= sizes[-1]:
         raise ValueError(
-            f"`budget_size` must lie between {sizes[0]:,}, the smallest size, and the target, {sizes[-1]:,}, got {budget_size:,}"
+            f"`budget_size` must lie between {sizes[0]:,}, the smallest size, and the target, "
+            f"{sizes[-1]:,}, got {budget_size:,}"
         )
     if budget is None:
         return
     _check_share(budget)
-    first = lambda k, i: k["prices"][i] + k.get("search", 0.0)
-    whole, cheapest = (
-        sum(first(k, -1) for k in known.values()),
-        sorted(first(k, 0) for k in known.values())[:2],
+    searches = [facts.get("search", 0.0) for facts in known.values()]
+    first_runs = [facts["prices"][0] + search for facts, search in zip(known.values(), searches)]
+    whole = sum(facts["prices"][-1] + search for facts, search in zip(known.values(), searches))
+    cheapest = sorted(first_runs)[:2]
+    if budget * whole >= sum(cheapest):
+        return
+    what, cost = "the first run of the only candidate", "it costs"
+    if len(cheapest) > 1:
+        what, cost = "the first runs of two candidates", "the cheapest two cost"
+    raise ValueError(
+        f"`budget` must cover {what}, got {100 * budget:g} % of full fine-tuning, "
+        f"{cost} {100 * sum(cheapest) / whole:.3g} %; give more, or take a larger target"
     )
-    what, cost = (
-        ("the first runs of two candidates", "the cheapest two cost")
-        if len(cheapest) > 1
-        else ("the first run of the only candidate", "it costs")
-    )
-    if budget * whole < sum(cheapest):
-        raise ValueError(
-            f"`budget` must cover {what}, got {100 * budget:g} % of full fine-tuning, {cost} {100 * sum(cheapest) / whole:.3g} %; give more, or take a larger target"
-        )
 
 
 def _check_share(budget):
     "Refuse what is no share."
-    if (
-        isinstance(budget, bool)
-        or not isinstance(budget, (int, float, np.number))
-        or not 0 < budget < math.inf
-    ):
+    is_number = isinstance(budget, (int, float, np.number)) and not isinstance(budget, bool)
+    if not is_number or not 0 < budget < math.inf:
         raise ValueError(
-            f"`budget` must be a share > 0 of full fine-tuning, got {budget!r}; 0.02 is two per cent"
+            f"`budget` must be a share > 0 of full fine-tuning, got {budget!r}; "
+            "0.02 is two per cent"
         )
 
 
 # %% ../../nbs/07_tune/study.ipynb #5e60f891
-def _entered(folder, facts, known):
-    "The study in its folder; another one there is not touched."
+def _entered_study(folder, facts, known):
+    "The study in its folder; another study there is not touched."
     folder = Path(folder)
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "study.db").is_file():
         raise ValueError(
-            f"`folder` must be a new or an empty folder, or that of this study, got {folder}, which holds something else"
+            "`folder` must be a new or an empty folder, or that of this study, "
+            f"got {folder}, which holds something else"
         )
     store = Store(folder)
-    other = dict(
-        budget=f", or change the budget alone with `lensllm {'run --resume --out DIR' if facts['source'] else 'plan DIR'} --budget SHARE`"
-    )
-    for k, v in {**facts, "candidates": list(known)}.items():
-        if (was := store.set_fact(k, v)) != json_safe(v):
+    for name, value in {**facts, "candidates": list(known)}.items():
+        value = json_safe(value)
+        was = store.set_fact(name, value)
+        if was != value:
             store.close()
-            raise ValueError(
-                f"`folder` must be the folder of this very study, got one whose {k} is {_changed(was, json_safe(v))}; take another folder{other.get(k, '')}"
-            )
-    for name, k in known.items():
-        store.add_candidate(
-            name,
-            k.pop("n_params"),
-            source=k.pop("source"),
-            encoder_params=k.pop("encoder_params"),
-            **k,
-        )
+            _refuse_other_study(name, was, value, facts)
+    for name, about in known.items():
+        about = dict(about)
+        n_params = about.pop("n_params")
+        store.add_candidate(name, n_params, **about)
     store.set_fact("set_up", True)  # last: what was killed before is no study yet
     store.close()
     return Study(folder)
 
 
-def json_safe(v):
-    return json.loads(json.dumps(v))
+def _refuse_other_study(name, was, value, facts):
+    "Say what differs from the study in the folder, and what to do."
+    remedy = ""
+    if name == "budget":
+        command = "run --resume --out DIR" if facts["source"] else "plan DIR"
+        remedy = f", or change the budget alone with `lensllm {command} --budget SHARE`"
+    raise ValueError(
+        f"`folder` must be the folder of this very study, got one whose {name} is "
+        f"{_difference(was, value)}; take another folder{remedy}"
+    )
+
+
+def _difference(was, now):
+    "What differs between two facts, in words."
+    if isinstance(was, dict) and isinstance(now, dict):
+        names = [name for name in {**was, **now} if was.get(name) != now.get(name)]
+        return "; ".join(f"{name} {was.get(name)}, not {now.get(name)}" for name in names)
+    in_words = lambda value: ", ".join(map(str, value)) if isinstance(value, list) else value
+    return f"{in_words(was)}, not {in_words(now)}"
+
+
+def json_safe(
+    value,  # anything that JSON can hold
+):  # the same as JSON gives it back: tuples as lists, keys as text
+    "A value as it is after a stay in the store."
+    return json.loads(json.dumps(value))
 
 
 # %% ../../nbs/07_tune/study.ipynb #d85185cc
@@ -455,32 +439,21 @@ def fund(
     *,
     keep: bool = True,  # False: in this object only, to look ahead
 ):
-    """Change what may be spent in all; what was spent stays spent. A process that runs the study already goes on with what it knew.
-
-    Parameters
-    ----------
-    budget : float
-        share of what fine-tuning every candidate on the target costs, > 0
-    keep : bool, default True
-        False: in this object only, to look ahead
-    """
+    "Change what may be spent in all. A process that runs the study continues with what it knew."
     if self.facts["budget"]["share"] is None:
         raise ValueError(
-            f"`budget` cannot be given where every candidate runs up to {self.facts['budget']['size']:,} examples; begin another study"
+            "`budget` cannot be given where every candidate runs up to "
+            f"{self.facts['budget']['size']:,} examples; begin another study"
         )
     _check_share(budget)
-    was, self.facts["budget"] = (
-        self.store.fact("budget")["share"],
-        dict(share=float(budget), size=None),
-    )
+    was = self.store.fact("budget")["share"]
+    self.facts["budget"] = dict(share=float(budget), size=None)
     if not keep or budget == was:
         return
+    history = self.store.fact("funded", [[was, 0.0]])
     self.store.set_fact("budget", self.facts["budget"], anew=True)
-    self.store.set_fact(
-        "funded",
-        [*self.store.fact("funded", [[was, 0.0]]), [float(budget), self.spent / self.whole]],
-        anew=True,
-    )
+    entry = [float(budget), self.spent / self.whole]
+    self.store.set_fact("funded", [*history, entry], anew=True)
 
 
 # %% ../../nbs/07_tune/study.ipynb #f1eff514
@@ -488,341 +461,240 @@ def fund(
 def ask(
     self: Study,
 ) -> "Plan":  # runs that exist already are not proposed; empty when done, and says why
-    """What to run now: what is planned and not done, or else what the policy proposes for the money that is left.
-
-    Returns
-    -------
-    Plan
-        runs that exist already are not proposed; empty when done, and says why
-    """
-    from lensllm.choose.policies import Plan
+    "What to run now."
+    from lensllm.choose.policies import Plan, as_policy
 
     runs = self.store.runs()
-    open_ = runs[runs.state.isin(["planned", "running"])]
-    if len(open_):
-        return Plan(
-            list(zip(open_.model, open_.train_size)), "planned, and not done yet", self.choice()
-        )
-    racing = self.prices.loc[self.racing]
-    if racing.empty:
+    open_runs = runs[runs.state.isin(["planned", "running"])]
+    if len(open_runs):
+        pairs = list(zip(open_runs.model, open_runs.train_size))
+        return Plan(pairs, "planned, and not done yet", self.choice())
+    racing = self.racing
+    if not racing:
         return Plan(why="every candidate has failed")
     if self.facts["policy"] == "all":
-        return self._all(racing, runs)
-    return self._proposed(
-        max(self.facts["budget"]["share"] * self.whole - self.spent, 0.0),
-        self.due.loc[racing.index],
-    )
+        why = f"every candidate up to {self.facts['budget']['size']:,} examples"
+        return Plan(self._runs_up_to_size(racing, runs), why, self.choice())
+    money = max(self.facts["budget"]["share"] * self.whole - self.spent, 0.0)
+    policy = as_policy(self.facts["policy"])
+    searches = self._searches()[racing]
+    return with_searches(policy, self.store.curves(), self.due.loc[racing], money, searches)
 
 
 @patch
-def _proposed(self: Study, money, due):
-    "What the policy proposes, with the searches for rates that it takes."
-    from lensllm.choose.policies import as_policy
-
-    return with_searches(
-        as_policy(self.facts["policy"]),
-        self.store.curves(),
-        due,
-        money,
-        self._searches()[due.index],
-    )
+def _runs_up_to_size(self: Study, racing, runs):
+    "Runs of every candidate up to the size that have not been made, smallest first."
+    made = set(zip(runs.model, runs.train_size))
+    sizes = [size for size in self.facts["sizes"] if size <= self.facts["budget"]["size"]]
+    wanted = [(model, size) for size in sizes for model in racing]
+    return [run for run in wanted if run not in made]
 
 
 # %% ../../nbs/07_tune/study.ipynb #7cb28235
 def with_searches(
     policy: "Policy",
-    seen,
-    costs,
-    budget,  # as for `Policy.next`
-    search,  # Series by candidate: what its first run costs besides
+    seen: "CurveSet",
+    costs: pd.DataFrame,
+    budget: float,  # these three as for `Policy.next`
+    search: pd.Series,  # by candidate, what its first run costs besides; in the unit of `costs`
 ) -> "Plan":
-    """A policy's plan where a first run pays for a search: with the smallest size, or with any where the policy begins elsewhere.
-
-    Parameters
-    ----------
-    budget
-        as for `Policy.next`
-    search
-        Series by candidate: what its first run costs besides
-    """
-    costs, least, elsewhere = costs.copy(), costs.columns[0], set()
-    costs[least] += search
+    "A policy's plan where the first run of a candidate pays for a search."
+    costs, smallest = costs.copy(), costs.columns[0]
+    costs[smallest] += search
+    larger = costs.columns[1:]
+    pays_anywhere = set()  # candidates whose larger sizes bear the search too
     while True:
         plan = policy.next(seen, costs, budget)
-        new = sorted({m for m, _ in plan if search[m] and (m, least) not in plan} - elsewhere)
+        begins_larger = {m for m, _ in plan if search[m] and (m, smallest) not in plan}
+        new = sorted(begins_larger - pays_anywhere)
         if not new:
             return plan
-        costs.loc[new, costs.columns[1:]] = costs.loc[new, costs.columns[1:]].add(
-            search[new], axis=0
-        )
-        elsewhere |= set(new)
+        costs.loc[new, larger] = costs.loc[new, larger].add(search[new], axis=0)
+        pays_anywhere |= set(new)
 
-
-# %% ../../nbs/07_tune/study.ipynb #1f3956cc
-@patch
-def _all(self: Study, racing, runs):
-    "Every candidate up to the size, smallest first."
-    from lensllm.choose.policies import Plan
-
-    made = set(zip(runs.model, runs.train_size))
-    left = [
-        (m, s)
-        for s in racing.columns
-        if s <= self.facts["budget"]["size"]
-        for m in racing.index
-        if (m, s) not in made
-    ]
-    return Plan(
-        left, f"every candidate up to {self.facts['budget']['size']:,} examples", self.choice()
-    )
-
-
+# %% ../../nbs/07_tune/study.ipynb #486ca1dc
 @patch(as_prop=True)
-def racing(self: Study):  # names
-    "Candidates none of whose runs has failed."
-    runs = self.store.runs()
-    failed = set(runs.model[runs.state == "failed"])
-    return [m for m in self.store.candidates().index if m not in failed]
-
-
-@patch(as_prop=True)
-def continues(self: Study):
-    return self.facts["recipe"].get("ladder") == "continue"  # sizes go on from one another
-
-
-# %% ../../nbs/07_tune/study.ipynb #910f76e3
-@patch(as_prop=True)
-def due(self: Study):  # as `prices`
-    "What a run costs as things stand: what was paid, or, on a ladder that continues, the way from the next smaller size that is planned or done."
+def due(self: Study) -> pd.DataFrame:  # FLOP, rows and columns as in `prices`
+    "What each run costs as things stand: what was paid, or else what remains to be done for it."
     return self._due()
 
 
 @patch
-def _searches(self: Study):
-    "FLOP of the search for a rate, 0 where a run has made it."
-    runs = self.store.runs()
-    made = set(
-        runs.model[(runs.train_size > 0) & ((runs.state != "done") | runs.result.notna())]
-    )  # a run that was told has searched elsewhere
-    return pd.Series(
-        {
-            m: 0.0 if m in made or self.store.fact(f"rate of {m}") else f.get("search", 0.0)
-            for m, f in self.store.candidates().facts.items()
-        }
-    )
-
-
-# %% ../../nbs/07_tune/study.ipynb #486ca1dc
-@patch
-def _due(self: Study, also=()):  # (model, train_size) pairs that count as planned
+def _due(self: Study, also=()):  # also: (model, train_size) pairs that count as planned
     due, known = self.prices, self.store.candidates()
     if not self.continues:
         return due
-    runs, recipe = self.store.runs(), Recipe(**self.facts["recipe"])
-    mine = runs[
-        (runs.seed == self.facts["seed"])
-        & (runs.state != "failed")
-        & ((runs.state != "done") | runs.result.notna())
-    ]  # a run that was told has left no state
-    for m, sizes in {
-        m: [*mine.train_size[mine.model == m], *(s for a, s in also if a == m)] for m in due.index
-    }.items():
-        for n in due:
-            due.at[m, n] = _price(
-                known.loc[m], recipe, n, max((s for s in sizes if s < n), default=0)
-            )
+    recipe, mine = Recipe(**self.facts["recipe"]), self._own_runs()
+    for model in due.index:
+        before = [*mine.train_size[mine.model == model]]
+        before += [size for name, size in also if name == model]
+        for size in due:
+            smaller = max((s for s in before if s < size), default=0)
+            due.at[model, size] = _candidate_price(known.loc[model], recipe, size, smaller)
     paid = mine.dropna(subset="price")
-    for r in paid[paid.train_size.isin(due.columns)].itertuples():
-        due.at[r.model, r.train_size] = r.price
+    for run in paid[paid.train_size.isin(due.columns)].itertuples():
+        due.at[run.model, run.train_size] = run.price
     return due
 
+
+@patch
+def _own_runs(self: Study):
+    "Runs of the study's seed that have left a state to continue from, or will."
+    runs = self.store.runs()
+    left_state = (runs.state != "done") | runs.result.notna()  # not those made elsewhere
+    return runs[(runs.seed == self.facts["seed"]) & (runs.state != "failed") & left_state]
+
+
+@patch
+def _searches(self: Study):
+    "FLOP of each candidate's search for a rate, 0 if a run has made it."
+    runs = self.store.runs()
+    made_here = (runs.state != "done") | runs.result.notna()  # others have searched elsewhere
+    searched = set(runs.model[(runs.train_size > 0) & made_here])
+    searches = {}
+    for model, facts in self.store.candidates().facts.items():
+        known = model in searched or self.store.fact(f"rate of {model}")
+        searches[model] = 0.0 if known else facts.get("search", 0.0)
+    return pd.Series(searches)
 
 # %% ../../nbs/07_tune/study.ipynb #eb9135c7
 @patch
 def priced(
     self: Study,
-    runs,  # (model, train_size) pairs, of any size
+    runs: list,  # (model, train_size) pairs, of any size
     *,
-    told=False,  # made elsewhere, so without a search for the rate
-) -> list:  # FLOP
-    """What each of these runs costs where those before it are planned; what it was entered with, if it was.
-
-    Parameters
-    ----------
-    runs
-        (model, train_size) pairs, of any size
-    told : default False
-        made elsewhere, so without a search for the rate
-
-    Returns
-    -------
-    list
-        FLOP
-    """
-    prices, known, fresh = (
-        self.prices,
-        self.store.candidates(),
-        replace(Recipe(**self.facts["recipe"]), ladder="fresh"),
-    )
-    due = lambda i: self._due(runs[:i]) if self.continues else prices
-    mine = self.store.runs().query("seed == @self.facts['seed']").dropna(subset="price")
-    paid, search = (
-        ({}, {})
-        if told
-        else (mine.set_index(["model", "train_size"]).price.to_dict(), self._searches().to_dict())
-    )
-    new = lambda i, m, n: (
-        (float(due(i).at[m, n]) if n in prices else _price(known.loc[m], fresh, n))
-        + (search.pop(m, 0.0) if n else 0.0)
-    )
-    return [paid[m, n] if (m, n) in paid else new(i, m, n) for i, (m, n) in enumerate(runs)]
+    told: bool = False,  # made elsewhere, so without a search for the rate
+) -> list[float]:  # FLOP of each
+    "What runs cost if those before them are planned; what they were entered with, if they were."
+    prices, known = self.prices, self.store.candidates()
+    fresh = replace(Recipe(**self.facts["recipe"]), ladder="fresh")
+    entered, search = {}, {}
+    if not told:
+        mine = self.store.runs().dropna(subset="price")
+        mine = mine[mine.seed == self.facts["seed"]]
+        entered = mine.set_index(["model", "train_size"]).price.to_dict()
+        search = self._searches().to_dict()
+    result = []
+    for i, (model, size) in enumerate(runs):
+        if (model, size) in entered:
+            result.append(entered[model, size])
+            continue
+        if size in prices:
+            due = self._due(runs[:i]) if self.continues else prices
+            price = float(due.at[model, size])
+        else:
+            price = _candidate_price(known.loc[model], fresh, size)
+        result.append(price + (search.pop(model, 0.0) if size else 0.0))
+    return result
 
 
-def _price(k, recipe, n, m=0):  # k: a candidate's row; m: as for `run_price`
+def _candidate_price(candidate, recipe, size, smaller=0):
     "What a candidate's run costs; a model as it is counts as free."
-    if not n or not k.source:
-        return float(flops(k.n_params, n)) if n else 0.0
-    return run_price(
-        k.n_params,
-        k.facts["tokens"][1] and k.encoder_params,
-        k.facts["tokens"],
-        recipe,
-        n,
-        k.facts["others"],
-        m,
-    )
-
-
-@patch(as_prop=True)
-def whole(self: Study):
-    return float(
-        self.prices[self.facts["target"]].sum()
-        + sum(f.get("search", 0.0) for f in self.store.candidates().facts)
-    )  # FLOP of fine-tuning every candidate on the target
-
-
-@patch(as_prop=True)
-def spent(self: Study):
-    return float(self.store.runs().price.fillna(0.0).sum())  # FLOP, what is planned included
-
-
-# %% ../../nbs/07_tune/study.ipynb #f9a92322
-@patch
-def _racing_curves(self: Study):
-    "Curves of the candidates that have a run above size 0, and none that failed; None where there are none."
-    curves, racing = self.store.curves(), self.racing
-    known = [
-        m
-        for m in (curves.models if curves else ())
-        if m in racing and curves.frame.train_size[curves.frame.model == m].any()
-    ]
-    return curves.filter(model=known) if known else None
-
-
-@patch
-def choice(self: Study):  # a candidate, or None
-    "The candidate to fine-tune, by what is known now, among those that have not failed."
-    curves = self._racing_curves()
-    if curves is None:
-        return None
-    return (
-        self.ranking().best if len(curves.models) > 1 else curves.models[0]
-    )  # a look at one is no race
+    if not size:
+        return 0.0
+    if not candidate.source:
+        return float(flops(candidate.n_params, size))
+    tokens, others = candidate.facts["tokens"], candidate.facts["others"]
+    encoder_params = tokens[1] and candidate.encoder_params
+    return run_price(candidate.n_params, encoder_params, tokens, recipe, size, others, smaller)
 
 
 # %% ../../nbs/07_tune/study.ipynb #08e0281a
 @patch
 def tell(
     self: Study,
-    model,
-    train_size,  # of a candidate
-    test_loss=None,  # nats, in the study's unit; None: the run failed
+    model: str,  # a candidate
+    train_size: int,  # examples, >= 0
+    test_loss: float | None = None,  # nats, in the study's unit; None: the run failed
     *,
-    seed=None,
-    test_loss_se=None,
-    reason=None,
-    correct=False,  # put this in the place of what was told before
+    seed: int | None = None,  # None: the study's
+    test_loss_se: float | None = None,  # nats, >= 0
+    reason: str | None = None,  # why it failed
+    correct: bool = False,  # replace an earlier result
 ):
-    """Enter a run that was made elsewhere; it costs what was planned, without a search for the rate. To tell the same twice changes nothing.
-
-    Parameters
-    ----------
-    train_size
-        of a candidate
-    test_loss : default None
-        nats, in the study's unit; None: the run failed
-    correct : default False
-        put this in the place of what was told before
-    """
-    run = (model, int(train_size), self.facts["seed"] if seed is None else int(seed))
-    price = (
-        self.priced([run[:2]], told=True)[0] if model in self.prices.index and run[1] >= 0 else None
-    )
+    "Enter a run that was made elsewhere, at its price without a search; twice changes nothing."
+    seed = self.facts["seed"] if seed is None else int(seed)
+    run = (model, int(train_size), seed)
+    price = None
+    if model in self.prices.index and run[1] >= 0:
+        price = self.priced([run[:2]], told=True)[0]
     if test_loss is None:
         self.store.failed(run, reason or "told to have failed", correct=correct, price=price)
     else:
         self.store.done(run, test_loss, test_loss_se=test_loss_se, correct=correct, price=price)
     kept = self.store.runs().set_index(["model", "train_size", "seed"]).loc[run]
-    same = kept.test_loss == test_loss and (
-        test_loss_se is None or kept.test_loss_se == test_loss_se
-    )
-    if kept.state == "done" and not same:
+    same_error = test_loss_se is None or kept.test_loss_se == test_loss_se
+    if kept.state == "done" and not (kept.test_loss == test_loss and same_error):
+        known, new = (
+            _in_words(kept.test_loss, kept.test_loss_se),
+            _in_words(test_loss, test_loss_se),
+        )
         raise ValueError(
-            f"`test_loss` of {model} on {run[1]:,} examples must be what is known already, {_result(kept.test_loss, kept.test_loss_se)}, got {_result(test_loss, test_loss_se)}; nothing was changed, --correct puts another in its place"
+            f"`test_loss` of {model} on {run[1]:,} examples must be what is known already, "
+            f"{known}, got {new}; nothing was changed, --correct puts another in its place"
         )
 
 
-# %% ../../nbs/07_tune/study.ipynb #5846073d
-def _result(loss, se):
-    return (
-        "a failure"
-        if loss is None
-        else f"{loss:g}" + (f" ± {se:g}" if se is not None and se == se else "")
-    )
+def _in_words(loss, se):
+    "A result with its standard error."
+    if loss is None:
+        return "a failure"
+    return f"{loss:g}" + (f" ± {se:g}" if se is not None and se == se else "")
 
 
 @patch
-def forget(self: Study, model, train_size, *, seed=None):
-    "Take back a run that was told by mistake."
-    self.store.forget((model, int(train_size), self.facts["seed"] if seed is None else int(seed)))
+def forget(
+    self: Study,
+    model: str,
+    train_size: int,
+    *,
+    seed: int | None = None,  # all as for `tell`
+):
+    "Take back a run that was entered by mistake."
+    seed = self.facts["seed"] if seed is None else int(seed)
+    self.store.forget((model, int(train_size), seed))
 
-
-# %% ../../nbs/07_tune/study.ipynb #996bfc35
+# %% ../../nbs/07_tune/study.ipynb #f9a92322
 @patch
-def ranking(self: Study, **options):  # a `Ranking`; options of the posterior
-    "What is believed of all candidates now."
+def _racing_curves(self: Study):
+    "Curves of candidates with a run above size 0 and none that failed; None if there are none."
+    curves, racing = self.store.curves(), self.racing
+    if not curves:
+        return None
+    trained = set(curves.frame.model[curves.frame.train_size > 0])
+    known = [model for model in curves.models if model in racing and model in trained]
+    return curves.filter(model=known) if known else None
+
+
+@patch
+def choice(self: Study) -> str | None:
+    "The candidate to fine-tune, by what is known now, among those that have not failed."
     curves = self._racing_curves()
     if curves is None:
+        return None
+    if len(curves.models) == 1:
+        return curves.models[0]
+    return self.ranking().best
+
+
+@patch
+def ranking(
+    self: Study,
+    **options,  # of the posterior
+) -> "Ranking":
+    "The candidates in the order of their predictions, by what is known now."
+    curves = self._racing_curves()
+    folder = self.store.folder
+    if curves is None:
         raise ValueError(
-            f"`folder` must hold at least one run that is done, of a candidate that has not failed, {self.store.folder} holds none; look at `lensllm status {self.store.folder}`"
+            "`folder` must hold at least one run that is done, of a candidate that has not failed, "
+            f"{folder} holds none; look at `lensllm status {folder}`"
         )
     from lensllm.choose.selectors import as_selector
 
+    alone = len(self.racing) == 1
     return as_selector("posterior", **options).rank(
-        curves, target=self.facts["target"], alone=len(self.racing) == 1
-    )
-
-
-# %% ../../nbs/07_tune/study.ipynb #2a86f4c0
-@patch
-def _spec(self: Study, run, device):
-    "A run as plain data."
-    model, train_size, seed = run
-    source, rate = self.facts["source"], self.store.fact(f"rate of {model}")
-    recipe = self.facts["recipe"] | (dict(rate=rate) if rate else {})
-    return dict(
-        model=self.store.candidates().source[model],
-        trust=self.facts["trust"],
-        task=source,
-        train_size=train_size,
-        seed=seed,
-        recipe=recipe,
-        device=device,
-        checkpoint=str(self.store.artefact(run, "pt")),
-        trunk=str(self.store.artefact((model, seed), "trunk")) if self.continues else None,
-        findings_of=self.prices.size
-        if self.facts["probes"] and seed == self.facts["seed"]
-        else None,
+        curves, target=self.facts["target"], alone=alone
     )
 
 
@@ -831,36 +703,17 @@ def _spec(self: Study, run, device):
 def run(
     self: Study,
     *,
-    executor="local",  # "local", or "ray": on a Ray cluster, which must have been started
-    workers=1,  # runs at once
-    device="auto",  # as for `pick_device`
-    progress=None,  # called with the study after each change, and with (run, step, steps, loss) while a run is made here
-    budget=None,  # as for `fund`, which it calls once nothing else is refused
-):  # a `Ranking`: what is believed at the end
-    """Ask, run, tell, until there is nothing left to run; begun again it goes on where it was.
-
-    Parameters
-    ----------
-    executor : default 'local'
-        "local", or "ray": on a Ray cluster, which must have been started
-    workers : default 1
-        runs at once
-    device : default 'auto'
-        as for `pick_device`
-    progress : default None
-        called with the study after each change, and with (run, step, steps, loss) while a run is
-        made here
-    budget : default None
-        as for `fund`, which it calls once nothing else is refused
-
-    Returns
-    -------
-    result
-        a `Ranking`: what is believed at the end
-    """
+    executor: str = "local",  # "local", or "ray": on a Ray cluster, which must have been started
+    workers: int = 1,  # runs at once
+    device: str = "auto",  # as for `pick_device`
+    progress=None,  # called with the study after changes, and with (run, step, steps, loss)
+    budget: float | None = None,  # as for `fund`, which it calls once nothing else is refused
+) -> "Ranking":  # at the end
+    "Ask, run, tell, until there is nothing left to run; begun again, it continues where it was."
     if self.facts["source"] is None:
         raise ValueError(
-            "`candidates` must be models that can be loaded, got names whose runs are told; use ask and tell"
+            "`candidates` must be models that can be loaded, got names whose runs are told; "
+            "use ask and tell"
         )
     _check_task(self.facts)
     check_executor(executor, workers, self.facts["recipe"]["ladder"])
@@ -873,67 +726,82 @@ def run(
         with open_executor(executor, workers) as pool:
             self._work_off(pool, workers, device, report)  # what was planned before
             while plan := self.ask():
-                self.store.plan(
-                    [(m, n, self.facts["seed"]) for m, n in plan],
-                    prices=self.priced(plan),
-                    why=plan.why,
-                )
+                runs = [(model, size, self.facts["seed"]) for model, size in plan]
+                self.store.plan(runs, prices=self.priced(plan), why=plan.why)
                 self._work_off(pool, workers, device, report)
     finally:
         self.store.release()  # when nobody works on them any more
     return self.ranking()
 
 
-# %% ../../nbs/07_tune/study.ipynb #20911eae
 def _check_task(facts):
     "The texts must be those that the study began with."
     source = facts["source"]
-    now = task_of(source).fingerprint
-    if now != source["fingerprint"]:
+    if task_of(source).fingerprint != source["fingerprint"]:
         raise ValueError(
-            f"`task` must hold the texts that the study began with, got others in {source['task']}; put them back, or begin a new study"
+            "`task` must hold the texts that the study began with, got others in "
+            f"{source['task']}; put them back, or begin a new study"
         )
 
+# %% ../../nbs/07_tune/study.ipynb #2a86f4c0
+@patch
+def _spec(self: Study, run, device):
+    "A run as plain data, as for `work`."
+    model, train_size, seed = run
+    recipe, rate = self.facts["recipe"], self.store.fact(f"rate of {model}")
+    trunk = str(self.store.artefact((model, seed), "trunk")) if self.continues else None
+    with_findings = self.facts["probes"] and seed == self.facts["seed"]
+    return dict(
+        model=self.store.candidates().source[model],
+        trust=self.facts["trust"],
+        task=self.facts["source"],
+        train_size=train_size,
+        seed=seed,
+        recipe=recipe | (dict(rate=rate) if rate else {}),
+        device=device,
+        checkpoint=str(self.store.artefact(run, "pt")),
+        trunk=trunk,
+        findings_of=self.prices.size if with_findings else None,
+    )
 
 # %% ../../nbs/07_tune/study.ipynb #58c05256
 @patch
 def _work_off(self: Study, pool, workers, device, report):
-    "Make the planned runs, as many at once as there are workers; wait for those of other processes."
-    busy = {}
+    "Make the planned runs, one per worker at a time; wait for those of other processes."
+    busy = {}  # run -> what the pool knows it by
     while True:
         while len(busy) < workers and (run := self.store.claim(in_turn=self._waiting())):
             report(self)
-            busy[run] = pool.submit(
-                self._spec(run, device), lambda *at, run=run: report(self, run, *at)
-            )
+            progress = lambda *at, run=run: report(self, run, *at)
+            busy[run] = pool.submit(self._spec(run, device), progress)
         if not busy:
             if not self.store.runs().state.isin(["planned", "running"]).any():
                 return
             time.sleep(0.2)  # another process makes the rest
             continue
         for run in pool.ready(busy):
-            self._enter(run, pool.result(busy.pop(run)))
+            self._enter_record(run, pool.result(busy.pop(run)))
             report(self)
 
 
-# %% ../../nbs/07_tune/study.ipynb #9940385b
 @patch
 def _waiting(self: Study):
-    "Candidates whose runs wait for each other: on a ladder that continues, and until the first has found the rate, which a second would search for too."
+    "Candidates whose runs wait for each other: for a smaller size, or for the learning rate."
     searched = self.facts["recipe"]["rate"] is None
-    return [
-        m
-        for m in self.prices.index
-        if self.continues or searched and not self.store.fact(f"rate of {m}")
-    ]
+    waiting = []
+    for model in self.prices.index:
+        needs_rate = searched and not self.store.fact(f"rate of {model}")
+        if self.continues or needs_rate:
+            waiting.append(model)
+    return waiting
 
 
 @patch
-def _enter(self: Study, run, record):
-    "What came of a run."
+def _enter_record(self: Study, run, record):
+    "Enter the record of a run, or why there is none."
     if "reason" in record:
         return self.store.failed(run, record["reason"], again=record["again"])
     if self.facts["recipe"]["rate"] is None and record["rate"]:
         self.store.set_fact(f"rate of {run[0]}", record["rate"])
-    unit = "test_loss" if self.facts["unit"] == "token" else "byte_loss"
-    self.store.done(run, record[unit], test_loss_se=record[f"{unit}_se"], result=record)
+    loss = "test_loss" if self.facts["unit"] == "token" else "byte_loss"
+    self.store.done(run, record[loss], test_loss_se=record[f"{loss}_se"], result=record)

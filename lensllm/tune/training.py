@@ -19,306 +19,226 @@ __all__ = [
 
 # %% ../../nbs/07_tune/training.ipynb #0f519e80
 import json, math, os, time
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 import numpy as np, torch
 from fastcore.basics import patch
 from .recipe import PROBE_STEPS, RATES, Recipe, continued_rate, fresh_rate
 from .tasks import Task, collate, count_cut, encode, task_of
 from .._internal.atomic import atomic_path
-from ..models.batches import IGNORED, sequence_loss
-from ..models.batches import in_precision
+from ..models.batches import IGNORED, in_precision, sequence_loss
 from ..models.loading import count_params, load_model, most_tokens, token_work
 
 
 # %% ../../nbs/07_tune/training.ipynb #832f3324
 @dataclass(frozen=True)
 class Run:
-    """What one run measured; losses of the test rows, with standard errors over rows.
-
-    Attributes
-    ----------
-    test_loss_se : float
-        nats per target token
-    byte_loss_se : float
-        nats per byte of the target's text
-    valid_loss : float
-        nats per target token, of the state that was kept
-    steps : int
-        at which that state was reached, 0 for the start; how many were made; both count from the
-        smallest size where the ladder continues
-    came_from : int
-        rows of the smaller size that it went on from; 0: from the start
-    rate : float
-        highest learning rate; None where nothing was trained and none was given
-    trained : int
-        parameters, and how many of them were trained
-    flop : float
-        tokens that this run was trained on, read and written, repetitions counted; FLOP, an
-        estimate: 6 a parameter and token that it works on in training, whatever the method, 2 in
-        checks and test; not the search for a rate, nor work begun again
-    cut : int
-        rows that were shortened, of training and test rows
-    made_with : dict
-        recipe; versions and device
-    """
+    "What one run measured. Losses are means over the test rows, with standard errors over rows."
 
     model: str
     task: str
     train_size: int
     seed: int
-    test_loss: float
-    test_loss_se: float  # nats per target token
-    byte_loss: float
-    byte_loss_se: float  # nats per byte of the target's text
+    test_loss: float  # nats per target token
+    test_loss_se: float
+    byte_loss: float  # nats per byte of the target's text
+    byte_loss_se: float
     valid_loss: float  # nats per target token, of the state that was kept
-    step: int
-    steps: int  # at which that state was reached, 0 for the start; how many were made; both count from the smallest size where the ladder continues
-    came_from: int  # rows of the smaller size that it went on from; 0: from the start
-    rate: float  # highest learning rate; None where nothing was trained and none was given
+    step: int  # at which that state was reached, 0 for the start
+    steps: int  # that were made; a ladder that continues counts both from its smallest size
+    came_from: int  # rows of the smaller size that it continued from; 0: from the start
+    rate: float | None  # highest learning rate; None: nothing was trained and none was given
     n_params: int
-    trained: int  # parameters, and how many of them were trained
-    tokens: int
-    flop: float  # tokens that this run was trained on, read and written, repetitions counted; FLOP, an estimate: 6 a parameter and token that it works on in training, whatever the method, 2 in checks and test; not the search for a rate, nor work begun again
+    trained: int  # parameters that were trained
+    tokens: int  # that this run was trained on, read and written, repetitions counted
+    flop: float  # an estimate: 6 per parameter and token in training, 2 in checks and the test
     seconds: float
     cut: int  # rows that were shortened, of training and test rows
-    rows_at_once: int
+    rows_at_once: int  # fewer than a batch where memory ran out
     recipe: dict
-    made_with: dict  # recipe; versions and device
+    made_with: dict  # versions and device
 
-    def to_dict(self):
+    def to_dict(self) -> dict:
         return asdict(self)
 
 
 # %% ../../nbs/07_tune/training.ipynb #fc05a7b2
 def ratio(
-    a,
-    b,  # arrays of the rows' values, (n,); b > 0
-) -> tuple:  # sum of a over sum of b, and its standard error over rows
-    """A ratio of sums.
-
-    Parameters
-    ----------
-    b
-        arrays of the rows' values, (n,); b > 0
-
-    Returns
-    -------
-    tuple
-        sum of a over sum of b, and its standard error over rows
-    """
+    a: np.ndarray,  # a value per row, (n,)
+    b: np.ndarray,  # a value per row, (n,), > 0
+) -> tuple[float, float]:  # sum of a over sum of b, and its standard error over rows
+    "A ratio of sums."
     r = a.sum() / b.sum()
-    return float(r), float(
-        np.sqrt(((a - r * b) ** 2).sum() / (len(a) * max(len(a) - 1, 1))) / b.mean()
-    )
+    variance = ((a - r * b) ** 2).sum() / (len(a) * max(len(a) - 1, 1))
+    return float(r), float(np.sqrt(variance) / b.mean())
 
 
 @torch.no_grad()
 def row_costs(
     model,
     tokenizer,
-    encoded,  # as `encode` gives them
-    rows_at_once=32,
+    encoded: list,  # rows as `encode` gives them
+    rows_at_once: int = 32,
 ) -> tuple:  # nats, target tokens and bytes of every row, (n,) each; exact
-    """What each row's target costs.
-
-    Parameters
-    ----------
-    encoded
-        as `encode` gives them
-
-    Returns
-    -------
-    tuple
-        nats, target tokens and bytes of every row, (n,) each; exact
-    """
-    was, order = model.training, sorted(range(len(encoded)), key=lambda i: len(encoded[i][0]))
+    "What each row's target costs."
+    was_training = model.training
+    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i][0]))  # like lengths together
     nats, tokens = np.zeros((2, len(encoded)))
     model.eval()
-    for at in (
-        order[i : i + rows_at_once] for i in range(0, len(order), rows_at_once)
-    ):  # rows of like length side by side
-        batch = _on(model, collate([encoded[i] for i in at], tokenizer))
-        tokens[at] = _targets(model, batch).cpu().numpy()
-        nats[at] = sequence_loss(model, batch).cpu().numpy() * tokens[at]
-    model.train(was)
-    read = lambda labels: tokenizer.decode(
-        [t for t in labels if t != IGNORED],
-        skip_special_tokens=True,
-        clean_up_tokenization_spaces=False,
-    )
-    return nats, tokens, np.array([max(1, len(read(labels).encode())) for _, labels in encoded])
+    for start in range(0, len(order), rows_at_once):
+        rows = order[start : start + rows_at_once]
+        batch = _on_device(model, collate([encoded[i] for i in rows], tokenizer))
+        tokens[rows] = _target_counts(model, batch).cpu().numpy()
+        nats[rows] = sequence_loss(model, batch).cpu().numpy() * tokens[rows]
+    model.train(was_training)
+    n_bytes = [max(1, len(_target_text(labels, tokenizer).encode())) for _, labels in encoded]
+    return nats, tokens, np.array(n_bytes)
 
 
 # %% ../../nbs/07_tune/training.ipynb #52aaec21
-def _on(model, batch):
-    return {k: v.to(model.device) for k, v in batch.items()}
+def _on_device(model, batch):
+    return {name: tensor.to(model.device) for name, tensor in batch.items()}
 
 
-def _targets(model, batch):
+def _target_counts(model, batch):
     "How many tokens each row is asked for; a causal model is not asked for its first."
-    return (batch["labels"][:, 0 if model.config.is_encoder_decoder else 1 :] != IGNORED).sum(1)
+    first = 0 if model.config.is_encoder_decoder else 1
+    return (batch["labels"][:, first:] != IGNORED).sum(1)
+
+
+def _target_text(labels, tokenizer):
+    "The target as the tokenizer reads it back."
+    ids = [token for token in labels if token != IGNORED]
+    return tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
 # %% ../../nbs/07_tune/training.ipynb #1f4beefb
 def prepared(
     model,  # as `load_model` gives it
     recipe: Recipe,
-    seed=0,  # of LoRA's random start
-):  # the model in single precision with the parameters that are trained, and no others, asking for gradients
-    """A model ready to be trained by a recipe.
-
-    Parameters
-    ----------
-    model
-        as `load_model` gives it
-    seed : default 0
-        of LoRA's random start
-
-    Returns
-    -------
-    result
-        the model in single precision with the parameters that are trained, and no others, asking
-        for gradients
-    """
+    seed: int = 0,  # of LoRA's random start
+):  # the model in single precision; only the parameters that are trained ask for gradients
+    "A model ready to be trained by a recipe."
     model = in_precision(model)
     for p in model.parameters():
         p.requires_grad_(recipe.method == "full")
     if recipe.method == "lora":
         return _with_adapters(model, seed)
     if recipe.method != "full":
-        for module in _last(model, int(recipe.method[5:])):
+        for module in _last_layers(model, int(recipe.method.removeprefix("last-"))):
             module.requires_grad_(True)
     return model
 
 
 def _with_adapters(model, seed):
-    "Adapters of rank 8 on all linear maps."
+    "The model with adapters of rank 8 on all linear maps."
     import peft, transformers
 
     fan = any(isinstance(m, transformers.pytorch_utils.Conv1D) for m in model.modules())
     kind = "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
+    lora = peft.LoraConfig(r=8, target_modules="all-linear", fan_in_fan_out=fan, task_type=kind)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return peft.get_peft_model(
-            model,
-            peft.LoraConfig(r=8, target_modules="all-linear", fan_in_fan_out=fan, task_type=kind),
-        )
+        return peft.get_peft_model(model, lora)
 
 
 # %% ../../nbs/07_tune/training.ipynb #ba524c66
-def _last(model, k):
+_FINAL_NORMS = ("ln_f", "final_layer_norm", "norm", "norm_f")
+
+
+def _last_layers(model, k):
     "The last k layers, and whatever comes after them but the embedding."
-    stacks = [
-        m
-        for m in model.modules()
-        if isinstance(m, torch.nn.ModuleList)
-        and len(m) > 1
-        and sum(p.numel() for p in m.parameters())
-    ]
+    stacks = []
+    for module in model.modules():
+        is_list = isinstance(module, torch.nn.ModuleList) and len(module) > 1
+        if is_list and sum(p.numel() for p in module.parameters()):
+            stacks.append(module)
+    kind = type(model).__name__
     if not stacks:
         raise ValueError(
-            f"`method` last-{k} needs a model with a list of layers, got {type(model).__name__}; take full or lora"
+            f"`method` last-{k} needs a model with a list of layers, got {kind}; take full or lora"
         )
-    top = max(stacks, key=lambda s: sum(p.numel() for p in s[-1].parameters()))
+    top = max(stacks, key=lambda stack: sum(p.numel() for p in stack[-1].parameters()))
     if k > len(top):
         raise ValueError(
-            f"`method` last-{k} needs that many layers, {type(model).__name__} has {len(top)}; take full"
+            f"`method` last-{k} needs that many layers, {kind} has {len(top)}; take full"
         )
-    norms = [
-        m
-        for name, m in model.named_modules()
-        if name.rsplit(".", 1)[-1] in ("ln_f", "final_layer_norm", "norm", "norm_f")
-        and m not in set(top.modules())
-    ]
+    inside, norms = set(top.modules()), []
+    for name, module in model.named_modules():
+        if name.rsplit(".", 1)[-1] in _FINAL_NORMS and module not in inside:
+            norms.append(module)
     return [*list(top)[-k:], *norms]
 
 
 # %% ../../nbs/07_tune/training.ipynb #c9dfd2fb
+class _Best(NamedTuple):
+    "The best state that was checked."
+
+    loss: float  # nats per target token of the validation rows
+    step: int
+    weights: list | None  # None before the first check
+
+
 class _Loop:
     "A training that can be left and taken up again."
 
     def __init__(self, model, tokenizer, train, valid, recipe, rate, steps, seed, rows_at_once):
-        from accelerate import Accelerator
-        from accelerate.state import AcceleratorState
-
-        half = (
-            recipe.precision == "bfloat16"
-            or recipe.precision == "auto"
-            and model.device.type == "cuda"
-            and torch.cuda.is_bf16_supported()
-        )
-        precision, kind = "bf16" if half else "no", model.device.type
-        if AcceleratorState._shared_state and (
-            AcceleratorState().mixed_precision,
-            AcceleratorState().device.type,
-        ) != (precision, kind):
-            AcceleratorState._reset_state(
-                reset_partial_state=True
-            )  # one process may make runs of different precisions, on different devices
-        self.accelerator = Accelerator(
-            mixed_precision=precision, cpu=kind == "cpu", device_placement=False
-        )  # the model is where it shall be
-        (
-            self.tokenizer,
-            self.train,
-            self.valid,
-            self.recipe,
-            self.steps,
-            self.seed,
-            self.rows_at_once,
-        ) = tokenizer, train, valid, recipe, steps, seed, rows_at_once
-        self.turn, self.weights = (
-            None,
-            [p for p in model.parameters() if p.requires_grad],
-        )  # turn: the step from which "continue" lets the rate fall
-        adam = torch.optim.AdamW(self.weights, lr=rate, weight_decay=recipe.weight_decay)
-        self.model, self.adam = self.accelerator.prepare(model, adam)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(adam, self._share)
-        self.step, self.order, self.best, self.came_from = 0, (-1, None), (math.inf, 0, None), 0
+        self.tokenizer, self.train, self.valid = tokenizer, train, valid
+        self.recipe, self.steps, self.seed = recipe, steps, seed
+        self.rows_at_once = rows_at_once
+        self.decay_from = None  # step from which "continue" lets the rate fall
+        self.came_from = 0
+        self.step, self.best = 0, _Best(math.inf, 0, None)
+        self.order = (-1, None)  # pass, and the order of its rows
         self.n_params, self.encoder_params = count_params(model)
         self.tokens, self.flop = 0, 0.0
-        self.of = json.dumps(
-            [asdict(recipe), rate, seed, [p.detach().flatten()[0].item() for p in self.weights]]
-        )  # whose states may be loaded
+        self.weights = [p for p in model.parameters() if p.requires_grad]
+        starts = [p.detach().flatten()[0].item() for p in self.weights]
+        self.identity = json.dumps([asdict(recipe), rate, seed, starts])  # whose states to load
+        self.accelerator = _accelerator(model.device.type, recipe.precision)
+        adam = torch.optim.AdamW(self.weights, lr=rate, weight_decay=recipe.weight_decay)
+        self.model, self.adam = self.accelerator.prepare(model, adam)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(adam, self._rate_share)
 
-    def _share(self, step):
-        "Of the highest rate."
-        if self.turn is None:
+    def _rate_share(self, step):
+        "The learning rate as a share of the highest."
+        if self.decay_from is None:
             return fresh_rate(step, self.steps, self.recipe)
-        return continued_rate(step, self.turn, self.steps, self.recipe)
+        return continued_rate(step, self.decay_from, self.steps, self.recipe)
 
 
-# %% ../../nbs/07_tune/training.ipynb #3d48f1ab
-@patch
-def count(self: _Loop, rows, each):
-    "Adds the FLOP of rows, `each` for a parameter and token; returns their tokens."
-    read, written = (sum(len(row[side]) for row in rows) for side in (0, 1))
-    self.flop += each * token_work(self.n_params, self.encoder_params, read, written)
-    return read + (written if self.encoder_params else 0)
+def _accelerator(device, precision):
+    "Accelerate for this device and precision, whatever earlier runs of this process used."
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    can_halve = device == "cuda" and torch.cuda.is_bf16_supported()
+    half = precision == "bfloat16" or precision == "auto" and can_halve
+    wanted = ("bf16" if half else "no", device)
+    if AcceleratorState._shared_state:
+        state = AcceleratorState()
+        if (state.mixed_precision, state.device.type) != wanted:
+            AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(mixed_precision=wanted[0], cpu=device == "cpu", device_placement=False)
 
 
 # %% ../../nbs/07_tune/training.ipynb #6717f862
 @patch
-def _rows(self: _Loop):
+def _batch_rows(self: _Loop):
     "The rows of this step: a new order for every pass, by seed and pass alone."
-    size, at = self.recipe.batch, self.step * self.recipe.batch
-    return [
-        self.train[self._place((at + i) // len(self.train), (at + i) % len(self.train))]
-        for i in range(size)
-    ]
+    size, n = self.recipe.batch, len(self.train)
+    places = range(self.step * size, (self.step + 1) * size)
+    return [self.train[self._place(place // n, place % n)] for place in places]
 
 
 @patch
 def _place(self: _Loop, lap, i):
+    "Which row is the i-th of a pass."
     if self.order[0] != lap:
-        self.order = (
-            lap,
-            torch.randperm(
-                len(self.train),
-                generator=torch.Generator().manual_seed(self.seed * 1_000_003 + lap),
-            ).tolist(),
-        )
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + lap)
+        self.order = (lap, torch.randperm(len(self.train), generator=generator).tolist())
     return self.order[1][i]
 
 
@@ -326,45 +246,71 @@ def _place(self: _Loop, lap, i):
 def advance(self: _Loop):
     "One step; every target token of the batch counts the same."
     self.model.train()
-    rows = self._rows()
-    parts = [
-        _on(self.model, collate(rows[i : i + self.rows_at_once], self.tokenizer))
-        for i in range(0, len(rows), self.rows_at_once)
-    ]
-    counts = [_targets(self.model, b) for b in parts]
-    whole = sum(int(c.sum()) for c in counts)
+    rows, at_once = self._batch_rows(), self.rows_at_once
+    parts = []
+    for i in range(0, len(rows), at_once):
+        parts.append(_on_device(self.model, collate(rows[i : i + at_once], self.tokenizer)))
+    counts = [_target_counts(self.model, batch) for batch in parts]
+    whole = sum(int(count.sum()) for count in counts)
     for batch, count in zip(parts, counts):
-        self.accelerator.backward((sequence_loss(self.model, batch) * count).sum() / whole)
+        loss = (sequence_loss(self.model, batch) * count).sum() / whole
+        self.accelerator.backward(loss)
     self.accelerator.clip_grad_norm_(self.weights, self.recipe.clip)
     self.adam.step()
     self.adam.zero_grad()
     self.schedule.step()
-    self.step, self.tokens = self.step + 1, self.tokens + self.count(rows, 6)
+    self.step += 1
+    self.tokens += self.count_work(rows, 6)
+
+
+@patch
+def count_work(
+    self: _Loop,
+    rows,
+    flop,  # per parameter and token: 6 in training, 2 where rows are only read
+):  # the rows' tokens
+    "Add the work on rows to what the run has cost."
+    read = sum(len(ids) for ids, _ in rows)
+    written = sum(len(labels) for _, labels in rows)
+    self.flop += flop * token_work(self.n_params, self.encoder_params, read, written)
+    return read + (written if self.encoder_params else 0)
 
 
 # %% ../../nbs/07_tune/training.ipynb #6a6bf169
 @patch
 def check(self: _Loop):
     "Validate, and keep the state if it is the best so far."
-    loss, _ = ratio(*row_costs(self.model, self.tokenizer, self.valid, 2 * self.rows_at_once)[:2])
-    self.count(self.valid, 2)
+    nats, tokens, _ = row_costs(self.model, self.tokenizer, self.valid, 2 * self.rows_at_once)
+    loss, _ = ratio(nats, tokens)
+    self.count_work(self.valid, 2)
     if not math.isfinite(loss) and not self.step:
         raise ValueError(
-            f"`MODEL` must have a finite loss before training, got {loss} on the validation rows; look at its weights"
+            f"`MODEL` must have a finite loss before training, got {loss} on the validation rows; "
+            "look at its weights"
         )
     if not math.isfinite(loss):
         raise FloatingPointError(
-            f"`rate` must be one at which training does not diverge, got {self.adam.defaults['lr']:g}: the validation loss is {loss} after step {self.step}; take a lower one"
+            "`rate` must be one at which training does not diverge, got "
+            f"{self.adam.defaults['lr']:g}: the validation loss is {loss} after step {self.step}; "
+            "take a lower one"
         )
-    if loss < self.best[0]:
-        self.best = (loss, self.step, [p.detach().clone() for p in self.weights])
+    if loss < self.best.loss:
+        self.best = _Best(loss, self.step, [p.detach().clone() for p in self.weights])
     return loss
 
+
+@patch
+def restore_best(self: _Loop):
+    "Back in the best state."
+    with torch.no_grad():
+        for p, best in zip(self.weights, self.best.weights):
+            p.copy_(best)
+    return self
 
 # %% ../../nbs/07_tune/training.ipynb #03d5822c
 @patch
 def save(self: _Loop, path):
-    "All that is needed to go on."
+    "Write all that is needed to continue."
     state = dict(
         weights=[p.detach() for p in self.weights],
         adam=self.adam.state_dict(),
@@ -372,10 +318,10 @@ def save(self: _Loop, path):
         step=self.step,
         tokens=self.tokens,
         flop=self.flop,
-        best=self.best,
+        best=tuple(self.best),
         random=torch.get_rng_state(),
         cuda=torch.cuda.get_rng_state_all(),
-        of=self.of,
+        of=self.identity,
         ends=self.steps,
     )
     with atomic_path(path) as tmp:
@@ -383,40 +329,31 @@ def save(self: _Loop, path):
 
 
 @patch
-def _try_to_save(self: _Loop, path):
-    "A disk that is full costs the way back, not the run; the time of the attempt."
-    try:
-        self.save(path)
-    except (OSError, RuntimeError):
-        pass  # torch says RuntimeError where a file cannot grow
-    return time.monotonic()
-
-
-@patch
 def load(self: _Loop, path, ends=None):
-    "Go on from what `save` wrote; a file that cannot be read, is not there, or is another run's, is left alone."
+    "Continue from what `save` wrote; a file that is missing, torn or another run's is left alone."
     try:
         state = torch.load(path, weights_only=True, map_location=self.model.device)
-        if state["of"] != self.of or ends not in (None, state["ends"]):
+        if state["of"] != self.identity or ends not in (None, state["ends"]):
             return False
-        place = state["step"], state["tokens"], state["flop"], tuple(state["best"])
+        place = state["step"], state["tokens"], state["flop"], _Best(*state["best"])
     except Exception:
         return False
     with torch.no_grad():
-        for p, was in zip(self.weights, state["weights"]):
-            p.copy_(was)
+        for p, saved in zip(self.weights, state["weights"]):
+            p.copy_(saved)
     self.adam.load_state_dict(state["adam"])
     self.schedule.load_state_dict(state["schedule"])
     self.step, self.tokens, self.flop, self.best = place
     torch.set_rng_state(state["random"].cpu())
-    torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]][: torch.cuda.device_count()])
+    random_states = [s.cpu() for s in state["cuda"]]
+    torch.cuda.set_rng_state_all(random_states[: torch.cuda.device_count()])
     return True
 
 
 # %% ../../nbs/07_tune/training.ipynb #252407dc
 @patch
-def run(self: _Loop, progress, checkpoint, every=60.0):
-    "Train to the end, or until nothing has become better for a while."
+def run(self: _Loop, progress, checkpoint, every=60.0):  # every: seconds between two checkpoints
+    "Train to the end, or until nothing has improved for a while."
     if checkpoint:
         self.load(checkpoint, ends=self.steps)
     if not self.step:
@@ -424,270 +361,200 @@ def run(self: _Loop, progress, checkpoint, every=60.0):
     gap, saved = max(1, self.steps // self.recipe.checks), time.monotonic()
     while self.step < self.steps:
         self.advance()
-        if self.step % gap == 0 or self.step == self.steps:
-            now = self.check()
-            progress(self.step, self.steps, now)
-            if self.step - self.best[1] >= self.recipe.patience * gap:
-                break
-            if checkpoint and time.monotonic() - saved > every:
-                saved = self._try_to_save(checkpoint)
-    return self.kept()
+        if self.step % gap and self.step < self.steps:
+            continue
+        progress(self.step, self.steps, self.check())
+        if self.step - self.best.step >= self.recipe.patience * gap:
+            break
+        if checkpoint and time.monotonic() - saved > every:
+            self._save_if_possible(checkpoint)
+            saved = time.monotonic()
+    return self.restore_best()
 
 
 @patch
-def kept(self: _Loop):
-    "Back in the best state."
-    with torch.no_grad():
-        for p, best in zip(self.weights, self.best[2]):
-            p.copy_(best)
-    return self
+def _save_if_possible(self: _Loop, path):
+    "A full disk costs the checkpoint, not the run."
+    try:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.save(path)
+        return True
+    except (OSError, RuntimeError):  # torch says RuntimeError where a file cannot grow
+        return False
 
 
 # %% ../../nbs/07_tune/training.ipynb #d1b8abcd
 @patch
-def go_on(self: _Loop, trunk, n, progress):
-    "From the next smaller size to n rows; the state before the rate falls is left for larger ones."
-    every, m = (
-        self.train,
-        max((int(p.stem) for p in trunk.glob("*.pt") if int(p.stem) < n), default=0),
-    )
-    if m:
-        self.load(trunk / f"{m}.pt")
-    m = self.came_from = m if self.step else 0
-    self.best, self.tokens, self.flop = (
-        (math.inf, 0, None),
-        0,
-        0.0,
-    )  # a file that cannot be read: from the start
-    full, fall = self.recipe.steps_from(m, n)
-    self.turn, self.steps, left = self.step + full, self.step + full + fall, trunk / f"{n}.part"
+def continue_to(
+    self: _Loop,
+    trunk,  # folder of the states that larger sizes continue from
+    n,  # rows
+    progress,
+):
+    "From the next smaller size to n rows; the state before the decay is left for larger sizes."
+    every, part = self.train, trunk / f"{n}.part"
+    smaller = max((int(p.stem) for p in trunk.glob("*.pt") if int(p.stem) < n), default=0)
+    if smaller:
+        self.load(trunk / f"{smaller}.pt")
+    self.came_from = smaller if self.step else 0  # a file that cannot be read: from the start
+    self.best, self.tokens, self.flop = _Best(math.inf, 0, None), 0, 0.0
+    held, falling = self.recipe.steps_from(self.came_from, n)
+    self.decay_from = self.step + held
+    self.steps = self.decay_from + falling
     for group in self.adam.param_groups:
-        group["lr"] = group["initial_lr"] * self._share(self.step)
-    self._stretch(every[m:], self.turn, progress, left)
-    spent = self.tokens, self.flop
-    if self.load(left):
-        left.replace(
-            trunk / f"{n}.pt"
-        )  # the best state at the full rate, which need not be the last; whole only now: what failed before is no state to go on from
+        group["lr"] = group["initial_lr"] * self._rate_share(self.step)
+    self._train_rows(every[self.came_from :], self.decay_from, progress, leave_at=part)
+    tokens, flop = self.tokens, self.flop
+    if self.load(part):  # the best state at the full rate, which need not be the last
+        part.replace(trunk / f"{n}.pt")  # only now is it one to continue from
     else:
-        self.kept()  # the disk was full: its weights are at hand, though not those of Adam
-    (self.tokens, self.flop), self.turn, self.steps = spent, self.step, self.step + fall
-    self._stretch(every, self.steps, progress)
-    return self.kept()
-
-
-# %% ../../nbs/07_tune/training.ipynb #aa5d15da
-@patch
-def _leave(self: _Loop, path):
-    "The state, for larger sizes; where the disk is full there is none, and they go on from a smaller one's."
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.save(path)
-    except (OSError, RuntimeError):
-        path.unlink(missing_ok=True)
+        self.restore_best()  # the disk was full: the weights are at hand, those of Adam are not
+    self.tokens, self.flop = tokens, flop
+    self.decay_from, self.steps = self.step, self.step + falling
+    self._train_rows(every, self.steps, progress)
+    return self.restore_best()
 
 
 # %% ../../nbs/07_tune/training.ipynb #d14845d5
 @patch
-def _stretch(self: _Loop, rows, end, progress, left=None):
-    "Train on rows up to a step; where the best state is to be left in a file, no longer than something becomes better."
-    self.train, self.order, gap = (
-        rows,
-        (-1, None),
-        max(1, (end - self.step) // (self.recipe.checks if left else 2)),
-    )
-    if left:
+def _train_rows(self: _Loop, rows, end, progress, leave_at=None):
+    "Train on rows up to a step; where the best state is left in a file, until none improves."
+    checks = self.recipe.checks if leave_at else 2
+    gap = max(1, (end - self.step) // checks)
+    self.train, self.order = rows, (-1, None)
+    if leave_at:
         self.check()
-        self._leave(left)
+        self._leave_state(leave_at)
     for i in range(1, end - self.step + 1):
         self.advance()
         if i % gap and self.step < end:
             continue
         progress(self.step, self.steps, self.check())
-        if left and self.best[1] == self.step:
-            self._leave(left)
-        if left and self.step - self.best[1] >= self.recipe.patience * gap:
+        if leave_at and self.best.step == self.step:
+            self._leave_state(leave_at)
+        if leave_at and self.step - self.best.step >= self.recipe.patience * gap:
             break
 
 
+@patch
+def _leave_state(self: _Loop, path):
+    "The state, for larger sizes; if the disk is full, they continue from a smaller one's."
+    if not self._save_if_possible(path):
+        path.unlink(missing_ok=True)
+
 # %% ../../nbs/07_tune/training.ipynb #b2c49878
+_USUAL = Recipe()
+
+
 @dataclass(frozen=True)
 class Moment:
-    """What whoever watches a run is shown.
+    "What a run shows to `watch`."
 
-    Attributes
-    ----------
-    model : object
-        as it is now, in eval mode; not to be changed
-    step : int
-        0: the start, before the first step
-    last : bool
-        the state that is kept and tested, with the step at which it was reached
-    rows : dict
-        train, valid, test: rows as `encode` gives them
-    """
-
-    model: object  # as it is now, in eval mode; not to be changed
-    tokenizer: object
+    model: Any  # as it is now, in eval mode; not to be changed
+    tokenizer: Any
     step: int  # 0: the start, before the first step
     last: bool  # the state that is kept and tested, with the step at which it was reached
     rows: dict  # train, valid, test: rows as `encode` gives them
 
 
-def _shown(watch, model, tokenizer, rows):
-    "A function that shows the model as it is, and has shown its start; chance is for the training alone, and so is accelerate's lower precision."
+def _moment_shower(watch, model, tokenizer, rows):
+    "A function that shows the model as it is, without touching its random numbers or precision."
 
     def show(step, last=False):
         if watch is None:
             return
-        was, wrapped = model.training, model.__dict__.pop("forward", None)
+        was_training, wrapped = model.training, model.__dict__.pop("forward", None)
         try:
             with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
                 watch(Moment(model.eval(), tokenizer, step, last, rows))
         finally:
-            if wrapped:
+            if wrapped:  # accelerate's lower precision is for training alone
                 model.forward = wrapped
-            model.train(was)
+            model.train(was_training)
 
-    show(0)
     return show
 
 
 # %% ../../nbs/07_tune/training.ipynb #bfdc32eb
 def finetune(
-    model,  # a folder, or a name on the hub
+    model: str | Path,  # a folder, a shipped candidate, or a name on the hub
     task: Task,
-    train_size,  # rows, >= 0; 0 measures the model as it is
+    train_size: int,  # rows, >= 0; 0 measures the model as it is
     *,
     seed: int,  # of the order of rows and of dropout
-    recipe: Recipe = Recipe(),
+    recipe: Recipe = _USUAL,
     device: str = "auto",
-    trust=(),  # as for `load_model`
-    progress=lambda step, steps, loss: (
-        None
-    ),  # called after each check, with nats per target token of the validation rows
-    checkpoint=None,  # a file by which an interrupted run goes on; removed when the run is done; not used beside a trunk
-    trunk=None,  # with recipe.ladder "continue": a folder that keeps the states that larger sizes go on from, one model's and seed's; three times the trained weights a size
-    keep=None,  # a folder that gets the tuned model and its tokenizer
+    trust: tuple = (),  # as for `load_model`
+    progress=lambda step, steps, loss: None,  # called after each check, loss in nats per token
+    checkpoint: str | Path | None = None,  # file by which an interrupted run continues
+    trunk: str | Path | None = None,  # for recipe.ladder "continue": folder that keeps its states
+    keep: str | Path | None = None,  # folder that gets the tuned model and its tokenizer
     watch=None,  # called with a `Moment` before the first step, after each check, and at the end
-) -> Run:  # the same for the same seed on the same machine
-    """Fine-tune a model on the first rows of a task, and test it.
+) -> Run:  # the same for the same seed, machine and number of threads
+    "Fine-tune a model on the first rows of a task, and test it."
+    _check_folders(keep, trunk, recipe)
+    started = time.monotonic()
+    whole, tokenizer = load_model(model, device=device, trust=trust)
+    rate = recipe.rate
+    if rate is None and train_size:
+        rate = probe_rate(model, task, recipe=recipe, seed=seed, device=device, trust=trust)
+    recipe = replace(recipe, rate=rate)
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        ready, rows, cut = _made_ready(whole, tokenizer, task, train_size, recipe, seed)
+        show = _moment_shower(watch, ready, tokenizer, rows)
+        show(0)
 
-    Parameters
-    ----------
-    model
-        a folder, or a name on the hub
-    train_size
-        rows, >= 0; 0 measures the model as it is
-    seed : int
-        of the order of rows and of dropout
-    trust : default ()
-        as for `load_model`
-    progress : default lambda step, steps, loss: None
-        called after each check, with nats per target token of the validation rows
-    checkpoint : default None
-        a file by which an interrupted run goes on; removed when the run is done; not used beside a
-        trunk
-    trunk : default None
-        with recipe.ladder "continue": a folder that keeps the states that larger sizes go on from,
-        one model's and seed's; three times the trained weights a size
-    keep : default None
-        a folder that gets the tuned model and its tokenizer
-    watch : default None
-        called with a `Moment` before the first step, after each check, and at the end
+        def after_check(step, steps, loss):
+            progress(step, steps, loss)
+            show(step)
 
-    Returns
-    -------
-    Run
-        the same for the same seed on the same machine
-    """
+        loop = _trained(
+            ready, tokenizer, rows, recipe, train_size, seed, after_check, checkpoint, trunk
+        )
+        show(loop.best.step, last=True)
+        costs = row_costs(loop.model, tokenizer, rows["test"], 2 * loop.rows_at_once)
+        loop.count_work(rows["test"], 2)
+    if keep:
+        _keep_model(loop, tokenizer, keep)
+    if checkpoint:
+        Path(checkpoint).unlink(missing_ok=True)
+    seconds = time.monotonic() - started
+    return _record(str(model), task, train_size, seed, recipe, loop, costs, cut, seconds)
+
+
+def _check_folders(keep, trunk, recipe):
+    "Refuse a folder that would be overwritten, and a trunk that is missing or of no use."
     if keep and Path(keep).exists() and (not Path(keep).is_dir() or any(Path(keep).iterdir())):
         raise ValueError(f"`keep` must be a new folder, or an empty one, got {keep}; name another")
     if (recipe.ladder == "continue") != (trunk is not None):
         raise ValueError(
-            f"`trunk` must be a folder where recipe.ladder is continue, and None where it is fresh, got {trunk} with {recipe.ladder}"
+            "`trunk` must be a folder where recipe.ladder is continue, and None where it is fresh, "
+            f"got {trunk} with {recipe.ladder}"
         )
-    t0, (whole, tokenizer) = time.monotonic(), load_model(model, device=device, trust=trust)
-    recipe = replace(
-        recipe,
-        rate=recipe.rate
-        or (
-            probe_rate(model, task, recipe=recipe, seed=seed, device=device, trust=trust)
-            if train_size
-            else None
-        ),
-    )
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
-        ready, parts, cut = _made_ready(whole, tokenizer, task, train_size, recipe, seed)
-        show = _shown(watch, ready, tokenizer, parts)
-        loop, at_once = _trained(
-            ready,
-            tokenizer,
-            parts,
-            recipe,
-            train_size,
-            seed,
-            lambda step, *at: (progress(step, *at), show(step)),
-            checkpoint,
-            trunk and Path(trunk),
-        )
-        show(loop.best[1], last=True)
-        costs = row_costs(loop.model, tokenizer, parts["test"], 2 * at_once)
-        loop.count(parts["test"], 2)
-    if keep:
-        _keep(loop, tokenizer, keep)
-    if checkpoint:
-        Path(checkpoint).unlink(missing_ok=True)
-    return _account(
-        str(model),
-        task,
-        train_size,
-        seed,
-        recipe,
-        loop,
-        costs,
-        parts,
-        cut,
-        at_once,
-        time.monotonic() - t0,
-    )
 
 
 # %% ../../nbs/07_tune/training.ipynb #8ee7be4f
 def _made_ready(model, tokenizer, task, train_size, recipe, seed):
     "The model as the recipe wants it, rows as tokens, and how many of them are cut."
-    room = max_tokens(model, recipe)
-    fit = dict(max_tokens=room, pairs=model.config.is_encoder_decoder)
+    limit = max_tokens(model, recipe)
+    fit = dict(max_tokens=limit, pairs=model.config.is_encoder_decoder)
     rows = dict(
         train=task.subset(train_size) if train_size else (),
         valid=task.valid[: recipe.valid_rows],
         test=task.test,
     )
-    cut = sum(count_cut(rows[k], tokenizer, **fit) for k in ("train", "test") if rows[k])
-    return (
-        prepared(model, recipe, seed),
-        {k: encode(v, tokenizer, **fit) for k, v in rows.items()},
-        cut,
-    )
+    cut = sum(count_cut(rows[part], tokenizer, **fit) for part in ("train", "test") if rows[part])
+    ready = prepared(model, recipe, seed)
+    return ready, {part: encode(texts, tokenizer, **fit) for part, texts in rows.items()}, cut
 
 
 def max_tokens(
     model,  # with its configuration
     recipe: Recipe,
-) -> int:  # longest row, or longest side
-    """What the recipe asks for, within what the model can read.
-
-    Parameters
-    ----------
-    model
-        with its configuration
-
-    Returns
-    -------
-    int
-        longest row, or longest side
-    """
+) -> int:  # longest row, or longest side of an encoder-decoder's
+    "What the recipe asks for, within what the model can read."
     most = most_tokens(model)
     if recipe.max_tokens and recipe.max_tokens > most:
         raise ValueError(
@@ -697,51 +564,43 @@ def max_tokens(
 
 
 # %% ../../nbs/07_tune/training.ipynb #b96dd045
-def _trained(model, tokenizer, parts, recipe, train_size, seed, progress, checkpoint, trunk):
-    "The loop when it is done, and how many rows it took at once."
+def _trained(model, tokenizer, rows, recipe, train_size, seed, progress, checkpoint, trunk):
+    "The loop when it is done."
+    steps = recipe.steps(train_size) if train_size else 0
+    rate = recipe.rate or 1.0  # where nothing is trained, any
 
     def begin(at_once):
-        return _Loop(
-            model,
-            tokenizer,
-            parts["train"],
-            parts["valid"],
-            recipe,
-            recipe.rate or 1.0,
-            recipe.steps(train_size) if train_size else 0,
-            seed,
-            at_once,
-        )
+        parts = rows["train"], rows["valid"]
+        return _Loop(model, tokenizer, *parts, recipe, rate, steps, seed, at_once)
 
     def train(loop):
-        return (
-            loop.go_on(trunk, train_size, progress)
-            if trunk and train_size
-            else loop.run(progress, checkpoint)
-        )
+        if trunk and train_size:
+            return loop.continue_to(Path(trunk), train_size, progress)
+        return loop.run(progress, checkpoint)
 
     return _within_memory(begin, train, recipe)
 
 
 def _within_memory(begin, train, recipe):
     "Train what `begin` makes; where memory runs out, again with half the rows at once."
-    loop = begin(at_once := recipe.rows_at_once or recipe.batch)
+    at_once = recipe.rows_at_once or recipe.batch
+    loop = begin(at_once)
     start = [p.detach().clone() for p in loop.weights]
     while True:
         try:
-            return train(loop), at_once
+            return train(loop)
         except (torch.OutOfMemoryError, MemoryError):
             if at_once == 1:
                 raise
             at_once = (at_once + 1) // 2
             with torch.no_grad():
-                for p, was in zip(loop.weights, start):
-                    p.copy_(was)
+                for p, at_start in zip(loop.weights, start):
+                    p.copy_(at_start)
             loop = begin(at_once)
 
 
 # %% ../../nbs/07_tune/training.ipynb #947fd279
-def _keep(loop, tokenizer, folder):
+def _keep_model(loop, tokenizer, folder):
     "The tuned model and its tokenizer, at once or not at all."
     folder = Path(folder)
     part = folder.with_name(f".{folder.name}.{os.getpid()}")
@@ -750,29 +609,27 @@ def _keep(loop, tokenizer, folder):
     part.rename(folder)
 
 
-def _account(model, task, train_size, seed, recipe, loop, costs, parts, cut, at_once, seconds):
+def _record(model, task, train_size, seed, recipe, loop, costs, cut, seconds):
     "The run as a record."
     import platform
     from importlib.metadata import version
 
-    nats, tokens, size = costs
-    made_with = {p: version(p) for p in ("torch", "transformers", "accelerate")} | dict(
-        python=platform.python_version(), device=loop.model.device.type
-    )
-    losses = dict(
-        zip(
-            ("test_loss", "test_loss_se", "byte_loss", "byte_loss_se"),
-            (*ratio(nats, tokens), *ratio(nats, size)),
-        )
-    )
+    nats, tokens, n_bytes = costs
+    test_loss, test_loss_se = ratio(nats, tokens)
+    byte_loss, byte_loss_se = ratio(nats, n_bytes)
+    made_with = {package: version(package) for package in ("torch", "transformers", "accelerate")}
+    made_with |= dict(python=platform.python_version(), device=loop.model.device.type)
     return Run(
-        model,
-        task.name,
-        train_size,
-        seed,
-        **losses,
-        valid_loss=loop.best[0],
-        step=loop.best[1],
+        model=model,
+        task=task.name,
+        train_size=train_size,
+        seed=seed,
+        test_loss=test_loss,
+        test_loss_se=test_loss_se,
+        byte_loss=byte_loss,
+        byte_loss_se=byte_loss_se,
+        valid_loss=loop.best.loss,
+        step=loop.best.step,
         steps=loop.step,
         came_from=loop.came_from,
         rate=recipe.rate,
@@ -782,7 +639,7 @@ def _account(model, task, train_size, seed, recipe, loop, costs, parts, cut, at_
         flop=loop.flop,
         seconds=seconds,
         cut=cut,
-        rows_at_once=at_once,
+        rows_at_once=loop.rows_at_once,
         recipe=asdict(recipe),
         made_with=made_with,
     )
@@ -790,117 +647,79 @@ def _account(model, task, train_size, seed, recipe, loop, costs, parts, cut, at_
 
 # %% ../../nbs/07_tune/training.ipynb #7679c1d8
 def probe_rate(
-    model,  # as for `finetune`
+    model: str | Path,  # as for `finetune`
     task: Task,
     *,
     recipe: Recipe,  # whose rate is looked for
     seed: int,
     device: str = "auto",
-    trust=(),
-    rows=400,  # training rows, or as many as there are
-    steps=PROBE_STEPS,  # a rate
+    trust: tuple = (),
+    rows: int = 400,  # training rows, or as many as there are
+    steps: int = PROBE_STEPS,  # per rate
 ) -> float:  # of `RATES`
-    """The learning rate after which a short training has the lowest validation loss.
-
-    Parameters
-    ----------
-    model
-        as for `finetune`
-    recipe : Recipe
-        whose rate is looked for
-    rows : default 400
-        training rows, or as many as there are
-    steps : default PROBE_STEPS
-        a rate
-
-    Returns
-    -------
-    float
-        of `RATES`
-    """
-
-    def loss_at(rate):  # missing where training diverges
-        torch.manual_seed(seed)
-        whole, tokenizer = load_model(model, device=device, trust=trust)
-        ready, parts, _ = _made_ready(
-            whole, tokenizer, task, min(rows, len(task.train)), recipe, seed
-        )
-
-        def begin(at_once):
-            return _Loop(
-                ready,
-                tokenizer,
-                parts["train"],
-                parts["valid"],
-                replace(recipe, checks=1, patience=10),
-                rate,
-                steps,
-                seed,
-                at_once,
-            )
-
-        try:
-            return _within_memory(begin, lambda loop: loop.run(lambda *_: None, None), recipe)[
-                0
-            ].best[0]
-        except FloatingPointError:
-            return None
-
+    "The learning rate after which a short training has the lowest validation loss."
+    options = dict(seed=seed, device=device, trust=trust, rows=rows, steps=steps)
+    losses = {}
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        losses = {rate: loss for rate in RATES if (loss := loss_at(rate)) is not None}
+        for rate in RATES:
+            try:
+                losses[rate] = _probe_loss(model, task, recipe, rate, **options)
+            except FloatingPointError:
+                pass  # training diverges at this rate
     if not losses:
+        tried = ", ".join(f"{rate:g}" for rate in RATES)
         raise FloatingPointError(
-            f"`rate` must be given, {model} diverges at all of {', '.join(f'{r:g}' for r in RATES)}; take a lower one"
+            f"`rate` must be given, {model} diverges at all of {tried}; take a lower one"
         )
     return min(losses, key=losses.get)
 
 
+def _probe_loss(model, task, recipe, rate, *, seed, device, trust, rows, steps):
+    "Validation loss after a short training, nats per token."
+    torch.manual_seed(seed)
+    whole, tokenizer = load_model(model, device=device, trust=trust)
+    n = min(rows, len(task.train))
+    ready, parts, _ = _made_ready(whole, tokenizer, task, n, recipe, seed)
+    short = replace(recipe, checks=1, patience=10)
+
+    def begin(at_once):
+        texts = parts["train"], parts["valid"]
+        return _Loop(ready, tokenizer, *texts, short, rate, steps, seed, at_once)
+
+    loop = _within_memory(begin, lambda loop: loop.run(lambda *_: None, None), recipe)
+    return loop.best.loss
+
 # %% ../../nbs/07_tune/training.ipynb #84a82330
 def work(
-    spec,  # dict: model, task (as for `task_of`), train_size, seed, recipe, device, checkpoint, trunk, trust; findings_of: None, or the number of runs among which one is chosen
+    spec: dict,  # model, task (as for `task_of`), train_size, seed, recipe, device, checkpoint; and
+    # may have trunk, trust, threads (of torch), findings_of (runs among which one is chosen)
     progress=None,  # as for `finetune`
     *,
-    alone=False,  # go on when the process that asked is gone
-) -> dict:  # the run's record, or reason and again: why there is none, and whether to try once more
-    """Make one run.
-
-    Parameters
-    ----------
-    spec
-        dict: model, task (as for `task_of`), train_size, seed, recipe, device, checkpoint, trunk,
-        trust; findings_of: None, or the number of runs among which one is chosen
-    progress : default None
-        as for `finetune`
-    alone : default False
-        go on when the process that asked is gone
-
-    Returns
-    -------
-    dict
-        the run's record, or reason and again: why there is none, and whether to try once more
-    """
-    progress = progress or (_alive(os.getppid()) if not alone else lambda *_: None)
+    alone: bool = False,  # go on when the process that asked is gone
+) -> dict:  # the run's record; or reason and again: why there is none, and whether to retry
+    "Make one run."
+    if progress is None:
+        progress = (lambda *_: None) if alone else _stop_when_orphaned(os.getppid())
     watch = None
     if spec.get("findings_of"):
-        from lensllm.tune.findings import (
-            Findings,
-        )  # kernels and curvature, which few runs need, take seconds to import
+        from lensllm.tune.findings import Findings  # takes seconds, and few runs need it
 
         watch = Findings(spec["findings_of"])
     try:
-        run = finetune(
-            spec["model"],
-            task_of(spec["task"]),
-            spec["train_size"],
-            seed=spec["seed"],
-            recipe=Recipe(**spec["recipe"]),
-            device=spec["device"],
-            trust=spec.get("trust") or (),
-            checkpoint=spec["checkpoint"],
-            trunk=spec.get("trunk"),
-            watch=watch,
-            progress=progress,
-        )
+        with _torch_threads(spec.get("threads")):
+            run = finetune(
+                spec["model"],
+                task_of(spec["task"]),
+                spec["train_size"],
+                seed=spec["seed"],
+                recipe=Recipe(**spec["recipe"]),
+                device=spec["device"],
+                trust=spec.get("trust") or (),
+                checkpoint=spec["checkpoint"],
+                trunk=spec.get("trunk"),
+                watch=watch,
+                progress=progress,
+            )
         return run.to_dict() | (dict(findings=watch.found) if watch else {})
     except (FloatingPointError, ValueError) as e:
         return dict(reason=str(e), again=False)
@@ -908,15 +727,27 @@ def work(
         return dict(reason=f"{type(e).__name__}: {e}", again=True)
     except OSError:
         raise  # a full disk, a folder that is gone: no candidate's fault
-    except Exception as e:
-        return dict(
-            reason=f"{type(e).__name__}: {e}", again=False
-        )  # a model's own code may raise anything
+    except Exception as e:  # a model's own code may raise anything
+        return dict(reason=f"{type(e).__name__}: {e}", again=False)
 
 
 # %% ../../nbs/07_tune/training.ipynb #f871abbf
-def _alive(parent):
-    "A progress that stops the work when whoever asked for it is gone."
+@contextmanager
+def _torch_threads(
+    count,  # None: as many as there are now
+):
+    "Let torch work with so many threads, and as before afterwards."
+    before = torch.get_num_threads()
+    if count:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _stop_when_orphaned(parent):
+    "A progress that stops the work when the process that asked for it is gone."
 
     def check(step, steps, loss):
         if os.getppid() != parent:

@@ -95,8 +95,10 @@ class Processes:
 
     def submit(self, spec: dict, progress):  # as for `InProcess`; progress is not reported
         from concurrent.futures.process import BrokenProcessPool
+        import torch
         from lensllm.tune.training import work
 
+        spec = spec | dict(threads=torch.get_num_threads())
         worker = self.free.pop()
         try:
             future = worker.submit(work, spec)

@@ -1,4 +1,4 @@
-"LensBench-mini is what the library measures: one random cell of it, fine-tuned again, has the loss on record within what a seed changes."
+"One random cell of LensBench-mini, run again, has the loss on record within a seed's noise."
 
 import json
 import math
@@ -9,11 +9,12 @@ from itertools import combinations
 from pathlib import Path
 from statistics import fmean
 
-from lensllm.tune.tasks import load_task
 from lensllm.curves.table import benchmark_names, load_benchmark
-from lensllm.tune.training import Recipe, finetune
+from lensllm.tune.recipe import Recipe
+from lensllm.tune.tasks import load_task
+from lensllm.tune.training import finetune
 
-RESULTS = Path(__file__).resolve().parents[1] / "results" / "mini"
+RESULTS = Path(__file__).resolve().parents[2] / "results" / "mini"
 
 
 def records():
@@ -26,7 +27,7 @@ def records():
 
 
 def noise(runs):
-    "Standard deviation that a seed adds to the logarithm of a loss, over all pairs of seeds of one cell."
+    "Standard deviation that a seed adds to the log of a loss, over all pairs of seeds of one cell."
     cells = {}
     for r in runs:
         cells.setdefault((r["task"], r["model"], r["train_size"]), []).append(

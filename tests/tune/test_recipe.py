@@ -1,0 +1,83 @@
+"A recipe says how many steps a run takes, and what it costs."
+
+from dataclasses import replace
+
+import pytest
+from lensllm.tune.recipe import (
+    Recipe,
+    continued_rate,
+    fresh_rate,
+    run_price,
+    search_price,
+)
+from lensllm.tune.training import finetune
+
+FRESH = Recipe(rate=1e-2, passes=6, least_steps=40)
+CONTINUES = replace(FRESH, ladder="continue")
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        (dict(method="some"), "`method` must be full, lora or last-K"),
+        (dict(method="last-0"), "`method` must be full, lora or last-K"),
+        (dict(method="last-x"), "`method` must be full, lora or last-K"),
+        (dict(rate=0.0), "`rate` must be > 0"),
+        (dict(passes=-1), "`passes` must be > 0"),
+        (dict(precision="half"), "`precision` must be auto"),
+        (dict(ladder="up"), "`ladder` must be fresh or continue"),
+    ],
+)
+def test_settings_without_sense_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Recipe(**settings)
+
+
+@pytest.mark.parametrize(
+    "smaller, n, steps",
+    [(0, 100, (28, 6)), (100, 200, (27, 12))],
+)
+def test_a_ladder_that_continues_trains_on_new_rows_and_decays_over_all(smaller, n, steps):
+    assert FRESH.steps_from(smaller, n) == steps
+
+
+@pytest.mark.parametrize("checks", [3, 8])
+@pytest.mark.parametrize("usual", [FRESH, CONTINUES], ids=["fresh", "continue"])
+def test_effort_is_what_a_run_takes_if_it_is_not_stopped(places, counting, tmp_path, usual, checks):
+    recipe = replace(usual, patience=99, checks=checks)
+    trunk = tmp_path / "trunk" if recipe.ladder == "continue" else None
+    for smaller, n in ((0, 80), (80, 200)):
+        calls = []
+        run = finetune(
+            places["gpt2"],
+            counting,
+            n,
+            seed=0,
+            recipe=recipe,
+            device="cpu",
+            trunk=trunk,
+            progress=lambda step, steps, loss, calls=calls: calls.append(step),
+        )
+        steps, evaluations = recipe.effort(smaller, n)
+        assert 1 + len(calls) == evaluations
+        if recipe.ladder == "fresh":
+            assert run.steps == steps
+
+
+def test_rates_rise_to_the_highest_and_fall_to_zero():
+    rates = [fresh_rate(step, 100, FRESH) for step in range(101)]
+    assert max(rates) == rates[9] == 1 and rates[100] == 0
+    rates = [continued_rate(step, 80, 100, CONTINUES) for step in range(101)]
+    assert set(rates[4:81]) == {1.0} and rates[100] == 0
+
+
+def test_the_search_for_a_rate_costs_nothing_with_a_rate():
+    others = (200, 1000)
+    assert search_price(1e6, None, (40, 0), FRESH, others) == 0
+    assert search_price(1e6, None, (40, 0), replace(FRESH, rate=None), others) > 0
+
+
+def test_a_price_by_hand():
+    recipe = Recipe(rate=1e-3)  # 60 steps of 16 rows, 10 checks
+    by_hand = 1e6 * 40 * (6 * 60 * 16 + 2 * (10 * 200 + 1000))
+    assert run_price(1e6, None, (40, 0), recipe, 100, (200, 1000)) == by_hand

@@ -1,0 +1,68 @@
+"Runs are made in this process or beside it, and what dies is replaced."
+
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+from lensllm.tune import training, workers
+from lensllm.tune.workers import InProcess, Processes, check_executor, open_executor
+
+NO_TEXTS = dict(
+    model="none",
+    task=dict(task="nothing.csv", test=None, columns=None),
+    train_size=1,
+    seed=0,
+    recipe={},
+    device="cpu",
+    checkpoint=None,
+)
+
+
+def test_a_worker_that_dies_while_idle_is_replaced():
+    with Processes(1) as pool:
+        before = pool.result(pool.submit(NO_TEXTS, None))["reason"]
+        next(iter(pool.free[0]._processes.values())).kill()
+        while not pool.free[0]._broken:
+            time.sleep(0.05)
+        after = pool.result(pool.submit(NO_TEXTS, None))["reason"]
+    assert before == after
+    assert "`task` must be" in before
+
+
+def test_a_worker_trains_with_as_many_threads_as_this_process():
+    submitted = []
+    worker = SimpleNamespace(submit=lambda function, spec: submitted.append((function, spec)))
+    pool = Processes(1)
+    pool.free = [worker]
+    pool.submit(NO_TEXTS, None)
+    assert submitted == [(training.work, NO_TEXTS | dict(threads=torch.get_num_threads()))]
+
+
+def test_one_worker_needs_no_process():
+    assert isinstance(open_executor("local", 1), InProcess)
+    assert isinstance(open_executor("local", 2), Processes)
+
+
+@pytest.mark.parametrize(
+    "name, count, ladder, message",
+    [
+        ("local", 0, "fresh", "`workers` must be >= 1"),
+        ("slurm", 1, "fresh", "`executor` must be local or ray"),
+    ],
+)
+def test_what_cannot_make_runs_is_refused(name, count, ladder, message):
+    with pytest.raises(ValueError, match=message):
+        check_executor(name, count, ladder)
+
+
+def test_ray_must_be_installed(monkeypatch):
+    monkeypatch.setattr(workers, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="which is not installed"):
+        check_executor("ray", 1, "fresh")
+
+
+def test_a_ladder_that_continues_stays_on_this_machine(monkeypatch):
+    monkeypatch.setattr(workers, "find_spec", lambda name: True)
+    with pytest.raises(ValueError, match="`executor` must be local for a ladder that continues"):
+        check_executor("ray", 1, "continue")
