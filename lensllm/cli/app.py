@@ -181,7 +181,7 @@ def transcript(
     written = io.StringIO()
     with contextlib.redirect_stdout(written), contextlib.redirect_stderr(written):
         got = exit_code(argv)
-    output = written.getvalue().rstrip("\n")
+    output = written.getvalue().rstrip()
     if got != code:
         raise RuntimeError(f"{line} has exit code {got}, not {code}:\n{output}")
     lines = output.split("\n")

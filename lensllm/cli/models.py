@@ -112,7 +112,7 @@ _Memory = Annotated[
         "--memory",
         metavar="SIZE",
         parser=as_bytes,
-        help="Limit for gradients, such as 4GB; below what they need, rows are walked again. "
+        help="Limit for gradients, such as 4GB; below what they need, the rows are read again. "
         "Default: half of what is free.",
     ),
 ]

@@ -368,7 +368,8 @@ def _reopened(folder):
     study = Study(folder)
     if study.facts["source"] is None:
         raise ValueError(
-            f"`folder` must hold a study whose runs are made here, those of {folder} are told; "
+            f"`folder` must hold a study whose runs are made here, those of {folder} are made "
+            "elsewhere; "
             "`lensllm plan` asks, `lensllm tell` answers"
         )
     return study
