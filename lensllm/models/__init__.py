@@ -10,8 +10,8 @@ import lazy_loader as lazy
 
 # %% ../../nbs/04_models/overview.ipynb #3098a6a8
 _NAMES = dict(
-    loading=["load_model", "load_zoo", "zoo_names"],
-    batches=["sequence_loss", "pick_params"],
+    loading=["load_model", "load_pair", "load_zoo", "zoo_names"],
+    batches=["Batch", "sequence_loss", "pick_params"],
     tails=["weight_tails", "fit_tail"],
 )
 __getattr__, __dir__, __all__ = lazy.attach(__name__, ["loading", "batches", "tails"], _NAMES)
