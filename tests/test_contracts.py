@@ -160,8 +160,7 @@ def test_select_json_contract(method):
 def test_posterior_is_the_default_and_predicts_as_measured():
     "A floor under the figures of the experiment, which says how they stand to the goals (83.3 and 95 % relative accuracy by a hair)."
     assert (
-        json.loads(command("select", "flan", "--seen", 3200, "--json")[1])["method"]
-        == "posterior"
+        json.loads(command("select", "flan", "--seen", 3200, "--json")[1])["method"] == "posterior"
     )
     rows = pd.DataFrame(
         json.loads(

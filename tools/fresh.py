@@ -99,7 +99,7 @@ def stale():
         new, old = generated(copy), generated(ROOT)
     if different := sorted(p for p in old.keys() | new.keys() if old.get(p) != new.get(p)):
         yield (
-            f"stale: {', '.join(different)}; run `make export`, "
+            f"stale: {', '.join(different)}; run `make export` (order by `python tools/order.py`), "
             "and delete modules whose notebook is gone"
         )
 

@@ -22,6 +22,7 @@ from ..kernels.spectra import centred_alignment, condition_number, effective_dim
 if TYPE_CHECKING:
     from lensllm.tune.training import Moment
 
+
 # %% ../../nbs/07_tune/findings.ipynb #a4917ed3
 class Findings:
     "Kernel, distance, curvature and certificate of a run: `watch` of `finetune`, then `found`."
@@ -37,11 +38,11 @@ class Findings:
 
         Parameters
         ----------
-        runs : default 1
+        runs : int, default 1
             among how many the test rows may choose, >= 1
-        rows : default 32
-            training rows of the kernels; as many as there are where they are fewer
-        delta : default 0.05
+        rows : int, default 32
+            training rows of the kernels, at most; >= 4
+        delta : float, default 0.05
             probability with which any of the certificates may fail
         """
         if not runs >= 1:

@@ -48,7 +48,22 @@ def inspect_candidate(
     trust: tuple = (),  # as for `load_model`
     rows: int = 200,  # that are read
 ) -> dict:  # n_params, encoder_params, family; tokens (read, written) per row; cut, a share of rows
-    "What must be known of a candidate before money is spent on it."
+    """What must be known of a candidate before money is spent on it.
+
+    Parameters
+    ----------
+    source : str | Path
+        as for `load_model`
+    trust : tuple, default ()
+        as for `load_model`
+    rows : int, default 200
+        that are read
+
+    Returns
+    -------
+    dict
+        n_params, encoder_params, family; tokens (read, written) per row; cut, a share of rows
+    """
     from lensllm.models.loading import count_params, load_model
     from lensllm.tune.training import max_tokens
 
@@ -83,7 +98,18 @@ def inspect_candidate(
 def name_of(
     source: str | Path,  # of a candidate
 ) -> str:  # the last part of its folder, or its name on the hub
-    "What a candidate is called."
+    """What a candidate is called.
+
+    Parameters
+    ----------
+    source : str | Path
+        of a candidate
+
+    Returns
+    -------
+    str
+        the last part of its folder, or its name on the hub
+    """
     path = Path(str(source)).expanduser()
     return path.resolve().name if path.is_dir() else str(source).rstrip("/")
 
@@ -111,6 +137,13 @@ class Study:
         self,
         folder: str | Path,  # made by `new_study`
     ):
+        """
+
+        Parameters
+        ----------
+        folder : str | Path
+            made by `new_study`
+        """
         what = "is a file" if Path(folder).is_file() else "holds none"
         none = ValueError(
             f"`folder` must hold a study, {folder} {what}; `lensllm run --out DIR …` begins one"
@@ -127,27 +160,62 @@ class Study:
     def prices(
         self,
     ) -> pd.DataFrame:  # FLOP of fresh runs, one row per candidate, one column per size
+        """
+
+        Returns
+        -------
+        pd.DataFrame
+            FLOP of fresh runs, one row per candidate, one column per size
+        """
         known = self.store.candidates()
         prices = [facts["prices"] for facts in known.facts]
         return pd.DataFrame(prices, index=known.index, columns=self.facts["sizes"])
 
     @property
     def whole(self) -> float:  # FLOP of fine-tuning every candidate on the target
+        """
+
+        Returns
+        -------
+        float
+            FLOP of fine-tuning every candidate on the target
+        """
         searches = sum(facts.get("search", 0.0) for facts in self.store.candidates().facts)
         return float(self.prices[self.facts["target"]].sum() + searches)
 
     @property
     def spent(self) -> float:  # FLOP of all runs, planned ones included
+        """
+
+        Returns
+        -------
+        float
+            FLOP of all runs, planned ones included
+        """
         return float(self.store.runs().price.fillna(0.0).sum())
 
     @property
     def racing(self) -> list[str]:  # candidates none of whose runs has failed
+        """
+
+        Returns
+        -------
+        list[str]
+            candidates none of whose runs has failed
+        """
         runs = self.store.runs()
         failed = set(runs.model[runs.state == "failed"])
         return [name for name in self.store.candidates().index if name not in failed]
 
     @property
     def continues(self) -> bool:  # whether sizes continue from one another
+        """
+
+        Returns
+        -------
+        bool
+            whether sizes continue from one another
+        """
         return self.facts["recipe"].get("ladder") == "continue"
 
     def __repr__(self):
@@ -183,32 +251,31 @@ def new_study(
 
     Parameters
     ----------
-    folder
+    folder : str | Path
         new or empty, or that of the same study
-    task
-        as for `load_task`; or, for runs made elsewhere, any name
-    candidates
-        sources as for `load_model`; or, for runs made elsewhere, {name: parameters}
-    policy : default 'race'
-        a name in `POLICIES`; not asked where `budget_size` is given
-    budget : default 0.02
-        share of what fine-tuning every candidate on the target costs
-    budget_size : default None
-        largest size, where all candidates are run up to it
-    target : default None
-        training-set size that the choice is for; the largest of the ladder when None
-    sizes : default None
-        training-set sizes that can be run
-    recipe : default None
-        a `Recipe`; the usual one when None
-    unit : default None
-        "byte" or "token" that losses are ranked by; bytes where candidates are loaded, tokens where
-        they are told of
-    columns : default None
-        as for `load_task`
-    probes : default False
+    task : str | Path
+        as for `load_task`; for runs made elsewhere, any name
+    candidates : list | dict
+        sources as for `load_model`; for runs made elsewhere, {name: n_params}
+    policy : str, default 'race'
+        a name in `POLICIES`; not used with `budget_size`
+    budget : float, default 0.02
+        share of what fine-tuning every candidate on the target costs, > 0
+    budget_size : int | None, default None
+        largest size, if all candidates shall run up to it
+    target : int | None, default None
+        training-set size the choice is for; None: the ladder's largest
+    sizes : list | None, default None
+        training-set sizes that can be run; None: `LADDER`
+    recipe : Recipe | None, default None
+        None: the usual one
+    unit : str | None, default None
+        of losses, "byte" or "token"; None: token if made elsewhere
+    columns : tuple | None, default None
+        both as for `load_task`
+    probes : bool, default False
         look at kernels, and certify, in every run: see `Findings`
-    trust : default ()
+    trust : tuple, default ()
         as for `load_model`
     """
     elsewhere, recipe = isinstance(candidates, dict), recipe or Recipe()
@@ -300,6 +367,7 @@ def _candidates_elsewhere(candidates, sizes):
         known[name] = dict(source=None, n_params=int(n_params), encoder_params=None, prices=prices)
     return known
 
+
 # %% ../../nbs/07_tune/study.ipynb #670975ca
 def _task_source(task, test, columns, loaded):
     "Where the texts are, as plain data, and a fingerprint by which they are known."
@@ -336,6 +404,7 @@ def _check_ladder(recipe, elsewhere, policy):
             "`ladder` must be fresh for subtuning, whose one size nothing goes before, "
             "got continue; take another policy"
         )
+
 
 # %% ../../nbs/07_tune/study.ipynb #2d144573
 def _check_budget(known, budget, budget_size, sizes):
@@ -427,7 +496,18 @@ def _difference(was, now):
 def json_safe(
     value,  # anything that JSON can hold
 ):  # the same as JSON gives it back: tuples as lists, keys as text
-    "A value as it is after a stay in the store."
+    """A value as it is after a stay in the store.
+
+    Parameters
+    ----------
+    value
+        anything that JSON can hold
+
+    Returns
+    -------
+    result
+        the same as JSON gives it back: tuples as lists, keys as text
+    """
     return json.loads(json.dumps(value))
 
 
@@ -439,7 +519,15 @@ def fund(
     *,
     keep: bool = True,  # False: in this object only, to look ahead
 ):
-    "Change what may be spent in all. A process that runs the study continues with what it knew."
+    """Change what may be spent in all. A process that runs the study continues with what it knew.
+
+    Parameters
+    ----------
+    budget : float
+        share of what fine-tuning every candidate on the target costs, > 0
+    keep : bool, default True
+        False: in this object only, to look ahead
+    """
     if self.facts["budget"]["share"] is None:
         raise ValueError(
             "`budget` cannot be given where every candidate runs up to "
@@ -461,7 +549,13 @@ def fund(
 def ask(
     self: Study,
 ) -> "Plan":  # runs that exist already are not proposed; empty when done, and says why
-    "What to run now."
+    """What to run now.
+
+    Returns
+    -------
+    Plan
+        runs that exist already are not proposed; empty when done, and says why
+    """
     from lensllm.choose.policies import Plan, as_policy
 
     runs = self.store.runs()
@@ -498,7 +592,15 @@ def with_searches(
     budget: float,  # these three as for `Policy.next`
     search: pd.Series,  # by candidate, what its first run costs besides; in the unit of `costs`
 ) -> "Plan":
-    "A policy's plan where the first run of a candidate pays for a search."
+    """A policy's plan where the first run of a candidate pays for a search.
+
+    Parameters
+    ----------
+    budget : float
+        these three as for `Policy.next`
+    search : pd.Series
+        by candidate, what its first run costs besides; in the unit of `costs`
+    """
     costs, smallest = costs.copy(), costs.columns[0]
     costs[smallest] += search
     larger = costs.columns[1:]
@@ -512,10 +614,17 @@ def with_searches(
         costs.loc[new, larger] = costs.loc[new, larger].add(search[new], axis=0)
         pays_anywhere |= set(new)
 
+
 # %% ../../nbs/07_tune/study.ipynb #486ca1dc
 @patch(as_prop=True)
 def due(self: Study) -> pd.DataFrame:  # FLOP, rows and columns as in `prices`
-    "What each run costs as things stand: what was paid, or else what remains to be done for it."
+    """What each run costs as things stand: what was paid, or else what remains to be done for it.
+
+    Returns
+    -------
+    pd.DataFrame
+        FLOP, rows and columns as in `prices`
+    """
     return self._due()
 
 
@@ -557,6 +666,7 @@ def _searches(self: Study):
         searches[model] = 0.0 if known else facts.get("search", 0.0)
     return pd.Series(searches)
 
+
 # %% ../../nbs/07_tune/study.ipynb #eb9135c7
 @patch
 def priced(
@@ -565,7 +675,20 @@ def priced(
     *,
     told: bool = False,  # made elsewhere, so without a search for the rate
 ) -> list[float]:  # FLOP of each
-    "What runs cost if those before them are planned; what they were entered with, if they were."
+    """What runs cost if those before them are planned; what they were entered with, if they were.
+
+    Parameters
+    ----------
+    runs : list
+        (model, train_size) pairs, of any size
+    told : bool, default False
+        made elsewhere, so without a search for the rate
+
+    Returns
+    -------
+    list[float]
+        FLOP of each
+    """
     prices, known = self.prices, self.store.candidates()
     fresh = replace(Recipe(**self.facts["recipe"]), ladder="fresh")
     entered, search = {}, {}
@@ -612,7 +735,25 @@ def tell(
     reason: str | None = None,  # why it failed
     correct: bool = False,  # replace an earlier result
 ):
-    "Enter a run that was made elsewhere, at its price without a search; twice changes nothing."
+    """Enter a run that was made elsewhere, at its price without a search; twice changes nothing.
+
+    Parameters
+    ----------
+    model : str
+        a candidate
+    train_size : int
+        examples, >= 0
+    test_loss : float | None, default None
+        nats, in the study's unit; None: the run failed
+    seed : int | None, default None
+        None: the study's
+    test_loss_se : float | None, default None
+        nats, >= 0
+    reason : str | None, default None
+        why it failed
+    correct : bool, default False
+        replace an earlier result
+    """
     seed = self.facts["seed"] if seed is None else int(seed)
     run = (model, int(train_size), seed)
     price = None
@@ -650,9 +791,16 @@ def forget(
     *,
     seed: int | None = None,  # all as for `tell`
 ):
-    "Take back a run that was entered by mistake."
+    """Take back a run that was entered by mistake.
+
+    Parameters
+    ----------
+    seed : int | None, default None
+        all as for `tell`
+    """
     seed = self.facts["seed"] if seed is None else int(seed)
     self.store.forget((model, int(train_size), seed))
+
 
 # %% ../../nbs/07_tune/study.ipynb #f9a92322
 @patch
@@ -709,7 +857,26 @@ def run(
     progress=None,  # called with the study after changes, and with (run, step, steps, loss)
     budget: float | None = None,  # as for `fund`, which it calls once nothing else is refused
 ) -> "Ranking":  # at the end
-    "Ask, run, tell, until there is nothing left to run; begun again, it continues where it was."
+    """Ask, run, tell, until there is nothing left to run; begun again, it continues where it was.
+
+    Parameters
+    ----------
+    executor : str, default 'local'
+        "local", or "ray": on a Ray cluster, which must have been started
+    workers : int, default 1
+        runs at once
+    device : str, default 'auto'
+        as for `pick_device`
+    progress : default None
+        called with the study after changes, and with (run, step, steps, loss)
+    budget : float | None, default None
+        as for `fund`, which it calls once nothing else is refused
+
+    Returns
+    -------
+    Ranking
+        at the end
+    """
     if self.facts["source"] is None:
         raise ValueError(
             "`candidates` must be models that can be loaded, got names whose runs are told; "
@@ -743,6 +910,7 @@ def _check_task(facts):
             f"{source['task']}; put them back, or begin a new study"
         )
 
+
 # %% ../../nbs/07_tune/study.ipynb #2a86f4c0
 @patch
 def _spec(self: Study, run, device):
@@ -763,6 +931,7 @@ def _spec(self: Study, run, device):
         trunk=trunk,
         findings_of=self.prices.size if with_findings else None,
     )
+
 
 # %% ../../nbs/07_tune/study.ipynb #58c05256
 @patch

@@ -35,7 +35,37 @@ from ..models.loading import count_params, load_model, most_tokens, token_work
 # %% ../../nbs/07_tune/training.ipynb #832f3324
 @dataclass(frozen=True)
 class Run:
-    "What one run measured. Losses are means over the test rows, with standard errors over rows."
+    """What one run measured. Losses are means over the test rows, with standard errors over rows.
+
+    Attributes
+    ----------
+    test_loss : float
+        nats per target token
+    byte_loss : float
+        nats per byte of the target's text
+    valid_loss : float
+        nats per target token, of the state that was kept
+    step : int
+        at which that state was reached, 0 for the start
+    steps : int
+        that were made; a ladder that continues counts both from its smallest size
+    came_from : int
+        rows of the smaller size that it continued from; 0: from the start
+    rate : float | None
+        highest learning rate; None: nothing was trained and none was given
+    trained : int
+        parameters that were trained
+    tokens : int
+        that this run was trained on, read and written, repetitions counted
+    flop : float
+        an estimate: 6 per parameter and token in training, 2 in checks and the test
+    cut : int
+        rows that were shortened, of training and test rows
+    rows_at_once : int
+        fewer than a batch where memory ran out
+    made_with : dict
+        versions and device
+    """
 
     model: str
     task: str
@@ -69,7 +99,20 @@ def ratio(
     a: np.ndarray,  # a value per row, (n,)
     b: np.ndarray,  # a value per row, (n,), > 0
 ) -> tuple[float, float]:  # sum of a over sum of b, and its standard error over rows
-    "A ratio of sums."
+    """A ratio of sums.
+
+    Parameters
+    ----------
+    a : np.ndarray
+        a value per row, (n,)
+    b : np.ndarray
+        a value per row, (n,), > 0
+
+    Returns
+    -------
+    tuple[float, float]
+        sum of a over sum of b, and its standard error over rows
+    """
     r = a.sum() / b.sum()
     variance = ((a - r * b) ** 2).sum() / (len(a) * max(len(a) - 1, 1))
     return float(r), float(np.sqrt(variance) / b.mean())
@@ -82,7 +125,18 @@ def row_costs(
     encoded: list,  # rows as `encode` gives them
     rows_at_once: int = 32,
 ) -> tuple:  # nats, target tokens and bytes of every row, (n,) each; exact
-    "What each row's target costs."
+    """What each row's target costs.
+
+    Parameters
+    ----------
+    encoded : list
+        rows as `encode` gives them
+
+    Returns
+    -------
+    tuple
+        nats, target tokens and bytes of every row, (n,) each; exact
+    """
     was_training = model.training
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i][0]))  # like lengths together
     nats, tokens = np.zeros((2, len(encoded)))
@@ -120,7 +174,20 @@ def prepared(
     recipe: Recipe,
     seed: int = 0,  # of LoRA's random start
 ):  # the model in single precision; only the parameters that are trained ask for gradients
-    "A model ready to be trained by a recipe."
+    """A model ready to be trained by a recipe.
+
+    Parameters
+    ----------
+    model
+        as `load_model` gives it
+    seed : int, default 0
+        of LoRA's random start
+
+    Returns
+    -------
+    result
+        the model in single precision; only the parameters that are trained ask for gradients
+    """
     model = in_precision(model)
     for p in model.parameters():
         p.requires_grad_(recipe.method == "full")
@@ -269,7 +336,18 @@ def count_work(
     rows,
     flop,  # per parameter and token: 6 in training, 2 where rows are only read
 ):  # the rows' tokens
-    "Add the work on rows to what the run has cost."
+    """Add the work on rows to what the run has cost.
+
+    Parameters
+    ----------
+    flop
+        per parameter and token: 6 in training, 2 where rows are only read
+
+    Returns
+    -------
+    result
+        the rows' tokens
+    """
     read = sum(len(ids) for ids, _ in rows)
     written = sum(len(labels) for _, labels in rows)
     self.flop += flop * token_work(self.n_params, self.encoder_params, read, written)
@@ -306,6 +384,7 @@ def restore_best(self: _Loop):
         for p, best in zip(self.weights, self.best.weights):
             p.copy_(best)
     return self
+
 
 # %% ../../nbs/07_tune/training.ipynb #03d5822c
 @patch
@@ -392,7 +471,15 @@ def continue_to(
     n,  # rows
     progress,
 ):
-    "From the next smaller size to n rows; the state before the decay is left for larger sizes."
+    """From the next smaller size to n rows; the state before the decay is left for larger sizes.
+
+    Parameters
+    ----------
+    trunk
+        folder of the states that larger sizes continue from
+    n
+        rows
+    """
     every, part = self.train, trunk / f"{n}.part"
     smaller = max((int(p.stem) for p in trunk.glob("*.pt") if int(p.stem) < n), default=0)
     if smaller:
@@ -443,13 +530,26 @@ def _leave_state(self: _Loop, path):
     if not self._save_if_possible(path):
         path.unlink(missing_ok=True)
 
+
 # %% ../../nbs/07_tune/training.ipynb #b2c49878
 _USUAL = Recipe()
 
 
 @dataclass(frozen=True)
 class Moment:
-    "What a run shows to `watch`."
+    """What a run shows to `watch`.
+
+    Attributes
+    ----------
+    model : Any
+        as it is now, in eval mode; not to be changed
+    step : int
+        0: the start, before the first step
+    last : bool
+        the state that is kept and tested, with the step at which it was reached
+    rows : dict
+        train, valid, test: rows as `encode` gives them
+    """
 
     model: Any  # as it is now, in eval mode; not to be changed
     tokenizer: Any
@@ -492,7 +592,34 @@ def finetune(
     keep: str | Path | None = None,  # folder that gets the tuned model and its tokenizer
     watch=None,  # called with a `Moment` before the first step, after each check, and at the end
 ) -> Run:  # the same for the same seed, machine and number of threads
-    "Fine-tune a model on the first rows of a task, and test it."
+    """Fine-tune a model on the first rows of a task, and test it.
+
+    Parameters
+    ----------
+    model : str | Path
+        a folder, a shipped candidate, or a name on the hub
+    train_size : int
+        rows, >= 0; 0 measures the model as it is
+    seed : int
+        of the order of rows and of dropout
+    trust : tuple, default ()
+        as for `load_model`
+    progress : default lambda step, steps, loss: None
+        called after each check, loss in nats per token
+    checkpoint : str | Path | None, default None
+        file by which an interrupted run continues
+    trunk : str | Path | None, default None
+        for recipe.ladder "continue": folder that keeps its states
+    keep : str | Path | None, default None
+        folder that gets the tuned model and its tokenizer
+    watch : default None
+        called with a `Moment` before the first step, after each check, and at the end
+
+    Returns
+    -------
+    Run
+        the same for the same seed, machine and number of threads
+    """
     _check_folders(keep, trunk, recipe)
     started = time.monotonic()
     whole, tokenizer = load_model(model, device=device, trust=trust)
@@ -554,7 +681,18 @@ def max_tokens(
     model,  # with its configuration
     recipe: Recipe,
 ) -> int:  # longest row, or longest side of an encoder-decoder's
-    "What the recipe asks for, within what the model can read."
+    """What the recipe asks for, within what the model can read.
+
+    Parameters
+    ----------
+    model
+        with its configuration
+
+    Returns
+    -------
+    int
+        longest row, or longest side of an encoder-decoder's
+    """
     most = most_tokens(model)
     if recipe.max_tokens and recipe.max_tokens > most:
         raise ValueError(
@@ -657,7 +795,24 @@ def probe_rate(
     rows: int = 400,  # training rows, or as many as there are
     steps: int = PROBE_STEPS,  # per rate
 ) -> float:  # of `RATES`
-    "The learning rate after which a short training has the lowest validation loss."
+    """The learning rate after which a short training has the lowest validation loss.
+
+    Parameters
+    ----------
+    model : str | Path
+        as for `finetune`
+    recipe : Recipe
+        whose rate is looked for
+    rows : int, default 400
+        training rows, or as many as there are
+    steps : int, default PROBE_STEPS
+        per rate
+
+    Returns
+    -------
+    float
+        of `RATES`
+    """
     options = dict(seed=seed, device=device, trust=trust, rows=rows, steps=steps)
     losses = {}
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
@@ -689,6 +844,7 @@ def _probe_loss(model, task, recipe, rate, *, seed, device, trust, rows, steps):
     loop = _within_memory(begin, lambda loop: loop.run(lambda *_: None, None), recipe)
     return loop.best.loss
 
+
 # %% ../../nbs/07_tune/training.ipynb #84a82330
 def work(
     spec: dict,  # model, task (as for `task_of`), train_size, seed, recipe, device, checkpoint; and
@@ -697,7 +853,22 @@ def work(
     *,
     alone: bool = False,  # go on when the process that asked is gone
 ) -> dict:  # the run's record; or reason and again: why there is none, and whether to retry
-    "Make one run."
+    """Make one run.
+
+    Parameters
+    ----------
+    spec : dict
+        model, task (as for `task_of`), train_size, seed, recipe, device, checkpoint; and
+    progress : default None
+        as for `finetune`
+    alone : bool, default False
+        go on when the process that asked is gone
+
+    Returns
+    -------
+    dict
+        the run's record; or reason and again: why there is none, and whether to retry
+    """
     if progress is None:
         progress = (lambda *_: None) if alone else _stop_when_orphaned(os.getppid())
     watch = None
