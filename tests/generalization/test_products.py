@@ -12,7 +12,14 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lensllm._internal.tiny import tiny_batch, tiny_model
-from lensllm.generalization.products import KINDS, Products, _bytes_per_row, _logits
+from lensllm.generalization.products import (
+    KINDS,
+    Products,
+    _bytes_per_row,
+    _CrossEntropy,
+    _Elementwise,
+    _logits,
+)
 from lensllm.kernels.ntk import ntk_gram
 from lensllm.models.batches import IGNORED, layer_of, logits_and_labels, sequence_loss, take
 from oracles import (
@@ -28,6 +35,21 @@ from torch import nn
 from torch.testing import assert_close
 
 METHODS = ("double", "forward")
+
+
+# Functions that know their second derivative
+
+
+@pytest.mark.parametrize("f", [torch.tanh, F.silu, F.relu], ids=["tanh", "silu", "relu"])
+def test_second_derivative_of_an_activation_is_its_own(f):
+    x = random_vectors(6).requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda x: _Elementwise.apply(x, f), x)
+
+
+def test_second_derivative_of_the_cross_entropy_is_its_own():
+    logits = torch.randn(3, 4, 7, dtype=torch.float64, generator=seeded(), requires_grad=True)
+    labels = torch.tensor([[1, 2, IGNORED, 0]] * 3)
+    assert torch.autograd.gradgradcheck(lambda z: _CrossEntropy.apply(z, labels), logits)
 
 
 # Against the whole matrix
@@ -164,7 +186,7 @@ def test_fisher_matrix_is_gauss_newton_on_average(small_gpt2, gauss_newton):
 
 def test_empirical_fisher_has_the_eigenvalues_of_the_kernel(small_gpt2):
     model, batch = small_gpt2.model, small_gpt2.batch
-    product = Products(model, batch, kind="empirical_fisher", batch_size=2)
+    product = Products(model, batch, kind="empirical_fisher")
     matrix = product @ torch.eye(product.P, dtype=torch.float64)
     kernel = torch.tensor(ntk_gram(model, batch).K)
     ours = torch.linalg.eigvalsh(matrix).flip(0)[:5]
