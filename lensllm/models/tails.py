@@ -9,9 +9,11 @@ __all__ = ["Tail", "fit_tail", "weight_tails", "tail_metrics"]
 
 # %% ../../nbs/04_models/tails.ipynb #357478de
 import warnings
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 import numpy as np, pandas as pd
 
+if TYPE_CHECKING:
+    import torch
 
 # %% ../../nbs/04_models/tails.ipynb #e43b401f
 class Tail(NamedTuple):
@@ -30,17 +32,15 @@ class Tail(NamedTuple):
     """
 
     alpha: float  # exponent of the power law, 1 to 50, where the search ends
-    alpha_se: float  # its standard error, for draws that are independent, which eigenvalues are not
-    cutoff: (
-        float  # rate of the exponential in the truncated power law, >= 0, one over an eigenvalue
-    )
+    alpha_se: float  # its standard error for independent draws, which eigenvalues are not
+    cutoff: float  # rate of the exponential in the truncated power law, >= 0, 1/eigenvalue
     start: float  # smallest eigenvalue of the tail
     n: int  # eigenvalues in the tail
 
 
 def fit_tail(
-    eigvals,  # >= 0, any order; zeros are left out
-    start=None,  # where the tail begins; the best place when None
+    eigvals: np.ndarray,  # >= 0, any order; zeros are left out
+    start: float | None = None,  # where the tail begins; the best place when None
 ) -> Tail:  # maximum likelihood
     """A power law, and one with an exponential end, through the largest eigenvalues.
 
@@ -60,69 +60,63 @@ def fit_tail(
 
     x = np.asarray(eigvals, float)
     if x.ndim != 1 or not (np.isfinite(x) & (x >= 0)).all():
+        smallest = x.min() if x.size else "of none"
         raise ValueError(
-            f"`eigvals` must be finite numbers >= 0 in one dimension, got shape {x.shape} with the smallest {x.min() if x.size else 'of none'}; square singular values"
+            "`eigvals` must be finite numbers >= 0 in one dimension, got shape "
+            f"{x.shape} with the smallest {smallest}; square singular values"
         )
-    x = x[x > 1e-12 * x.max()] if x.size else x
+    if x.size:
+        x = x[x > 1e-12 * x.max()]
     if start is not None and not (start > 0 and (x >= start).sum() >= 10):
         raise ValueError(
-            f"`start` must be > 0 and leave at least 10 eigenvalues above it, got {start} with {(x >= start).sum()} above; take a smaller one, or None"
+            "`start` must be > 0 and leave at least 10 eigenvalues above it, got "
+            f"{start} with {(x >= start).sum()} above; take a smaller one, or None"
         )
     if len(np.unique(x)) < 10:
         raise ValueError(
-            f"`eigvals` must hold at least 10 different ones > 0, got {len(np.unique(x))}; a smaller matrix has no tail to speak of"
+            "`eigvals` must hold at least 10 different ones > 0, got "
+            f"{len(np.unique(x))}; a smaller matrix has no tail to speak of"
         )
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         fit = powerlaw.Fit(x, xmin=start, verbose=0, parameter_ranges=dict(alpha=[0.0, 50.0]))
-        cut = fit.truncated_power_law
+        cutoff = fit.truncated_power_law.parameter2
     return Tail(
-        float(fit.power_law.alpha),
-        float(fit.power_law.sigma),
-        float(cut.parameter2),
-        float(fit.xmin),
-        int((x >= fit.xmin).sum()),
+        alpha=float(fit.power_law.alpha),
+        alpha_se=float(fit.power_law.sigma),
+        cutoff=float(cutoff),
+        start=float(fit.xmin),
+        n=int((x >= fit.xmin).sum()),
     )
 
 
 # %% ../../nbs/04_models/tails.ipynb #e1b31f9a
 def weight_tails(
-    model,  # from transformers or torch
-) -> pd.DataFrame:  # a row a weight matrix: name, rows, columns, and the fields of `Tail`
-    """Tails of all weight matrices but embeddings, each counted once.
-
-    Parameters
-    ----------
-    model
-        from transformers or torch
-
-    Returns
-    -------
-    pd.DataFrame
-        a row a weight matrix: name, rows, columns, and the fields of `Tail`
-    """
+    model: "torch.nn.Module",  # from transformers or torch
+) -> pd.DataFrame:  # one row per matrix: name, rows, columns, and the fields of `Tail`
+    "Tails of all weight matrices but embeddings, each counted once."
     import torch
 
     embedded = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
-    found = {
-        id(p): (name, p)
-        for name, p in model.named_parameters()
+    matrices = {
+        name: p
+        for name, p in model.named_parameters()  # names a shared matrix once
         if p.ndim == 2 and id(p) not in embedded and min(p.shape) >= 16
     }
-    if not found:
+    if not matrices:
         raise ValueError(
-            f"`model` must have weight matrices with at least 16 rows and columns, {type(model).__name__} has none"
+            "`model` must have weight matrices with at least 16 rows and columns, "
+            f"{type(model).__name__} has none"
         )
-    return pd.DataFrame(
-        [
-            dict(name=name, rows=p.shape[0], columns=p.shape[1], **_tail_of(name, p)._asdict())
-            for name, p in found.values()
-        ]
-    )
+    rows = []
+    for name, p in matrices.items():
+        tail = _tail_of(name, p)
+        rows.append(dict(name=name, rows=p.shape[0], columns=p.shape[1], **tail._asdict()))
+    return pd.DataFrame(rows)
 
 
 def _tail_of(name, weight):
-    "A matrix's tail; one that has none is named."
+    "A matrix's tail; the error names a matrix that has none."
     try:
         return fit_tail(_spectrum(weight))
     except ValueError as e:
@@ -131,22 +125,13 @@ def _tail_of(name, weight):
 
 def _spectrum(weight):
     "Eigenvalues of its Gram matrix over the longer side."
-    return np.linalg.svd(weight.detach().double().cpu().numpy(), compute_uv=False) ** 2 / max(
-        weight.shape
-    )
+    singular = np.linalg.svd(weight.detach().double().cpu().numpy(), compute_uv=False)
+    return singular**2 / max(weight.shape)
 
 
 def tail_metrics(
-    model,  # as for `weight_tails`
-) -> (
-    dict
-):  # pl_alpha and e_tpl_lambda, means over the matrices; columns for the selector nlpmetrics
-    """A model's two NLPmetrics.
-
-    Parameters
-    ----------
-    model
-        as for `weight_tails`
-    """
+    model: "torch.nn.Module",  # as for `weight_tails`
+) -> dict:  # pl_alpha and e_tpl_lambda, means over the matrices, as the selector nlpmetrics reads
+    "A model's two NLPmetrics."
     tails = weight_tails(model)
     return dict(pl_alpha=float(tails.alpha.mean()), e_tpl_lambda=float(tails.cutoff.mean()))
