@@ -83,7 +83,7 @@ def fit_tail(
         cutoff = fit.truncated_power_law.parameter2
     return Tail(
         alpha=float(fit.power_law.alpha),
-        alpha_se=float(fit.power_law.sigma),
+        alpha_se=float(fit.power_law.standard_err),
         cutoff=float(cutoff),
         start=float(fit.xmin),
         n=int((x >= fit.xmin).sum()),
