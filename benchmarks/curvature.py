@@ -1,5 +1,5 @@
 """A Hessian-vector product against a gradient, PyHessian and curvlinops on 32 sequences of 64
-tokens: `make bench`; `--save` keeps the ratios in results/curvature for the notebook.
+tokens: `make bench`; `--save` keeps the ratios in results/benchmarks for the notebook.
 """
 
 import statistics

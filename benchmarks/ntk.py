@@ -1,6 +1,6 @@
 """The kernel against `torch.func` and against its floor, in time and memory: `make bench`.
 
-`--save` keeps the ratios in results/kernels for the notebook.
+`--save` keeps the ratios in results/benchmarks for the notebook.
 """
 
 import json
@@ -195,7 +195,7 @@ def main(keep=False):
             (2.0, 1.0),
         )
     ]
-    report("kernels", rows, ("kernels", ("torch", "transformers", "numpy")) if keep else None)
+    report("kernels", rows, ("ntk", ("torch", "transformers", "numpy")) if keep else None)
 
 
 if __name__ == "__main__":

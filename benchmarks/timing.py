@@ -37,7 +37,7 @@ def met(value, sign, limit):
 def report(title, rows, keep=None):
     """Print ratios (what, value, sign, limit) beside their limits.
 
-    `keep` (folder in results, packages) saves them with what they were measured on; exit code 1
+    `keep` (name, packages) saves them with what they were measured on; exit code 1
     where one is missed.
     """
     import torch
@@ -54,7 +54,7 @@ def report(title, rows, keep=None):
     sys.exit(not all(met(*row[1:]) for row in rows))
 
 
-def save(rows, threads, folder, packages):
+def save(rows, threads, name, packages):
     "The ratios as JSON, for a notebook to show."
     from lensllm._internal.atomic import atomic_path
 
@@ -71,7 +71,7 @@ def save(rows, threads, folder, packages):
         )
         for what, value, sign, limit in rows
     ]
-    path = root / "results" / folder / f"ratios_{threads}_threads.json"
+    path = root / "results" / "benchmarks" / f"{name}_{threads}_threads.json"
     path.parent.mkdir(exist_ok=True)
     with atomic_path(path) as tmp:
         tmp.write_text(
