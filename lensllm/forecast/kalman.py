@@ -88,7 +88,7 @@ MOTION_LAWS = dict(
     one_break=(2.0, 0.0),
 )  # law -> k, floor as a share of the median first loss
 GROWTH_REVERSION = 1.0  # growth reverts to what is expected within one e-fold of D
-SLOPE_REVERSION = 0.05  # slopes revert to the population's by 5 % per e-fold
+SLOPE_REVERSION = 0.05  # slopes revert to the population's by 5% per e-fold
 NOISE_DOF = 6.0  # Student-t degrees of freedom
 FAMILY_SHARE = 0.4  # share of the growth's variance that a family has in common
 LOG_SLOPE_RANGE = (-14.0, 1.0)  # above e there is no learning curve, below e^-14 no slope

@@ -449,7 +449,7 @@ def within(
 
 def in_percent(
     p: float,  # a probability
-) -> str:  # never 0 or 100 %, which a few curves cannot show
+) -> str:  # never 0 or 100%, which a few curves cannot show
     """A probability for people.
 
     Parameters
@@ -460,17 +460,17 @@ def in_percent(
     Returns
     -------
     str
-        never 0 or 100 %, which a few curves cannot show
+        never 0 or 100%, which a few curves cannot show
     """
     if p >= 0.995:
-        return "more than 99 %"
+        return "more than 99%"
     if p <= 0.005:
-        return "less than 1 %"
-    return f"{100 * p:.0f} %"
+        return "less than 1%"
+    return f"{100 * p:.0f}%"
 
 
 # %% ../../nbs/02_forecast/posterior.ipynb #317a6533
-# growth of ln s per e-fold of D below which a slope is steady: 10 % per doubling
+# growth of ln s per e-fold of D below which a slope is steady: 10% per doubling
 STEADY_GROWTH = np.log(1.1) / np.log(2)
 
 
@@ -556,7 +556,7 @@ def _doubts(x, y, surprise, sd, usual_first_x, usual_first_y, usual_sd):
         )
     if sd > max(0.15, 2 * usual_sd):
         yield (
-            f"predicted within a factor of {np.exp(1.645 * sd):.2f} only (90 %), "
+            f"predicted within a factor of {np.exp(1.645 * sd):.2f} only (90%), "
             f"others within {np.exp(1.645 * usual_sd):.2f}; add a larger size"
         )
 
@@ -564,7 +564,7 @@ def _doubts(x, y, surprise, sd, usual_first_x, usual_first_y, usual_sd):
 # %% ../../nbs/02_forecast/posterior.ipynb #39f38dfb
 @patch
 def frame(self: Posterior) -> pd.DataFrame:  # one row per candidate, lowest median first
-    """Median loss in nats/token with 90 % (low, high) and 50 % intervals, P(best), regret, phase.
+    """Median loss in nats/token with 90% (low, high) and 50% intervals, P(best), regret, phase.
 
     Returns
     -------

@@ -50,7 +50,22 @@ def update_of(
     model: torch.nn.Module,  # the end, of the same architecture
     params: str | Callable = "all",  # as for `pick_params`
 ) -> dict[str, torch.Tensor]:  # name -> end less start, at least in single precision
-    "What fine-tuning changed."
+    """What fine-tuning changed.
+
+    Parameters
+    ----------
+    model0 : torch.nn.Module
+        the start
+    model : torch.nn.Module
+        the end, of the same architecture
+    params : str | Callable, default 'all'
+        as for `pick_params`
+
+    Returns
+    -------
+    dict[str, torch.Tensor]
+        name -> end less start, at least in single precision
+    """
     start, end = pick_params(model0, params), pick_params(model, params)
     differing = [k for k in {**start, **end} if _shape(start, k) != _shape(end, k)]
     if differing:
@@ -97,7 +112,19 @@ def _model_inputs(batch):
 # %% ../../nbs/06_generalization/bounds.ipynb #fa4b3bef
 @dataclass(frozen=True)
 class Terms:
-    "Terms of the bound behind LensLLM, by layer: a measure of generalisation, NOT a certificate."
+    """Terms of the bound behind LensLLM, by layer: a measure of generalisation, NOT a certificate.
+
+    Attributes
+    ----------
+    n : int
+        examples that count
+    loss_bound : float
+        B, nats/token
+    over : str
+        "max" over rows, or that of the "mean" loss
+    stderr : float
+        of `total`, from the random vectors, which layers of one row share
+    """
 
     # one row per layer: layer, size, distance, trace, trace_stderr, sigma, term,
     # along, along_error, term_along
@@ -110,14 +137,35 @@ class Terms:
 
     @property
     def total(self) -> float:  # nats/token, an estimate; without the statement's factor 1/b
+        """
+
+        Returns
+        -------
+        float
+            nats/token, an estimate; without the statement's factor 1/b
+        """
         return float(self.frame.term.sum())
 
     @property
     def total_along(self) -> float:  # nats/token, an estimate
+        """
+
+        Returns
+        -------
+        float
+            nats/token, an estimate
+        """
         return float(self.frame.term_along.sum())
 
     @property
     def doubts(self) -> list[str]:  # in plain words; empty without any
+        """
+
+        Returns
+        -------
+        list[str]
+            in plain words; empty without any
+        """
         trace, stderr = self.frame.trace, self.frame.trace_stderr
         concerned = {
             "the trace is below 0, so the model is not at a minimum, "
@@ -153,7 +201,40 @@ def bound_terms(
     progress: Callable = iter,  # wraps the list of row groups, such as rich.progress.track
     **options,  # of `Products`
 ) -> Terms:  # estimates; the traces' standard errors are over random vectors, not over rows
-    "Distance, curvature, optimal noise and their product over n, for every layer."
+    """Distance, curvature, optimal noise and their product over n, for every layer.
+
+    Parameters
+    ----------
+    model0 : torch.nn.Module
+        the start
+    model : torch.nn.Module
+        the end
+    batches : dict | list
+        rows on which curvature is measured, or a list of such batches
+    n : int
+        examples that the model was fine-tuned on, >= 1
+    loss_bound : float
+        B, largest loss that counts, nats/token, such as ln(V/0.01)
+    generator : torch.Generator
+        of the random vectors
+    over : str, default 'max'
+        "max" over the rows given, biased upwards by noise; "mean" is quicker
+    b : float, default 0.9
+        in (0, 1): how the empirical loss is weighed against the terms
+    num_probes : int, default 20
+        products per trace, >= 2
+    steps : int, default 20
+        most products along the update, per layer
+    params : str | Callable, default 'all'
+        as for `pick_params`
+    progress : Callable, default iter
+        wraps the list of row groups, such as rich.progress.track
+
+    Returns
+    -------
+    Terms
+        estimates; the traces' standard errors are over random vectors, not over rows
+    """
     _check_term_options(n, loss_bound, b, over)
     model0, model = in_precision(model0), in_precision(model)
     update = update_of(model0, model, params)
@@ -261,7 +342,13 @@ def plot(
     *,
     ax: "Axes | None" = None,  # Axes to draw on; new ones when None
 ) -> "Axes":
-    "Both terms of every layer."
+    """Both terms of every layer.
+
+    Parameters
+    ----------
+    ax : Axes | None, default None
+        Axes to draw on; new ones when None
+    """
     from lensllm._internal.style import new_axes, palette
 
     frame = self.frame.iloc[::-1]
@@ -284,7 +371,25 @@ def plot(
 # %% ../../nbs/06_generalization/bounds.ipynb #555383e3
 @dataclass(frozen=True)
 class Split:
-    "A quantity measured along a ladder as C·n^−beta + c·n^−3/4: a description, NOT a bound."
+    """A quantity measured along a ladder as C·n^−beta + c·n^−3/4: a description, NOT a bound.
+
+    Attributes
+    ----------
+    C : float
+        nats/token·examples^beta
+    beta : float
+        in [0, 3/4]
+    beta_stderr : float
+        missing where beta is at an end of its range
+    c : float
+        nats/token·examples^(3/4)
+    slope : float
+        of one straight line in log-log instead
+    rms : float
+        relative deviation from the split
+    line_rms : float
+        relative deviation from the line
+    """
 
     C: float  # nats/token·examples^beta
     C_stderr: float
@@ -300,6 +405,13 @@ class Split:
 
     @property
     def crossing(self) -> float:  # n at which both parts are equal, examples; nan if there is none
+        """
+
+        Returns
+        -------
+        float
+            n at which both parts are equal, examples; nan if there is none
+        """
         one_is_absent = min(self.C, self.c) <= 1e-6 * max(self.C, self.c)
         if one_is_absent or self.beta > 0.74:  # or both fall alike
             return math.nan
@@ -308,6 +420,13 @@ class Split:
 
     @property
     def told_apart(self) -> bool:  # whether the split is better than one line by AICc
+        """
+
+        Returns
+        -------
+        bool
+            whether the split is better than one line by AICc
+        """
         if math.isnan(self.crossing):
             return False
         return _aicc(self.rms, self.points, 3) < _aicc(self.line_rms, self.points, 2)
@@ -324,7 +443,7 @@ class Split:
             )
         return (
             f"{parts}; one line: slope {self.slope:.2f} ± {self.slope_stderr:.2g} "
-            f"({self.points} sizes, split off by {100 * self.rms:.2g} % rms)"
+            f"({self.points} sizes, split off by {100 * self.rms:.2g}% rms)"
         )
 
 
@@ -361,12 +480,26 @@ def _rms(residual):
     "Root mean square, above 0."
     return max(float(np.sqrt(np.mean(residual**2))), 1e-12)
 
+
 # %% ../../nbs/06_generalization/bounds.ipynb #290c6fe7
 def lens_split(
     n: np.ndarray,  # ladder sizes, (k,), k >= 4
     values: np.ndarray,  # what was measured there, nats/token, (k,), all > 0
 ) -> Split:  # least squares on relative error
-    "Fit the LensLLM-shaped split."
+    """Fit the LensLLM-shaped split.
+
+    Parameters
+    ----------
+    n : np.ndarray
+        ladder sizes, (k,), k >= 4
+    values : np.ndarray
+        what was measured there, nats/token, (k,), all > 0
+
+    Returns
+    -------
+    Split
+        least squares on relative error
+    """
     import lmfit
 
     n, values = _checked_ladder(n, values)
@@ -410,6 +543,8 @@ class Scale:
 
     Attributes
     ----------
+    V : int
+        tokens of the vocabulary
     unit : str
         nats per "token" or per "byte"
     """
@@ -425,6 +560,13 @@ class Scale:
 
     @property
     def ranges(self) -> np.ndarray:  # lowest and highest loss, nats per unit, (smoothings, 2)
+        """
+
+        Returns
+        -------
+        np.ndarray
+            lowest and highest loss, nats per unit, (smoothings, 2)
+        """
         of_token = np.array([formulas.smoothed_range(a, self.V) for a in SMOOTHING])
         return of_token * np.array([[self.unit == "token", self._tokens_per_unit]])
 
@@ -432,6 +574,18 @@ class Scale:
         self,
         nats: np.ndarray,  # losses, (n, smoothings)
     ) -> np.ndarray:  # the same in [0, 1]
+        """
+
+        Parameters
+        ----------
+        nats : np.ndarray
+            losses, (n, smoothings)
+
+        Returns
+        -------
+        np.ndarray
+            the same in [0, 1]
+        """
         low, high = self.ranges.T
         return np.clip((nats - low) / (high - low), 0, 1)  # only rounding lies beyond
 
@@ -439,6 +593,18 @@ class Scale:
         self,
         risks: np.ndarray,  # in [0, 1], (n, smoothings) or (smoothings,)
     ) -> np.ndarray:  # the same as losses
+        """
+
+        Parameters
+        ----------
+        risks : np.ndarray
+            in [0, 1], (n, smoothings) or (smoothings,)
+
+        Returns
+        -------
+        np.ndarray
+            the same as losses
+        """
         low, high = self.ranges.T
         return low + risks * (high - low)
 
@@ -450,7 +616,20 @@ def row_nats(
     batch: dict,  # one batch, with `target_bytes` (n,) for nats per byte
     scale: Scale,
 ) -> np.ndarray:  # smoothed cross-entropy of each row, nats per unit, (n, smoothings); exact
-    "The bounded losses of rows."
+    """The bounded losses of rows.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        in eval mode
+    batch : dict
+        one batch, with `target_bytes` (n,) for nats per byte
+
+    Returns
+    -------
+    np.ndarray
+        smoothed cross-entropy of each row, nats per unit, (n, smoothings); exact
+    """
     inputs = {k: v for k, v in batch.items() if k != "target_bytes"}
     logits, targets = logits_and_labels(model, inputs)
     asked = targets != IGNORED
@@ -561,29 +740,30 @@ def tolerated_noise(
     generator: torch.Generator,  # one seed is drawn from it, which serves every size
     draws: int = 32,  # of noise, each with 16 rows, >= 2
     params: str | Callable = "all",  # as for `pick_params`
-) -> Noise:  # found by bisection to 2 %
+) -> Noise:  # found by bisection to 2%
     """How much noise the end's weights take.
 
     Parameters
     ----------
-    model
-        start and end
-    batches
-        rows
-    tolerance : default 0.1
+    model0 : torch.nn.Module
+        the start
+    model : torch.nn.Module
+        the end
+    batches : dict | list
+        rows, or a list of batches
+    tolerance : float, default 0.1
         rise of the loss that is allowed, nats/token, > 0
-    generator
-        torch.Generator: one seed drawn from it serves every size, so that sizes are compared on
-        equal noise and rows
-    draws : default 32
+    generator : torch.Generator
+        one seed is drawn from it, which serves every size
+    draws : int, default 32
         of noise, each with 16 rows, >= 2
-    params : default 'all'
+    params : str | Callable, default 'all'
         as for `pick_params`
 
     Returns
     -------
     Noise
-        found by bisection to 2 %
+        found by bisection to 2%
     """
     if not tolerance > 0:
         raise ValueError(f"`tolerance` must be > 0 nats/token, got {tolerance}")
@@ -650,7 +830,7 @@ class Certificate:
     smoothing : float
         share of the uniform distribution in the loss
     guess : float
-        what guessing costs, ln V nats/token; in nats/byte by the rows' tokens a byte
+        cost of guessing: ln V nats/token; per byte by the rows' tokens per byte
     """
 
     name: str
@@ -666,6 +846,13 @@ class Certificate:
 
     @property
     def vacuous(self) -> bool:  # no better than guessing
+        """
+
+        Returns
+        -------
+        bool
+            no better than guessing
+        """
         return self.bound >= self.guess
 
     def __repr__(self):
@@ -692,15 +879,35 @@ class Certificates:
 
     @property
     def best(self) -> Certificate:  # the tightest
+        """
+
+        Returns
+        -------
+        Certificate
+            the tightest
+        """
         return min(self.rows, key=lambda c: c.bound)
 
     @property
     def frame(self) -> pd.DataFrame:  # one row per certificate
+        """
+
+        Returns
+        -------
+        pd.DataFrame
+            one row per certificate
+        """
         columns = "name of bound empirical complexity n smoothing guess vacuous".split()
         return pd.DataFrame([{k: getattr(row, k) for k in columns} for row in self.rows])
 
     def to_dict(self) -> dict:  # plain data for JSON
-        "All certificates, and which is tightest."
+        """All certificates, and which is tightest.
+
+        Returns
+        -------
+        dict
+            plain data for JSON
+        """
         return dict(
             delta=self.delta,
             unit=self.best.unit,
@@ -717,7 +924,7 @@ class Certificates:
             verdict = "no better than guessing: all are vacuous"
         summary = (
             f"tightest: {self.best.name}, {verdict}; "
-            f"all hold together with probability {100 * (1 - self.delta):g} %"
+            f"all hold together with probability {100 * (1 - self.delta):g}%"
         )
         return "\n".join([*map(repr, self.rows), summary])
 
@@ -777,16 +984,31 @@ def _first_bad_layer(model, batches):
     names = (first_nonfinite(sequence_loss, model, _model_inputs(batch)) for batch in batches)
     return next((name for name in names if name), "the loss itself")
 
+
 # %% ../../nbs/06_generalization/bounds.ipynb #13624459
 @torch.no_grad()
 def plain_losses(
     model: torch.nn.Module,  # in eval mode
     batches: dict | list,  # a dictionary of tensors or a list of them
 ) -> torch.Tensor:  # nats per target token, without smoothing, (rows,); exact
-    "The losses that certificates do not speak of, since they have no largest value."
+    """The losses that certificates do not speak of, since they have no largest value.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        in eval mode
+    batches : dict | list
+        a dictionary of tensors or a list of them
+
+    Returns
+    -------
+    torch.Tensor
+        nats per target token, without smoothing, (rows,); exact
+    """
     batches = [_model_inputs(batch) for batch in _batches_beside(model, batches)]
     pieces = [piece for batch in batches for piece in batch.pieces(64)]
     return torch.cat([sequence_loss(model, piece) for piece in pieces])
+
 
 # %% ../../nbs/06_generalization/bounds.ipynb #6dbc4491
 def _held_out(model, sample, delta, candidates):
@@ -830,6 +1052,7 @@ def _sampled_risks(noisy, sample, noise, draws, generator):
         rows = _random_rows(sample.batches, 32, generator)
         risks.append(sample.scale.risks(row_nats(model, rows, sample.scale)).mean(0))
     return np.nan_to_num(np.mean(risks, 0), nan=1.0)
+
 
 # %% ../../nbs/06_generalization/bounds.ipynb #a4f8da2d
 def _pac_bayes(model0, model, update, sample, delta, generator, draws, noise):
@@ -892,6 +1115,7 @@ def _rounded(update, coarse):
         nats += formulas.code_nats(counts)
     return {name: w * steps[name] for name, w in whole.items()}, nats
 
+
 # %% ../../nbs/06_generalization/bounds.ipynb #8cc48677
 def _compressed(model0, model, update, sample, delta):
     "The best of the coarsenesses, each with its share of delta."
@@ -905,12 +1129,13 @@ def _compressed(model0, model, update, sample, delta):
             for name, part in change.items():
                 target[name].copy_(start[name].to(part.device) + part)
         kept = sum(int((part != 0).sum()) for part in change.values()) / total
-        of = f"the start and {100 * kept:.3g} % of the update's numbers"
+        of = f"the start and {100 * kept:.3g}% of the update's numbers"
         empirical = sample.mean_risks(rounded)
         share = delta / len(SMOOTHING) / len(COARSE)
         risks = formulas.occam_bound(empirical, nats, sample.n, share)
         found.append(sample.certificate("compression", of, risks, empirical, nats, delta))
     return min(found, key=lambda c: c.bound)
+
 
 # %% ../../nbs/06_generalization/bounds.ipynb #2999f101
 WAYS = ("held out", "PAC-Bayes", "compression")  # of coming to a certificate
@@ -932,7 +1157,42 @@ def certify(
     draws: int = 200,  # of noise, for the risk of the posterior: the more, the tighter
     params: str | Callable = "all",  # what fine-tuning changed, as for `pick_params`
 ) -> Certificates:  # they hold for the rows' distribution, if rows are independent draws from it
-    "All certificates side by side."
+    """All certificates side by side.
+
+    Parameters
+    ----------
+    model0 : torch.nn.Module
+        the start; for LoRA with its adapters as before training
+    model : torch.nn.Module
+        the end, of the same architecture
+    data : dict | list
+        all rows it was fine-tuned on; with `target_bytes` (n,) for unit="byte"
+    delta : float, default 0.05
+        probability with which any certificate may fail, in (0, 1)
+    generator : torch.Generator
+        of noise and rows
+    held_out : dict | list | None, default None
+        rows of the same kind that played no part in training
+    ways : list | tuple, default WAYS
+        which of `WAYS`; delta is shared among them alone
+    candidates : int, default 1
+        models among which the held-out rows choose
+    unit : str, default 'token'
+        nats per "token", or per "byte" to compare tokenizers
+    tokens_per_byte : float, default 3.0
+        for unit="byte": most tokens that a target's byte can have
+    noise : float | None, default None
+        posterior's noise over the start's sizes, > 0; None: searched
+    draws : int, default 200
+        of noise, for the risk of the posterior: the more, the tighter
+    params : str | Callable, default 'all'
+        what fine-tuning changed, as for `pick_params`
+
+    Returns
+    -------
+    Certificates
+        they hold for the rows' distribution, if rows are independent draws from it
+    """
     train = _batches_beside(model, data, "data")
     fresh = [] if held_out is None else _batches_beside(model, held_out, "held_out")
     _check_certify_options(delta, unit, noise, draws)
@@ -1011,6 +1271,7 @@ def _check_bytes(batch):
     if not (batch["target_bytes"] > 0).all():
         raise ValueError("`target_bytes` must be > 0 in every row, got 0; leave empty targets out")
 
+
 # %% ../../nbs/06_generalization/bounds.ipynb #19acb2fb
 def _row_keys(batch):
     "Rows as something to look up: inputs and labels without padding."
@@ -1067,7 +1328,13 @@ def plot(  # noqa: F811
     *,
     ax: "Axes | None" = None,  # Axes to draw on; new ones when None
 ) -> "Axes":
-    "Each bound as a bar, the loss that it is made from as a dot, and what guessing costs."
+    """Each bound as a bar, the loss that it is made from as a dot, and what guessing costs.
+
+    Parameters
+    ----------
+    ax : Axes | None, default None
+        Axes to draw on; new ones when None
+    """
     from matplotlib.transforms import ScaledTranslation
     from lensllm._internal.style import INK, new_axes, palette
 
@@ -1093,12 +1360,13 @@ def plot(  # noqa: F811
     )
     title = (
         f"{best.name}: smoothed loss of {best.of} below {best.bound:.2f}, "
-        f"with probability {100 * (1 - self.delta):g} %"
+        f"with probability {100 * (1 - self.delta):g}%"
     )
     if best.vacuous:
         title = "nothing is certified: all bounds are vacuous"
     ax.set_title(title, loc="left", fontsize=9)
     return ax
+
 
 # %% ../../nbs/06_generalization/bounds.ipynb #af885346
 from .certificates import kl_inverse  # noqa: F401

@@ -535,6 +535,7 @@ def _original_forward(model):
         if wrapped is not None:
             model.forward = wrapped
 
+
 # %% ../../nbs/05_kernels/ntk.ipynb #22f9a69f
 @patch
 def frame(

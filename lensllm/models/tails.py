@@ -15,6 +15,7 @@ import numpy as np, pandas as pd
 if TYPE_CHECKING:
     import torch
 
+
 # %% ../../nbs/04_models/tails.ipynb #e43b401f
 class Tail(NamedTuple):
     """The tail of a spectrum; estimates.
@@ -24,7 +25,9 @@ class Tail(NamedTuple):
     alpha : float
         exponent of the power law, 1 to 50, where the search ends
     alpha_se : float
-        its standard error, for draws that are independent, which eigenvalues are not
+        its standard error for independent draws, which eigenvalues are not
+    cutoff : float
+        rate of the exponential in the truncated power law, >= 0, 1/eigenvalue
     start : float
         smallest eigenvalue of the tail
     n : int
@@ -46,9 +49,9 @@ def fit_tail(
 
     Parameters
     ----------
-    eigvals
+    eigvals : np.ndarray
         >= 0, any order; zeros are left out
-    start : default None
+    start : float | None, default None
         where the tail begins; the best place when None
 
     Returns
@@ -94,7 +97,18 @@ def fit_tail(
 def weight_tails(
     model: "torch.nn.Module",  # from transformers or torch
 ) -> pd.DataFrame:  # one row per matrix: name, rows, columns, and the fields of `Tail`
-    "Tails of all weight matrices but embeddings, each counted once."
+    """Tails of all weight matrices but embeddings, each counted once.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        from transformers or torch
+
+    Returns
+    -------
+    pd.DataFrame
+        one row per matrix: name, rows, columns, and the fields of `Tail`
+    """
     import torch
 
     embedded = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
@@ -132,6 +146,17 @@ def _spectrum(weight):
 def tail_metrics(
     model: "torch.nn.Module",  # as for `weight_tails`
 ) -> dict:  # pl_alpha and e_tpl_lambda, means over the matrices, as the selector nlpmetrics reads
-    "A model's two NLPmetrics."
+    """A model's two NLPmetrics.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        as for `weight_tails`
+
+    Returns
+    -------
+    dict
+        pl_alpha and e_tpl_lambda, means over the matrices, as the selector nlpmetrics reads
+    """
     tails = weight_tails(model)
     return dict(pl_alpha=float(tails.alpha.mean()), e_tpl_lambda=float(tails.cutoff.mean()))

@@ -57,7 +57,7 @@ the best of {{ ranked }}
 {% else %}
 No choice yet: it needs runs of two candidates that have not failed, or of the only one left.
 {% endif %}
-{{ runs|length }} runs, {{ spent }} % of what fine-tuning every candidate costs.</p>
+{{ runs|length }} runs, {{ spent }}% of what fine-tuning every candidate costs.</p>
 {% for figure in figures %}
 <h2>{{ figure.title }}</h2>
 <img alt="{{ figure.alt }}" src="data:image/png;base64,{{ figure.png }}">
@@ -92,7 +92,7 @@ _TABLES = """{% macro table(rows, columns) %}
 (0: not at all, 1: wholly), the length of the update, and the trace of the loss's Hessian
 where it ended. The true loss in nats per token of the model's own tokenizer, with a little
 of guessing mixed in, lies below its certificate; all certificates hold together with
-probability at least {{ sure }} %.</p>{{ table(findings, finding_columns) }}
+probability at least {{ sure }}%.</p>{{ table(findings, finding_columns) }}
 {% endif %}
 <h2>How to do it again</h2>
 <dl>
@@ -198,7 +198,7 @@ def _ranking_table(ranking, runs, unit):
             ]
         )
     loss = f"predicted loss ({unit})"
-    columns = ["model", loss, "90 % interval", "P(best)", "runs", "largest size"]
+    columns = ["model", loss, "90% interval", "P(best)", "runs", "largest size"]
     return dict(ranking=rows, ranking_columns=columns)
 
 
@@ -290,8 +290,8 @@ def _budget_history(study):
     for share, spent in study.store.fact("funded", [[study.facts["budget"]["share"], 0.0]]):
         if not share:
             continue
-        when = f"when {100 * spent:.3g} % were spent " if spent else ""
-        parts.append(f"{when}{100 * share:g} %")
+        when = f"when {100 * spent:.3g}% were spent " if spent else ""
+        parts.append(f"{when}{100 * share:g}%")
     if not parts:
         return None
     return f"{', then '.join(parts)} of fine-tuning every candidate on the target"

@@ -79,7 +79,7 @@ def inspect_candidate(
     if cut > 0.5:
         raise ValueError(
             f"`candidate` must be able to read most of the task's rows, {source} cuts "
-            f"{100 * cut:.0f} % of them at {fit['max_tokens']} tokens; "
+            f"{100 * cut:.0f}% of them at {fit['max_tokens']} tokens; "
             "take shorter texts, a larger --max-tokens, or leave it out"
         )
     encoded = encode(sample, tokenizer, **fit)
@@ -432,8 +432,8 @@ def _check_budget(known, budget, budget_size, sizes):
     if len(cheapest) > 1:
         what, cost = "the first runs of two candidates", "the cheapest two cost"
     raise ValueError(
-        f"`budget` must cover {what}, got {100 * budget:g} % of full fine-tuning, "
-        f"{cost} {100 * sum(cheapest) / whole:.3g} %; give more, or take a larger target"
+        f"`budget` must cover {what}, got {100 * budget:g}% of full fine-tuning, "
+        f"{cost} {100 * sum(cheapest) / whole:.3g}%; give more, or take a larger target"
     )
 
 

@@ -34,7 +34,7 @@ def part(gpt2):
 
 @pytest.fixture(scope="module")
 def planted():
-    "A fit to a curve of known parameters with 0.2 % noise."
+    "A fit to a curve of known parameters with 0.2% noise."
     loss = RECTIFIED(SIZES, **TRUE) * (1 + 0.002 * noise(0, SIZES.size))
     return fit_law("rectified", SIZES, loss)
 

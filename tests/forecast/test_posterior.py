@@ -61,13 +61,13 @@ def test_quantiles_enclose_the_mean(post):
 @pytest.mark.parametrize(
     "p, words",
     [
-        (0.0, "less than 1 %"),
-        (0.005, "less than 1 %"),
-        (0.0051, "1 %"),
-        (0.5, "50 %"),
-        (0.994, "99 %"),
-        (0.995, "more than 99 %"),
-        (1.0, "more than 99 %"),
+        (0.0, "less than 1%"),
+        (0.005, "less than 1%"),
+        (0.0051, "1%"),
+        (0.5, "50%"),
+        (0.994, "99%"),
+        (0.995, "more than 99%"),
+        (1.0, "more than 99%"),
     ],
 )
 def test_a_probability_is_never_nothing_or_all(p, words):

@@ -67,13 +67,13 @@ def test_without_probes_there_is_no_table_of_findings(page):
 
 
 def test_the_budget_is_part_of_how_to_repeat_it(page):
-    assert "<code>20 % of fine-tuning every candidate on the target</code>" in page
+    assert "<code>20% of fine-tuning every candidate on the target</code>" in page
 
 
 def test_a_later_budget_says_when_it_was_granted(study, tmp_path):
     study.fund(0.4)
     page = study_report(study, tmp_path / "more.html").read_text()
-    assert re.search("<code>20 %, then when [.0-9]+ % were spent 40 % of fine-tuning", page)
+    assert re.search("<code>20%, then when [.0-9]+% were spent 40% of fine-tuning", page)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_findings_are_in_the_page(page_with_findings, cell):
 
 
 def test_certificates_say_how_sure_they_are(page_with_findings):
-    assert re.search(r"with\s+probability at least 95 %", page_with_findings)
+    assert re.search(r"with\s+probability at least 95%", page_with_findings)
 
 
 def test_a_study_without_runs_has_no_choice_yet(tmp_path):

@@ -544,7 +544,7 @@ def test_a_candidate_that_diverges_is_entered_with_its_reason(quick, tmp_path):
         (dict(budget_size=10), "`budget_size` must lie between 50"),
         (dict(policy="luck", budget_size=None), "`policy` must be one of"),
         (dict(policy="all", budget_size=None), "`policy` must be one of"),
-        (dict(recipe=Recipe(max_tokens=4)), "cuts 100 % of them"),
+        (dict(recipe=Recipe(max_tokens=4)), "cuts 100% of them"),
         (dict(unit="bytes"), "`unit` must be byte or token"),
         (dict(candidates="nothing"), "is no folder"),
         (dict(task="nothing.csv"), "`task` must be a file"),
