@@ -143,6 +143,7 @@ def export(root):
     before = Path.cwd()
     os.chdir(root)
     nbdev_clean.__wrapped__()
+    (root / "lensllm" / "_modidx.py").unlink(missing_ok=True)  # export keeps names that are gone
     nbdev_export.__wrapped__()
     os.chdir(before)
     for path in sorted((root / "lensllm").rglob("*.py")):
