@@ -101,7 +101,8 @@ def completed(node, comments):
     if not added or "\n" in summary.strip():
         return None
     raw = "r" if "\\" in summary + "".join(added) else ""
-    return [f'{indent}{raw}"""{summary}', *added, f'{indent}"""']
+    head = textwrap.wrap(f'{raw}"""{summary}', WIDTH - len(indent), break_long_words=False)
+    return [*(indent + line for line in head), *added, f'{indent}"""']
 
 
 def public(tree):
@@ -118,15 +119,16 @@ def public(tree):
 def module_docstring(line):
     "The first line of a module, wrapped."
     text = line.strip().strip('"')
-    wrapped = textwrap.fill(text, WIDTH - 3, break_long_words=False)
+    wrapped = textwrap.fill(text, WIDTH - 6, break_long_words=False)
     return f'"""{wrapped}"""' if "\n" not in wrapped else f'"""{wrapped}\n"""'
 
 
-def with_docstrings(source):
-    "A module's source in which docstrings say what docments say."
+def with_docstrings(source, names=True):
+    "A module's source in which docstrings say what docments say, unless `names` is false."
     lines, comments = source.splitlines(), comments_of(source)
     tree = ast.parse(source)
-    for node in sorted(public(tree), key=lambda n: -n.body[0].lineno):
+    nodes = public(tree) if names else []
+    for node in sorted(nodes, key=lambda n: -n.body[0].lineno):
         new, first = completed(node, comments), node.body[0]
         if new is None:
             continue
@@ -148,10 +150,10 @@ def export(root):
     os.chdir(before)
     for path in sorted((root / "lensllm").rglob("*.py")):
         inside = path.relative_to(root / "lensllm").parts
-        if path.name == "_modidx.py" or inside[0] in PLAIN:
-            continue
-        source = path.read_text(encoding="utf-8")
-        path.write_text(with_docstrings(source), encoding="utf-8")
+        if path.name != "_modidx.py":
+            source = path.read_text(encoding="utf-8")
+            text = with_docstrings(source, names=inside[0] not in PLAIN)
+            path.write_text(text, encoding="utf-8")
     ruff = [sys.executable, "-m", "ruff", "format", "--quiet", "--config", ROOT / "pyproject.toml"]
     subprocess.run([*ruff, root / "lensllm"], check=True)
 

@@ -420,7 +420,8 @@ def top_eigenvalues(
     max_products: int | None = None,  # stop there in any case; 20·k + 20 when None
     **options,  # of `Products`
 ) -> Eigenvalues:  # up to rounding and the errors it states
-    """Top distinct eigenvalues of the mean loss's Hessian, by Lanczos' method, a vector per product.
+    """Top distinct eigenvalues of the mean loss's Hessian, by Lanczos' method, a vector per
+    product.
 
     Parameters
     ----------
