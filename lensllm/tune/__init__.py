@@ -12,7 +12,7 @@ import lazy_loader as lazy
 _NAMES = dict(
     tasks=["load_task", "Task", "load_rows"],
     recipe=["Recipe"],
-    training=["Run"],
+    training=["finetune", "Run"],
     findings=["Findings"],
     store=["Store"],
     workers=[],
