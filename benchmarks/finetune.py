@@ -12,7 +12,8 @@ from pathlib import Path
 
 import torch
 from lensllm.tune.tasks import collate, encode, load_task
-from lensllm.tune.training import Recipe, _Loop, prepared
+from lensllm.tune.recipe import Recipe
+from lensllm.tune.training import _Loop, prepared
 from lensllm.models.batches import sequence_loss
 from lensllm.models.loading import load_model
 from timing import highest, report

@@ -17,8 +17,11 @@ def test_there_are_ten_questions():
 
 @pytest.mark.parametrize("path", ANSWERS)
 def test_answer_is_a_documented_name(path):
-    module, _, name = path.rpartition(".")
-    assert getattr(importlib.import_module(f"lensllm.{module}"), name).__doc__
+    package, module, *names = path.split(".")
+    found = importlib.import_module(f"lensllm.{package}.{module}")
+    for name in names:
+        found = getattr(found, name)
+    assert found.__doc__
 
 
 @pytest.mark.parametrize("page", sorted(set(re.findall(r"`(nbs/[a-z0-9_/]+\.ipynb)`", TEXT))))

@@ -1,6 +1,6 @@
 "Build the documentation site into `_docs` from the notebooks: `python tools/site.py`."
 
-import os, re, shutil, subprocess, sys, tempfile
+import ast, inspect, os, re, shutil, subprocess, sys, tempfile
 from configparser import ConfigParser
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -26,10 +26,33 @@ def metadata():
     return ini["DEFAULT"]
 
 
+def signature(symbol, *, eval_str=False):
+    "A signature whose types may be names that light modules do not import, such as `Axes`."
+    try:
+        return inspect.signature(symbol, eval_str=eval_str)
+    except NameError:
+        return inspect.signature(symbol)
+
+
+def runs_for_docs(cell):
+    "Whether a page's documentation needs this cell run: exported code, imports alone, `show_doc`."
+    if cell.cell_type != "code" or "nbdev_export()" in cell.source:
+        return False
+    exported = {"export", "exports", "exporti", "exec_doc"} & cell.directives_.keys()
+    statements = cell.parsed_() or []
+    only_imports = all(isinstance(s, (ast.Import, ast.ImportFrom)) for s in statements)
+    return bool(statements) and bool(exported or only_imports or "show_doc(" in cell.source)
+
+
 def process_notebooks():
     "Run nbdev's processors over `nbs` into `_proc`, and return nbdev's settings."
+    from fastcore import docments
+    from nbdev import processors
     from nbdev.config import get_config
     from nbdev.serve import proc_nbs
+
+    docments.signature = signature
+    processors._do_eval = runs_for_docs  # nbdev runs any cell with an import, without what it needs
 
     cfg = get_config()
     if cfg.lib_name not in entry_points(group="nbdev").names:

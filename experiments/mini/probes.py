@@ -1,6 +1,6 @@
 """Kernels, curvature and the bound's terms of LensBench-mini's candidates, `python
 experiments/mini/probes.py [TASK…]`: before fine-tuning for all, and after it on three sizes for
-some. One line a candidate and size in results/mini/TASK_probes.jsonl, written as it is measured;
+some. One line per candidate and size in results/mini/TASK_probes.jsonl, written as it is measured;
 what is there already is kept.
 """
 
@@ -16,7 +16,8 @@ import transformers
 from lensllm.generalization.bounds import bound_terms
 from lensllm.tune.tasks import collate, encode, load_task
 from lensllm.generalization.curvature import layer_traces
-from lensllm.tune.training import Recipe, finetune, max_tokens
+from lensllm.tune.recipe import Recipe
+from lensllm.tune.training import finetune, max_tokens
 from lensllm.kernels.lens import lens_law
 from lensllm.kernels.ntk import ntk_gram
 from lensllm.kernels.spectra import centred_alignment, target_alignment

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 import transformers
 from lensllm.tune.tasks import encode, load_task
-from lensllm.tune.training import Recipe, max_tokens
+from lensllm.tune.recipe import Recipe
+from lensllm.tune.training import max_tokens
 from lensllm.models.loading import count_params, load_model, token_work
 from records import read, write
 from rows import APART

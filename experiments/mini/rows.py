@@ -1,5 +1,5 @@
 """What other training rows do: the same candidates, recipe and seed on other rows of the same task,
-`python experiments/mini/rows.py [TASK…]`. One line a run in results/mini/TASK_rows.jsonl,
+`python experiments/mini/rows.py [TASK…]`. One line per run in results/mini/TASK_rows.jsonl,
 written as it ends; draw k has the rows after the first 6,400 · k, which no other draw and no run
 of the table up to that size has.
 """
@@ -10,7 +10,8 @@ from dataclasses import replace
 
 import transformers
 from lensllm.tune.tasks import load_task
-from lensllm.tune.training import Recipe, finetune
+from lensllm.tune.recipe import Recipe
+from lensllm.tune.training import finetune
 from lensllm.models.loading import zoo_names
 from records import MINI, commit_now, made, read, write
 

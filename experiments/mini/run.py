@@ -1,5 +1,5 @@
 """LensBench-mini's curves: fine-tune every shipped candidate on every shipped task, `python
-experiments/mini/run.py [TASK…]`. One line a run in results/mini/TASK.jsonl, written as it ends;
+experiments/mini/run.py [TASK…]`. One line per run in results/mini/TASK.jsonl, written as it ends;
 what is there already is kept, so it can be stopped and begun again.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 
 import transformers
 from lensllm._internal.atomic import atomic_path
-from lensllm.tune.training import Recipe
+from lensllm.tune.recipe import Recipe
 from lensllm.tune.study import new_study
 from lensllm.models.loading import zoo_names
 from records import MINI, ROOT, commit_now, made, read, write

@@ -14,7 +14,8 @@ from pathlib import Path
 import transformers
 from lensllm.choose.policies import POLICIES
 from lensllm.tune.tasks import load_task
-from lensllm.tune.training import Recipe, finetune
+from lensllm.tune.recipe import Recipe
+from lensllm.tune.training import finetune
 from lensllm.tune.study import new_study
 from lensllm.models.loading import zoo_names
 from records import MINI, ROOT, commit_now, made, read, write

@@ -142,7 +142,8 @@ def test_a_prior_survives_a_trip_through_a_file(prior, tmp_path):
 
 
 def test_what_ships_is_what_the_two_tasks_say(prior):
-    for ours, shipped in zip(prior.records, load_prior().records):
+    assert len(prior.records) == 2
+    for ours, shipped in zip(prior.records, load_prior().records, strict=True):
         assert (ours["task"], ours["shapes"]) == (shipped["task"], shipped["shapes"])
         for law in MOTION_LAWS:
             np.testing.assert_allclose(

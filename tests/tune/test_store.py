@@ -205,9 +205,10 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
         Store(tmp_path)
 
 
-def test_a_folder_that_cannot_be_written_is_refused():
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("no folder")
     with pytest.raises(ValueError, match="can be written to"):
-        Store("/proc/study")
+        Store(tmp_path / "file" / "study")
 
 
 def test_a_store_of_a_newer_version_is_refused(tmp_path):
