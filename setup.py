@@ -34,7 +34,7 @@ setup(
     install_requires=lines("requirements"),
     extras_require=extras,
     packages=find_namespace_packages(include=["lensllm", "lensllm.*"]),
-    package_data={"lensllm": ["data/**/*", "py.typed"]},
+    package_data={"lensllm": ["data/**/*", "py.typed", "*.pyi"]},
     # nbdev finds the page of a name in backticks through its entry point
     entry_points={
         "console_scripts": lines("console_scripts"),
