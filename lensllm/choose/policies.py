@@ -205,7 +205,7 @@ def _existing_runs(seen, costs):
 def _missing_runs(made, costs, j, among=None):
     "Runs at the j-th size that do not exist, of all candidates or of some."
     models = costs.index if among is None else among
-    size = costs.columns[j]
+    size = int(costs.columns[j])
     return [(model, size) for model in models if not made[costs.index.get_loc(model), j]]
 
 

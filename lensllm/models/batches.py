@@ -375,7 +375,7 @@ def check_batch(
     batch: Mapping,  # as for `logits_and_labels`
     output: "str | Callable",  # as for `as_output`
 ):
-    """Refuse a batch as `Batch.of` does, where no `Batch` is needed.
+    """Refuse a batch as `Batch` does when it is made, where no `Batch` is needed.
 
     Parameters
     ----------
