@@ -458,3 +458,12 @@ def test_plan_refuses_in_one_line(settings, message):
 def test_plan_needs_a_candidate(hours):
     with pytest.raises(ValueError, match="`failed` must leave a candidate, got all of them"):
         plan(hours, "50%", target=3200, costs="hours", failed=["small", "large"])
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_sizes_are_whole_numbers_of_python(name):
+    "A study's store keeps them, which NumPy's numbers would turn into bytes."
+    costs = pd.DataFrame([[1.0, 2.0], [1.0, 2.0]], index=["a", "b"], columns=[100, 200])
+    runs = POLICIES[name]().next(None, costs, 6.0)
+    assert runs
+    assert {type(size) for _, size in runs} == {int}
