@@ -1,11 +1,6 @@
-"""A study of two models that learn to add, in a process of its own.
-
-`python _study_of_sums.py FOLDER STUDY` runs it, or goes on with it.
-"""
+"A study of two models that learn to add, for a process of its own."
 
 import json
-import sys
-from pathlib import Path
 
 import transformers
 from lensllm._internal.tiny import tiny_model
@@ -53,6 +48,7 @@ def begin(folder, name):
     return set_up(folder / name, folder)
 
 
-if __name__ == "__main__":
+def run(folder, name):
+    "Run the study, or go on with it."
     transformers.logging.disable_progress_bar()
-    begin(Path(sys.argv[1]), sys.argv[2]).run(device="cpu")
+    begin(folder, name).run(device="cpu")
