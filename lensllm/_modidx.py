@@ -1738,6 +1738,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                'lensllm/tune/training.py'),
                                        'lensllm.tune.training._check_folders': ( '07_tune/training.html#_check_folders',
                                                                                  'lensllm/tune/training.py'),
+                                       'lensllm.tune.training._decoded': ('07_tune/training.html#_decoded', 'lensllm/tune/training.py'),
                                        'lensllm.tune.training._keep_model': ( '07_tune/training.html#_keep_model',
                                                                               'lensllm/tune/training.py'),
                                        'lensllm.tune.training._last_layers': ( '07_tune/training.html#_last_layers',

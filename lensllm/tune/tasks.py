@@ -177,8 +177,8 @@ def _quoted_rows(file, text, delimiter):
             line = reader.line_num + 1
     except csv.Error as e:
         raise ValueError(
-            f"must have quotes that pair up, the row of {file} that begins in line {line} has "
-            f"others ({e}); write a quote inside a quoted cell twice, or write JSON lines"
+            f"must have quotes that pair up, {file} has one in line {line} that does not ({e}); "
+            "write a quote inside a quoted cell twice, or write JSON lines"
         ) from None
     finally:
         csv.field_size_limit(usual_limit)
@@ -366,7 +366,7 @@ def _check_columns(wanted, table, columns):
     if len(counts) == 1 and re.search("[;\t|]", table.names[0]):
         remedy = "a comma parts the cells of .csv, a tab those of .tsv"
     raise ValueError(
-        "must have columns prompt and target , or text; "
+        "must have columns prompt and target, or text; "
         f"{table.file} has {_listed(table.names)}; {remedy}"
     )
 
