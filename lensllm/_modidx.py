@@ -1668,6 +1668,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'lensllm.tune.tasks._line_number': ('07_tune/tasks.html#_line_number', 'lensllm/tune/tasks.py'),
                                     'lensllm.tune.tasks._line_parts': ('07_tune/tasks.html#_line_parts', 'lensllm/tune/tasks.py'),
                                     'lensllm.tune.tasks._listed': ('07_tune/tasks.html#_listed', 'lensllm/tune/tasks.py'),
+                                    'lensllm.tune.tasks._loaded_dataset': ('07_tune/tasks.html#_loaded_dataset', 'lensllm/tune/tasks.py'),
                                     'lensllm.tune.tasks._named_cells': ('07_tune/tasks.html#_named_cells', 'lensllm/tune/tasks.py'),
                                     'lensllm.tune.tasks._no_text': ('07_tune/tasks.html#_no_text', 'lensllm/tune/tasks.py'),
                                     'lensllm.tune.tasks._not_utf8': ('07_tune/tasks.html#_not_utf8', 'lensllm/tune/tasks.py'),

@@ -677,6 +677,25 @@ def _keys_and_rows(rows):
     return [key for key, _ in keyed], [row for _, row in keyed]
 
 
+def _check_pairs(rows, argument="rows"):
+    "Refuse what is no list of texts with their prompts."
+    if not isinstance(rows, (list, tuple)):
+        raise TypeError(
+            f"`{argument}` must be a list of (prompt, target) pairs, got {_shown(rows)}"
+        )
+    for i, row in enumerate(rows, 1):
+        if not isinstance(row, (list, tuple)) or [type(side) for side in row] != [str, str]:
+            raise TypeError(
+                f"`{argument}` must be (prompt, target) pairs of texts, got {_shown(row)} as "
+                f"row {i}; a row without a prompt is ('', target)"
+            )
+        if _HALF_PAIR.search(row[0]) or _HALF_PAIR.search(row[1]):
+            raise ValueError(
+                f"`{argument}` must be texts that can be written, row {i} holds half of a "
+                f"surrogate pair (a cut emoji), {_shown(row)}; put U+FFFD in its place"
+            )
+
+
 def _part_end(keys, start, n):
     "Where a part of about n rows ends without parting rows of one prompt."
     if not n:
@@ -699,20 +718,29 @@ def _is_dataset(source):
     return not path.suffix or owner_and_name
 
 
-def _dataset_splits(source, columns):
-    "Rows by split: train, and validation and test where there are any."
+def _loaded_dataset(source):
+    "What `datasets` makes of a folder or a name; in CSV, words such as NA stay words."
     import datasets
 
     folder = Path(source)
-    saved = (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
-    load = datasets.load_from_disk if saved else datasets.load_dataset
+    if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+        return datasets.load_from_disk(source)
+    found = datasets.load_dataset(source)
+    parts = found.values() if isinstance(found, dict) else [found]
+    if any(part.info.builder_name == "csv" for part in parts):
+        return datasets.load_dataset(source, keep_default_na=False)
+    return found
+
+
+def _dataset_splits(source, columns):
+    "Rows by split: train, and validation and test where there are any."
     try:
-        found = load(source)
+        found = _loaded_dataset(source)
     except Exception as e:
         shipped = ", ".join(path.name.split(".")[0] for path in sorted(TASKS.glob("*.xz")))
-        fault = f"{type(e).__name__}: {str(e).splitlines()[0][:120]}"
         raise ValueError(
-            f"`task` must be {shipped}, a file, or what `datasets` can load, got {source} ({fault})"
+            f"`task` must be {shipped}, a file, or what `datasets` can load, "
+            f"got {source} ({_fault(e)})"
         ) from None
     if not isinstance(found, dict):
         found = dict(train=found)
@@ -732,25 +760,6 @@ def _split_rows_of(dataset, source, split, columns):
 
 
 # %% ../../nbs/07_tune/tasks.ipynb #a1c04e10
-def _check_pairs(rows, argument="rows"):
-    "Refuse what is no list of texts with their prompts."
-    if not isinstance(rows, (list, tuple)):
-        raise TypeError(
-            f"`{argument}` must be a list of (prompt, target) pairs, got {_shown(rows)}"
-        )
-    for i, row in enumerate(rows, 1):
-        if not isinstance(row, (list, tuple)) or [type(side) for side in row] != [str, str]:
-            raise TypeError(
-                f"`{argument}` must be (prompt, target) pairs of texts, got {_shown(row)} as "
-                f"row {i}; a row without a prompt is ('', target)"
-            )
-        if _HALF_PAIR.search(row[0]) or _HALF_PAIR.search(row[1]):
-            raise ValueError(
-                f"`{argument}` must be texts that can be written, row {i} holds half of a "
-                f"surrogate pair (a cut emoji), {_shown(row)}; put U+FFFD in its place"
-            )
-
-
 def _token_reader(tokenizer, written=False):
     "A function from texts to their tokens; written: as what an encoder-decoder writes."
 

@@ -226,7 +226,7 @@ def test_a_row_that_is_no_text_is_refused(tmp_path, name, content, message):
         ("a.csv", gzip.compress(b"text\na\n"), r"is compressed by gzip: let its name end in \.gz"),
         ("a.csv", b"PK\x03\x04\xff", "is an archive"),
         ("a.csv.gz", gzip.compress(b"text\na\n" * 999)[:-20], "must be a readable file"),
-        ("a.jsonl.gz", gzip.compress(b"text\n")[:12] + b"\xff" * 30, "must be a readable file"),
+        ("a.jsonl.gz", gzip.compress(b"")[:10] + b"\x07" * 30, "must be a readable file"),
         ("a.csv.xz", lzma.compress(b"text\na\n")[:-9], "must be a readable file"),
         ("a.parquet", b"PAR1 no more", "must be a readable parquet table"),
     ],
@@ -434,6 +434,16 @@ def test_splits_of_a_data_set_are_respected(saved):
     assert set(task.test) == set(ROWS[:40])
     assert len(task.train) == 144
     assert task.name == "set"
+
+
+def test_words_of_a_folder_of_csv_stay_words(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    datasets.disable_progress_bars()
+    (tmp_path / "set").mkdir()
+    lines = [f"{word} {i},NA" for i in range(20) for word in ("a", "b")] + ["NA,null"]
+    (tmp_path / "set" / "train.csv").write_text("prompt,target\n" + "\n".join(lines))
+    task = load_task(tmp_path / "set")
+    assert ("NA", "null") in task.train + task.valid + task.test
 
 
 def test_chats_of_a_data_set_are_refused_by_row(tmp_path):
