@@ -264,6 +264,12 @@ def _certificate_doubt(found):
 
 
 # %% ../../nbs/08_report/page.ipynb #d17e08f7
+_ROWS = (  # `tune.recipe.ROW_RULE`, which this package does not import
+    "a row begins with what the tokenizer's own template puts first (such as <bos>), then come "
+    "prompt, target and the end token; without a template and a prompt, the end token stands first"
+)
+
+
 def _how_to_repeat(study, runs):
     "What is needed to repeat the study: (name, value) of what is known."
     facts = study.facts
@@ -279,6 +285,7 @@ def _how_to_repeat(study, runs):
         seed=facts["seed"],
         policy=facts["policy"],
         recipe=recipe,
+        rows=_ROWS if facts["source"] else None,
         versions=", ".join(f"{package} {version}" for package, version in versions.items()),
     )
     return [(key, value) for key, value in entries.items() if value not in (None, "", [])]

@@ -7,6 +7,7 @@ __all__ = [
     "RATES",
     "PROBE_STEPS",
     "DECAY_SHARE",
+    "ROW_RULE",
     "Recipe",
     "fresh_rate",
     "continued_rate",
@@ -24,6 +25,10 @@ from ..models.loading import token_work
 RATES = (3e-4, 1e-3, 3e-3)  # learning rates that the probe compares
 PROBE_STEPS = 40  # steps that the probe trains with each rate
 DECAY_SHARE = 0.15  # "continue": the rate falls over this share of a fresh run's steps
+ROW_RULE = (  # what stands first and last in every row, in words
+    "a row begins with what the tokenizer's own template puts first (such as <bos>), then come "
+    "prompt, target and the end token; without a template and a prompt, the end token stands first"
+)
 
 
 @dataclass(frozen=True)

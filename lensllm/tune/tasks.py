@@ -21,40 +21,227 @@ __all__ = [
 ]
 
 # %% ../../nbs/07_tune/tasks.ipynb #7a941928
-import bisect, gzip, hashlib, json, lzma
+import bisect, csv, gzip, hashlib, io, json, lzma, math, os, re, unicodedata, zlib
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import lru_cache
 from importlib.resources import files
+from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING
-import pandas as pd
+from typing import TYPE_CHECKING, NamedTuple
 
 # %% ../../nbs/07_tune/tasks.ipynb #35506d4c
 if TYPE_CHECKING:
     import torch, transformers
 
-
 # %% ../../nbs/07_tune/tasks.ipynb #38aa6c20
-def _open_text(path):
-    "A text file, compressed or not, open for reading."
-    opener = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)
-    return opener(path, "rt", encoding="utf-8")
+_OPENERS = {".gz": gzip.open, ".xz": lzma.open}
+_SIGNS = {  # first bytes of a file -> what it is
+    b"\x1f\x8b": "is compressed by gzip: let its name end in .gz",
+    b"\xfd7zXZ": "is compressed by xz: let its name end in .xz",
+    b"PAR1": "is a Parquet table: let its name end in .parquet",
+    b"PK\x03\x04": "is an archive, as .zip and .xlsx are: write it as CSV or JSON lines",
+    b"\xff\xfe": "is in UTF-16: write it in UTF-8",
+    b"\xfe\xff": "is in UTF-16: write it in UTF-8",
+}
+_LINE_END = re.compile("\r\n|\n|\r")  # str.splitlines knows more, which are part of a text
 
 
-def _read_json_lines(path, **_):
-    "A table of what each line holds, as it was written: 1 stays 1, beside 2.5 or nothing."
-    with _open_text(path) as file:
-        return pd.DataFrame([json.loads(line) for line in file if line.strip()], dtype=object)
+def _file_text(path):
+    "The text of a file, compressed or not."
+    try:
+        with _OPENERS.get(path.suffix.lower(), open)(path, "rb") as file:
+            content = file.read()
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as e:
+        raise ValueError(f"must be a readable file, got {path.name} ({_fault(e)})") from None
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as e:
+        before = e.object[: e.start].decode("utf-8")
+        found = f"has the byte {e.object[e.start]:#x} in line {_line_number(before)}: convert it"
+        raise ValueError(_not_utf8(path.name, content, found)) from None
+    if "\0" in text:
+        line = _line_number(text[: text.index("\0")])
+        raise ValueError(_not_utf8(path.name, content, f"has a NUL in line {line}: is it UTF-16?"))
+    return text
+
+
+def _not_utf8(name, content, found):
+    "Why a file is no text, by its first bytes or else by what was found in it."
+    known = [kind for sign, kind in _SIGNS.items() if content.startswith(sign)]
+    return f"must be text in UTF-8, {name} {(known or [found])[0]}"
+
+
+def _line_number(before):
+    "The line in which a place stands, from 1, by the text before it."
+    return 1 + len(_LINE_END.findall(before))
+
+
+def _fault(e):
+    "What went wrong, in one short line."
+    return " ".join(f"{type(e).__name__}: {e}".split())[:120]
+
+
+# %% ../../nbs/07_tune/tasks.ipynb #a1c04e02
+class _Table(NamedTuple):
+    "What a reader gives."
+
+    file: str  # name, for errors
+    names: list  # of columns, without blanks around them
+    column: Callable  # name -> its cells
+    lines: list | None = None  # in which each row begins; None: a format without lines
+
+    def where(self, i):
+        "The i-th row, in words."
+        line = self.lines[i] if self.lines else i + 1
+        return f"row {i + 1} of {self.file}" + (f" (line {line})" if line != i + 1 else "")
+
+
+class _Number(str):
+    "A number of a JSON file, as it was written."
+
+
+class _Twice:
+    "What stands in a cell whose column a JSON object names twice."
+
+
+def _read_json_lines(path):
+    "A table of one object per line."
+    rows, lines, names = [], [], {}
+    for number, line in enumerate(_LINE_END.split(_file_text(path)), 1):
+        if line.strip("\ufeff \t"):
+            rows.append(_json_object(line.strip("\ufeff"), f"line {number} of {path.name}"))
+            lines.append(number)
+            names.update(dict.fromkeys(rows[-1]))
+    return _Table(path.name, list(names), lambda name: [row.get(name) for row in rows], lines)
+
+
+def _json_object(line, where):
+    "The cells of one line, by name."
+    numbers = dict(parse_int=_Number, parse_float=_Number)
+    try:
+        found = json.loads(line, object_pairs_hook=_named_cells, **numbers)
+    except RecursionError:
+        raise ValueError(f"must hold a flat JSON object per line, {where} is nested") from None
+    except json.JSONDecodeError as e:
+        raise ValueError(
+            f"must be a readable jsonl table, {where} is no JSON object "
+            f"({e.msg}, character {e.pos + 1}); write one object per line, without commas between"
+        ) from None
+    if not isinstance(found, dict):
+        raise ValueError(
+            f"must hold a JSON object per line, {where} holds {_cell_kind(found)}; "
+            'write {"text": …} or {"prompt": …, "target": …} in each line'
+        )
+    return found
+
+
+def _named_cells(pairs):
+    "A JSON object, in which a name that comes twice has no value."
+    cells = {}
+    for name, value in pairs:
+        cells[name.strip()] = _Twice() if name.strip() in cells else value
+    return cells
+
+
+# %% ../../nbs/07_tune/tasks.ipynb #a1c04e04
+def _read_csv(path):
+    "A table of cells between commas."
+    return _delimited_table(path.name, _quoted_rows(path.name, _file_text(path), ","))
+
+
+def _read_tsv(path):
+    "A table of cells between tabs; quotes that do not pair up are text."
+    text = _file_text(path)
+    try:
+        rows = _quoted_rows(path.name, text, "\t")
+    except ValueError:
+        lines = enumerate(_LINE_END.split(text), 1)
+        rows = [(number, line.split("\t")) for number, line in lines if line.strip()]
+    return _delimited_table(path.name, rows)
+
+
+def _quoted_rows(file, text, delimiter):
+    "The line in which each row begins, and its cells."
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows, longest, line = [], None, 1
+    usual_limit = csv.field_size_limit(2**31 - 1)
+    try:
+        for cells in reader:
+            if cells and (len(cells) > 1 or not cells[0].isspace()):
+                rows.append((line, cells))
+            if reader.line_num > line and longest is None:
+                longest = line, reader.line_num
+            line = reader.line_num + 1
+    except csv.Error as e:
+        raise ValueError(
+            f"must have quotes that pair up, {file} has one in line {line} that does not ({e}); "
+            "write a quote inside a quoted cell twice, or write JSON lines"
+        ) from None
+    finally:
+        csv.field_size_limit(usual_limit)
+    if longest and _reads_without_quotes(text, delimiter):
+        first, last = longest
+        raise ValueError(
+            f"must have quotes that pair up, in {file} a quote of line {first} would swallow the "
+            f"rows up to line {last}; close it, or write JSON lines if the text has line ends"
+        )
+    return rows
+
+
+def _reads_without_quotes(text, delimiter):
+    "Whether every line has as many cells as the first, and more than one, if quotes are text."
+    widths = {line.count(delimiter) for line in _LINE_END.split(text) if line.strip()}
+    return len(widths) == 1 and widths != {0}
+
+
+def _delimited_table(file, rows):
+    "A table whose first row has the names."
+    if not rows:
+        return _Table(file, [], lambda name: [])
+    (_, names), *rows = rows
+    names, width = [name.strip() for name in names], len(names)
+    lines = [line for line, _ in rows]
+    table = _Table(file, names, lambda name: [cells[names.index(name)] for _, cells in rows], lines)
+    for i, (_, cells) in enumerate(rows):
+        if len(cells) < width or any(cell.strip() for cell in cells[width:]):
+            raise ValueError(
+                f"must have as many cells in a row as in its header, {width}, {table.where(i)} "
+                f"has {len(cells)}; quote a text that holds a delimiter or a line end"
+            )
+    return table
+
+
+# %% ../../nbs/07_tune/tasks.ipynb #a1c04e06
+def _read_parquet(path):
+    "A table in Parquet."
+    from pyarrow import parquet
+
+    try:
+        with open(path, "rb") as file:
+            return _arrow_table(path.name, parquet.ParquetFile(file).read())
+    except Exception as e:
+        fault = f"must be a readable parquet table, got {path.name} ({_fault(e)})"
+        raise ValueError(fault) from None
+
+
+def _arrow_table(file, table):
+    "An Arrow table as one of ours."
+    names = [str(name).strip() for name in table.column_names]
+    return _Table(file, names, lambda name: table.column(names.index(name)).to_pylist())
 
 
 READERS = {
-    ".csv": pd.read_csv,
-    ".tsv": lambda path, **options: pd.read_csv(path, sep="\t", **options),
-    ".parquet": lambda path, **_: pd.read_parquet(path),
+    ".csv": _read_csv,
+    ".tsv": _read_tsv,
+    ".parquet": _read_parquet,
     ".jsonl": _read_json_lines,
 }  # suffix -> reader of a table
 
 
+# %% ../../nbs/07_tune/tasks.ipynb #a1c04e07
 def load_rows(
     path: str | Path,  # .txt, .csv, .tsv, .parquet or .jsonl; also .csv.gz, .jsonl.xz and the like
     *,
@@ -77,18 +264,21 @@ def load_rows(
     list[tuple[str, str]]
         (prompt, target) of each row; targets are never empty
     """
-    path = Path(path)
-    kinds = [suffix for suffix in path.suffixes if suffix not in (".gz", ".xz")]
-    kind = kinds[-1] if kinds else ""
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"`{argument}` must be the path of a file, got {type(path).__name__}")
+    path, columns = Path(path), _checked_columns(columns)
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    kind = next((suffix for suffix in reversed(suffixes) if suffix not in _OPENERS), "")
     if kind not in (".txt", *READERS):
-        raise ValueError(f"`{argument}` must end in .txt, {', '.join(READERS)}, got {path.name}")
-    if not path.is_file():
-        raise ValueError(f"`{argument}` must be a file, got {path}; check the path")
+        remedy = "; write one object per line, as .jsonl" if kind == ".json" else ""
+        raise ValueError(
+            f"`{argument}` must end in .txt, {', '.join(READERS)} (and .gz or .xz), "
+            f"got {path.name}{remedy}"
+        )
+    if not os.path.isfile(path):
+        raise ValueError(f"`{argument}` must be a file, got {_shown(path, str)}; check the path")
     try:
-        if kind == ".txt":
-            rows = _text_rows(path)
-        else:
-            rows = _table_rows(_read_table(path, kind), path.name, columns)
+        rows = _text_rows(path) if kind == ".txt" else _table_rows(READERS[kind](path), columns)
     except ValueError as e:
         raise ValueError(f"`{argument}` {e}") from None
     if not rows:
@@ -96,74 +286,168 @@ def load_rows(
     return rows
 
 
-# %% ../../nbs/07_tune/tasks.ipynb #439ab683
 def _text_rows(path):
     "Each line that holds something, as a target without a prompt."
-    try:
-        with _open_text(path) as file:
-            text = file.read().removeprefix("\ufeff")
-    except (OSError, EOFError, lzma.LZMAError) as e:
-        raise ValueError(
-            f"must be a readable file, got {path.name} ({type(e).__name__}: {str(e)[:80]})"
-        ) from None
-    except UnicodeDecodeError as e:
-        raise ValueError(
-            f"must be text in UTF-8, got {path.name} with byte {e.object[e.start]:#x} "
-            f"at {e.start}; convert it first"
-        ) from None
-    return [("", line) for line in text.splitlines() if line.strip()]
+    return [("", line) for line in _LINE_END.split(_file_text(path)) if _holds_text(line)]
 
 
-def _read_table(path, kind):
-    "The file as a frame; cells of CSV and TSV as the text that they are."
-    options = dict(dtype=str, keep_default_na=False) if kind in (".csv", ".tsv") else {}
-    try:
-        return READERS[kind](path, **options)
-    except Exception as e:
-        fault = f"{type(e).__name__}: {str(e)[:80]}"
-        raise ValueError(
-            f"must be a readable {kind[1:]} table, got {path.name} ({fault})"
-        ) from None
+def _holds_text(text):
+    "Whether there is something to see: blanks and signs without width are nothing."
+    return any(not (c.isspace() or unicodedata.category(c) in ("Cf", "Cc")) for c in text)
 
 
 # %% ../../nbs/07_tune/tasks.ipynb #2b0fcf17
-def _table_rows(table, name, columns):
+def _checked_columns(columns):
+    "The names of the columns that hold texts, or None."
+    if columns is None:
+        return None
+    if isinstance(columns, str) or not isinstance(columns, Iterable):
+        raise TypeError(f"`columns` must be a list of names, got {_shown(columns)}")
+    names = list(columns)
+    if not names or not all(isinstance(name, str) and name.strip() for name in names):
+        raise ValueError(f"`columns` must be names of columns, got {_shown(names)}")
+    names = [name.strip() for name in names]
+    if len(names) > 2:
+        raise ValueError(
+            "`columns` must be one column of texts, or two, prompt and target; "
+            f"`columns` names {len(names)}: {_listed(names)}"
+        )
+    if len(set(names)) < len(names):
+        raise ValueError(f"`columns` must be two columns, got {names[0]} twice; name it once")
+    return names
+
+
+def _table_rows(table, columns):
     "The rows of a table, as text; a missing prompt is empty, a missing target an error."
-    if columns:
-        wanted = [column.strip() for column in columns]
-    else:
-        wanted = ["prompt", "target"] if "target" in table else ["text"]
-    _check_columns(wanted, table, name, columns)
-    texts = []
-    for column in wanted:
-        cells = zip(table[column].astype(object), table[column].isna())
-        texts.append(["" if missing else str(value) for value, missing in cells])
-    for index, text in zip(table.index, texts[-1]):
-        if not text.strip():
+    wanted = columns or _usual_columns(table)
+    if not table.names:
+        return []
+    _check_columns(wanted, table, columns)
+    texts = [_column_texts(table, name) for name in wanted]
+    for i, text in enumerate(texts[-1]):
+        if not _holds_text(text):
             raise ValueError(
-                f"must have a {wanted[-1]} in every row, row {index} of {name} has none; "
+                f"must have a {wanted[-1]} in every row, {table.where(i)} has none; "
                 "fill it in, or leave the row out"
             )
-    prompts = texts[0] if len(wanted) == 2 else [""] * len(table)
+    prompts = texts[0] if len(wanted) == 2 else [""] * len(texts[-1])
     return list(zip(prompts, texts[-1]))
 
 
-def _check_columns(wanted, table, name, columns):
-    "Refuse too many columns, and columns that the table does not have."
-    if len(wanted) > 2:
+def _usual_columns(table):
+    "The columns that hold texts where nobody says which."
+    targets = [name for name in ("target", "completion") if name in table.names]
+    if len(targets) > 1:
         raise ValueError(
-            "must have one column of texts, or two, prompt and target; "
-            f"`columns` names {len(wanted)}: {', '.join(wanted)}"
+            f"must have one column of targets, {table.file} has target and completion; "
+            "say which by `columns`, such as prompt,target"
         )
-    if all(column in table for column in wanted):
+    return ["prompt", *targets] if targets else ["text"]
+
+
+def _check_columns(wanted, table, columns):
+    "Refuse columns that the table does not have, or has twice."
+    counts = Counter(table.names)
+    for name in wanted:
+        if counts[name] > 1:
+            raise ValueError(
+                f"must name a column once, {table.file} has {counts[name]} named {name}; "
+                "rename the others"
+            )
+    if all(name in counts for name in wanted):
         return
-    there = ", ".join(map(str, table)) or "none"
     if columns:
-        raise ValueError(f"must have columns {' and '.join(wanted)}; {name} has {there}")
+        raise ValueError(
+            f"must have columns {' and '.join(wanted)}; {table.file} has {_listed(table.names)}"
+        )
+    for name in counts:
+        _check_chat(table, name)
+    remedy = "other names are given by `columns`"
+    if len(counts) == 1 and re.search("[;\t|]", table.names[0]):
+        remedy = "a comma parts the cells of .csv, a tab those of .tsv"
     raise ValueError(
-        f"must have columns prompt and target, or text; {name} has {there}; "
-        "other names are given by `columns`"
+        "must have columns prompt and target, or text; "
+        f"{table.file} has {_listed(table.names)}; {remedy}"
     )
+
+
+def _check_chat(table, name):
+    "Refuse a column that begins with a chat."
+    cells = table.column(name)
+    if cells and _is_chat(cells[0]):
+        raise ValueError(_no_text(table.where(0), name, cells[0]))
+
+
+# %% ../../nbs/07_tune/tasks.ipynb #a1c04e09
+_HALF_PAIR = re.compile("[\ud800-\udfff]")  # halves of a pair that stand alone: no text
+
+
+def _column_texts(table, name):
+    "The cells of a column as texts; empty where there is none."
+    texts = []
+    for i, cell in enumerate(table.column(name)):
+        text = _cell_text(cell)
+        if text is None:
+            raise ValueError(_no_text(table.where(i), name, cell))
+        texts.append(text)
+    return texts
+
+
+def _cell_text(cell):
+    "A cell as text, empty where it is missing; None if it is of another kind."
+    if cell is None or isinstance(cell, float) and math.isnan(cell):
+        return ""
+    if isinstance(cell, str):
+        return _HALF_PAIR.sub("\ufffd", str(cell))
+    if isinstance(cell, (Integral, Decimal)) and not isinstance(cell, bool):
+        return str(cell)
+    return None
+
+
+def _no_text(where, name, cell):
+    "Why a cell is refused."
+    remedy = "write it as a text"
+    if _is_chat(cell):
+        remedy = "render chats to texts first, as by the tokenizer's apply_chat_template"
+    return f"must hold texts, {where} holds {_cell_kind(cell)} in column {name}; {remedy}"
+
+
+def _is_chat(cell):
+    "Whether it is a list of messages, as chat formats have it."
+    if not isinstance(cell, list) or not cell:
+        return False
+    return all(isinstance(turn, dict) and ("role" in turn or "from" in turn) for turn in cell)
+
+
+def _cell_kind(cell):
+    "What a cell holds, in words."
+    if _is_chat(cell):
+        return f"a chat of {len(cell)} message{'s' * (len(cell) != 1)}"
+    if isinstance(cell, list):
+        return f"a list of {len(cell)}"
+    if isinstance(cell, dict):
+        return f"an object with {_listed(cell)}"
+    if isinstance(cell, bool) or cell is None:
+        return json.dumps(cell)
+    if isinstance(cell, _Twice):
+        return "two values"
+    if isinstance(cell, (_Number, float)):
+        return f"the number {_shown(cell, str)}"
+    if isinstance(cell, str):
+        return f"the text {_shown(cell)}"
+    return f"a {type(cell).__name__}"
+
+
+def _shown(value, as_text=repr):
+    "A value for an error, shortened, on one line."
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in as_text(value))
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _listed(names):
+    "Names for an error, shortened."
+    shown = [_shown(name, str) for name in names]
+    return ", ".join(shown[:8]) + (f" and {len(shown) - 8} more" if len(shown) > 8 else "")
 
 
 # %% ../../nbs/07_tune/tasks.ipynb #c6303791
@@ -237,6 +521,8 @@ class Task:
         tuple
             the first n training rows; each subset contains the smaller ones
         """
+        if not isinstance(n, Integral) or isinstance(n, bool):
+            raise TypeError(f"`train_size` must be a whole number, got {_shown(n)}")
         if not 1 <= n <= len(self.train):
             raise ValueError(
                 f"`train_size` must be 1 to {len(self.train):,}, as many as {self.name} has to "
@@ -270,15 +556,19 @@ def load_task(
     columns : tuple | None, default None
         (prompt, target), as for `load_rows`
     """
+    if not isinstance(source, (str, os.PathLike)):
+        raise TypeError(
+            f"`task` must be the name of a task, a file or a data set, got {_shown(source)}"
+        )
     shipped = TASKS / f"{source}.jsonl.xz"
-    if shipped.is_file():
+    if os.path.isfile(shipped):
         source, name = shipped, str(source)
     elif _is_dataset(source):
         name = Path(source).name
     else:
         name = Path(source).name.split(".")[0]
     if _is_dataset(source):
-        splits = _dataset_splits(str(source), columns)
+        splits = _dataset_splits(str(source), _checked_columns(columns))
     else:
         splits = dict(train=load_rows(source, columns=columns, argument="task"))
     if test is not None:
@@ -344,6 +634,8 @@ def split_rows(
     test : list, default ()
         rows set apart already; empty: a tenth of `rows`, at most VALID and TEST
     """
+    for argument, given in (("rows", rows), ("validation", validation), ("test", test)):
+        _check_pairs(given, argument)
     test_keys, test_rows = _keys_and_rows(test)
     valid_keys, valid_rows = _keys_and_rows(validation)
     keys, others = _keys_and_rows(rows)
@@ -385,6 +677,25 @@ def _keys_and_rows(rows):
     return [key for key, _ in keyed], [row for _, row in keyed]
 
 
+def _check_pairs(rows, argument="rows"):
+    "Refuse what is no list of texts with their prompts."
+    if not isinstance(rows, (list, tuple)):
+        raise TypeError(
+            f"`{argument}` must be a list of (prompt, target) pairs, got {_shown(rows)}"
+        )
+    for i, row in enumerate(rows, 1):
+        if not isinstance(row, (list, tuple)) or [type(side) for side in row] != [str, str]:
+            raise TypeError(
+                f"`{argument}` must be (prompt, target) pairs of texts, got {_shown(row)} as "
+                f"row {i}; a row without a prompt is ('', target)"
+            )
+        if _HALF_PAIR.search(row[0]) or _HALF_PAIR.search(row[1]):
+            raise ValueError(
+                f"`{argument}` must be texts that can be written, row {i} holds half of a "
+                f"surrogate pair (a cut emoji), {_shown(row)}; put U+FFFD in its place"
+            )
+
+
 def _part_end(keys, start, n):
     "Where a part of about n rows ends without parting rows of one prompt."
     if not n:
@@ -396,29 +707,40 @@ def _part_end(keys, start, n):
 def _is_dataset(source):
     "Whether it is a folder that `datasets` saved, or a name that is no file."
     path = Path(source)
-    if path.is_dir():
+    if os.path.isdir(path):
         return True
-    if path.exists() or str(source).startswith(("~", "/", ".")):
+    if os.path.exists(path) or str(source).startswith(("~", "/", ".")):
         return False
-    ends_like_file = {*path.suffixes} & {".txt", ".json", ".gz", ".xz", *READERS}
-    owner_and_name = len(path.parts) == 2 and not ends_like_file and not path.parent.is_dir()
+    suffixes = {suffix.lower() for suffix in path.suffixes}
+    ends_like_file = suffixes & {".txt", ".json", *_OPENERS, *READERS}
+    in_folder = os.path.isdir(path.parent)
+    owner_and_name = len(path.parts) == 2 and not ends_like_file and not in_folder
     return not path.suffix or owner_and_name
+
+
+def _loaded_dataset(source):
+    "What `datasets` makes of a folder or a name; in CSV, words such as NA stay words."
+    import datasets
+
+    folder = Path(source)
+    if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+        return datasets.load_from_disk(source)
+    found = datasets.load_dataset(source)
+    parts = found.values() if isinstance(found, dict) else [found]
+    if any(part.info.builder_name == "csv" for part in parts):
+        return datasets.load_dataset(source, keep_default_na=False)
+    return found
 
 
 def _dataset_splits(source, columns):
     "Rows by split: train, and validation and test where there are any."
-    import datasets
-
-    folder = Path(source)
-    saved = (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
-    load = datasets.load_from_disk if saved else datasets.load_dataset
     try:
-        found = load(source)
+        found = _loaded_dataset(source)
     except Exception as e:
         shipped = ", ".join(path.name.split(".")[0] for path in sorted(TASKS.glob("*.xz")))
-        fault = f"{type(e).__name__}: {str(e).splitlines()[0][:120]}"
         raise ValueError(
-            f"`task` must be {shipped}, a file, or what `datasets` can load, got {source} ({fault})"
+            f"`task` must be {shipped}, a file, or what `datasets` can load, "
+            f"got {source} ({_fault(e)})"
         ) from None
     if not isinstance(found, dict):
         found = dict(train=found)
@@ -426,9 +748,129 @@ def _dataset_splits(source, columns):
         raise ValueError(f"`task` must have a split train, {source} has {', '.join(found)}")
     splits = [split for split in ("train", "validation", "test") if split in found]
     try:
-        return {split: _table_rows(found[split].to_pandas(), source, columns) for split in splits}
+        return {split: _split_rows_of(found[split], source, split, columns) for split in splits}
     except ValueError as e:
         raise ValueError(f"`task` {e}") from None
+
+
+def _split_rows_of(dataset, source, split, columns):
+    "The rows of one split of a data set."
+    table = _arrow_table(f"{source}'s split {split}", dataset.with_format("arrow")[:])
+    return _table_rows(table, columns)
+
+
+# %% ../../nbs/07_tune/tasks.ipynb #a1c04e10
+def _token_reader(tokenizer, written=False):
+    "A function from texts to their tokens; written: as what an encoder-decoder writes."
+
+    def read(texts, template=False):
+        options = dict(add_special_tokens=template)
+        if written:
+            return tokenizer(text_target=list(texts), **options)["input_ids"]
+        return tokenizer(list(texts), **options)["input_ids"]
+
+    return read
+
+
+def _first_tokens(read, text):
+    "What the tokenizer's own template puts in front of a text, each token once."
+    [bare], [whole] = read([text]), read([text], template=True)
+    for start in range(len(whole) - len(bare) + 1):
+        if whole[start : start + len(bare)] == bare:
+            return list(dict.fromkeys(whole[:start]))
+    return []
+
+
+def _end_tokens(tokenizer):
+    "The token that ends a text, if the tokenizer has one."
+    return [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+
+
+def _start_tokens(tokenizer):
+    "The token that starts a text, if the tokenizer has one."
+    start = getattr(tokenizer, "bos_token_id", None)
+    return [] if start is None else [start]
+
+
+def _without_first(tokens, first):
+    "Tokens of a text that has written out what the template puts first."
+    return tokens[len(first) :] if tokens[: len(first)] == first else tokens
+
+
+def _with_end(tokens, end):
+    "Tokens and the end token, once."
+    return tokens if end and tokens[-1:] == end else tokens + end
+
+
+# %% ../../nbs/07_tune/tasks.ipynb #a1c04e12
+_BLANKS = ("▁", "Ġ")  # how sentencepiece and byte-level tokenizers write a blank
+_ANCHORS = ("\n", ":", "a")  # texts to follow; one that grows together with the text is no use
+
+
+def _continuing_tokens(tokenizer, read, texts, alone):
+    "Tokens of texts that continue another; alone: their tokens as texts of their own."
+    written = lambda tokens: "".join(map(str, tokenizer.convert_ids_to_tokens(tokens)))
+    if not written(read(["a"])[0]).startswith(_BLANKS):
+        return alone
+    found = list(alone)
+    for anchor in reversed(_ANCHORS):
+        [before] = read([anchor])
+        for i, tokens in enumerate(read([anchor + text for text in texts])):
+            rest = tokens[len(before) :]
+            if tokens[: len(before)] == before and written(rest) == written(alone[i])[1:]:
+                found[i] = rest or found[i]
+    return found
+
+
+# %% ../../nbs/07_tune/tasks.ipynb #a1c04e13
+class _Parts(NamedTuple):
+    "A row as tokens."
+
+    first: list  # in front of the prompt
+    prompt: list  # with the end token for an encoder-decoder
+    target: list  # with all that is asked for
+
+
+def _row_parts(rows, tokenizer, pairs):
+    "Every row as tokens, before anything is cut."
+    _check_pairs(rows)
+    if not rows:
+        return []
+    prompts, targets = zip(*rows)
+    read = _token_reader(tokenizer)
+    written = _token_reader(tokenizer, written=pairs)
+    tokens = written(targets)
+    for target, made in zip(targets, tokens):
+        if not made:
+            raise ValueError(
+                f"the tokenizer must make tokens of every text, got none for {target[:40]!r}; "
+                "was the model's own tokenizer saved with it?"
+            )
+    first = _first_tokens(read, targets[0])
+    if pairs:
+        first_written = _first_tokens(written, targets[0])
+        sides = zip(read(prompts), tokens)
+        return [_pair_parts(*side, first, first_written, tokenizer) for side in sides]
+    after_prompt = _continuing_tokens(tokenizer, read, targets, tokens)
+    sides = zip(read(prompts), tokens, after_prompt)
+    return [_line_parts(*side, first, tokenizer) for side in sides]
+
+
+def _line_parts(prompt, alone, after_prompt, first, tokenizer):
+    "A row of a causal model."
+    end = _end_tokens(tokenizer)
+    prompt = _without_first(prompt, first)
+    if prompt:
+        return _Parts(first, prompt, _with_end(after_prompt, end))
+    target = _without_first(alone, first) or alone
+    return _Parts(first or end or _start_tokens(tokenizer), [], _with_end(target, end))
+
+
+def _pair_parts(prompt, target, first, first_written, tokenizer):
+    "A row of an encoder-decoder."
+    end = _end_tokens(tokenizer)
+    target = first_written + _without_first(target, first_written)
+    return _Parts(first, _with_end(_without_first(prompt, first), end), _with_end(target, end))
 
 
 # %% ../../nbs/07_tune/tasks.ipynb #85b098fc
@@ -457,20 +899,43 @@ def encode(
     list
         (input ids, labels) of every row, without padding; labels of a prompt are -100
     """
+    if not isinstance(max_tokens, Integral) or isinstance(max_tokens, bool):
+        raise TypeError(f"`max_tokens` must be a whole number, got {_shown(max_tokens)}")
     if max_tokens < 2:
         raise ValueError(f"`max_tokens` must be >= 2, got {max_tokens}")
-    end = _end_tokens(tokenizer)
     encoded = []
-    for prompt, target in _prompt_and_target_tokens(rows, tokenizer):
-        if pairs:
-            encoded.append(((prompt + end)[-max_tokens:], target[:max_tokens]))
-            continue
-        target = target[: max_tokens - 1]
-        prompt = (
-            prompt[-(max_tokens - len(target)) :] or end or target[:1]
-        )  # something to answer to
-        encoded.append((prompt + target, [-100] * len(prompt) + target))
+    for i, parts in enumerate(_row_parts(rows, tokenizer, pairs), 1):
+        if len(parts.first) >= max_tokens:
+            raise ValueError(
+                f"`max_tokens` must be > {len(parts.first)}, the tokens that stand first in a "
+                f"row, got {max_tokens}"
+            )
+        row = _cut_pair(parts, max_tokens) if pairs else _cut_line(parts, max_tokens)
+        if not row[0] or all(label == -100 for label in row[1]):
+            raise ValueError(
+                f"`rows` must leave something to read before what is asked for, row {i} is a "
+                f"single token without a prompt, {_shown(rows[i - 1][1])}, and the tokenizer has "
+                "no end token to put in front; give it a prompt, or set eos_token"
+            )
+        encoded.append(row)
     return encoded
+
+
+def _cut_line(parts, most):
+    "Ids and labels of a causal model's row, at most so many."
+    first, prompt, target = parts
+    target = target[: most - max(1, len(first))]
+    room = most - len(first) - len(target)
+    prompt = prompt[max(0, len(prompt) - room) :]
+    read = first + prompt
+    asked = target if read else [-100] + target[1:]  # nothing predicts a row's first token
+    return read + target, [-100] * len(read) + asked
+
+
+def _cut_pair(parts, most):
+    "Ids and labels of an encoder-decoder's row, at most so many on either side."
+    room = most - len(parts.first)
+    return parts.first + parts.prompt[-room:], parts.target[:most]
 
 
 def collate(
@@ -491,6 +956,8 @@ def collate(
     """
     import torch
 
+    if not encoded:
+        raise ValueError("`rows` must hold at least one row, got none")
     pad = tokenizer.pad_token_id
     if pad is None:
         pad = tokenizer.eos_token_id
@@ -500,6 +967,12 @@ def collate(
         labels=([labels for _, labels in encoded], -100),
     )
     return {name: torch.tensor(_padded_rows(*part)) for name, part in parts.items()}
+
+
+def _padded_rows(rows, value):
+    "Lists of one length."
+    width = max(map(len, rows))
+    return [row + [value] * (width - len(row)) for row in rows]
 
 
 # %% ../../nbs/07_tune/tasks.ipynb #bf142e78
@@ -525,47 +998,15 @@ def count_cut(
     max_tokens: int = 128,
     pairs: bool = False,  # all as for `encode`
 ) -> int:
-    """How many rows `as_batch` shortens.
+    """How many rows `as_batch` shortens; the first and the last token count.
 
     Parameters
     ----------
     pairs : bool, default False
         all as for `encode`
     """
-    end = len(_end_tokens(tokenizer))
     cut = 0
-    for prompt, target in _prompt_and_target_tokens(rows, tokenizer):
-        if pairs:
-            length = max(len(prompt) + end, len(target))
-        else:
-            length = (len(prompt) or end or 1) + len(target)
-        cut += length > max_tokens
+    for first, prompt, target in _row_parts(rows, tokenizer, pairs):
+        read = len(first) + len(prompt)
+        cut += (max(read, len(target)) if pairs else read + len(target)) > max_tokens
     return cut
-
-
-# %% ../../nbs/07_tune/tasks.ipynb #fb1f3962
-def _end_tokens(tokenizer):
-    "The token that ends a text, if the tokenizer has one."
-    return [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-
-
-def _prompt_and_target_tokens(rows, tokenizer):
-    "Tokens of each prompt and target, the target with its end."
-    if not rows:
-        return []
-    prompts, targets = zip(*rows)
-    read = lambda texts: tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-    sides = list(zip(read(prompts), read(targets)))
-    for (_, target), (_, tokens) in zip(rows, sides):
-        if not tokens:
-            raise ValueError(
-                f"the tokenizer must make tokens of every text, got none for {target[:40]!r}; "
-                "was the model's own tokenizer saved with it?"
-            )
-    return [(prompt, target + _end_tokens(tokenizer)) for prompt, target in sides]
-
-
-def _padded_rows(rows, value):
-    "Lists of one length."
-    width = max(map(len, rows))
-    return [row + [value] * (width - len(row)) for row in rows]

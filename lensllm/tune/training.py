@@ -145,7 +145,7 @@ def row_costs(
         tokens[rows] = _target_counts(model, batch).cpu().numpy()
         nats[rows] = sequence_loss(model, batch).cpu().numpy() * tokens[rows]
     model.train(was_training)
-    n_bytes = [max(1, len(_target_text(labels, tokenizer).encode())) for _, labels in encoded]
+    n_bytes = [max(1, len(_target_text(*row, tokenizer).encode())) for row in encoded]
     return nats, tokens, np.array(n_bytes)
 
 
@@ -160,10 +160,20 @@ def _target_counts(model, batch):
     return (batch["labels"][:, first:] != IGNORED).sum(1)
 
 
-def _target_text(labels, tokenizer):
+def _target_text(ids, labels, tokenizer):
     "The target as the tokenizer reads it back."
-    ids = [token for token in labels if token != IGNORED]
-    return tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    asked = [token for token in labels if token != IGNORED]
+    text = _decoded(asked, tokenizer)
+    if str(tokenizer.convert_ids_to_tokens(asked[0])).startswith("▁") and not text.startswith(" "):
+        before = ids[: -len(asked)] if ids[-len(asked) :] == asked else []
+        if _decoded(before, tokenizer):  # sentencepiece drops the blank that it puts before a text
+            return " " + text
+    return text
+
+
+def _decoded(tokens, tokenizer):
+    "Tokens as text, without special ones."
+    return tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
 # %% ../../nbs/07_tune/training.ipynb #1f4beefb

@@ -1,16 +1,22 @@
 "Texts become rows, rows become tasks that do not leak, and tasks become batches."
 
+import datetime
 import gzip
+import lzma
 import os
 import re
+from pathlib import Path
 
 import datasets
 import pandas as pd
+import pyarrow as pa
 import pytest
 from lensllm.models.loading import character_tokenizer
 from lensllm.tune.tasks import TASKS, as_batch, content_key, count_cut, load_rows, load_task
 from lensllm.tune.tasks import _is_dataset, split_rows, task_of
+from pyarrow import parquet
 
+CASES = Path(__file__).resolve().parents[1] / "cases"
 ROWS = [(f"question {i}", f"answer {i}") for i in range(200)]
 
 
@@ -58,7 +64,7 @@ def test_one_named_column_is_the_target(tmp_path):
     "name, content, message",
     [
         ("b.csv", b"question,answer\n1,2\n", "has question, answer"),
-        ("c.csv", b"prompt,target\na,\n", "row 0 of c.csv has none"),
+        ("c.csv", b"prompt,target\na,\n", r"row 1 of c\.csv \(line 2\) has none"),
         ("d.txt", b"\n", "holds none"),
         ("e.jsonl", b"{no json\n", "must be a readable jsonl table"),
         ("f.csv", None, "must be a file"),
@@ -78,6 +84,239 @@ def test_three_columns_are_refused(tmp_path):
     (tmp_path / "a.csv").write_text("prompt,target\nsay a,a\n")
     with pytest.raises(ValueError, match="`columns` names 3: a, b, c"):
         load_rows(tmp_path / "a.csv", columns=("a", "b", "c"))
+
+
+# Files from the field: each is read whole, or refused by row.
+
+READ = {  # file -> rows, and the last of them
+    "14_chat_jsonl/prompt_completion.jsonl": (40, ("Say 39", "39")),  # TRL's names
+    "15_text_oddities/bom.jsonl": (40, ("Say 39", "word 39")),
+    "15_text_oddities/cr.txt": (40, ("", "line 19 100%")),
+    "15_text_oddities/ff.txt": (20, ("", "line 19 first\x0csecond")),
+    "15_text_oddities/fs.txt": (20, ("", "line 19 first\x1csecond")),
+    "15_text_oddities/nel.txt": (20, ("", "line 19 first\x85second")),
+    "15_text_oddities/ls.txt": (20, ("", "line 19 first\u2028second")),
+    "15_text_oddities/three_lines.txt": (3, ("", "line three")),
+    "15_text_oddities/twelve_lines.txt": (12, ("", "line 12 first\u2028second half 12")),
+    "15_text_oddities/zw.txt": (1, ("", "real text here")),
+    "15_text_oddities/int_target.jsonl": (40, ("Say 39", "39")),
+    "15_text_oddities/nul.jsonl": (40, ("null byte", "a\x00b")),
+    "15_text_oddities/spaces.csv": (40, ("say 39", " word 39")),
+    "15_text_oddities/unbalanced2.tsv": (40, ("say 39", "word 39")),
+    "29_lone_surrogate/surrogate.jsonl": (40, ("cut emoji", "nice \ufffd")),
+    "29_lone_surrogate/surrogate_prompt.jsonl": (40, ("cut \ufffd", "nice")),
+}
+REFUSED = {  # file -> what the error says
+    "14_chat_jsonl/alpaca.json": "write one object per line, as .jsonl",
+    "14_chat_jsonl/alpaca.jsonl": "has instruction, input, output",
+    "14_chat_jsonl/dpo.jsonl": "has prompt, chosen, rejected",
+    "14_chat_jsonl/messages.jsonl": "row 1 of messages.jsonl holds a chat of 3 messages",
+    "14_chat_jsonl/sharegpt.jsonl": "row 1 of sharegpt.jsonl holds a chat of 2 messages",
+    "14_chat_jsonl/prompt_completion_conv.jsonl": "holds a chat of 1 message in column prompt",
+    "14_chat_jsonl/prompt_target_conv.jsonl": "holds a chat of 1 message in column prompt",
+    "15_text_oddities/array.jsonl": "line 1 of array.jsonl is no JSON object",
+    "15_text_oddities/bad_line.jsonl": "line 21 of bad_line.jsonl is no JSON object",
+    "15_text_oddities/bool_target.jsonl": "row 1 of bool_target.jsonl holds false in column target",
+    "15_text_oddities/dict_target.jsonl": "holds an object with text, answer_start in",
+    "15_text_oddities/list_target.jsonl": "row 1 of list_target.jsonl holds a list of 2",
+    "15_text_oddities/latin1.csv": "latin1.csv has the byte 0xe9 in line 2",
+    "15_text_oddities/nan.jsonl": "row 40 of nan.jsonl has none",
+    "15_text_oddities/null.jsonl": "row 40 of null.jsonl has none",
+    "15_text_oddities/one_array_line.jsonl": "line 1 of one_array_line.jsonl holds a list of 40",
+    "15_text_oddities/scalar_lines.jsonl": "line 1 of scalar_lines.jsonl holds the text 'text 0'",
+    "15_text_oddities/semicolon.csv": "has prompt;target; a comma parts the cells of .csv",
+    "15_text_oddities/trailing_comma.jsonl": "without commas between",
+    "15_text_oddities/unbalanced.csv": "unbalanced.csv has one in line 7 that does not",
+    "15_text_oddities/upper.csv": "has Prompt, Target",
+}
+
+
+@pytest.mark.parametrize("name", READ)
+def test_a_file_from_the_field_is_read_whole(name):
+    rows = load_rows(CASES / name)
+    assert (len(rows), rows[-1]) == READ[name]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_file_from_the_field_is_refused_by_row(name):
+    with pytest.raises(ValueError, match=re.escape(REFUSED[name])) as refusal:
+        load_rows(CASES / name)
+    assert str(refusal.value).startswith("`DATA` must ") and "\n" not in str(refusal.value)
+
+
+def test_every_file_from_the_field_is_tried():
+    folders = ("14_chat_jsonl", "15_text_oddities", "29_lone_surrogate")
+    there = {f"{folder}/{path.name}" for folder in folders for path in (CASES / folder).iterdir()}
+    assert there == READ.keys() | REFUSED.keys()
+
+
+@pytest.mark.parametrize(
+    "name, content, rows",
+    [
+        ("a.txt", "\ufeffone\r\ntwo\rthree\x1dx\n", ["one", "two", "three\x1dx"]),
+        ("a.csv", "\ufefftext\na\n", ["a"]),
+        ("a.tsv", "\ufefftext\na\n", ["a"]),
+        ("A.CSV", "text\na\n", ["a"]),
+        ("a.csv", 'text\n"a, ""b""\nc"\n\nd\n', ['a, "b"\nc', "d"]),
+        ("a.csv", "id, text ,\n1,a,\n2,b,\n", ["a", "b"]),  # blanks around a name
+        ("a.csv", "text,id\na,1,\nb,2,,\n", ["a", "b"]),  # one delimiter more per row
+        ("a.csv", "text,text\u2028\na,b\n", None),  # U+2028 is a blank: the name comes twice
+        ("a.csv", "text\nnull\nNaN\n1.10\n", ["null", "NaN", "1.10"]),  # words
+        ("a.csv", "text\n" + "x" * 200_000 + "\n", ["x" * 200_000]),
+        ("a.tsv", 'id\ttext\n1\t"a\n2\tb"\n', ['"a', 'b"']),  # no cell of two lines
+        ("a.tsv", 'id\ttext\n1\t5" disk\n2\t"b" c\n', ['5" disk', '"b" c']),
+        ("a.tsv", 'id\ttext\n1\t"a\tb"\n', ["a\tb"]),
+        ("a.jsonl", '{"text": 1.10}\n{"text": 1e400}\n{"text": -0}\n', ["1.10", "1e400", "-0"]),
+        ("a.jsonl", '{" text": "a"}\n\n{"text ": "b", "x": 1}\n', ["a", "b"]),
+        ("a.jsonl", '{"text": "\\ud83d\\ude00"}\n', ["\U0001f600"]),  # both halves: a text
+        ("a.jsonl", '{"text": "' + "9" * 5000 + '"}\n', ["9" * 5000]),
+        ("a.jsonl", '\ufeff{"text": "a"}\n\ufeff{"text": "b"}\n', ["a", "b"]),  # two files in one
+    ],
+)
+def test_a_text_is_read_as_it_was_written(tmp_path, name, content, rows):
+    (tmp_path / name).write_text(content, encoding="utf-8", newline="")
+    if rows is None:
+        with pytest.raises(ValueError, match="must name a column once"):
+            load_rows(tmp_path / name)
+        return
+    assert [target for _, target in load_rows(tmp_path / name)] == rows
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("a.csv", "prompt,target\nq,a\n\nq, b, c\n", r"row 2 of a\.csv \(line 4\) has 3"),
+        ("a.csv", "prompt,target\nq\n", r"row 1 of a\.csv \(line 2\) has 1"),
+        ("a.csv", "prompt,target,target\nq,a,b\n", r"a\.csv has 2 named target"),
+        ("a.csv", 'prompt,target\nq,"a\nq,b"\n', "a quote of line 2 would swallow"),
+        ("a.csv", 'prompt,target\nq,"a" b\n', r"one in line 2 that does not"),
+        ("a.tsv", "prompt\ttarget\nq\ta\tb\n", r"row 1 of a\.tsv \(line 2\) has 3"),
+        ("a.csv", "prompt,target\nq,\u200b\n", "must have a target in every row"),
+        ("a.csv", "text\na\0b\n", "has a NUL in line 2"),
+        ("a.jsonl", '{"text": "a", "text": "b"}\n', "row 1 of a.jsonl holds two values in column"),
+        ("a.jsonl", '{"text": Infinity}\n', "holds the number inf"),
+        ("a.jsonl", '{"text": []}\n', "holds a list of 0"),
+        (
+            "a.jsonl",
+            '{"text": "a"}\n\n{"text": true}\n',
+            r"row 2 of a\.jsonl \(line 3\) holds true",
+        ),
+        ("a.jsonl", '{"text": "a"}\n\n{"text": }\n', r"line 3 of a\.jsonl is no JSON object"),
+        ("a.jsonl", "[" * 100_000, "line 1 of a.jsonl is nested"),
+        ("a.jsonl", '{"target": "a", "prompt": "b", "completion": "c"}', "target and completion"),
+        ("a.jsonl", '{"text": "a\x0cb"}', "line 1 of a.jsonl is no JSON object"),
+        ("a.jsonl", "", "a.jsonl holds none"),
+        ("a.csv", "", "a.csv holds none"),
+        ("a.csv", "text\n", "a.csv holds none"),
+    ],
+)
+def test_a_row_that_is_no_text_is_refused(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content, encoding="utf-8", newline="")
+    with pytest.raises(ValueError, match=message):
+        load_rows(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("a.csv", "text\nä\n".encode("utf-16"), "is in UTF-16"),
+        ("a.txt", "ä\n".encode("utf-16-be"), "has a NUL in line 1: is it UTF-16|byte"),
+        ("a.jsonl", '{"text": "a"}'.encode("utf-16-le"), "has a NUL in line 1: is it UTF-16"),
+        ("a.tsv", "text\na\né\n".encode("latin-1"), "has the byte 0xe9 in line 3"),
+        ("a.csv", gzip.compress(b"text\na\n"), r"is compressed by gzip: let its name end in \.gz"),
+        ("a.csv", b"PK\x03\x04\xff", "is an archive"),
+        ("a.csv.gz", gzip.compress(b"text\na\n" * 999)[:-20], "must be a readable file"),
+        ("a.jsonl.gz", gzip.compress(b"")[:10] + b"\x07" * 30, "must be a readable file"),
+        ("a.csv.xz", lzma.compress(b"text\na\n")[:-9], "must be a readable file"),
+        ("a.parquet", b"PAR1 no more", "must be a readable parquet table"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_file_that_is_no_text_in_utf_8_is_refused(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f"`task` .*({message})"):
+        load_task(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "cells, result",
+    [
+        (["a", None], "must have a text in every row, row 2"),
+        ([1, 2], ["1", "2"]),
+        ([1.5], "row 1 of p.parquet holds the number 1.5 in column text"),
+        ([True], "holds true"),
+        ([["a"]], "holds a list of 1"),
+        ([dict(a=1)], "holds an object with a"),
+        ([b"a"], "holds a bytes"),
+        ([datetime.date(2024, 1, 2)], "holds a date"),
+        (pa.array(["a", "b", "a"]).dictionary_encode(), ["a", "b", "a"]),
+    ],
+)
+def test_cells_of_a_parquet_table_are_texts(tmp_path, cells, result):
+    parquet.write_table(pa.table(dict(text=cells)), tmp_path / "p.parquet")
+    if isinstance(result, list):
+        assert [target for _, target in load_rows(tmp_path / "p.parquet")] == result
+        return
+    with pytest.raises(ValueError, match=result):
+        load_rows(tmp_path / "p.parquet")
+
+
+def test_whole_numbers_with_gaps_stay_whole(tmp_path):
+    parquet.write_table(pa.table(dict(prompt=[1, None], target=["a", "b"])), tmp_path / "n.parquet")
+    assert load_rows(tmp_path / "n.parquet") == [("1", "a"), ("", "b")]
+
+
+@pytest.mark.parametrize(
+    "columns, error, message",
+    [
+        ("text", TypeError, "`columns` must be a list of names, got 'text'"),
+        (3, TypeError, "`columns` must be a list of names, got 3"),
+        ([], ValueError, "`columns` must be names of columns"),
+        (["text", ""], ValueError, "`columns` must be names of columns"),
+        ([1], ValueError, "`columns` must be names of columns"),
+        (["text", " text"], ValueError, "`columns` must be two columns, got text twice"),
+        (["a\nb"], ValueError, "must have columns"),
+    ],
+)
+def test_columns_are_names(tmp_path, columns, error, message):
+    (tmp_path / "a.csv").write_text("text\na\n")
+    with pytest.raises(error, match=message):
+        load_rows(tmp_path / "a.csv", columns=columns)
+
+
+@pytest.mark.parametrize("path", [None, 3, ["a.csv"], True])
+def test_a_path_is_a_path(path):
+    with pytest.raises(TypeError, match="`DATA` must be the path of a file"):
+        load_rows(path)
+    with pytest.raises(TypeError, match="`task` must be the name of a task"):
+        load_task(path)
+
+
+def test_a_text_instead_of_its_file_is_refused():
+    with pytest.raises(ValueError, match="`DATA` must"):
+        load_rows("a long text " * 1000 + ".txt")
+
+
+@pytest.mark.parametrize(
+    "rows, error, message",
+    [
+        ("text", TypeError, "`rows` must be a list of .* pairs, got 'text'"),
+        (["text"], TypeError, "got 'text' as row 1"),
+        ([("a", "b"), ("a", 1)], TypeError, r"got \('a', 1\) as row 2"),
+        ([("a", "b", "c")], TypeError, "as row 1; a row without a prompt is"),
+        ([("a", "b\ud83d")], ValueError, "row 1 holds half of a surrogate pair"),
+    ],
+)
+def test_rows_are_pairs_of_texts(rows, error, message):
+    for function in (lambda: as_batch(rows, TOKENIZER), lambda: split_rows(rows, "a")):
+        with pytest.raises(error, match=message):
+            function()
+
+
+@pytest.mark.parametrize("n", [True, 1.5, "2", None])
+def test_a_subset_has_a_whole_number_of_rows(n):
+    with pytest.raises(TypeError, match="`train_size` must be a whole number"):
+        split_rows(ROWS[:190], "a").subset(n)
 
 
 @pytest.mark.parametrize("name", ["headline", "translate", "define"])
@@ -195,6 +434,25 @@ def test_splits_of_a_data_set_are_respected(saved):
     assert set(task.test) == set(ROWS[:40])
     assert len(task.train) == 144
     assert task.name == "set"
+
+
+def test_words_of_a_folder_of_csv_stay_words(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    datasets.disable_progress_bars()
+    (tmp_path / "set").mkdir()
+    lines = [f"{word} {i},NA" for i in range(20) for word in ("a", "b")] + ["NA,null"]
+    (tmp_path / "set" / "train.csv").write_text("prompt,target\n" + "\n".join(lines))
+    task = load_task(tmp_path / "set")
+    assert ("NA", "null") in task.train + task.valid + task.test
+
+
+def test_chats_of_a_data_set_are_refused_by_row(tmp_path):
+    chat = [dict(role="user", content="a")]
+    datasets.disable_progress_bars()
+    rows = dict(prompt=["a", "b"], target=[chat, chat])
+    datasets.Dataset.from_dict(rows).save_to_disk(tmp_path / "set")
+    with pytest.raises(ValueError, match="row 1 of .* split train holds a chat of 1 message"):
+        load_task(tmp_path / "set")
 
 
 def test_a_data_set_with_other_columns_is_refused(saved):
