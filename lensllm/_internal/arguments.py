@@ -18,11 +18,13 @@ __all__ = [
     "one_of",
     "instance",
     "function",
+    "axes",
     "path",
     "several",
     "numbers_of",
     "vector",
     "checked",
+    "check_fields",
 ]
 
 # %% ../../nbs/10_internal/arguments.ipynb #a1c0e003
@@ -273,6 +275,13 @@ def function(name: str, value) -> Callable:
     return value
 
 
+def axes(name: str, value):
+    "Axes of matplotlib, or None for new ones."
+    if value is not None and not hasattr(value, "set_xlabel"):
+        raise TypeError(f"`{name}` must be Axes of matplotlib, got {shown(value)}")
+    return value
+
+
 def path(*, optional: bool = False) -> Rule:
     "A file or folder, as text or as a Path."
 
@@ -383,3 +392,10 @@ def checked(
         return call
 
     return decorator
+
+
+# %% ../../nbs/10_internal/arguments.ipynb #a1c0e01e
+def check_fields(instance, **rules: Rule) -> None:
+    "Check the fields of a dataclass, frozen or not; each gets the value to go on with."
+    for name, rule in rules.items():
+        object.__setattr__(instance, name, rule(name, getattr(instance, name)))
