@@ -347,6 +347,8 @@ def read_frame(
         decimal sign of a text file
     """
     path = Path(path)
+    if decimal not in (None, ".", ","):
+        raise ValueError(f"`decimal` must be '.' or ',', got {decimal!r}")
     try:
         if path.suffix.lower() not in (".parquet", ".pq"):
             return text_frame(path, decimal)

@@ -12,6 +12,7 @@ __all__ = [
     "load_published",
     "read_table",
     "load_curves",
+    "reading_options",
     "load_trainer_states",
 ]
 
@@ -168,6 +169,7 @@ class CurveSet:
             raise ValueError(f"{errors.detail.iloc[0]}; {errors.remedy.iloc[0]}{more}")
         self.frame, self.source, self.unit = _typed_frame(frame), source, unit
         self.doubts = ()  # (flag, model, train_size, detail, remedy) of whoever read the table
+        self.from_logs = False  # whether `source` says which logs speak
 
     @cached_property
     def flags(self) -> pd.DataFrame:  # severity, flag, task, model, train_size, detail, remedy
@@ -303,6 +305,7 @@ def where(
     part = object.__new__(CurveSet)
     part.frame = self.frame[keep].reset_index(drop=True)
     part.source, part.unit, part.doubts = self.source, self.unit, self.doubts
+    part.from_logs = self.from_logs
     return part
 
 
@@ -565,19 +568,21 @@ def load_curves(
     `benchmark_names` lists the shipped tasks, `load_trainer_states` says how folders must be named.
     A column `unit` in a table names the losses' unit.
     """
-    options = dict(decimal=decimal, pattern=pattern, eval_set=eval_set)
-    if isinstance(source, str) and source in benchmark_names():
-        _check_options(options, (), f"{source} is a shipped task")
-        return load_benchmark(source)
+    known = reading_options(source)
+    for name, value in dict(decimal=decimal, pattern=pattern, eval_set=eval_set).items():
+        if value is not None and name not in known:
+            place = source if isinstance(source, (str, Path)) else "this"
+            what = f"{place} is {_kind_of_source(source)}"
+            raise ValueError(f"`{name}` has no meaning where {what}; leave it out")
+    if isinstance(source, CurveSet):
+        return source
     if not isinstance(source, (str, Path)):
-        _check_options(options, (), "a table in Python is given")
-        return source if isinstance(source, CurveSet) else CurveSet(source)
+        return CurveSet(source)
+    if source in benchmark_names():
+        return load_benchmark(source)
     path = Path(source)
     if path.is_dir():
-        _check_options(options, ("pattern", "eval_set"), f"{path} is a folder of logs")
         return _curves_of_folder(path, pattern, eval_set)
-    if path.is_file():
-        _check_options(options, ("decimal",), f"{path} is a table")
     frame, unit = _frame_and_unit(read_table(path, decimal))
     if "task" not in frame:
         check_columns(frame)
@@ -585,11 +590,33 @@ def load_curves(
     return CurveSet(frame, source=str(source), unit=unit)
 
 
-def _check_options(options, allowed, what):
-    "Refuse a setting that means nothing for what is read."
-    for name, value in options.items():
-        if value is not None and name not in allowed:
-            raise ValueError(f"`{name}` has no meaning where {what}; leave it out")
+def reading_options(
+    source,  # as for `load_curves`
+) -> tuple:  # names of its options
+    """The options of `load_curves` that have a meaning for this source.
+
+    Parameters
+    ----------
+    source
+        as for `load_curves`
+
+    Returns
+    -------
+    tuple
+        names of its options
+    """
+    if not isinstance(source, (str, Path)) or source in benchmark_names():
+        return ()
+    return ("pattern", "eval_set") if Path(source).is_dir() else ("decimal",)
+
+
+def _kind_of_source(source):
+    "What a source is, in words."
+    if isinstance(source, (str, Path)):
+        if source in benchmark_names():
+            return "a shipped task"
+        return "a folder of logs" if Path(source).is_dir() else "a table"
+    return "no file"
 
 
 # %% ../../nbs/01_curves/table.ipynb #d583265a
@@ -610,7 +637,7 @@ def _curves_of_runs(runs, task=None):
     if task is not None and "task" not in frame:
         frame = frame.assign(task=task)
     curves = CurveSet(frame, source=runs.source, unit=runs.unit)
-    curves.doubts = tuple(runs.doubts)
+    curves.doubts, curves.from_logs = tuple(runs.doubts), True
     return curves
 
 
