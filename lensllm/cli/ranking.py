@@ -631,7 +631,8 @@ def data_command(
     reading = dict(decimal=decimal, pattern=pattern, eval_set=eval_set)
     flags = quality_errors(_raw_rows(curves, reading))
     if len(flags):
-        title = f"{curves}: {len(flags)} rows cannot be read"
+        title = f"{curves}: {len(flags)} value{'s' * (len(flags) > 1)} cannot be read"
+        flags = flags.assign(remedy=flags.remedy.str.replace("`decimal`", "`--decimal`"))
         show_table(flags[["flag", "detail", "remedy"]], title, {})
         raise typer.Exit(2)
     _show_curves(load_curves(curves, **reading), save, output)

@@ -203,12 +203,15 @@ NO_LOSS = (
 
 def _remedy_of_number(text, decimal):
     "What to do about text in the place of a loss."
-    if not re.search(r"[0-9]", text) or text.startswith("#"):  # OOM, -, diverged, nan, #DIV/0!
+    if not any(map(str.isdigit, text)) or text.startswith("#"):  # OOM, -, diverged, nan, #DIV/0!
         return NO_LOSS
     if "%" in text:
         return "a percentage is no loss: give the loss itself"
     if re.fullmatch(r"[-+]?[0-9.]*,[0-9]+|[-+]?[0-9]{1,3}(,[0-9]{3})+", text) and decimal != ",":
-        return "where the comma is the decimal sign, set `decimal` to ','; commas group no digits"
+        return (
+            "write it with a decimal point; where all numbers have a decimal comma, "
+            "set `decimal` to ','"
+        )
     if decimal == "," and _PLAIN.fullmatch(text):
         return "the decimal sign of this table is a comma: write one, or set `decimal` to '.'"
     return "write the number alone, without unit, mark or spread"
@@ -220,14 +223,13 @@ def _remedy_of_count(text, decimal):
         return "write the number itself: a percentage is no count"
     if not re.search(r"[0-9]", text):
         return "write a number, or leave the run out"
+    sign = "." if "." in text else ","
     comma_in_doubt = decimal != "." and re.fullmatch(r"[0-9]{1,3},[0-9]{3}", text)
     if _AMBIGUOUS.fullmatch(text) or comma_in_doubt:
-        whole, thousands = re.split("[.,]", text)[0], re.sub("[.,]", "", text)
-        return (
-            f"it may be {whole} or {thousands}: write it without {'.,'[comma_in_doubt is not None]}"
-        )
+        whole, thousands = text.split(sign)[0], text.replace(sign, "")
+        return f"it may be {whole} or {thousands}: write it without {sign!r}"
     if re.fullmatch(r"[0-9]{1,3}([.,][0-9]{3})+", text):
-        return f"write it without {'.' if '.' in text else ','}: {re.sub('[.,]', '', text)}"
+        return f"write it without {sign!r}: {text.replace(sign, '')}"
     return "write the number alone, such as 1600 or 1.6k"
 
 

@@ -14,6 +14,7 @@ __all__ = [
     "log_noise",
     "numbers_of",
     "with_numbers",
+    "name_errors",
     "check_columns",
     "similar_column",
     "quality_errors",
@@ -70,6 +71,7 @@ COLUMNS = dict(  # the tidy frame, in order
 )
 NEEDED = ("model", "train_size", "test_loss")
 KEY = ["task", "model", "train_size", "seed"]  # one run
+_FLAG_COLUMNS = ["severity", "flag", "task", "model", "train_size", "detail", "remedy"]
 COUNTS = ("train_size", "seed")
 PARAMETERS = ("n_params", "active_params", "encoder_params")  # counts that belong to a model
 
@@ -122,9 +124,9 @@ _RULES = [  # column, flag, where the values are wrong, rule, remedy
         (
             column,
             "not a size",
-            lambda counts: (counts <= 0) | np.isinf(counts),
-            "must be > 0 parameters",
-            "leave the cell empty where the number is unknown",
+            lambda counts: (counts <= 0) | np.isinf(counts) | (counts % 1 != 0),
+            "must be a whole number > 0 of parameters",
+            "write 124M or 124000000, and leave the cell empty where the number is unknown",
         )
         for column in PARAMETERS
     ),
@@ -288,18 +290,37 @@ def _model_errors(frame):
             yield _error_row(f"two {plural}", frame, i, column, rule, remedy)
 
 
-def _name_errors(frame):
-    "Names of different types that read the same: 7 and '7' would become one model."
-    for column in ("model", "task"):
+def name_errors(
+    frame: pd.DataFrame,  # tidy, names as they were handed over
+) -> pd.DataFrame:  # columns as in `quality_errors`
+    """Names that are no names, and names of two types that read the same, such as 7 and '7'.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame
+        tidy, names as they were handed over
+
+    Returns
+    -------
+    pd.DataFrame
+        columns as in `quality_errors`
+    """
+    found = []
+    for column in ("model", "task", "family"):
         if column not in frame or frame[column].dtype.kind in "iufb":
             continue
         type_of_name = {}
         for i, value in enumerate(frame[column].astype(object)):
-            kind = type_of_name.setdefault(str(value).strip(), type(value))
-            if kind is not type(value):
-                rule = f"must be of one type, {kind.__name__} in an earlier row"
-                remedy = f"it is of type {type(value).__name__}: write all names as text"
-                yield _error_row("two types", frame, i, column, rule, remedy)
+            kind = type(value).__name__
+            earlier = type_of_name.setdefault(str(value).strip(), kind)
+            if np.ndim(value) or isinstance(value, (dict, set, bytes)):
+                remedy = f"it is of type {kind}: write it as text"
+                found.append(_error_row("no name", frame, i, column, "must be a name", remedy))
+            elif kind != earlier:
+                rule = f"must be of one type, {earlier} in an earlier row"
+                remedy = f"it is of type {kind}: write all names as text"
+                found.append(_error_row("two types", frame, i, column, rule, remedy))
+    return pd.DataFrame(found, columns=_FLAG_COLUMNS)
 
 
 # %% ../../nbs/01_curves/checks.ipynb #eec4cde9
@@ -457,9 +478,6 @@ def _unread_parameters(frame):
 
 
 # %% ../../nbs/01_curves/checks.ipynb #a3e6b0bc
-_FLAG_COLUMNS = ["severity", "flag", "task", "model", "train_size", "detail", "remedy"]
-
-
 def check_columns(
     frame: pd.DataFrame,
     needed: tuple | list = NEEDED,  # names of columns
@@ -549,7 +567,7 @@ def quality_errors(
     check_columns(frame)
     errors = [
         *_value_errors(frame),
-        *_name_errors(frame),
+        *name_errors(frame).to_dict("records"),
         *_duplicate_errors(frame),
         *_model_errors(frame),
     ]

@@ -140,11 +140,12 @@ def _best_delimiter(lines, path):
         try:
             rows, _ = _parsed_rows(head, delimiter, path)
         except ValueError:
-            scores[delimiter] = (0, 0)
+            scores[delimiter] = (False, 0.0, 0)
             continue
         header = len(rows[0])
         fitting = np.mean([len(row) == header for row in rows[1:]] or [True])
-        scores[delimiter] = (bool(header > 1), float(fitting), header)
+        names_columns = not COLUMNS.keys().isdisjoint(rows[0])
+        scores[delimiter] = (names_columns, float(fitting), header)
     if not scores:
         raise ValueError(
             f"the header of {path} must part its columns by a comma, semicolon, tab or |, "
@@ -247,8 +248,13 @@ def _named_columns(table, path):
             named[header] = list(cells)
         elif i == 0 and "model" in table.header and all(re.fullmatch("[0-9]+", c) for c in cells):
             continue
+        elif not any(cells):
+            raise ValueError(
+                f"every column must have a name, column {i + 1} of {path} is empty; "
+                "remove the delimiter that begins it from every line"
+            )
         else:
-            shown = next((cell for cell in cells if cell), "")
+            shown = next(cell for cell in cells if cell)
             raise ValueError(
                 f"every column must have a name, column {i + 1} of {path} (with {shown!r}) has "
                 f"none; write one in the header{', such as model' * (i == 0)}"
@@ -361,7 +367,8 @@ def read_frame(
         if type(error) is ValueError:
             raise
         raise ValueError(
-            f"{path} must be a Parquet table, but could not be read: {error}; save it as one"
+            f"{path} must be a Parquet table, but could not be read: "
+            f"{' '.join(str(error).split())}; save it as one"
         ) from None
 
 
@@ -460,7 +467,9 @@ def _frame_of_rows(rows, kind):
 
 def _frame_of_mapping(columns):
     "A DataFrame of columns by name, or of `{model: {size: loss}}`."
-    if columns and all(isinstance(value, Mapping) for value in columns.values()):
+    if not columns:
+        return pd.DataFrame()
+    if all(isinstance(value, Mapping) for value in columns.values()):
         models = [dict(model=model) | dict(losses) for model, losses in columns.items()]
         return pd.DataFrame(models)
     lengths = {}

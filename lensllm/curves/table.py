@@ -30,6 +30,7 @@ from .cells import EMPTY, UnreadCell, as_number, header_size, whole_number
 from lensllm.curves.checks import (
     COLUMNS,
     check_columns,
+    name_errors,
     quality_errors,
     quality_flags,
     with_numbers,
@@ -153,19 +154,18 @@ class CurveSet:
             of test_loss; "nats/token", "nats/byte" where known; figures name it
         """
         frame, unit = _frame_and_unit(as_frame(frame), unit)
+        _check_rows(frame, source)
         frame = _tidy_frame(frame)
-        if not len(frame):
-            place = f" in {source}" if source else ""
-            raise ValueError(
-                f"the table must hold at least one run, got no rows{place}; check the file"
-            )
         check_columns(frame)
+        errors = name_errors(frame)
         frame = _with_all_columns(frame)
-        errors = quality_errors(frame)
+        if not len(errors):
+            errors = quality_errors(frame)
         if len(errors):
             more = ""
             if len(errors) > 1:
-                more = f" ({len(errors) - 1} more such rows: `lensllm data FILE` lists them)"
+                lister = "`lensllm data FILE`" if source else "`quality_errors(frame)`"
+                more = f" ({len(errors) - 1} more such rows: {lister} lists them)"
             raise ValueError(f"{errors.detail.iloc[0]}; {errors.remedy.iloc[0]}{more}")
         self.frame, self.source, self.unit = _typed_frame(frame), source, unit
         self.doubts = ()  # (flag, model, train_size, detail, remedy) of whoever read the table
@@ -550,7 +550,18 @@ def read_table(
             f"`path` must be a file, got {path}; {guess}"
             f"shipped tasks are: {', '.join(benchmark_names())}"
         )
-    return _tidy_frame(read_frame(path, decimal))
+    frame = read_frame(path, decimal)
+    _check_rows(frame, path)
+    return _tidy_frame(frame)
+
+
+def _check_rows(frame, source):
+    "Refuse a table without rows."
+    if not len(frame):
+        place = f" in {source}" if source else ""
+        raise ValueError(
+            f"the table must hold at least one run, got no rows{place}; check the file"
+        )
 
 
 # %% ../../nbs/01_curves/table.ipynb #b72c3064
@@ -578,6 +589,8 @@ def load_curves(
         return source
     if not isinstance(source, (str, Path)):
         return CurveSet(source)
+    if source == "":
+        raise ValueError("`source` must be a shipped task or a path, got an empty text")
     if source in benchmark_names():
         return load_benchmark(source)
     path = Path(source)
