@@ -20,8 +20,11 @@ from lensllm.cli.options import (
     AsCsv,
     AsJson,
     Curves,
+    Decimal,
+    EvalSet,
     OldBudget,
     Out,
+    Pattern,
     Plot,
     Prior,
     Seen,
@@ -65,6 +68,9 @@ def select_command(
     prior: Prior = "transfer",
     within: _Within = 0.05,
     task: TaskName = None,
+    decimal: Decimal = None,
+    pattern: Pattern = None,
+    eval_set: EvalSet = None,
     json_: AsJson = False,
     csv: AsCsv = False,
     out: Out = None,
@@ -77,7 +83,7 @@ def select_command(
         raise ValueError(f"`--within` must be >= 0 nats, got {within:g}")
     from lensllm.choose.selectors import ROWS, rank
 
-    table = one_task(curves, task)
+    table = one_task(curves, task, decimal=decimal, pattern=pattern, eval_set=eval_set)
     ranking = rank(table, target, seen=seen, method=method, prior=prior)
     truth = _known_losses(table, ranking.target)
     data = ranking.to_dict(truth)
@@ -239,6 +245,9 @@ def fit_command(
     seen: _SeenByFit = None,
     target: _ReadAt = None,
     task: TaskName = None,
+    decimal: Decimal = None,
+    pattern: Pattern = None,
+    eval_set: EvalSet = None,
     json_: AsJson = False,
     csv: AsCsv = False,
     out: Out = None,
@@ -252,7 +261,7 @@ def fit_command(
     output = Output(json_, csv, out, plot)
     from lensllm.forecast.laws import as_law
 
-    table = one_task(curves, task)
+    table = one_task(curves, task, decimal=decimal, pattern=pattern, eval_set=eval_set)
     if model:
         table = table.filter(model=model)
     largest = table.sizes[-1]
@@ -264,12 +273,27 @@ def fit_command(
         raise ValueError(
             f"`--plot` draws one fit, got {len(pairs)}; choose one --model and one --law"
         )
-    fits = [_fit_of(table, *pair, robust) for pair in progress_bar(pairs, "fitting")]
+    pairs, fits = _fits_of(table, pairs, robust)
     rows = [_fit_row(fit, *pair, target) for fit, pair in zip(fits, pairs, strict=True)]
     output.draw(lambda: _titled_plot(fits[0], pairs[0][0], target, table.unit))
     if output.write(_fit_table(rows), dict(task=table.one_task(), target=target, rows=rows)):
         return
     _show_fits(rows, f"{table.one_task()}: fitted up to {table.sizes[-1]:,}, read at {target:,}")
+
+
+def _fits_of(table, pairs, robust):
+    "The pairs that can be fitted, and their fits; why the others cannot goes to standard error."
+    fits, left_out = {}, []
+    for pair in progress_bar(pairs, "fitting"):
+        try:
+            fits[pair] = _fit_of(table, *pair, robust)
+        except ValueError as error:
+            left_out.append(error)
+    if not fits:
+        raise left_out[0]
+    for error in left_out:
+        print(f"left out {error}", file=sys.stderr)
+    return list(fits), list(fits.values())
 
 
 def _fit_of(table, model, law, robust):
@@ -390,6 +414,9 @@ def compare_command(
     prior: Prior = "transfer",
     ratios: _Ratios = None,
     target: Target = None,
+    decimal: Decimal = None,
+    pattern: Pattern = None,
+    eval_set: EvalSet = None,
     json_: AsJson = False,
     csv: AsCsv = False,
     out: Out = None,
@@ -401,7 +428,8 @@ def compare_command(
         raise ValueError(
             f"`--prior` is for posterior, got --method {method[0]}; leave one of the two out"
         )
-    tasks = all_tasks(curves or ["flan", "gigaword"])
+    tables = curves or ["flan", "gigaword"]
+    tasks = all_tasks(tables, decimal=decimal, pattern=pattern, eval_set=eval_set)
     numbers = _parsed_ratios(ratios) if ratios else _usual_ratios(tasks, target)
     table = _comparison(tasks, method, prior, numbers, target)
     output.draw(lambda: _plot_of_comparison(table))
@@ -533,7 +561,13 @@ _PriorFile = Annotated[
 ]
 
 
-def learn_command(curves: _LearnedTables, out: _PriorFile):
+def learn_command(
+    curves: _LearnedTables,
+    out: _PriorFile,
+    decimal: Decimal = None,
+    pattern: Pattern = None,
+    eval_set: EvalSet = None,
+):
     """Learn from complete curves what [bold]--prior[/] tells the posterior about a new task.
 
     Add your own to the shipped ones: [bold]lensllm learn flan gigaword mine.csv -o prior.json[/]
@@ -542,7 +576,7 @@ def learn_command(curves: _LearnedTables, out: _PriorFile):
         raise ValueError(f"`--out` must end in .json, got {out.name}")
     from lensllm.forecast.prior import learn_prior
 
-    tasks = all_tasks(curves)
+    tasks = all_tasks(curves, decimal=decimal, pattern=pattern, eval_set=eval_set)
     prior = learn_prior(list(progress_bar(tasks, "learning")))
     for task in tasks:
         for flag in task.flags[task.flags.flag == "rising task"].itertuples():
@@ -574,6 +608,9 @@ _SavedTable = Annotated[
 def data_command(
     curves: _AnyCurves = None,
     save: _SavedTable = None,
+    decimal: Decimal = None,
+    pattern: Pattern = None,
+    eval_set: EvalSet = None,
     json_: AsJson = False,
     csv: AsCsv = False,
     out: Out = None,
@@ -588,15 +625,17 @@ def data_command(
         if not output.write(table, dict(tasks=table.to_dict("records"))):
             show_table(table, "shipped tasks", {})
         return
-    from lensllm.curves.checks import quality_flags
+    from lensllm.curves.checks import quality_errors
     from lensllm.curves.table import load_curves
 
-    flags = quality_flags(_raw_rows(curves))
-    if (flags.severity == "error").any():
-        title = f"{curves}: {len(flags)} rows cannot be read"
+    reading = dict(decimal=decimal, pattern=pattern, eval_set=eval_set)
+    flags = quality_errors(_raw_rows(curves, reading))
+    if len(flags):
+        title = f"{curves}: {len(flags)} value{'s' * (len(flags) > 1)} cannot be read"
+        flags = flags.assign(remedy=flags.remedy.str.replace("`decimal`", "`--decimal`"))
         show_table(flags[["flag", "detail", "remedy"]], title, {})
         raise typer.Exit(2)
-    _show_curves(load_curves(curves), save, output)
+    _show_curves(load_curves(curves, **reading), save, output)
 
 
 # %% ../../nbs/09_cli/ranking.ipynb #2a928ca6
@@ -622,13 +661,16 @@ def _shipped_tasks():
     return pd.DataFrame(rows)
 
 
-def _raw_rows(curves):
+def _raw_rows(curves, reading):
     "The rows of a table as they are, faults included."
-    from lensllm.curves.table import benchmark_names, load_curves, read_table
+    from lensllm.curves.table import load_curves, read_table, reading_options
 
-    if curves in benchmark_names() or Path(curves).is_dir():
-        return load_curves(curves).frame
-    return read_table(curves)
+    if "decimal" not in reading_options(curves):
+        return load_curves(curves, **reading).frame
+    for name in ("pattern", "eval_set"):
+        if reading[name] is not None:
+            raise ValueError(f"`{name}` has no meaning where {curves} is a table; leave it out")
+    return read_table(curves, reading["decimal"])
 
 
 def _show_curves(curves, save, output):
@@ -644,5 +686,7 @@ def _show_curves(curves, save, output):
         return
     formats = dict(n_params=",.0f", first_loss=".3f", last_loss=".3f")
     show_table(summary.dropna(axis=1, how="all"), repr(curves), formats)
+    if curves.from_logs:
+        print(curves.source)
     if len(flags):
         show_table(flags, "worth a look", {"train_size": ",.0f"})
