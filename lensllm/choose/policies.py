@@ -667,7 +667,8 @@ class Race(Policy):
         belief = _belief(self, seen, costs)
         stop = _reason_to_stop(self, belief, costs)
         if stop:
-            return belief.plan([], stop)
+            due = len(_opening_runs(self, made, costs))
+            return belief.plan([], _unpaid_opening(due) if due else stop)
         runs, why = _round_runs(self, belief, made, costs, budget)
         return belief.plan(runs[: self.workers], why)
 
@@ -676,6 +677,12 @@ class Race(Policy):
 def _opening_sizes(policy, costs):
     "How many of the smallest sizes the opening runs: at least two, so that there is a slope."
     return max(2, int((costs.columns <= policy.start).sum()))
+
+
+def _unpaid_opening(due):
+    "Why nothing is run before every candidate has had its opening."
+    runs = f"{due} run{'s' * (due > 1)}"
+    return f"the budget does not cover the {runs} that the opening still needs"
 
 
 def _opening_runs(policy, made, costs):

@@ -988,12 +988,33 @@ def compare(
         )
     ratios = [int(ratio) if ratio == int(ratio) else ratio for ratio in ratios]
     cells = [(task, s, ratio) for task in tasks for s in selectors for ratio in ratios]
-    return pd.DataFrame([_comparison_row(*cell, target) for cell in progress(cells)])
+    rows, refusals = [], {}
+    for cell in progress(cells):
+        row, refusal = _comparison_row(*cell, target)
+        rows.append(row)
+        if refusal:
+            refusals[row["method"], row["task"], row["ratio"]] = refusal
+    if len(refusals) == len(rows):
+        raise ValueError(next(iter(refusals.values())))
+    table = pd.DataFrame(rows)
+    table.attrs["refusals"] = refusals
+    return table
 
 
 # %% ../../nbs/03_choose/selectors.ipynb #afdb717c
+_METRICS = (  # what `Ranking.evaluate` gives
+    "pearson",
+    "spearman",
+    "kendall",
+    "relative_accuracy",
+    "regret",
+    "rmse_log",
+    "coverage",
+)
+
+
 def _comparison_row(task, selector, ratio, target):
-    "One row of `compare`."
+    "One row of `compare`, and why the method cannot do this cell; empty where it can."
     target = max(task.sizes) if target is None else target
     seen = max((size for size in task.sizes if size * ratio <= target), default=0)
     if not seen:
@@ -1009,12 +1030,15 @@ def _comparison_row(task, selector, ratio, target):
             f"{target:,} of {', '.join(lost)}; "
             "take them out of the table, or give a smaller target"
         )
-    ranking = selector.rank(task.up_to(seen), target)
-    return dict(
+    row = dict(
         task=task.one_task(),
         method=selector.name,
         ratio=ratio,
         seen_train_size=seen,
         target_train_size=target,
-        **ranking.evaluate(truth),
     )
+    visible = task.up_to(seen)
+    try:
+        return row | selector.rank(visible, target).evaluate(truth), ""
+    except ValueError as refusal:
+        return row | dict.fromkeys(_METRICS), str(refusal)

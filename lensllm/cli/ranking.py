@@ -314,17 +314,19 @@ def _fit_row(fit, model, law, target):
         return float(value) if math.isfinite(value) else None
 
     read = fit.predict(target, 0.9).iloc[0]
+    # an interval that takes a value at its bound as known would promise too much
+    known = math.isfinite(read.high) and not fit.held
     return dict(
         model=model,
         law=law,
         predicted_loss=float(read.loss),
-        low=finite(read.low) if math.isfinite(read.high) else None,
-        high=finite(read.high),
+        low=float(read.low) if known else None,
+        high=float(read.high) if known else None,
         rmsd_log=fit.rmsd_log,
         aic=finite(fit.aic),
         bic=finite(fit.bic),
         params={
-            name: dict(estimate=value, stderr=fit.stderr[name])
+            name: dict(estimate=value, stderr=fit.stderr[name], at_bound=name in fit.held)
             for name, value in fit.params.items()
         },
         flags=list(fit.flags),
@@ -368,7 +370,10 @@ def _show_fits(rows, title):
 def _parameter_text(name, parameter):
     "An estimate with its standard error, where there is one."
     error = parameter["stderr"]
-    return f"{name} = {parameter['estimate']:.4g}" + ("" if error is None else f" ± {error:.2g}")
+    text = f"{name} = {parameter['estimate']:.4g}"
+    if parameter["at_bound"]:
+        return f"{text} (at its bound)"
+    return text if error is None else f"{text} ± {error:.2g}"
 
 
 def _titled_plot(fit, model, target, unit):
@@ -433,7 +438,7 @@ def compare_command(
     numbers = _parsed_ratios(ratios) if ratios else _usual_ratios(tasks, target)
     table = _comparison(tasks, method, prior, numbers, target)
     output.draw(lambda: _plot_of_comparison(table))
-    if output.write(table, dict(rows=table.to_dict("records"))):
+    if output.write(table, dict(rows=json_rows(table))):
         return
     for task, rows in table.groupby("task", sort=False):
         _show_one_task(task, rows)
@@ -447,19 +452,27 @@ def _comparison(tasks, methods, prior, ratios, target):
 
     from lensllm.choose.selectors import SELECTORS
 
-    rows, left_out = [], {}
+    tables, left_out = [], {}
     for name in methods or SELECTORS:
         try:
-            rows.append(_replayed(name, tasks, prior, ratios, target))
+            table = _replayed(name, tasks, prior, ratios, target)
+            tables.append(table)
+            left_out |= {_cell_text(cell): why for cell, why in table.attrs["refusals"].items()}
         except ValueError as error:
-            if methods:
-                raise
             left_out[name] = error
-    if not rows:
+    if not tables:
         raise left_out.popitem()[1]
     for name, error in left_out.items():
         print(f"left out {name}: {error}", file=sys.stderr)
-    return pd.concat(rows)
+    for table in tables:
+        table.attrs.clear()
+    return pd.concat(tables)
+
+
+def _cell_text(cell):
+    "A cell of the comparison in words."
+    method, task, ratio = cell
+    return f"{method} on {task} at 1/{ratio:g}"
 
 
 def _replayed(name, tasks, prior, ratios, target):
@@ -514,6 +527,7 @@ _METRICS = (  # column, label, format
     ("pearson", "Pearson correlation, %", ".1f"),
     ("relative_accuracy", "relative accuracy, %", ".1f"),
     ("rmse_log", "rms error of ln(loss)", ".3f"),
+    ("coverage", "share of true losses within the 90% intervals", ".2f"),
 )
 
 
@@ -523,6 +537,9 @@ def _show_one_task(task, rows):
         wide = rows.astype({metric: float}).pivot_table(
             index="method", columns="ratio", values=metric, sort=False
         )
+        wide = wide.dropna(how="all")[
+            [ratio for ratio in dict.fromkeys(rows.ratio) if ratio in wide]
+        ]
         wide.columns = [f"1/{ratio:g}" for ratio in wide]
         if len(wide):
             title = f"{task}: {label}, by the share of the target that was seen"
@@ -539,12 +556,17 @@ def _show_means(table):
         worst_relative_accuracy=("relative_accuracy", "min"),
         regret=("regret", "mean"),
         rmse_log=("rmse_log", "mean"),
+        coverage=("coverage", "mean"),
+        cells=("pearson", "count"),
     ).reset_index()
     cells = table.groupby(["task", "ratio"]).ngroups
+    decimals = dict(regret=".3f", rmse_log=".3f", coverage=".2f", cells="d")
+    if (means.cells == cells).all():
+        means = means.drop(columns="cells")
     show_table(
         means,
         f"over {cells} cells: mean and worst",
-        {column: ".3f" if column in ("regret", "rmse_log") else ".1f" for column in means},
+        {column: decimals.get(column, ".1f") for column in means},
     )
 
 

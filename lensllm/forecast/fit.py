@@ -84,6 +84,18 @@ def rmsd_log(self: Fit) -> float:  # 1; 0.01 is about one percent of the loss
 
 
 @patch(as_prop=True)
+def held(self: Fit) -> tuple:  # names; errors and intervals take these values as known
+    """Parameters that ended at a bound.
+
+    Returns
+    -------
+    tuple
+        names; errors and intervals take these values as known
+    """
+    return tuple(name for name, value in self.params.items() if value in self.law.bounds[name])
+
+
+@patch(as_prop=True)
 def dof(self: Fit) -> int:  # n - p, may be 0
     """Degrees of freedom: points less parameters.
 

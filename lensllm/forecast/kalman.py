@@ -13,6 +13,7 @@ __all__ = [
     "SLOPE_REVERSION",
     "NOISE_DOF",
     "FAMILY_SHARE",
+    "MOST_SIZES",
     "LOG_SLOPE_RANGE",
     "MOTION_LAW",
     "OPEN",
@@ -93,6 +94,7 @@ GROWTH_REVERSION = 1.0  # growth reverts to what is expected within one e-fold o
 SLOPE_REVERSION = 0.05  # slopes revert to the population's by 5% per e-fold
 NOISE_DOF = 6.0  # Student-t degrees of freedom
 FAMILY_SHARE = 0.4  # share of the growth's variance that a family has in common
+MOST_SIZES = 256  # above 0 of one model; the filter takes each in turn
 LOG_SLOPE_RANGE = (-14.0, 1.0)  # above e there is no learning curve, below e^-14 no slope
 
 
@@ -417,6 +419,13 @@ def panel(
     known = np.bincount(run, error**2) / count
 
     column = np.arange(len(rows)) - np.searchsorted(rows, rows)  # place on its own ladder
+    if column.max() >= MOST_SIZES:
+        raise ValueError(
+            f"`seen` must hold at most {MOST_SIZES} sizes above 0 for a model, "
+            f"got {column.max() + 1:,} of {models[rows[column.argmax()]]}; keep every "
+            f"{-(-(column.max() + 1) // MOST_SIZES)}th size of the table, which loses little, "
+            "or take method ats"
+        )
     on = np.arange(column.max() + 1) < np.bincount(rows)[:, None]
     family, n_params = frame.family.to_numpy(), frame.n_params.to_numpy()
     return Panel(
