@@ -574,7 +574,7 @@ def problems_of_call(function, right, argument, value):
             with alarm(), contextlib.redirect_stdout(io.StringIO()):
                 function(**{**right, argument: value})
         except (ValueError, TypeError, ImportError) as error:
-            if "`" not in str(error):
+            if "`" not in str(error) and "the table" not in str(error):
                 yield f"names no argument: {type(error).__name__}: {error}"[:200]
             if "\n" in str(error) or len(str(error)) > 600:
                 yield f"is not one line: {str(error)[:200]!r}"

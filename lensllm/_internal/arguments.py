@@ -134,7 +134,9 @@ def number(
             return None
         plain = _plain_number(value)
         sound = plain is not None and plain == plain
-        sound = sound and (abs(plain) <= sys.float_info.max or (infinite and math.isinf(plain)))
+        sound = sound and (
+            abs(plain) <= sys.float_info.max or (infinite and plain in (math.inf, -math.inf))
+        )
         sound = sound and (least is None or plain >= least) and (most is None or plain <= most)
         sound = sound and (above is None or plain > above) and (below is None or plain < below)
         if not sound:

@@ -234,7 +234,7 @@ def _with_checks(next_runs):
     @wraps(next_runs)
     def checked(self, seen, costs, budget):
         seen = must.instance(CurveSet, "`load_curves` makes one", optional=True)("seen", seen)
-        budget = must.number(infinite=True)("budget", budget)
+        budget = must.number()("budget", budget)
         return next_runs(self, seen, _prices("costs", costs), budget)
 
     return checked

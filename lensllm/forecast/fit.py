@@ -373,6 +373,8 @@ def predict(
         loss, nats/token, shape (m,); or train_size, loss, low, high
     """
     D = np.atleast_1d(must.vector("D", D))
+    if D.ndim > 1:
+        raise ValueError(f"`D` must be one size or a vector of sizes, got shape {D.shape}")
     loss = self.law(D, **self.params)
     if interval is None:
         return loss

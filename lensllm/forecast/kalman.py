@@ -207,6 +207,12 @@ def damping(
     if not (isinstance(level, np.ndarray) and isinstance(motion, Motion)):  # cheap: it runs often
         level = must.vector("level", level)
         must.instance(Motion, "`motion_of` makes one")("motion", motion)
+        candidates = np.shape(motion.floor)
+        if level.ndim and candidates and level.shape[-1] not in (1, *candidates):
+            raise ValueError(
+                f"`level` must hold one value for each of {candidates[0]} candidates, "
+                f"got shape {level.shape}"
+            )
     share = _floor_share(level, motion.floor)
     # 1e-9 is as good as none, and can be divided by
     return np.maximum(motion.k + (1 + motion.k) * share / (1 - share), 1e-9)
@@ -424,7 +430,7 @@ def panel(
             f"`seen` must hold at most {MOST_SIZES} sizes above 0 for a model, "
             f"got {column.max() + 1:,} of {models[rows[column.argmax()]]}; keep every "
             f"{-(-(column.max() + 1) // MOST_SIZES)}th size of the table, which loses little, "
-            "or take method ats"
+            "or rank with method ats"
         )
     on = np.arange(column.max() + 1) < np.bincount(rows)[:, None]
     family, n_params = frame.family.to_numpy(), frame.n_params.to_numpy()
@@ -470,8 +476,8 @@ MOTION_LAW = must.one_of(MOTION_LAWS)
 def _distance(name, values):
     "Distances in ln D."
     array = np.atleast_1d(must.vector(name, values))
-    if not array.size or not (array >= 0).all() or not np.isfinite(array).all():
-        raise ValueError(f"`{name}` must be finite and >= 0 in ln D, got {must.shown(values)}")
+    if not array.size or not ((array >= 0) & (array <= 100)).all():  # e^100 examples
+        raise ValueError(f"`{name}` must lie in [0, 100] in ln D, got {must.shown(values)}")
     return array
 
 
@@ -779,7 +785,7 @@ class Hint:
         mean, spread = must.vector("mean", self.mean), must.vector("spread", self.spread)
         if mean.shape != (3,) or not np.isfinite(mean).all():
             raise ValueError(
-                f"`mean` must hold finite ln D_l, beta and E, got {self.mean}; "
+                f"`mean` must hold finite ln D_l, beta and E, got {must.shown(self.mean)}; "
                 "give any number, and an infinite spread, for what is not known"
             )
         if spread.shape == (3,):
@@ -793,7 +799,7 @@ class Hint:
         if not sound:
             raise ValueError(
                 "`spread` must be 3 standard deviations > 0 or a positive definite covariance "
-                f"(3, 3), got {self.spread}"
+                f"(3, 3), got {must.shown(self.spread)}"
             )
 
     @property

@@ -608,7 +608,7 @@ def as_prior(
     if not isinstance(prior, (Prior, str, Path)):
         raise ValueError(
             "`prior` must be transfer, generic, a Prior or a file written by `lensllm learn`, "
-            f"got {prior!r}"
+            f"got {must.shown(prior)}"
         )
     if prior == "generic":
         prior = Prior()
