@@ -28,7 +28,7 @@ def odd_files(hostile, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_hostile_command_line_costs_one_line(hostile, odd_files, capsys):
     findings = hostile.Findings()
-    hostile.try_commands(odd_files, findings, every=int(os.environ.get("HOSTILE_EVERY", 4)))
+    hostile.try_commands(odd_files, findings, every=int(os.environ.get("HOSTILE_EVERY", "4")))
     with capsys.disabled():
         print(f"\n{findings.tried} hostile command lines")
     assert not findings.wrong
@@ -37,7 +37,7 @@ def test_a_hostile_command_line_costs_one_line(hostile, odd_files, capsys):
 @pytest.mark.slow
 def test_a_wrong_argument_is_named(hostile, capsys):
     findings = hostile.Findings()
-    hostile.try_functions(findings, every=int(os.environ.get("HOSTILE_EVERY", 16)))
+    hostile.try_functions(findings, every=int(os.environ.get("HOSTILE_EVERY", "16")))
     with capsys.disabled():
         print(f"\n{findings.tried} calls with a wrong argument")
     assert not findings.wrong
