@@ -34,10 +34,12 @@ from typing import TYPE_CHECKING
 import numpy as np, pandas as pd, torch
 import torch.nn.functional as F
 from fastcore.basics import patch
+from .._internal.arguments import checked, function, number, vector, whole
 from . import certificates as formulas
 from .curvature import curvature_along, layer_traces
 from .products import _as_batches, check_generator
 from ..models.batches import IGNORED, Batch, evaluating, first_nonfinite, in_precision
+from ..models.behaviour import same_behaviour
 from ..models.batches import layer_of, logits_and_labels, pick_params, sequence_loss
 
 if TYPE_CHECKING:
@@ -185,6 +187,14 @@ class Terms:
 
 
 # %% ../../nbs/06_generalization/bounds.ipynb #5e6f8399
+@checked(
+    n=whole(),
+    loss_bound=number(infinite=True),
+    b=number(),
+    num_probes=whole(),
+    steps=whole(),
+    progress=function,
+)
 def bound_terms(
     model0: torch.nn.Module,  # the start
     model: torch.nn.Module,  # the end
@@ -482,6 +492,7 @@ def _rms(residual):
 
 
 # %% ../../nbs/06_generalization/bounds.ipynb #290c6fe7
+@checked(n=vector, values=vector)
 def lens_split(
     n: np.ndarray,  # ladder sizes, (k,), k >= 4
     values: np.ndarray,  # what was measured there, nats/token, (k,), all > 0
@@ -668,7 +679,7 @@ class _NoisyCopy:
     "A copy of a model whose weights can be drawn anew."
 
     def __init__(self, model, sizes):
-        self.model = copy.deepcopy(model).eval()
+        self.model = same_behaviour(model, copy.deepcopy(model).eval())
         self.sizes = sizes
         self.mean = {k: p.detach().clone() for k, p in model.named_parameters() if k in sizes}
 
@@ -731,6 +742,7 @@ class Noise:
 
 
 # %% ../../nbs/06_generalization/bounds.ipynb #40d56795
+@checked(tolerance=number(infinite=True), draws=whole())
 def tolerated_noise(
     model0: torch.nn.Module,  # the start
     model: torch.nn.Module,  # the end
@@ -1007,7 +1019,8 @@ def plain_losses(
     """
     batches = [_model_inputs(batch) for batch in _batches_beside(model, batches)]
     pieces = [piece for batch in batches for piece in batch.pieces(64)]
-    return torch.cat([sequence_loss(model, piece) for piece in pieces])
+    with evaluating(model):
+        return torch.cat([sequence_loss(model, piece) for piece in pieces])
 
 
 # %% ../../nbs/06_generalization/bounds.ipynb #6dbc4491
@@ -1119,7 +1132,7 @@ def _rounded(update, coarse):
 # %% ../../nbs/06_generalization/bounds.ipynb #8cc48677
 def _compressed(model0, model, update, sample, delta):
     "The best of the coarsenesses, each with its share of delta."
-    rounded = copy.deepcopy(model)
+    rounded = same_behaviour(model, copy.deepcopy(model))
     start, target = dict(model0.named_parameters()), dict(rounded.named_parameters())
     total = sum(u.numel() for u in update.values())
     found = []
@@ -1141,6 +1154,13 @@ def _compressed(model0, model, update, sample, delta):
 WAYS = ("held out", "PAC-Bayes", "compression")  # of coming to a certificate
 
 
+@checked(
+    delta=number(),
+    candidates=whole(),
+    tokens_per_byte=number(above=0),
+    noise=number(optional=True),
+    draws=whole(),
+)
 def certify(
     model0: torch.nn.Module,  # the start; for LoRA with its adapters as before training
     model: torch.nn.Module,  # the end, of the same architecture
@@ -1207,7 +1227,7 @@ def certify(
     _check_rest_is_unchanged(model0, model, update)  # `evaluating` freezes what can be trained
     share = delta / len(ways)
     rows = []
-    with evaluating(model0), evaluating(model):
+    with evaluating(model0, model):
         scale = Scale(_vocabulary_size(model, train[0]), unit, tokens_per_byte)
         sample = _Sample(train, scale)
         if "PAC-Bayes" in ways or "compression" in ways:

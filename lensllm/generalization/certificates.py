@@ -25,6 +25,7 @@ __all__ = [
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import gammaln
+from .._internal.arguments import checked, number, vector, whole
 
 
 # %% ../../nbs/06_generalization/certificates.ipynb #7c11e81b
@@ -65,6 +66,7 @@ def check_delta(
 
 
 # %% ../../nbs/06_generalization/certificates.ipynb #39fdbe79
+@checked(q=vector, p=vector)
 def binary_kl(
     q: "ArrayLike",  # probability, number or array
     p: "ArrayLike",  # probability, number or array
@@ -102,6 +104,7 @@ def _kl_term(a, b, gap):
 
 
 # %% ../../nbs/06_generalization/certificates.ipynb #aa3c450f
+@checked(emp_risk=vector, c=vector)
 def kl_inverse(
     emp_risk: "ArrayLike",  # q, in [0, 1]; number or array
     c: "ArrayLike",  # >= 0, nats; number or array
@@ -143,6 +146,7 @@ def _complexity(kl, n, delta):
     return (kl + np.log(2 * np.sqrt(n) / delta)) / n
 
 
+@checked(emp_risk=vector, kl=vector, n=vector, delta=number())
 def kl_bound(
     emp_risk: "ArrayLike",  # mean risk on the examples, in [0, 1]
     kl: "ArrayLike",  # divergence of the posterior from the prior, nats, >= 0
@@ -171,6 +175,7 @@ def kl_bound(
     return kl_inverse(emp_risk, _complexity(kl, n, delta))
 
 
+@checked(emp_risk=vector, kl=vector, n=vector, delta=number())
 def mcallester_bound(
     emp_risk: "ArrayLike",  # mean risk on the examples, in [0, 1]
     kl: "ArrayLike",  # divergence of the posterior from the prior, nats, >= 0
@@ -199,6 +204,7 @@ def mcallester_bound(
     return emp_risk + np.sqrt(_complexity(kl, n, delta) / 2)
 
 
+@checked(emp_risk=vector, kl=vector, n=vector, delta=number())
 def quadratic_bound(
     emp_risk: "ArrayLike",  # mean risk on the examples, in [0, 1]
     kl: "ArrayLike",  # divergence of the posterior from the prior, nats, >= 0
@@ -263,6 +269,7 @@ def thiemann_bound(
 CATONI = np.geomspace(0.01, 20, 40)  # the lambdas that are tried
 
 
+@checked(emp_risk=vector, kl=vector, n=vector, delta=number())
 def catoni_bound(
     emp_risk: "ArrayLike",  # mean risk on the examples, in [0, 1]
     kl: "ArrayLike",  # divergence of the posterior from the prior, nats, >= 0
@@ -353,6 +360,7 @@ def occam_bound(
     return kl_inverse(emp_risk, (code + np.log(1 / delta)) / n)
 
 
+@checked(mean=vector, draws=vector, delta=number())
 def sampled_risk(
     mean: "ArrayLike",  # of the risks of `draws` models from the posterior, in [0, 1]
     draws: "ArrayLike",  # independent draws, >= 1
@@ -379,6 +387,7 @@ def sampled_risk(
 
 
 # %% ../../nbs/06_generalization/certificates.ipynb #8e3089f4
+@checked(shift2=vector, sigma=vector, sigma0=vector, size=vector)
 def gaussian_kl(
     shift2: "ArrayLike",  # squared distance between the means, per group
     sigma: "ArrayLike",  # standard deviation of the posterior in each group, > 0
@@ -412,6 +421,7 @@ def gaussian_kl(
 
 
 # %% ../../nbs/06_generalization/certificates.ipynb #b0ae6a92
+@checked(a=number(), V=whole())
 def smoothed_range(
     a: float,  # share of the uniform distribution, in (0, 1)
     V: int,  # tokens of the vocabulary, >= 2
@@ -440,6 +450,7 @@ def smoothed_range(
 
 
 # %% ../../nbs/06_generalization/certificates.ipynb #ea57c423
+@checked(counts=vector)
 def code_nats(
     counts: "ArrayLike",  # how often each symbol of the alphabet occurs, whole numbers
 ) -> float:  # −ln of the probability of any sequence with these counts, nats; exact

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 import numpy as np, torch
 from fastcore.basics import patch
+from .._internal.arguments import checked, number, whole
 from .products import Products, check_generator
 
 if TYPE_CHECKING:
@@ -241,6 +242,7 @@ def _xtrace(A, num_probes, generator):
 _FEWEST_PROBES = {"hutchinson": 2, "hutch++": 6, "xtrace": 4}  # for a standard error
 
 
+@checked(num_probes=whole(), rel_stderr=number(optional=True))
 def hessian_trace(
     model: "torch.nn.Module | Products | torch.Tensor",
     batches: dict | list | None = None,  # as for `as_products`
@@ -292,6 +294,7 @@ def hessian_trace(
 
 
 # %% ../../nbs/06_generalization/curvature.ipynb #2448f4da
+@checked(num_probes=whole())
 def layer_traces(
     model: "torch.nn.Module | Products",
     batches: dict | list | None = None,  # with a model
@@ -408,6 +411,7 @@ class Eigenvalues:
 
 
 # %% ../../nbs/06_generalization/curvature.ipynb #1bfeb7c4
+@checked(k=whole(), rtol=number(least=0), max_products=whole(optional=True))
 def top_eigenvalues(
     model: "torch.nn.Module | Products | torch.Tensor",
     batches: dict | list | None = None,  # as for `as_products`
@@ -501,6 +505,7 @@ class Along:
 
 
 # %% ../../nbs/06_generalization/curvature.ipynb #a6ce2971
+@checked(steps=whole(), rtol=number(least=0))
 def curvature_along(
     model: "torch.nn.Module | Products | torch.Tensor",
     batches: dict | list | None = None,  # as for `as_products`
@@ -599,6 +604,7 @@ class Density:
 
 
 # %% ../../nbs/06_generalization/curvature.ipynb #430b9ccb
+@checked(draws=whole(), steps=whole())
 def spectral_density(
     model: "torch.nn.Module | Products | torch.Tensor",
     batches: dict | list | None = None,  # as for `as_products`

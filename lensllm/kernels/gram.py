@@ -40,7 +40,8 @@ from lensllm.kernels.gradients import (
     layerwise_gradients,
     naive_gradients,
 )
-from ..models.batches import Batch, first_nonfinite, free_bytes
+from ..models.behaviour import same_behaviour
+from ..models.batches import Batch, check_rows_apart, first_nonfinite, free_bytes
 
 
 # %% ../../nbs/05_kernels/gram.ipynb #527fc634
@@ -327,6 +328,7 @@ def survey(
         precision of the products
     """
     two_rows = batch.rows([0, batch.n_rows - 1])
+    check_rows_apart(walk.f, walk.model, batch)
     outputs = walk.f(walk.model, batch.rows([0])).numel()
     if outputs == 0:
         raise ValueError(
@@ -569,7 +571,7 @@ def _replica(walk, device):
     "The same walk on another device."
     if device == walk.like.device:
         return walk
-    model = copy.deepcopy(walk.model).to(device)
+    model = same_behaviour(walk.model, copy.deepcopy(walk.model).to(device))
     here = dict(model.named_parameters())
     return replace(walk, model=model, params={k: here[k] for k in walk.params})
 

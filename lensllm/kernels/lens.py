@@ -13,6 +13,7 @@ import pandas as pd
 from fastcore.basics import patch
 from numpy.typing import ArrayLike
 
+from .._internal.arguments import checked, number, vector
 from ..curves.table import CurveSet
 from ..forecast.fit import Fit, fit_law
 from ..forecast.kalman import Hint
@@ -143,6 +144,7 @@ def _reachable(self: LensLaw, t):
 
 
 # %% ../../nbs/05_kernels/lens.ipynb #1bbba5ed
+@checked(eta=number(above=0))
 def lens_law(
     kernel: "ArrayLike | Spectrum",  # (n, n), or an object with a `.K` and perhaps a `.residual`
     residual: "ArrayLike | None" = None,  # r(0), (n,) or (n, C); the kernel's own when None
@@ -454,6 +456,7 @@ def hint_of(
 
 
 # %% ../../nbs/05_kernels/lens.ipynb #f36f2964
+@checked(D=vector, predicted=vector, spread=vector, scale=number(above=0, optional=True))
 def curve_hint(
     D: "ArrayLike",  # sizes, examples, > 0, shape (k,), at least 4
     predicted: "ArrayLike",  # predicted loss there, > 0, any unit, shape (k,)
@@ -516,6 +519,7 @@ def _fitted_parameters(D, loss):
 
 
 # %% ../../nbs/05_kernels/lens.ipynb #596306b0
+@checked(eta=number(above=0), t=number(least=0))
 def kernel_features(
     kernel: "ArrayLike | Spectrum",  # (n, n), or an object with a `.K`; the same rows per model
     residual: "ArrayLike | None" = None,  # prediction less target, (n,) or (n, C); or kernel's own

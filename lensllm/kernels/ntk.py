@@ -32,6 +32,7 @@ from zipfile import BadZipFile
 import numpy as np, pandas as pd, torch
 from fastcore.basics import patch
 from transformers.trainer_callback import TrainerCallback
+from .._internal.arguments import checked, function, number, path, seed, whole
 from .._internal.atomic import atomic_path
 from lensllm.kernels.dynamics import (  # noqa: F401
     cross_entropy_flow,
@@ -158,6 +159,7 @@ def _limit(devices, memory):
 
 
 # %% ../../nbs/05_kernels/ntk.ipynb #5cf29b8d
+@checked(samples=whole(), seed=seed(), memory=number(above=0, optional=True), progress=function)
 def ntk_gram(
     model: torch.nn.Module,  # a language model, or any module whose rows do not touch each other
     batch: Mapping,  # name -> tensor, rows first, as a collator returns it
@@ -333,6 +335,7 @@ def save(
         np.savez_compressed(f, **arrays)
 
 
+@checked(path=path())
 def load_kernel(
     path: str | Path,  # a file that `save` wrote
 ) -> Kernel:  # what was saved

@@ -24,6 +24,7 @@ __all__ = [
     "pick_params",
     "layer_of",
     "evaluating",
+    "check_rows_apart",
     "in_precision",
     "free_bytes",
     "first_nonfinite",
@@ -785,6 +786,64 @@ def _changes_in_training(module):
     if isinstance(module, (dropout, batch_norm)):
         return getattr(module, "p", 1) > 0
     return any("dropout" in k and isinstance(v, float) and v > 0 for k, v in vars(module).items())
+
+
+# %% ../../nbs/04_models/batches.ipynb #b9c20002
+@torch.no_grad()
+def check_rows_apart(
+    f: Callable,  # output: (model, batch) -> (n,) or (n, m)
+    model: torch.nn.Module,  # in eval mode
+    batch: Batch,
+):
+    """Refuse an output that is not one per row, or that changes with the rows beside it.
+
+    Parameters
+    ----------
+    f : Callable
+        output: (model, batch) -> (n,) or (n, m)
+    model : torch.nn.Module
+        in eval mode
+    """
+    if batch.n_rows == 1:
+        return
+    two_rows = batch.rows([0, _last_different_row(batch)])
+    try:
+        alone = torch.stack([f(model, row).flatten() for row in two_rows.pieces(1)])
+    except ValueError as e:
+        raise ValueError(
+            "`output` must be defined for a row alone, got for one row: "
+            f"{(str(e).splitlines() or [''])[0][:160]}; take one without batch statistics"
+        ) from None
+    try:
+        together = f(model, two_rows)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError:  # it works on one row at a time only, and gets no more
+        return
+    if not alone.numel():
+        return
+    if together.numel() != alone.numel():
+        raise ValueError(
+            "`output` must give a number, or m of them, for each row, got "
+            f"{together.numel()} for two rows where each alone has {alone.shape[1]}; "
+            "leave sums and means over rows out"
+        )
+    together = together.reshape(alone.shape)
+    slack = torch.finfo(alone.dtype).eps ** 0.5 * max(alone.abs().max(), together.abs().max())
+    if ((together - alone).abs() > slack).any():
+        raise ValueError(
+            "`output` must give a row the same number whatever rows stand beside it, got "
+            f"{alone[0, 0].item():.6g} for the first row alone and {together[0, 0].item():.6g} "
+            "beside another; leave means, norms and statistics over the batch out"
+        )
+
+
+def _last_different_row(batch):
+    "The last row that is not the same as the first; the last one if all are the same."
+    for i in reversed(range(1, batch.n_rows)):
+        if any(not torch.equal(v[i], v[0]) for v in batch.values()):
+            return i
+    return batch.n_rows - 1
 
 
 # %% ../../nbs/04_models/batches.ipynb #b2e1d4c3

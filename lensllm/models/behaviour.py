@@ -27,13 +27,13 @@ from torch.utils.weak import WeakIdKeyDictionary
 from .loading import most_tokens
 
 # %% ../../nbs/04_models/behaviour.ipynb #b9c1000b
-_LOCKS = WeakIdKeyDictionary()  # first parameter, or module -> lock
+_LOCKS = WeakIdKeyDictionary()  # first module with parameters -> lock
 _MAKING_A_LOCK = threading.Lock()
 
 
 def _lock_of(model):
     "The lock of a model, shared with its wrappers."
-    key = next(model.parameters(), model)
+    key = next((module for module in model.modules() if module._parameters), model)
     with _MAKING_A_LOCK:
         if key not in _LOCKS:
             _LOCKS[key] = threading.RLock()
