@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING
 import numpy as np, pandas as pd, torch
 import torch.nn.functional as F
 from fastcore.basics import patch
-from .._internal.arguments import checked, function, number, vector, whole
+from .._internal.arguments import checked, function, number, shown, vector, whole
 from . import certificates as formulas
 from .curvature import curvature_along, layer_traces
 from .products import _as_batches, check_generator
@@ -263,8 +263,6 @@ def bound_terms(
 
 def _check_term_options(n, loss_bound, b, over):
     "Refuse options that have no meaning."
-    if not n >= 1:
-        raise ValueError(f"`n` must be >= 1 example, got {n}")
     if not 0 < loss_bound < math.inf:
         raise ValueError(
             "`loss_bound` must be a bound on the loss, > 0 and finite, "
@@ -492,7 +490,15 @@ def _rms(residual):
 
 
 # %% ../../nbs/06_generalization/bounds.ipynb #290c6fe7
-@checked(n=vector, values=vector)
+def _sequence(name, values):
+    "Numbers in a row."
+    array = vector(name, values)
+    if array.ndim != 1:
+        raise ValueError(f"`{name}` must be numbers of shape (k,), got shape {array.shape}")
+    return array
+
+
+@checked(n=_sequence, values=_sequence)
 def lens_split(
     n: np.ndarray,  # ladder sizes, (k,), k >= 4
     values: np.ndarray,  # what was measured there, nats/token, (k,), all > 0
@@ -564,6 +570,12 @@ class Scale:
     unit: str = "token"  # nats per "token" or per "byte"
     # most tokens per byte that a tokenizer makes: one, one for a leading space, one for the end
     tokens_per_byte: float = 3.0
+
+    def __post_init__(self):
+        whole(2)("V", self.V)
+        number(above=0)("tokens_per_byte", self.tokens_per_byte)
+        if self.unit not in ("token", "byte"):
+            raise ValueError(f"`unit` must be token or byte, got {shown(self.unit)}")
 
     @property
     def _tokens_per_unit(self):
@@ -1216,6 +1228,7 @@ def certify(
     train = _batches_beside(model, data, "data")
     fresh = [] if held_out is None else _batches_beside(model, held_out, "held_out")
     _check_certify_options(delta, unit, noise, draws)
+    check_generator(generator)
     ways = _checked_ways(ways)
     if unit == "byte":
         for batch in [*train, *fresh]:
@@ -1256,13 +1269,11 @@ def _check_certify_options(delta, unit, noise, draws):
         raise ValueError(f"`unit` must be token or byte, got {unit!r}")
     if noise is not None and not noise > 0:
         raise ValueError(f"`noise` must be > 0, got {noise}")
-    if draws < 1:
-        raise ValueError(f"`draws` must be >= 1, got {draws}")
 
 
 def _checked_ways(ways):
     "The ways as a list, if all have a name that is known."
-    if isinstance(ways, str):
+    if isinstance(ways, str) or not hasattr(ways, "__iter__"):
         raise TypeError(f"`ways` must be a list of names, got {ways!r}; take [{ways!r}]")
     ways = list(ways)
     if not ways:

@@ -29,6 +29,15 @@ from .._internal.arguments import checked, number, vector, whole
 
 
 # %% ../../nbs/06_generalization/certificates.ipynb #7c11e81b
+def _finite(name, values):
+    "Finite numbers as an array."
+    array = vector(name, values)
+    if not np.isfinite(array).all():
+        wrong = array[~np.isfinite(array)].ravel()[0]
+        raise ValueError(f"`{name}` must be finite, got {wrong}")
+    return array
+
+
 def _first_bad(values, good):
     "The first value that is not good, for an error message."
     return values[~good].flat[0]
@@ -51,6 +60,7 @@ def _checked_arrays(emp_risk, n, delta, kl=0.0):
     return emp_risk, n, kl
 
 
+@checked(delta=number())
 def check_delta(
     delta: float,  # probability of failure, in (0, 1)
 ):
@@ -66,7 +76,7 @@ def check_delta(
 
 
 # %% ../../nbs/06_generalization/certificates.ipynb #39fdbe79
-@checked(q=vector, p=vector)
+@checked(q=_finite, p=_finite)
 def binary_kl(
     q: "ArrayLike",  # probability, number or array
     p: "ArrayLike",  # probability, number or array
@@ -104,7 +114,7 @@ def _kl_term(a, b, gap):
 
 
 # %% ../../nbs/06_generalization/certificates.ipynb #aa3c450f
-@checked(emp_risk=vector, c=vector)
+@checked(emp_risk=_finite, c=vector)
 def kl_inverse(
     emp_risk: "ArrayLike",  # q, in [0, 1]; number or array
     c: "ArrayLike",  # >= 0, nats; number or array
@@ -146,7 +156,7 @@ def _complexity(kl, n, delta):
     return (kl + np.log(2 * np.sqrt(n) / delta)) / n
 
 
-@checked(emp_risk=vector, kl=vector, n=vector, delta=number())
+@checked(emp_risk=_finite, kl=vector, n=_finite, delta=number())
 def kl_bound(
     emp_risk: "ArrayLike",  # mean risk on the examples, in [0, 1]
     kl: "ArrayLike",  # divergence of the posterior from the prior, nats, >= 0
@@ -175,7 +185,7 @@ def kl_bound(
     return kl_inverse(emp_risk, _complexity(kl, n, delta))
 
 
-@checked(emp_risk=vector, kl=vector, n=vector, delta=number())
+@checked(emp_risk=_finite, kl=vector, n=_finite, delta=number())
 def mcallester_bound(
     emp_risk: "ArrayLike",  # mean risk on the examples, in [0, 1]
     kl: "ArrayLike",  # divergence of the posterior from the prior, nats, >= 0
@@ -204,7 +214,7 @@ def mcallester_bound(
     return emp_risk + np.sqrt(_complexity(kl, n, delta) / 2)
 
 
-@checked(emp_risk=vector, kl=vector, n=vector, delta=number())
+@checked(emp_risk=_finite, kl=vector, n=_finite, delta=number())
 def quadratic_bound(
     emp_risk: "ArrayLike",  # mean risk on the examples, in [0, 1]
     kl: "ArrayLike",  # divergence of the posterior from the prior, nats, >= 0
@@ -235,6 +245,7 @@ def quadratic_bound(
 
 
 # %% ../../nbs/06_generalization/certificates.ipynb #643b4886
+@checked(emp_risk=_finite, kl=vector, n=_finite, delta=number())
 def thiemann_bound(
     emp_risk: "ArrayLike",  # mean risk on the examples, in [0, 1]
     kl: "ArrayLike",  # divergence of the posterior from the prior, nats, >= 0
@@ -269,7 +280,7 @@ def thiemann_bound(
 CATONI = np.geomspace(0.01, 20, 40)  # the lambdas that are tried
 
 
-@checked(emp_risk=vector, kl=vector, n=vector, delta=number())
+@checked(emp_risk=_finite, kl=vector, n=_finite, delta=number())
 def catoni_bound(
     emp_risk: "ArrayLike",  # mean risk on the examples, in [0, 1]
     kl: "ArrayLike",  # divergence of the posterior from the prior, nats, >= 0
@@ -301,6 +312,7 @@ def catoni_bound(
 
 
 # %% ../../nbs/06_generalization/certificates.ipynb #cbf89d1d
+@checked(emp_risk=_finite, n=_finite, delta=number(), candidates=whole())
 def held_out_bound(
     emp_risk: "ArrayLike",  # in [0, 1], on examples that trained nothing and chose only a candidate
     n: "ArrayLike",  # independent examples, >= 1
@@ -332,6 +344,7 @@ def held_out_bound(
 
 
 # %% ../../nbs/06_generalization/certificates.ipynb #01cad2e4
+@checked(emp_risk=_finite, code=vector, n=_finite, delta=number())
 def occam_bound(
     emp_risk: "ArrayLike",  # of one model on the examples that it was made from, in [0, 1]
     code: "ArrayLike",  # −ln of the prior probability of that model, nats, >= 0
@@ -360,7 +373,7 @@ def occam_bound(
     return kl_inverse(emp_risk, (code + np.log(1 / delta)) / n)
 
 
-@checked(mean=vector, draws=vector, delta=number())
+@checked(mean=_finite, draws=_finite, delta=number())
 def sampled_risk(
     mean: "ArrayLike",  # of the risks of `draws` models from the posterior, in [0, 1]
     draws: "ArrayLike",  # independent draws, >= 1
@@ -387,7 +400,7 @@ def sampled_risk(
 
 
 # %% ../../nbs/06_generalization/certificates.ipynb #8e3089f4
-@checked(shift2=vector, sigma=vector, sigma0=vector, size=vector)
+@checked(shift2=_finite, sigma=_finite, sigma0=_finite, size=_finite)
 def gaussian_kl(
     shift2: "ArrayLike",  # squared distance between the means, per group
     sigma: "ArrayLike",  # standard deviation of the posterior in each group, > 0

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 import numpy as np, torch
 from fastcore.basics import patch
-from .._internal.arguments import checked, number, whole
+from .._internal.arguments import checked, function, number, shown, vector, whole
 from .products import Products, check_generator
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class Estimate:
         cost = f"({self.method}, {self.draws} draws, {self.products} products)"
         return " ".join(part for part in (figure, self.unit, cost) if part)
 
+    @checked(level=number())
     def interval(
         self,
         level: float = 0.95,  # share of intervals that should hold the truth, in (0, 1)
@@ -276,7 +277,7 @@ def hessian_trace(
     Estimate
         of the trace, unbiased
     """
-    if method not in _FEWEST_PROBES:
+    if not isinstance(method, str) or method not in _FEWEST_PROBES:
         raise ValueError(f"`method` must be hutchinson, hutch++ or xtrace, got {method!r}")
     fewest = _FEWEST_PROBES[method]
     if num_probes < fewest:
@@ -534,9 +535,9 @@ def curvature_along(
     if steps < 2:
         raise ValueError(f"`steps` must be >= 2, got {steps}")
     A = as_products(model, batches, params=params, **options)
-    if v is None or v.shape != (A.P,):
-        shape = None if v is None else tuple(v.shape)
-        raise ValueError(f"`v` must have shape ({A.P},), got {shape}")
+    if not isinstance(v, torch.Tensor) or v.shape != (A.P,):
+        got = tuple(v.shape) if isinstance(v, torch.Tensor) else shown(v)
+        raise ValueError(f"`v` must have shape ({A.P},), got {got}")
     if not v.any():
         return Along(0.0, 0.0, 0.0, 0)
     v = _vectors_for(A, v)
@@ -580,6 +581,7 @@ class Density:
             f"nats/token per squared parameter ({len(self.nodes)} draws, {self.products} products)"
         )
 
+    @checked(f=function)
     def mean_of(
         self,
         f: Callable,  # a function of eigenvalues, on arrays
@@ -652,7 +654,16 @@ def spectral_density(
 
 
 # %% ../../nbs/06_generalization/curvature.ipynb #a5118ff6
+def _places(name, values):
+    "Places in a row."
+    array = vector(name, values)
+    if array.ndim != 1:
+        raise ValueError(f"`{name}` must be numbers of shape (k,), got shape {array.shape}")
+    return array
+
+
 @patch
+@checked(x=_places, width=number())
 def at(
     self: Density,
     x: np.ndarray,  # places, (k,)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 import torch
 import torch.nn.functional as F
+from .._internal.arguments import checked, number
 from ..kernels.gradients import _Output, math_attention
 from ..models.behaviour import held
 from lensllm.models.batches import (
@@ -459,7 +460,7 @@ def check_generator(
 
 def _check_options(kind, method, batch_size, dtype, output, generator):
     "Refuse options that have no meaning."
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"`kind` must be one of {', '.join(KINDS)}, got {kind!r}")
     if method not in ("auto", "double", "forward"):
         raise ValueError(f"`method` must be auto, double or forward, got {method!r}")
@@ -527,6 +528,7 @@ def _check_vector(v, P):
 class Products:
     "A curvature matrix of the mean over rows that multiplies vectors, exact up to rounding."
 
+    @checked(memory=number(least=0, optional=True))
     def __init__(
         self,
         model: torch.nn.Module,  # a Hugging Face language model, or any torch module

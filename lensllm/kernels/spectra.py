@@ -25,7 +25,7 @@ from scipy import stats
 from scipy.linalg import helmert
 from scipy.special import beta as beta_function
 
-from .._internal.arguments import checked, flag, number, vector
+from .._internal.arguments import checked, flag, number, shown, vector
 from .._internal.style import GREY, INK, new_axes
 
 # %% ../../nbs/05_kernels/spectra.ipynb #40ae881e
@@ -328,7 +328,17 @@ def _jackknife_errors(matrix, estimate, groups=16):
 
 
 # %% ../../nbs/05_kernels/spectra.ipynb #3d56fc92
-@checked(interval=number(above=0, below=1), centred=flag)
+def _pair_of_ranks(name, values):
+    "Two numbers, or None for the default."
+    if values is None:
+        return None
+    array = vector(name, values)
+    if array.shape != (2,):
+        raise ValueError(f"`{name}` must be (first, last), got {shown(values)}")
+    return tuple(array.tolist())
+
+
+@checked(ranks=_pair_of_ranks, interval=number(above=0, below=1), centred=flag)
 def decay_exponent(
     K: "ArrayLike | Spectrum",  # (n, n) on n >= 8 independent examples, or an object with a `.K`
     *,

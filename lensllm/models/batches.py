@@ -37,6 +37,7 @@ from contextlib import contextmanager
 import psutil, torch
 from fastcore.basics import patch
 import torch.nn.functional as F
+from .._internal.arguments import checked, seed, shown, whole
 from .behaviour import _is_encoder_decoder, _unwrapped, behaviour, held
 from .behaviour import label_shift, quiet_options, same_behaviour, token_logits
 from .loading import most_tokens
@@ -592,6 +593,7 @@ def with_sampled_logits(
     return self.with_entries(position=position.to(device), token=token.to(device)), residual
 
 
+@checked(m=whole(), seed=seed())
 def sample_logits(
     model: torch.nn.Module,
     batch: Mapping,  # as for `logits_and_labels`
@@ -615,8 +617,6 @@ def sample_logits(
     tuple[Batch, torch.Tensor]
         batch with `position` and `token`; residual p - y; all (n, m)
     """
-    if m < 1:
-        raise ValueError(f"`m` must be >= 1, got {m}")
     return Batch.of(model, batch, "sampled").with_sampled_logits(model, m, seed=seed)
 
 
@@ -667,7 +667,7 @@ def as_output(
     """
     if callable(output):
         return output
-    if output not in OUTPUTS:
+    if not isinstance(output, str) or output not in OUTPUTS:
         raise ValueError(
             f"`output` must be one of {', '.join(OUTPUTS)} or a function of (model, batch), "
             f"got {output!r}"
@@ -700,7 +700,7 @@ def pick_params(
     dict[str, torch.nn.Parameter]
         floating-point parameters in the model's order; tied once
     """
-    if not callable(params) and params not in PARAMS:
+    if not callable(params) and not (isinstance(params, str) and params in PARAMS):
         raise ValueError(
             f"`params` must be one of {', '.join(PARAMS)} or a function of (name, parameter), "
             f"got {params!r}"
@@ -863,6 +863,8 @@ def in_precision(
     torch.nn.Module
         the model itself, or a copy in another precision
     """
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise TypeError(f"`dtype` must be None or a type of torch's floats, got {shown(dtype)}")
     present = {p.dtype for p in model.parameters() if p.is_floating_point()}
     if dtype is None and any(t.itemsize < 4 for t in present):
         dtype = torch.float32
