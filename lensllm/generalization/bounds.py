@@ -1227,7 +1227,7 @@ def certify(
     """
     train = _batches_beside(model, data, "data")
     fresh = [] if held_out is None else _batches_beside(model, held_out, "held_out")
-    _check_certify_options(delta, unit, noise, draws)
+    _check_certify_options(delta, unit, noise)
     check_generator(generator)
     ways = _checked_ways(ways)
     if unit == "byte":
@@ -1262,7 +1262,7 @@ def _vocabulary_size(model, batch):
 
 
 # %% ../../nbs/06_generalization/bounds.ipynb #07a18880
-def _check_certify_options(delta, unit, noise, draws):
+def _check_certify_options(delta, unit, noise):
     "Refuse options that have no meaning."
     formulas.check_delta(delta)
     if unit not in ("token", "byte"):

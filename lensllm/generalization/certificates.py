@@ -338,8 +338,6 @@ def held_out_bound(
         in [0, 1]
     """
     emp_risk, n, _ = _checked_arrays(emp_risk, n, delta)
-    if not candidates >= 1:
-        raise ValueError(f"`candidates` must be >= 1, got {candidates}")
     return kl_inverse(emp_risk, np.log(candidates / delta) / n)
 
 
