@@ -27,6 +27,8 @@ __all__ = [
 
 # %% ../../nbs/03_choose/policies.ipynb #17a4a515
 from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -35,12 +37,33 @@ from fastcore.basics import patch
 from .selectors import _one_task, accept_then_stop
 from ..curves.metrics import example_work, flops
 from ..curves.table import CurveSet
+from .._internal import arguments as must
 from ..forecast.kalman import panel
 from ..forecast.posterior import fit_posterior, in_percent
 from ..forecast.prior import Prior
 
 
 # %% ../../nbs/03_choose/policies.ipynb #7a607112
+def _token_counts(name, tokens):
+    "One number of tokens >= 0, or two: those that are read and those that are written."
+    array = must.numbers_of(name, tokens, like="one number of tokens, or (read, written)")
+    if array.shape not in ((), (2,)) or not np.isfinite(array).all() or (array < 0).any():
+        raise ValueError(
+            f"`{name}` must be one number of tokens >= 0, or (read, written), "
+            f"got {must.shown(tokens)}"
+        )
+    return float(array) if array.ndim == 0 else tuple(map(float, array))
+
+
+@must.checked(
+    curves=must.instance(CurveSet, "`load_curves` makes one"),
+    sizes=must.several(must.size(0), single=(int, float), optional=True),
+    column=must.text(optional=True),
+    tokens=_token_counts,
+    epochs=must.number(above=0),
+    evaluated=must.number(0),
+    probe=must.number(0),
+)
 def run_costs(
     curves: CurveSet,  # candidates of one task, with `n_params`, or with prices in `column`
     sizes=None,  # training-set sizes that can be run, examples; those of the table when None
@@ -77,7 +100,7 @@ def run_costs(
     """
     curves.one_task()
     wanted = curves.sizes if sizes is None else sizes
-    sizes = sorted({int(size) for size in wanted if size > 0})
+    sizes = sorted({size for size in wanted if size > 0})
     if not sizes:
         raise ValueError(
             "`sizes` must hold a training-set size > 0, got none; name the sizes that you can run"
@@ -87,6 +110,11 @@ def run_costs(
     work = example_work(curves.frame, tokens)[curves.models].to_numpy()
     evaluation = flops(work, evaluated, train=False) if evaluated else 0
     prices = [flops(work, size, epochs=epochs) + evaluation + probe for size in sizes]
+    if not np.isfinite(prices).all():
+        raise ValueError(
+            "`tokens`, `epochs`, `evaluated` and `probe` must give prices that numbers can hold; "
+            "give smaller ones"
+        )
     return pd.DataFrame(np.transpose(prices), index=curves.models, columns=sizes)
 
 
@@ -123,6 +151,14 @@ def _own_prices(curves, sizes, column):
 
 
 # %% ../../nbs/03_choose/policies.ipynb #188e7ae6
+def _run_named(name, run):
+    "A run as (model, train_size)."
+    is_pair = isinstance(run, (tuple, list)) and len(run) == 2 and isinstance(run[0], str)
+    if not is_pair:
+        raise TypeError(f"`{name}` must hold (model, train_size) pairs, got {must.shown(run)}")
+    return run[0], must.size(0)(name, run[1])
+
+
 class Plan(list):
     "Runs to make next, as (model, train_size), and why; empty when done."
 
@@ -149,7 +185,7 @@ class Plan(list):
         expected_regret : float, default np.nan
             nats/token, where the policy knows
         """
-        super().__init__(runs)
+        super().__init__(must.several(_run_named)("runs", runs))
         self.why = why
         self.choice = choice
         self.p_best = p_best
@@ -184,6 +220,36 @@ class Policy:
             runs to make next
         """
         raise NotImplementedError
+
+    def __init_subclass__(cls, **options):
+        "Every policy checks what it is asked."
+        super().__init_subclass__(**options)
+        if "next" in vars(cls):
+            cls.next = _with_checks(cls.next)
+
+
+def _with_checks(next_runs):
+    "A policy's `next` that refuses wrong arguments."
+
+    @wraps(next_runs)
+    def checked(self, seen, costs, budget):
+        seen = must.instance(CurveSet, "`load_curves` makes one", optional=True)("seen", seen)
+        budget = must.number()("budget", budget)
+        return next_runs(self, seen, _prices("costs", costs), budget)
+
+    return checked
+
+
+def _prices(name, costs):
+    "A table of prices, as `run_costs` makes it."
+    must.instance(pd.DataFrame, "`run_costs` makes one")(name, costs)
+    sound = costs.size and all(dtype.kind in "iuf" for dtype in costs.dtypes)
+    if not sound or not np.isfinite(costs.to_numpy()).all() or (costs.to_numpy() < 0).any():
+        raise ValueError(
+            f"`{name}` must hold a finite price >= 0 of every run, "
+            f"got {must.shown(costs)}; `run_costs` makes such a table"
+        )
+    return costs
 
 
 # %% ../../nbs/03_choose/policies.ipynb #c1e09fe4
@@ -245,6 +311,7 @@ def _log_curves(seen):
     return {model: (p.x[i, p.on[i]], p.y[i, p.on[i]]) for i, model in enumerate(p.models)}
 
 
+@must.checked(seen=must.instance(CurveSet, "`load_curves` makes one"), target=must.size())
 def last_loss(
     seen: CurveSet,  # the runs that exist
     target: int,  # examples
@@ -266,6 +333,7 @@ def last_loss(
     return pd.Series({model: np.exp(y[-1]) for model, (_, y) in _log_curves(seen).items()})
 
 
+@must.checked(seen=must.instance(CurveSet, "`load_curves` makes one"), target=must.size())
 def ats_loss(
     seen: CurveSet,  # the runs that exist
     target: int,  # examples
@@ -294,6 +362,7 @@ def ats_loss(
 
 
 # %% ../../nbs/03_choose/policies.ipynb #a9a9a35c
+@must.checked(seen=must.instance(CurveSet, "`load_curves` makes one"), target=must.size())
 def slope_loss(
     seen: CurveSet,  # the runs that exist
     target: int,  # examples
@@ -395,6 +464,11 @@ class UniformLadder(Policy):
     top: int | None = None  # largest size, examples; as far as the budget goes when None
     name: str = "uniform"
 
+    def __post_init__(self):
+        must.check_fields(
+            self, rank=must.one_of(SCORES), top=must.size(optional=True), name=must.text()
+        )
+
     def next(self, seen, costs, budget):
         made, choice = _existing_runs(seen, costs), _best_candidate(seen, costs, self.rank)
         for j, size in enumerate(costs):
@@ -426,6 +500,15 @@ class Halving(Policy):
     keep: float = 0.5  # share that goes on, in (0, 1)
     rank: str = "slope"  # key of `SCORES`
     name: str = "halving"
+
+    def __post_init__(self):
+        must.check_fields(
+            self,
+            start=must.size(0),
+            keep=must.number(above=0, below=1),
+            rank=must.one_of(SCORES),
+            name=must.text(),
+        )
 
     def next(self, seen, costs, budget):
         made, alive = _existing_runs(seen, costs), list(costs.index)
@@ -478,6 +561,16 @@ class Hyperband(Policy):
     keep: float = 0.5  # as in `Halving`
     rank: str = "slope"  # key of `SCORES`
     name: str = "hyperband"
+
+    def __post_init__(self):
+        must.check_fields(
+            self,
+            starts=must.several(must.size(0), least=1),
+            keep=must.number(above=0, below=1),
+            rank=must.one_of(SCORES),
+            name=must.text(),
+        )
+        object.__setattr__(self, "starts", tuple(self.starts))
 
     def next(self, seen, costs, budget):
         ended = []  # last plans of the brackets that have nothing left to run
@@ -545,16 +638,19 @@ class Race(Policy):
     name: str = "race"
 
     def __post_init__(self):
-        if self.start < 1:
-            raise ValueError(f"`start` must be >= 1, got {self.start}")
-        if not self.growth > 1:
-            raise ValueError(f"`growth` must be > 1, got {self.growth}")
-        if self.finalists < 1:
-            raise ValueError(f"`finalists` must be >= 1, got {self.finalists}")
-        if not 0 <= self.caution < np.inf:
-            raise ValueError(f"`caution` must be finite and >= 0, got {self.caution}")
-        if self.workers is not None and self.workers < 1:
-            raise ValueError(f"`workers` must be >= 1, or None, got {self.workers}")
+        must.check_fields(
+            self,
+            start=must.size(),
+            growth=must.number(above=1),
+            finalists=must.whole(),
+            power=must.number(),
+            caution=must.number(0),
+            p_best=must.number(),
+            regret=must.number(),
+            workers=must.whole(optional=True),
+            prior=must.instance((str, Path, Prior)),
+            name=must.text(),
+        )
 
     def next(self, seen, costs, budget):
         made, budget = _existing_runs(seen, costs), max(budget, 0.0)
@@ -571,7 +667,8 @@ class Race(Policy):
         belief = _belief(self, seen, costs)
         stop = _reason_to_stop(self, belief, costs)
         if stop:
-            return belief.plan([], stop)
+            due = len(_opening_runs(self, made, costs))
+            return belief.plan([], _unpaid_opening(due) if due else stop)
         runs, why = _round_runs(self, belief, made, costs, budget)
         return belief.plan(runs[: self.workers], why)
 
@@ -580,6 +677,12 @@ class Race(Policy):
 def _opening_sizes(policy, costs):
     "How many of the smallest sizes the opening runs: at least two, so that there is a slope."
     return max(2, int((costs.columns <= policy.start).sum()))
+
+
+def _unpaid_opening(due):
+    "Why nothing is run before every candidate has had its opening."
+    runs = f"{due} run{'s' * (due > 1)}"
+    return f"the budget does not cover the {runs} that the opening still needs"
 
 
 def _opening_runs(policy, made, costs):
@@ -714,14 +817,12 @@ def as_policy(
     Policy
         the policy
     """
-    if isinstance(policy, Policy):
-        return policy
-    if policy not in POLICIES:
-        raise ValueError(f"`policy` must be one of {', '.join(POLICIES)}, got {policy!r}")
-    return POLICIES[policy]()
+    policy = must.one_of(POLICIES, or_a=Policy)("policy", policy)
+    return policy if isinstance(policy, Policy) else POLICIES[policy]()
 
 
 # %% ../../nbs/03_choose/policies.ipynb #a6f8e4b1
+@must.checked(whole=must.number(0), priced=must.flag)
 def budget_share(
     budget: float | str,  # "2%" or 0.02 of full tuning; or an amount in the unit of the costs
     whole: float,  # cost of full tuning; 0 where it is unknown, and then no amount is accepted
@@ -752,22 +853,45 @@ def budget_share(
         value = -1.0
     if not 0 < value < np.inf:
         amount = ", or an amount" if whole else ""
-        raise ValueError(f"`budget` must be a share such as 2% or 0.02{amount}, got {budget!r}")
+        raise ValueError(
+            f"`budget` must be a share such as 2% or 0.02{amount}, got {must.shown(budget)}"
+        )
     if percent or not (priced or value > 1):
-        return value
+        return _spendable(value, budget)
     if not priced and (not whole or value <= 100):
         amount = ", or FLOP above 100" if whole else ""
         raise ValueError(
             f"`budget` must be a share such as 2% or 0.02{amount}, got {text}; "
             f"write {text}% for that many hundredths"
         )
-    return value / whole if whole else value
+    return _spendable(value / whole if whole else value, budget)
+
+
+def _spendable(share, budget):
+    "A share that can be spent: beyond a million times full tuning it is a slip of the pen."
+    if share > 1e6:
+        raise ValueError(
+            "`budget` must be at most 1,000,000 times the cost of full tuning, "
+            f"got {must.shown(budget)}; 100% fine-tunes every candidate on the target"
+        )
+    return share
 
 
 # %% ../../nbs/03_choose/policies.ipynb #c59d10f8
 class PricedPlan(Plan):
     "A plan with the price of each run, and where the study stands: budget, spending, doubts."
 
+    @must.checked(
+        whole=must.number(0),
+        task=must.text(),
+        policy=must.text(),
+        target=must.size(),
+        unit=must.text(optional=True),
+        budget_fraction=must.number(0),
+        spent_fraction=must.number(0),
+        left_out=must.several(must.text()),
+        doubts=must.several(must.text()),
+    )
     def __init__(
         self,
         plan: Plan,  # what a policy proposes
@@ -808,8 +932,13 @@ class PricedPlan(Plan):
         doubts : default ()
             what makes the losses hard to compare, plain sentences
         """
+        must.instance(Plan, "`Policy.next` makes one")("plan", plan)
         super().__init__(plan, plan.why, plan.choice, plan.p_best, plan.expected_regret)
-        self.prices = [float(price) for price in prices]
+        self.prices = must.several(must.number(0))("prices", prices)
+        if len(self.prices) != len(plan):
+            raise ValueError(
+                f"`prices` must be one for each of {len(plan)} runs, got {len(self.prices)}"
+            )
         self.whole = float(whole)
         self.task = task
         self.policy = policy
@@ -930,6 +1059,12 @@ def __repr__(self: PricedPlan):
 
 
 # %% ../../nbs/03_choose/policies.ipynb #9b7f4bb5
+@must.checked(
+    target=must.size(optional=True),
+    up_to=must.size(0, optional=True),
+    failed=must.several(must.text(), single=str, optional=True),
+    costs=must.text(optional=True),
+)
 def plan(
     curves: CurveSet | str | pd.DataFrame,  # the runs that exist: a shipped name, a path, a frame
     budget: float | str,  # for all runs together: "2%" or 0.02, or an amount (`budget_share`)
@@ -968,7 +1103,7 @@ def plan(
         raise ValueError("`budget` must be given for a table; 2% is a good beginning")
     table = _one_task(curves)
     seen = table if up_to is None else table.up_to(up_to)
-    target = table.sizes[-1] if target is None else int(target)
+    target = table.sizes[-1] if target is None else target
     prices = _prices_to(target, table, seen, costs)
     whole = prices[target].sum()
     share = budget_share(budget, whole, priced=costs is not None)
@@ -1021,6 +1156,11 @@ def _without_failed(prices, failed):
     return prices.drop(index=failed)
 
 
+@must.checked(
+    candidates=must.several(must.text()),
+    runs=must.instance(pd.DataFrame),
+    plan=must.several(_run_named),
+)
 def never_run(
     candidates,  # models in the race
     runs: pd.DataFrame,  # the runs that exist, columns `model` and `train_size`

@@ -12,10 +12,20 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from .policies import Plan, Policy, _price_slack, as_policy, budget_share, run_costs
+from lensllm.choose.policies import (
+    Plan,
+    Policy,
+    _price_slack,
+    _run_named,
+    as_policy,
+    budget_share,
+    run_costs,
+)
 from .selectors import _one_task
 from ..curves.metrics import agreement
+from ..curves.checks import check_columns
 from ..curves.table import CurveSet
+from .._internal import arguments as must
 
 # %% ../../nbs/03_choose/replay.ipynb #1b9267cc
 # columns of a replay's trace, in its files too
@@ -66,6 +76,12 @@ class Replay:
 
 
 # %% ../../nbs/03_choose/replay.ipynb #8122dfe6
+@must.checked(
+    target=must.size(optional=True),
+    costs=must.instance((str, pd.DataFrame), "from `run_costs`, or a column", optional=True),
+    failed=must.several(_run_named),
+    warm=must.several(_run_named),
+)
 def simulate(
     policy: str | Policy,  # a Policy, or a name in `POLICIES`
     curves: CurveSet | str | pd.DataFrame,  # complete to the target: a shipped name, path, frame
@@ -108,11 +124,7 @@ def simulate(
     whole, slack = prices.iloc[:, -1].sum(), _price_slack(prices)
     if isinstance(budget, str):
         budget = budget_share(budget, whole, priced=isinstance(costs, str))
-    if not 0 <= budget < np.inf:
-        raise ValueError(
-            f"`budget` must be a fraction >= 0 of full fine-tuning, got {budget}; "
-            "0.02 is two per cent"
-        )
+    budget = must.number(0, 1e6)("budget", budget)  # of full fine-tuning
     while True:
         plan = Plan(why="every candidate has failed")
         if len(prices):
@@ -281,6 +293,7 @@ def __repr__(self: Replay):
 
 # %% ../../nbs/03_choose/replay.ipynb #868aad4f
 @patch
+@must.checked(ax=must.axes)
 def plot(
     self: Replay,
     *,
@@ -328,6 +341,15 @@ def plot(
 
 
 # %% ../../nbs/03_choose/replay.ipynb #08bea5f3
+@must.checked(
+    policies=must.several(single=(str, Policy), least=1),
+    tasks=must.several(must.instance(CurveSet), single=CurveSet, least=1),
+    budgets=must.several(must.number(0, 1e6), single=(int, float), least=1),
+    draws=must.whole(1, 1_000_000),
+    size=must.whole(2),
+    seed=must.seed(),
+    progress=must.function,
+)
 def pareto(
     policies,  # Policies, or names in `POLICIES`
     tasks,  # CurveSets of one task each, complete up to the target
@@ -393,6 +415,7 @@ def _study_row(policy, curves, budget, draw):
 
 
 # %% ../../nbs/03_choose/replay.ipynb #e906d381
+@must.checked(results=must.instance(pd.DataFrame, "`pareto` makes one"))
 def pareto_summary(
     results: pd.DataFrame,  # from `pareto`
 ) -> pd.DataFrame:  # one row per policy, task and budget; accuracies in percent, regrets in nats
@@ -408,6 +431,7 @@ def pareto_summary(
     pd.DataFrame
         one row per policy, task and budget; accuracies in percent, regrets in nats
     """
+    check_columns(results, ["policy", "task", "budget", "relative_accuracy", "regret"])
     groups = results.groupby(["policy", "task", "budget"], sort=False)
     return groups.agg(
         relative_accuracy=("relative_accuracy", "mean"),

@@ -30,6 +30,7 @@ import html
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -38,8 +39,9 @@ from fastcore.basics import patch
 
 from ..curves.metrics import agreement, cost_fraction, regret, relative_accuracy
 from ..curves.table import CurveSet, load_curves
+from .._internal import arguments as must
 from ..forecast.fit import fit_law
-from ..forecast.laws import NTK_LAW, Law, as_law
+from ..forecast.laws import NTK_LAW, Law, as_law, checked_curve
 from ..forecast.posterior import Posterior, fit_posterior
 from ..forecast.prior import Prior
 
@@ -125,6 +127,9 @@ class Selector:
 
     name = ""
 
+    @must.checked(
+        seen=must.instance(CurveSet, "`load_curves` makes one"), target=must.size(), alone=must.flag
+    )
     def rank(
         self,
         seen: CurveSet,  # curves of one task, cut at the largest size that may be seen
@@ -148,9 +153,12 @@ class Selector:
         Ranking
             all candidates, best first
         """
-        if not target > 0:
-            raise ValueError(f"`target` must be a number of examples > 0, got {target}")
         seen.one_task()
+        if target < seen.sizes[-1]:
+            raise ValueError(
+                f"`target` must not lie below a size that was seen ({seen.sizes[-1]:,}), "
+                f"got {target:,}; cut the curves with .up_to, or give a larger `target`"
+            )
         if len(seen.models) < 2 and not alone:
             raise ValueError(
                 f"`seen` must hold at least 2 models to be ranked, got {seen.models[0]} alone; "
@@ -307,8 +315,8 @@ class NLPMetrics(Selector):
     name: str = "nlpmetrics"
 
     def __post_init__(self):
-        if self.metric not in ("pl_alpha", "e_tpl_lambda"):
-            raise ValueError(f"`metric` must be pl_alpha or e_tpl_lambda, got {self.metric!r}")
+        metric = must.one_of(("pl_alpha", "e_tpl_lambda"))
+        must.check_fields(self, metric=metric, name=must.text())
 
     def score(self, seen, target):
         if self.metric not in seen.frame:
@@ -331,6 +339,7 @@ class NLPMetrics(Selector):
 
 
 # %% ../../nbs/03_choose/selectors.ipynb #2f8fc93f
+@must.checked(k=must.whole(2), delta=must.number(above=0))
 def accept_then_stop(
     D,  # examples, > 0, rising, shape (n,)
     loss,  # test loss, nats/token, shape (n,)
@@ -356,8 +365,10 @@ def accept_then_stop(
     tuple
         (slope, intercept, m): line of ln(loss) in ln(D), and how many points it rests on
     """
-    x = np.log(np.asarray(D, float)[::-1])
-    y = np.log(np.asarray(loss, float)[::-1])
+    D, loss = checked_curve(D, loss)
+    if (np.diff(D) < 0).any():
+        raise ValueError(f"`D` must rise, got {must.shown(D)}; sort the sizes")
+    x, y = np.log(D[::-1]), np.log(loss[::-1])
     if len(x) < 2:
         raise ValueError(
             f"`D` must hold at least 2 sizes above 0 to extrapolate, got {len(x)}; add a size"
@@ -397,9 +408,10 @@ class AtS(Selector):
     delta: float = 5.0  # rejection threshold in standard deviations; LensLLM's study: tau
     name = "ats"
 
+    def __post_init__(self):
+        must.check_fields(self, k=must.whole(2), delta=must.number(above=0))
+
     def score(self, seen, target):
-        if self.k < 2 or self.delta <= 0:
-            raise ValueError(f"`k` must be >= 2 and `delta` > 0, got {self.k} and {self.delta}")
         predicted, doubts = {}, []
         for model in seen.models:
             with _errors_naming(model):
@@ -424,7 +436,7 @@ class LawFit(Selector):
     ----------
     law : Law | str
         a Law or its name
-    robust : bool | None
+    robust : str | None
         see `fit_law`
     interval : float
         probability of the interval that is reported, in (0, 1)
@@ -432,8 +444,17 @@ class LawFit(Selector):
 
     law: Law | str = "rectified"  # a Law or its name
     name: str = "rectifiedfit"
-    robust: bool | None = None  # see `fit_law`
+    robust: str | None = None  # see `fit_law`
     interval: float = 0.9  # probability of the interval that is reported, in (0, 1)
+
+    def __post_init__(self):
+        as_law(self.law)
+        must.check_fields(
+            self,
+            name=must.text(),
+            robust=must.one_of(("soft_l1", "huber", "cauchy"), optional=True),
+            interval=must.number(above=0, below=1),
+        )
 
     def score(self, seen, target):
         law, rows, doubts = as_law(self.law), {}, []
@@ -507,6 +528,9 @@ class PosteriorSelector(Selector):
     second: bool = True  # take a second opinion on the choice; False: the lowest prediction
     name = "posterior"
 
+    def __post_init__(self):
+        must.check_fields(self, robust=must.flag, pooled=must.flag, second=must.flag)
+
     def score(self, seen, target):
         post = fit_posterior(
             seen, target, prior=self.prior, robust=self.robust, pooled=self.pooled, hints=self.hints
@@ -555,14 +579,12 @@ def as_selector(
     Selector
         the selector
     """
-    if isinstance(selector, Selector):
-        return selector
-    if selector not in SELECTORS:
-        raise ValueError(f"`method` must be one of {', '.join(SELECTORS)}, got {selector!r}")
-    return SELECTORS[selector]()
+    selector = must.one_of(SELECTORS, or_a=Selector)("method", selector)
+    return selector if isinstance(selector, Selector) else SELECTORS[selector]()
 
 
 # %% ../../nbs/03_choose/selectors.ipynb #d4d2e0a8
+@must.checked(target=must.size(optional=True), seen=must.size(0, optional=True))
 def rank(
     curves: CurveSet | str | pd.DataFrame,  # one task: a shipped name, a path, a frame
     target: int | None = None,  # size to choose for, examples; default: the largest in the table
@@ -593,7 +615,7 @@ def rank(
     """
     selector = _selector(method, prior)
     curves = _one_task(curves)
-    target = curves.sizes[-1] if target is None else int(target)
+    target = curves.sizes[-1] if target is None else target
     if seen is None:
         seen = max((size for size in curves.sizes if size < target), default=curves.sizes[-1])
     if seen >= target:
@@ -623,7 +645,20 @@ def _selector(method, prior):
 
 
 # %% ../../nbs/03_choose/selectors.ipynb #14a69eeb
+def _losses_by_model(name, truth):
+    "Losses by model as a Series of floats."
+    if isinstance(truth, dict):
+        truth = pd.Series(truth)
+    if not isinstance(truth, pd.Series):
+        raise TypeError(
+            f"`{name}` must be a Series of losses by model, got {must.shown(truth)}; "
+            "`.at(size)` of the curves gives one"
+        )
+    return pd.Series(must.vector(name, truth.to_numpy()), truth.index)
+
+
 @patch
+@must.checked(truth=_losses_by_model)
 def evaluate(
     self: Ranking,
     truth: pd.Series,  # by model: loss at the target, nats/token
@@ -738,6 +773,7 @@ def _repr_html_(self: Ranking):
 
 # %% ../../nbs/03_choose/selectors.ipynb #75d7c83b
 @patch
+@must.checked(truth=must.instance(CurveSet, optional=True), top=must.whole(1, 6), ax=must.axes)
 def plot(
     self: Ranking,
     truth: CurveSet | None = None,  # the complete curves, where they are known
@@ -767,10 +803,6 @@ def plot(
     if not sizes:
         raise ValueError(
             "a ranking needs sizes above 0 to be drawn; this one has seen zero-shot losses only"
-        )
-    if not 1 <= top <= 6:
-        raise ValueError(
-            f"`top` must lie in 1..6 for colours that can be told apart, got {top}; name fewer"
         )
     tuned = set(self.seen.frame.model[self.seen.frame.train_size > 0])
     leaders = [model for model in self.frame.model[:top] if model in tuned]
@@ -912,6 +944,13 @@ def _label_leaders(ax, ranking, colours, losses):
 RATIOS = (8, 16, 32, 64, 128, 256, 512)
 
 
+@must.checked(
+    selectors=must.several(single=(str, Selector), least=1),
+    tasks=must.several(single=(str, Path, CurveSet, pd.DataFrame), least=1),
+    ratios=must.several(must.number(above=1), single=(int, float), least=1),
+    target=must.size(optional=True),
+    progress=must.function,
+)
 def compare(
     selectors,  # Selectors, or names in `SELECTORS`; one or several
     tasks,  # complete curves of one task each: CurveSets, names, paths; one or several
@@ -940,30 +979,43 @@ def compare(
     pd.DataFrame
         one row per task, method and ratio; units as in `Ranking.evaluate`
     """
-    if isinstance(selectors, (str, Selector)):
-        selectors = [selectors]
-    if isinstance(tasks, (str, CurveSet)):
-        tasks = [tasks]
-    selectors, ratios = [as_selector(s) for s in selectors], list(ratios)
+    selectors = [as_selector(s) for s in selectors]
     tasks = [_one_task(task) for task in tasks]
     names = [task.one_task() for task in tasks]
     if len(set(names)) < len(names):
         raise ValueError(
             f"`tasks` must have different names, got {', '.join(names)}; set the `task` column"
         )
-    for ratio in ratios:
-        if not 1 < ratio < np.inf:
-            raise ValueError(
-                f"`ratios` must be > 1 (target over the largest size seen), got {ratio}"
-            )
+    ratios = [int(ratio) if ratio == int(ratio) else ratio for ratio in ratios]
     cells = [(task, s, ratio) for task in tasks for s in selectors for ratio in ratios]
-    return pd.DataFrame([_comparison_row(*cell, target) for cell in progress(cells)])
+    rows, refusals = [], {}
+    for cell in progress(cells):
+        row, refusal = _comparison_row(*cell, target)
+        rows.append(row)
+        if refusal:
+            refusals[row["method"], row["task"], row["ratio"]] = refusal
+    if len(refusals) == len(rows):
+        raise ValueError(next(iter(refusals.values())))
+    table = pd.DataFrame(rows)
+    table.attrs["refusals"] = refusals
+    return table
 
 
 # %% ../../nbs/03_choose/selectors.ipynb #afdb717c
+_METRICS = (  # what `Ranking.evaluate` gives
+    "pearson",
+    "spearman",
+    "kendall",
+    "relative_accuracy",
+    "regret",
+    "rmse_log",
+    "coverage",
+)
+
+
 def _comparison_row(task, selector, ratio, target):
-    "One row of `compare`."
-    target = int(target or max(task.sizes))
+    "One row of `compare`, and why the method cannot do this cell; empty where it can."
+    target = max(task.sizes) if target is None else target
     seen = max((size for size in task.sizes if size * ratio <= target), default=0)
     if not seen:
         raise ValueError(
@@ -978,12 +1030,15 @@ def _comparison_row(task, selector, ratio, target):
             f"{target:,} of {', '.join(lost)}; "
             "take them out of the table, or give a smaller target"
         )
-    ranking = selector.rank(task.up_to(seen), target)
-    return dict(
+    row = dict(
         task=task.one_task(),
         method=selector.name,
         ratio=ratio,
         seen_train_size=seen,
         target_train_size=target,
-        **ranking.evaluate(truth),
     )
+    visible = task.up_to(seen)
+    try:
+        return row | selector.rank(visible, target).evaluate(truth), ""
+    except ValueError as refusal:
+        return row | dict.fromkeys(_METRICS), str(refusal)

@@ -7,6 +7,9 @@ commands share.
 # %% auto #0
 __all__ = [
     "Curves",
+    "Decimal",
+    "Pattern",
+    "EvalSet",
     "Target",
     "TaskName",
     "Prior",
@@ -41,28 +44,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..curves.cells import UnreadCell, as_count, as_number
+
 if TYPE_CHECKING:
     from lensllm.curves.table import CurveSet
 
+
 # %% ../../nbs/09_cli/options.ipynb #644cfa37
-_EXAMPLES = re.compile(r"((?:\d{1,3}(?:,\d{3})+|[\d_]+)?(?:\.\d+)?(?:e\d+)?)([kM]?)")
-_THOUSANDS = {"": 1, "k": 1e3, "M": 1e6}
-
-
 def as_examples(
     text: str,  # such as 12800, 12,800, 1e6, 200k or 1.5M
     least: int = 1,  # the smallest number that is allowed, examples
 ) -> int:  # number of examples, exact
     "A number of examples, as people write it."
-    match = _EXAMPLES.fullmatch(str(text).strip())
-    try:
-        digits, unit = match.groups()
-        number = float(digits.replace(",", "").replace("_", "")) * _THOUSANDS[unit]
-    except (AttributeError, ValueError):
-        number = -1
-    if number < least or number % 1:
-        raise typer.BadParameter(f"must be a whole number of examples >= {least}, got {text!r}")
-    return int(number)
+    number = as_count(str(text))
+    if not isinstance(number, UnreadCell) and least <= number <= 1e15 and not number % 1:
+        return int(number)
+    unread = isinstance(number, UnreadCell) and re.search("[0-9]", number)
+    remedy = f"; {number.remedy}" if unread else ""
+    raise typer.BadParameter(
+        f"must be a whole number of examples >= {least}, got {str(text)[:60]!r}{remedy}"
+    )
 
 
 def as_train_size(
@@ -77,11 +78,16 @@ def as_loss(
     text: str,  # such as 3.21
 ) -> float:  # nats, in the unit of the study
     "A loss. Text that looks like an option is a mistyped option."
-    try:
-        return float(text)
-    except ValueError:
-        mistyped = "; no option has this name" if str(text).startswith("--") else ""
-        raise typer.BadParameter(f"must be a number, got {text!r}{mistyped}") from None
+    number = as_number(str(text))
+    if not isinstance(number, UnreadCell) and number == number:
+        return number
+    if str(text).startswith("--"):
+        remedy = "no option has this name"
+    elif re.search(r"[0-9]", str(text)):
+        remedy = "write it with a decimal point, without a unit"
+    else:
+        remedy = "a run that gave no loss is reported with --failed"
+    raise typer.BadParameter(f"must be a number, got {str(text)[:60]!r}; {remedy}")
 
 
 _MEMORY = re.compile(r"([\d.]+) ?(?:([kMG]?)(i?)B)?")
@@ -111,6 +117,32 @@ Curves = Annotated[
         help="A shipped task (see [bold]lensllm data[/]); or a CSV or Parquet file with one row "
         "per run (model, train_size, test_loss), or one row per model and one column per size; "
         "or a folder of Trainer logs, MODEL/SIZE/trainer_state.json.",
+    ),
+]
+Decimal = Annotated[
+    str,
+    typer.Option(
+        "--decimal",
+        metavar="SIGN",
+        help="Decimal sign of the table: a point or a comma. "
+        "Default: a point, or what the losses have where semicolons part the columns.",
+    ),
+]
+Pattern = Annotated[
+    str,
+    typer.Option(
+        "--pattern",
+        metavar="PATH",
+        help="How a folder of logs names its runs, such as {model}/{train_size}/seed-{seed}; "
+        "also {task} and {family}, and * for any folder.",
+    ),
+]
+EvalSet = Annotated[
+    str,
+    typer.Option(
+        "--eval-set",
+        metavar="NAME",
+        help="Which evaluation set to read, where the logs name several: news for eval_news_loss.",
     ),
 ]
 Target = Annotated[
@@ -237,21 +269,29 @@ def column_names(
 def one_task(
     curves: str,  # CURVES
     task: str | None,  # --task
+    **reading,  # --decimal, --pattern and --eval-set
 ) -> "CurveSet":
     "The curves of one task."
     from lensllm.curves.table import load_curves
 
-    table = load_curves(curves)
+    table = load_curves(curves, **reading)
     return table.filter(task=task or table.one_task())
 
 
 def all_tasks(
     tables: list,  # CURVES, each
+    **reading,  # --decimal, --pattern and --eval-set: each goes where it has a meaning
 ) -> list:  # a CurveSet per task
     "The curves of every task in every table."
-    from lensllm.curves.table import load_curves
+    from lensllm.curves.table import load_curves, reading_options
 
-    loaded = [load_curves(name) for name in tables]
+    used = {
+        name: {k: v for k, v in reading.items() if k in reading_options(name)} for name in tables
+    }
+    for option, value in reading.items():
+        if value is not None and not any(option in known for known in used.values()):
+            raise ValueError(f"`{option}` has no meaning for any of these tables; leave it out")
+    loaded = [load_curves(name, **used[name]) for name in tables]
     return [table.filter(task=task) for table in loaded for task in table.tasks]
 
 

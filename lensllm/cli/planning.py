@@ -28,12 +28,15 @@ from lensllm.cli.options import (
     Budget,
     Costs,
     Curves,
+    Decimal,
+    EvalSet,
     Out,
+    Pattern,
     Plot,
     PolicyName,
     Target,
     TaskName,
-    as_examples,
+    as_train_size,
     one_task,
     typed_options,
 )
@@ -66,8 +69,8 @@ _UpTo = Annotated[
     typer.Option(
         "--up-to",
         metavar="N",
-        parser=as_examples,
-        help="Use only runs of the table up to this size. Default: all.",
+        parser=as_train_size,
+        help="Use only runs of the table up to this size; 0: zero-shot losses. Default: all.",
     ),
 ]
 _Failed = Annotated[
@@ -112,6 +115,9 @@ def plan_command(
     task: TaskName = None,
     candidate: _NewCandidates = None,
     unit: _ReportedUnit = "token",
+    decimal: Decimal = None,
+    pattern: Pattern = None,
+    eval_set: EvalSet = None,
     json_: AsJson = False,
     csv: AsCsv = False,
     out: Out = None,
@@ -134,7 +140,7 @@ def plan_command(
     from lensllm.choose.policies import plan
 
     proposal = plan(
-        one_task(curves, task),
+        one_task(curves, task, decimal=decimal, pattern=pattern, eval_set=eval_set),
         budget,
         target=target,
         policy=policy,
@@ -153,7 +159,8 @@ def plan_command(
 def _check_meaning(ctx, candidate):
     "Refuse options that mean nothing in this call."
     if candidate:
-        unused, when = typed_options(ctx, ("task", "failed", "up_to", "costs")), "with"
+        of_tables = ("task", "failed", "up_to", "costs", "decimal", "pattern", "eval_set")
+        unused, when = typed_options(ctx, of_tables), "with"
     else:
         unused, when = typed_options(ctx, ("unit",)), "without"
     if unused:
@@ -286,6 +293,9 @@ def simulate_command(
     policy: PolicyName = "race",
     costs: Costs = None,
     task: TaskName = None,
+    decimal: Decimal = None,
+    pattern: Pattern = None,
+    eval_set: EvalSet = None,
     json_: AsJson = False,
     csv: AsCsv = False,
     out: Out = None,
@@ -298,7 +308,7 @@ def simulate_command(
     output = Output(json_, csv, out, plot)
     from lensllm.choose.replay import simulate
 
-    table = one_task(curves, task)
+    table = one_task(curves, task, decimal=decimal, pattern=pattern, eval_set=eval_set)
     replay = simulate(policy, table, budget, target=target, costs=costs)
     output.draw(replay.plot)
     if output.write(replay.trace, dict(task=table.one_task()) | replay.to_dict()):

@@ -20,8 +20,11 @@ from lensllm.cli.options import (
     AsCsv,
     AsJson,
     Curves,
+    Decimal,
+    EvalSet,
     OldBudget,
     Out,
+    Pattern,
     Plot,
     Prior,
     Seen,
@@ -65,6 +68,9 @@ def select_command(
     prior: Prior = "transfer",
     within: _Within = 0.05,
     task: TaskName = None,
+    decimal: Decimal = None,
+    pattern: Pattern = None,
+    eval_set: EvalSet = None,
     json_: AsJson = False,
     csv: AsCsv = False,
     out: Out = None,
@@ -77,7 +83,7 @@ def select_command(
         raise ValueError(f"`--within` must be >= 0 nats, got {within:g}")
     from lensllm.choose.selectors import ROWS, rank
 
-    table = one_task(curves, task)
+    table = one_task(curves, task, decimal=decimal, pattern=pattern, eval_set=eval_set)
     ranking = rank(table, target, seen=seen, method=method, prior=prior)
     truth = _known_losses(table, ranking.target)
     data = ranking.to_dict(truth)
@@ -239,6 +245,9 @@ def fit_command(
     seen: _SeenByFit = None,
     target: _ReadAt = None,
     task: TaskName = None,
+    decimal: Decimal = None,
+    pattern: Pattern = None,
+    eval_set: EvalSet = None,
     json_: AsJson = False,
     csv: AsCsv = False,
     out: Out = None,
@@ -252,7 +261,7 @@ def fit_command(
     output = Output(json_, csv, out, plot)
     from lensllm.forecast.laws import as_law
 
-    table = one_task(curves, task)
+    table = one_task(curves, task, decimal=decimal, pattern=pattern, eval_set=eval_set)
     if model:
         table = table.filter(model=model)
     largest = table.sizes[-1]
@@ -264,12 +273,27 @@ def fit_command(
         raise ValueError(
             f"`--plot` draws one fit, got {len(pairs)}; choose one --model and one --law"
         )
-    fits = [_fit_of(table, *pair, robust) for pair in progress_bar(pairs, "fitting")]
+    pairs, fits = _fits_of(table, pairs, robust)
     rows = [_fit_row(fit, *pair, target) for fit, pair in zip(fits, pairs, strict=True)]
     output.draw(lambda: _titled_plot(fits[0], pairs[0][0], target, table.unit))
     if output.write(_fit_table(rows), dict(task=table.one_task(), target=target, rows=rows)):
         return
     _show_fits(rows, f"{table.one_task()}: fitted up to {table.sizes[-1]:,}, read at {target:,}")
+
+
+def _fits_of(table, pairs, robust):
+    "The pairs that can be fitted, and their fits; why the others cannot goes to standard error."
+    fits, left_out = {}, []
+    for pair in progress_bar(pairs, "fitting"):
+        try:
+            fits[pair] = _fit_of(table, *pair, robust)
+        except ValueError as error:
+            left_out.append(error)
+    if not fits:
+        raise left_out[0]
+    for error in left_out:
+        print(f"left out {error}", file=sys.stderr)
+    return list(fits), list(fits.values())
 
 
 def _fit_of(table, model, law, robust):
@@ -290,17 +314,19 @@ def _fit_row(fit, model, law, target):
         return float(value) if math.isfinite(value) else None
 
     read = fit.predict(target, 0.9).iloc[0]
+    # an interval that takes a value at its bound as known would promise too much
+    known = math.isfinite(read.high) and not fit.held
     return dict(
         model=model,
         law=law,
         predicted_loss=float(read.loss),
-        low=finite(read.low) if math.isfinite(read.high) else None,
-        high=finite(read.high),
+        low=float(read.low) if known else None,
+        high=float(read.high) if known else None,
         rmsd_log=fit.rmsd_log,
         aic=finite(fit.aic),
         bic=finite(fit.bic),
         params={
-            name: dict(estimate=value, stderr=fit.stderr[name])
+            name: dict(estimate=value, stderr=fit.stderr[name], at_bound=name in fit.held)
             for name, value in fit.params.items()
         },
         flags=list(fit.flags),
@@ -344,7 +370,10 @@ def _show_fits(rows, title):
 def _parameter_text(name, parameter):
     "An estimate with its standard error, where there is one."
     error = parameter["stderr"]
-    return f"{name} = {parameter['estimate']:.4g}" + ("" if error is None else f" ± {error:.2g}")
+    text = f"{name} = {parameter['estimate']:.4g}"
+    if parameter["at_bound"]:
+        return f"{text} (at its bound)"
+    return text if error is None else f"{text} ± {error:.2g}"
 
 
 def _titled_plot(fit, model, target, unit):
@@ -390,6 +419,9 @@ def compare_command(
     prior: Prior = "transfer",
     ratios: _Ratios = None,
     target: Target = None,
+    decimal: Decimal = None,
+    pattern: Pattern = None,
+    eval_set: EvalSet = None,
     json_: AsJson = False,
     csv: AsCsv = False,
     out: Out = None,
@@ -401,11 +433,12 @@ def compare_command(
         raise ValueError(
             f"`--prior` is for posterior, got --method {method[0]}; leave one of the two out"
         )
-    tasks = all_tasks(curves or ["flan", "gigaword"])
+    tables = curves or ["flan", "gigaword"]
+    tasks = all_tasks(tables, decimal=decimal, pattern=pattern, eval_set=eval_set)
     numbers = _parsed_ratios(ratios) if ratios else _usual_ratios(tasks, target)
     table = _comparison(tasks, method, prior, numbers, target)
     output.draw(lambda: _plot_of_comparison(table))
-    if output.write(table, dict(rows=table.to_dict("records"))):
+    if output.write(table, dict(rows=json_rows(table))):
         return
     for task, rows in table.groupby("task", sort=False):
         _show_one_task(task, rows)
@@ -419,19 +452,27 @@ def _comparison(tasks, methods, prior, ratios, target):
 
     from lensllm.choose.selectors import SELECTORS
 
-    rows, left_out = [], {}
+    tables, left_out = [], {}
     for name in methods or SELECTORS:
         try:
-            rows.append(_replayed(name, tasks, prior, ratios, target))
+            table = _replayed(name, tasks, prior, ratios, target)
+            tables.append(table)
+            left_out |= {_cell_text(cell): why for cell, why in table.attrs["refusals"].items()}
         except ValueError as error:
-            if methods:
-                raise
             left_out[name] = error
-    if not rows:
+    if not tables:
         raise left_out.popitem()[1]
     for name, error in left_out.items():
         print(f"left out {name}: {error}", file=sys.stderr)
-    return pd.concat(rows)
+    for table in tables:
+        table.attrs.clear()
+    return pd.concat(tables)
+
+
+def _cell_text(cell):
+    "A cell of the comparison in words."
+    method, task, ratio = cell
+    return f"{method} on {task} at 1/{ratio:g}"
 
 
 def _replayed(name, tasks, prior, ratios, target):
@@ -486,6 +527,7 @@ _METRICS = (  # column, label, format
     ("pearson", "Pearson correlation, %", ".1f"),
     ("relative_accuracy", "relative accuracy, %", ".1f"),
     ("rmse_log", "rms error of ln(loss)", ".3f"),
+    ("coverage", "share of true losses within the 90% intervals", ".2f"),
 )
 
 
@@ -495,6 +537,9 @@ def _show_one_task(task, rows):
         wide = rows.astype({metric: float}).pivot_table(
             index="method", columns="ratio", values=metric, sort=False
         )
+        wide = wide.dropna(how="all")[
+            [ratio for ratio in dict.fromkeys(rows.ratio) if ratio in wide]
+        ]
         wide.columns = [f"1/{ratio:g}" for ratio in wide]
         if len(wide):
             title = f"{task}: {label}, by the share of the target that was seen"
@@ -511,12 +556,17 @@ def _show_means(table):
         worst_relative_accuracy=("relative_accuracy", "min"),
         regret=("regret", "mean"),
         rmse_log=("rmse_log", "mean"),
+        coverage=("coverage", "mean"),
+        cells=("pearson", "count"),
     ).reset_index()
     cells = table.groupby(["task", "ratio"]).ngroups
+    decimals = dict(regret=".3f", rmse_log=".3f", coverage=".2f", cells="d")
+    if (means.cells == cells).all():
+        means = means.drop(columns="cells")
     show_table(
         means,
         f"over {cells} cells: mean and worst",
-        {column: ".3f" if column in ("regret", "rmse_log") else ".1f" for column in means},
+        {column: decimals.get(column, ".1f") for column in means},
     )
 
 
@@ -533,7 +583,13 @@ _PriorFile = Annotated[
 ]
 
 
-def learn_command(curves: _LearnedTables, out: _PriorFile):
+def learn_command(
+    curves: _LearnedTables,
+    out: _PriorFile,
+    decimal: Decimal = None,
+    pattern: Pattern = None,
+    eval_set: EvalSet = None,
+):
     """Learn from complete curves what [bold]--prior[/] tells the posterior about a new task.
 
     Add your own to the shipped ones: [bold]lensllm learn flan gigaword mine.csv -o prior.json[/]
@@ -542,7 +598,7 @@ def learn_command(curves: _LearnedTables, out: _PriorFile):
         raise ValueError(f"`--out` must end in .json, got {out.name}")
     from lensllm.forecast.prior import learn_prior
 
-    tasks = all_tasks(curves)
+    tasks = all_tasks(curves, decimal=decimal, pattern=pattern, eval_set=eval_set)
     prior = learn_prior(list(progress_bar(tasks, "learning")))
     for task in tasks:
         for flag in task.flags[task.flags.flag == "rising task"].itertuples():
@@ -574,6 +630,9 @@ _SavedTable = Annotated[
 def data_command(
     curves: _AnyCurves = None,
     save: _SavedTable = None,
+    decimal: Decimal = None,
+    pattern: Pattern = None,
+    eval_set: EvalSet = None,
     json_: AsJson = False,
     csv: AsCsv = False,
     out: Out = None,
@@ -588,15 +647,17 @@ def data_command(
         if not output.write(table, dict(tasks=table.to_dict("records"))):
             show_table(table, "shipped tasks", {})
         return
-    from lensllm.curves.checks import quality_flags
+    from lensllm.curves.checks import quality_errors
     from lensllm.curves.table import load_curves
 
-    flags = quality_flags(_raw_rows(curves))
-    if (flags.severity == "error").any():
-        title = f"{curves}: {len(flags)} rows cannot be read"
+    reading = dict(decimal=decimal, pattern=pattern, eval_set=eval_set)
+    flags = quality_errors(_raw_rows(curves, reading))
+    if len(flags):
+        title = f"{curves}: {len(flags)} value{'s' * (len(flags) > 1)} cannot be read"
+        flags = flags.assign(remedy=flags.remedy.str.replace("`decimal`", "`--decimal`"))
         show_table(flags[["flag", "detail", "remedy"]], title, {})
         raise typer.Exit(2)
-    _show_curves(load_curves(curves), save, output)
+    _show_curves(load_curves(curves, **reading), save, output)
 
 
 # %% ../../nbs/09_cli/ranking.ipynb #2a928ca6
@@ -622,13 +683,16 @@ def _shipped_tasks():
     return pd.DataFrame(rows)
 
 
-def _raw_rows(curves):
+def _raw_rows(curves, reading):
     "The rows of a table as they are, faults included."
-    from lensllm.curves.table import benchmark_names, load_curves, read_table
+    from lensllm.curves.table import load_curves, read_table, reading_options
 
-    if curves in benchmark_names() or Path(curves).is_dir():
-        return load_curves(curves).frame
-    return read_table(curves)
+    if "decimal" not in reading_options(curves):
+        return load_curves(curves, **reading).frame
+    for name in ("pattern", "eval_set"):
+        if reading[name] is not None:
+            raise ValueError(f"`{name}` has no meaning where {curves} is a table; leave it out")
+    return read_table(curves, reading["decimal"])
 
 
 def _show_curves(curves, save, output):
@@ -644,5 +708,7 @@ def _show_curves(curves, save, output):
         return
     formats = dict(n_params=",.0f", first_loss=".3f", last_loss=".3f")
     show_table(summary.dropna(axis=1, how="all"), repr(curves), formats)
+    if curves.from_logs:
+        print(curves.source)
     if len(flags):
         show_table(flags, "worth a look", {"train_size": ",.0f"})

@@ -9,14 +9,24 @@ __all__ = [
     "COLUMNS",
     "NEEDED",
     "KEY",
+    "COUNTS",
+    "PARAMETERS",
     "log_noise",
+    "numbers_of",
+    "with_numbers",
+    "name_errors",
     "check_columns",
+    "similar_column",
     "quality_errors",
     "quality_flags",
 ]
 
 # %% ../../nbs/01_curves/checks.ipynb #cea786a2
+import re
+
 import numpy as np, pandas as pd
+
+from .cells import NO_LOSS, UnreadCell, as_count, as_number
 
 
 # %% ../../nbs/01_curves/checks.ipynb #9fa9d814
@@ -61,6 +71,9 @@ COLUMNS = dict(  # the tidy frame, in order
 )
 NEEDED = ("model", "train_size", "test_loss")
 KEY = ["task", "model", "train_size", "seed"]  # one run
+_FLAG_COLUMNS = ["severity", "flag", "task", "model", "train_size", "detail", "remedy"]
+COUNTS = ("train_size", "seed")
+PARAMETERS = ("n_params", "active_params", "encoder_params")  # counts that belong to a model
 
 
 # %% ../../nbs/01_curves/checks.ipynb #a44f02cb
@@ -83,14 +96,15 @@ _RULES = [  # column, flag, where the values are wrong, rule, remedy
         "not finite",
         lambda losses: ~np.isfinite(losses),
         "must be a finite number of nats",
-        "mend the value, or leave the run out",
+        NO_LOSS,
     ),
     (
         "test_loss",
         "not positive",
         lambda losses: losses <= 0,
         "must be > 0 nats",
-        "check the unit: accuracy and reward are no losses",
+        "check the unit: accuracy and reward are no losses; "
+        "a loss of 0 may mean that every label was masked",
     ),
     (
         "train_size",
@@ -106,12 +120,15 @@ _RULES = [  # column, flag, where the values are wrong, rule, remedy
         "must be a whole number",
         "number the repeated runs 0, 1, 2, …",
     ),
-    (
-        "n_params",
-        "not a size",
-        lambda counts: (counts <= 0) | np.isinf(counts),
-        "must be > 0 parameters",
-        "leave the cell empty where the size is unknown",
+    *(
+        (
+            column,
+            "not a size",
+            lambda counts: (counts <= 0) | np.isinf(counts) | (counts % 1 != 0),
+            "must be a whole number > 0 of parameters",
+            "write 124M or 124000000, and leave the cell empty where the number is unknown",
+        )
+        for column in PARAMETERS
     ),
     (
         "test_loss_se",
@@ -123,45 +140,109 @@ _RULES = [  # column, flag, where the values are wrong, rule, remedy
 ]
 
 
+# %% ../../nbs/01_curves/checks.ipynb #8d3b6a15
+def _shown(value):
+    "A value as a message shows it, cut where it is long."
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 # %% ../../nbs/01_curves/checks.ipynb #cc21c499
 def _error_row(flag, frame, i, column, rule, remedy):
     "One line of the flag table about row `i` (position) of `frame`."
     row = frame.iloc[i]
     size = row.train_size if "train_size" in frame else None
     place = f"model {row.model}"
-    if isinstance(size, (int, float, np.number)):
-        place += f", train_size {size:g}"
+    if isinstance(size, (int, float, np.number)) and not isinstance(size, bool):
+        place += f", train_size {size:.15g}"
     if not frame.attrs.get("wide"):  # the rows of a wide table are not those that the user wrote
         place = f"row {i + 1} ({place})"
+        remedy = remedy.replace("leave the cell empty where a run", "leave the row out where a run")
     return dict(
         severity="error",
         flag=flag,
         task=row.get("task"),
         model=row.model,
         train_size=size,
-        detail=f"`{column}` {rule}; {place} has {row[column]!s}",
+        detail=f"`{column}` {rule}; {place} has {_shown(row[column])}",
         remedy=remedy,
     )
 
 
+# %% ../../nbs/01_curves/checks.ipynb #6b0c93d2
+def numbers_of(
+    column: pd.Series,  # values of any type
+    name: str,  # of the column: sizes, seeds and parameters are counts
+) -> tuple[pd.Series, dict]:  # floats, NaN where empty or unread; and the unread cells by position
+    """The numbers in a column.
+
+    Parameters
+    ----------
+    column : pd.Series
+        values of any type
+    name : str
+        of the column: sizes, seeds and parameters are counts
+
+    Returns
+    -------
+    tuple[pd.Series, dict]
+        floats, NaN where empty or unread; and the unread cells by position
+    """
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iuf":
+        return column.astype(float), {}
+    read = [_read_value(value, name) for value in column.astype(object)]
+    unread = {i: cell for i, cell in enumerate(read) if isinstance(cell, UnreadCell)}
+    floats = [np.nan if i in unread else value for i, value in enumerate(read)]
+    return pd.Series(floats, column.index, dtype=float), unread
+
+
+def _read_value(value, name):
+    "One value by the rule of its column."
+    if name in COUNTS or name in PARAMETERS:
+        return as_count(value, large=name in PARAMETERS)
+    return as_number(value)
+
+
+def with_numbers(
+    frame: pd.DataFrame,  # tidy and without errors
+) -> pd.DataFrame:  # a copy whose number columns hold floats
+    """A table with numbers as floats, whatever types they had.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame
+        tidy and without errors
+
+    Returns
+    -------
+    pd.DataFrame
+        a copy whose number columns hold floats
+    """
+    columns = [name for name, kind in COLUMNS.items() if kind != "str" and name in frame]
+    columns += [name for name in PARAMETERS if name in frame and name not in columns]
+    return frame.assign(**{name: numbers_of(frame[name], name)[0] for name in columns})
+
+
 # %% ../../nbs/01_curves/checks.ipynb #4cd002f6
+_MAY_BE_EMPTY = ("test_loss_se", *PARAMETERS)
+
+
 def _value_errors(frame):
     "Rows whose values break a rule of their column, or are no numbers at all."
     for column, flag, is_wrong, rule, remedy in _RULES:
         if column not in frame:
             continue
-        values = frame[column]
+        values, unread = frame[column], {}
         if column != "model":
-            values = pd.to_numeric(values, errors="coerce")
-        text = frame[column].notna() & values.isna()
-        left_empty = values.isna() & (column in ("n_params", "test_loss_se"))
-        for i in np.flatnonzero(is_wrong(values) & ~left_empty & ~text):
-            yield _error_row(flag, frame, i, column, rule, remedy)
+            values, unread = numbers_of(values, column)
+        left_empty = values.isna() & (column in _MAY_BE_EMPTY)
+        for i in np.flatnonzero(is_wrong(values) & ~left_empty):
+            if i not in unread:
+                yield _error_row(flag, frame, i, column, rule, remedy)
         if flag == "not positive":
             continue  # text in this column was reported by the other rule about losses
-        rule, remedy = "must be a number", "write it with a decimal point, without a unit"
-        for i in np.flatnonzero(text):
-            yield _error_row("not a number", frame, i, column, rule, remedy)
+        for i, cell in unread.items():
+            yield _error_row("not a number", frame, i, column, "must be a number", cell.remedy)
 
 
 # %% ../../nbs/01_curves/checks.ipynb #89772112
@@ -170,8 +251,10 @@ def _duplicate_errors(frame):
     numbers = {}
     for column in ("train_size", "seed"):
         if column in frame:  # 200 and "200" are one size
-            values = pd.to_numeric(frame[column], errors="coerce")
-            numbers[column] = values.astype(object).fillna(frame[column])
+            values, unread = numbers_of(frame[column], column)
+            numbers[column] = values.astype(object)
+            if unread:
+                numbers[column] = values.astype(object).fillna(frame[column].astype(str))
     key = [column for column in KEY if column in frame]
     run = frame.assign(**numbers).groupby(key, sort=False, dropna=False).ngroup().to_numpy()
     first_rows = np.unique(run, return_index=True)[1]
@@ -184,17 +267,60 @@ def _duplicate_errors(frame):
 
 
 # %% ../../nbs/01_curves/checks.ipynb #1781e6f6
-def _family_errors(frame):
-    "Rows that name another family for a model than an earlier row does; empty cells do not count."
-    if "family" not in frame:
-        return
-    model, family = (frame[c].fillna("").astype(str).str.strip() for c in ("model", "family"))
-    named = family != ""
-    first = model.map(family[named].groupby(model, sort=False).first())
-    for i in np.flatnonzero(named & (family != first)):
-        rule = f"must be one for each model, {first.iloc[i]} in an earlier row"
-        remedy = "write the same family in all rows of a model"
-        yield _error_row("two families", frame, i, "family", rule, remedy)
+def _names(column):
+    "Names as text without outer blanks; an empty cell is an empty text."
+    return column.astype(object).where(column.notna(), "").astype(str).str.strip()
+
+
+def _model_errors(frame):
+    "Rows that say something else of a model than an earlier row does; empty cells do not count."
+    model = _names(frame["model"])
+    facts = {name: numbers_of(frame[name], name)[0] for name in PARAMETERS if name in frame}
+    if "family" in frame:
+        family = _names(frame["family"])
+        facts = {"family": family.where(family != "")} | facts
+    for column, values in facts.items():
+        known = values.notna()
+        first = model.map(values[known].groupby(model[known], sort=False).first())
+        for i in np.flatnonzero(known & (values != first)):
+            earlier = f"{first.iloc[i]:,.15g}" if column in PARAMETERS else first.iloc[i]
+            rule = f"must be one for each model, {earlier} in an earlier row"
+            plural = "families" if column == "family" else column
+            remedy = f"write the same {column} in all rows of a model"
+            yield _error_row(f"two {plural}", frame, i, column, rule, remedy)
+
+
+def name_errors(
+    frame: pd.DataFrame,  # tidy, names as they were handed over
+) -> pd.DataFrame:  # columns as in `quality_errors`
+    """Names that are no names, and names of two types that read the same, such as 7 and '7'.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame
+        tidy, names as they were handed over
+
+    Returns
+    -------
+    pd.DataFrame
+        columns as in `quality_errors`
+    """
+    found = []
+    for column in ("model", "task", "family"):
+        if column not in frame or frame[column].dtype.kind in "iufb":
+            continue
+        type_of_name = {}
+        for i, value in enumerate(frame[column].astype(object)):
+            kind = type(value).__name__
+            earlier = type_of_name.setdefault(str(value).strip(), kind)
+            if np.ndim(value) or isinstance(value, (dict, set, bytes)):
+                remedy = f"it is of type {kind}: write it as text"
+                found.append(_error_row("no name", frame, i, column, "must be a name", remedy))
+            elif kind != earlier:
+                rule = f"must be of one type, {earlier} in an earlier row"
+                remedy = f"it is of type {kind}: write all names as text"
+                found.append(_error_row("two types", frame, i, column, rule, remedy))
+    return pd.DataFrame(found, columns=_FLAG_COLUMNS)
 
 
 # %% ../../nbs/01_curves/checks.ipynb #eec4cde9
@@ -271,6 +397,18 @@ def _shared_losses(losses):
                 yield other, size, f"the same loss {loss:.9g} as {models.index[0]}"
 
 
+# %% ../../nbs/01_curves/checks.ipynb #9b1e55f0
+def _coarse_losses(curves):
+    "Detail and remedy where many losses repeat the last one; None where few do."
+    pairs = [(loss[:-1], loss[1:]) for _, loss in curves if len(loss) > 1]
+    steps = sum(len(before) for before, _ in pairs)
+    repeats = sum(int((before == after).sum()) for before, after in pairs)
+    if repeats < 5 or repeats < steps / 5:
+        return None
+    detail = f"{repeats} of {steps} losses are the same as at the size before"
+    return detail, "give more digits; are these error rates, which are no losses?"
+
+
 # %% ../../nbs/01_curves/checks.ipynb #d3e4e57e
 def _curve_warnings(D, loss, sigma, min_points=4):
     "Every warning about one curve; `D` may begin with 0, zero-shot."
@@ -286,11 +424,15 @@ def _curve_warnings(D, loss, sigma, min_points=4):
 
 
 # %% ../../nbs/01_curves/checks.ipynb #730b6a4b
+_SUMMARIES = ("average", "avg", "mean", "median", "total", "sum", "std", "min", "max", "all")
+
+
 def _task_warnings(task, frame):
     "Every warning about one task: (flag, model, train_size, detail, remedy)."
     losses = frame.pivot_table(
         index="model", columns="train_size", values="test_loss", aggfunc="mean"
     )
+    losses.index = losses.index.astype(str)
     rows = {model: row.dropna() for model, row in losses.iterrows()}
     curves = {model: (row.index.to_numpy(), row.to_numpy()) for model, row in rows.items()}
     tuned = {model: (D[D > 0], loss[D > 0]) for model, (D, loss) in curves.items()}
@@ -302,9 +444,13 @@ def _task_warnings(task, frame):
         yield "rising task", "", np.nan, detail, remedy
 
     sigma = log_noise(list(tuned.values()))
+    coarse = _coarse_losses(tuned.values())
+    if coarse:
+        yield "repeated", "", np.nan, *coarse
     for model, (D, loss) in curves.items():
         for flag, size, detail, remedy in _curve_warnings(D, loss, sigma):
-            yield flag, model, size, detail, remedy
+            if not (coarse and flag == "repeated"):
+                yield flag, model, size, detail, remedy
 
     for model, ratio in _other_units(losses.loc[:, losses.columns > 0]):
         detail = f"losses are {ratio:.2g} times the other models'"
@@ -314,11 +460,24 @@ def _task_warnings(task, frame):
     for model, size, detail in _shared_losses(losses):
         yield "shared value", model, size, detail, "check for a copied cell"
 
+    for model in losses.index[losses.index.str.lower().isin(_SUMMARIES)]:
+        detail = "the name is that of a summary, and its losses are ranked like a model's"
+        yield "summary row", model, np.nan, detail, "delete the row if it is a mean of the others"
+
+
+# %% ../../nbs/01_curves/checks.ipynb #2f6c71be
+def _unread_parameters(frame):
+    "A column that may hold the numbers of parameters, where the table has none."
+    if "n_params" in frame and frame.n_params.notna().any():
+        return
+    meant = similar_column("n_params", frame.columns)
+    if meant is not None:
+        detail = f"n_params is unknown for every model, and {meant!r} is not read"
+        remedy = f"if {meant!r} is the number of parameters, rename it n_params"
+        yield "no n_params", "", np.nan, detail, remedy
+
 
 # %% ../../nbs/01_curves/checks.ipynb #a3e6b0bc
-_FLAG_COLUMNS = ["severity", "flag", "task", "model", "train_size", "detail", "remedy"]
-
-
 def check_columns(
     frame: pd.DataFrame,
     needed: tuple | list = NEEDED,  # names of columns
@@ -332,10 +491,62 @@ def check_columns(
     """
     missing = [column for column in needed if column not in frame]
     if missing:
+        shown = [str(column)[:60] for column in frame.columns]
+        if len(shown) > 12:
+            shown = [*shown[:11], f"… ({len(shown) - 11} more)"]
         raise ValueError(
-            f"`{missing[0]}` must be a column; "
-            f"the table has {', '.join(map(str, frame.columns)) or 'none'}; rename or add it"
+            f"`{missing[0]}` must be a column; the table has {', '.join(shown) or 'none'}; "
+            f"rename or add it{_hint(missing[0], frame.columns)}"
         )
+
+
+_MEANT = dict(  # names that people give to a column
+    model="model name, config name, name, checkpoint, candidate, llm, model id, id",
+    train_size="size, n, d, n train, examples, n examples, num examples, samples, train examples",
+    test_loss="loss, eval loss, eval/loss, val loss, validation loss, test/loss, nll",
+    n_params="params, parameters, num params, num parameters, n parameters, size, model size",
+)
+_SIZE_AND_MORE = re.compile(r".*[0-9].*[A-Za-z=%_].*|.*[A-Za-z=%_].*[0-9].*")
+
+
+def similar_column(
+    column: str,  # of `COLUMNS`
+    present,  # names of columns
+) -> str | None:
+    """The column that somebody may have meant.
+
+    Parameters
+    ----------
+    column : str
+        of `COLUMNS`
+    present
+        names of columns
+    """
+    names = [column, *_MEANT.get(column, "").split(", ")]
+    meant = {re.sub(r"[\s_-]", "", name): rank for rank, name in enumerate(names)}
+    found = {}
+    for name in present:
+        rank = meant.get(re.sub(r"[\s_-]", "", str(name)).lower())
+        if rank is not None and str(name) not in COLUMNS:
+            found[rank] = str(name)
+    return found[min(found)] if found else None
+
+
+def _hint(column, present):
+    "What may have been meant by a table without a column."
+    meant = similar_column(column, present)
+    if meant is not None:
+        return f"; is {meant!r} meant? then rename it {column}"
+    names = [str(name) for name in present]
+    first = next((name for name in names if _SIZE_AND_MORE.fullmatch(name)), None)
+    if column in ("train_size", "test_loss") and first:
+        return (
+            "; one column per training-set size is read too, "
+            f"headed by the number alone: 200, not {first!r}"
+        )
+    if column == "model" and "train_size" in names:
+        return "; one row per run, or one row per model and one column per size, is read"
+    return ""
 
 
 def quality_errors(
@@ -354,7 +565,12 @@ def quality_errors(
         one row per error: severity, flag, task, model, train_size, detail, remedy
     """
     check_columns(frame)
-    errors = [*_value_errors(frame), *_duplicate_errors(frame), *_family_errors(frame)]
+    errors = [
+        *_value_errors(frame),
+        *name_errors(frame).to_dict("records"),
+        *_duplicate_errors(frame),
+        *_model_errors(frame),
+    ]
     return pd.DataFrame(errors, columns=_FLAG_COLUMNS)
 
 
@@ -376,10 +592,11 @@ def quality_flags(
     errors = quality_errors(frame)
     if len(errors):
         return errors
+    frame = with_numbers(frame)
     tasks = frame["task"] if "task" in frame else pd.Series("task", index=frame.index)
     warnings = [
         ("warning", flag, task, *finding)
         for task, group in frame.groupby(tasks, sort=False)
-        for flag, *finding in _task_warnings(task, group)
+        for flag, *finding in [*_task_warnings(task, group), *_unread_parameters(group)]
     ]
     return pd.DataFrame(warnings, columns=_FLAG_COLUMNS)

@@ -25,6 +25,8 @@ __all__ = [
 # %% ../../nbs/01_curves/metrics.ipynb #d526f3a6
 import numpy as np, pandas as pd
 
+from .checks import similar_column
+
 
 # %% ../../nbs/01_curves/metrics.ipynb #bd508eb0
 def _aligned_pair(scores, losses):
@@ -429,9 +431,11 @@ def example_work(
     known = known.astype(float).reindex(columns=columns)
     n = known.active_params.fillna(known.n_params)
     if n.isna().any():
+        meant = similar_column("n_params", frame.columns)
+        hint = f"; is {meant!r} meant? then rename it n_params" if meant else ""
         raise ValueError(
             f"`n_params` must be known to count FLOP; {n.index[n.isna()][0]} has none; "
-            "fill in the column, or name a column with your own costs"
+            f"fill in the column, or name a column with your own costs{hint}"
         )
     n_input, n_output = tokens if np.ndim(tokens) else (tokens, 0.0)
     with_encoder = known.encoder_params * n_input + (n - known.encoder_params) * n_output

@@ -12,6 +12,7 @@ __all__ = [
     "load_published",
     "read_table",
     "load_curves",
+    "reading_options",
     "load_trainer_states",
 ]
 
@@ -25,7 +26,17 @@ from typing import TYPE_CHECKING
 import numpy as np, pandas as pd
 from fastcore.basics import patch
 from .._internal.atomic import atomic_path
-from .checks import COLUMNS, NEEDED, check_columns, quality_errors, quality_flags
+from .cells import EMPTY, UnreadCell, as_number, header_size, whole_number
+from lensllm.curves.checks import (
+    COLUMNS,
+    check_columns,
+    name_errors,
+    quality_errors,
+    quality_flags,
+    with_numbers,
+)
+from .files import as_frame, check_headers, read_frame, similar_path
+from .logs import run_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,8 +49,9 @@ def _with_all_columns(frame):
     missing = {column: value for column, value in defaults.items() if column not in frame}
     frame = frame.assign(**missing)
     for column, kind in COLUMNS.items():
-        if kind == "str" and column in frame:
-            frame[column] = frame[column].astype(object).fillna("").astype(str).str.strip()
+        if kind == "str":
+            text = frame[column].astype(object)
+            frame[column] = text.where(text.notna(), "").astype(str).str.strip()
     known = [column for column in COLUMNS if column in frame]
     further = [column for column in frame if column not in COLUMNS]
     return frame[known + further].reset_index(drop=True)
@@ -47,13 +59,9 @@ def _with_all_columns(frame):
 
 def _typed_frame(frame):
     "A complete, checked frame with its types; models keep their first order, sizes rise."
-    numeric = {
-        column: pd.to_numeric(frame[column]).astype(kind)
-        for column, kind in COLUMNS.items()
-        if kind != "str"
-    }
+    numeric = {column: kind for column, kind in COLUMNS.items() if kind != "str"}
     run = ["task", "model", "seed", "train_size"]
-    frame = frame.assign(**numeric).sort_values(run, key=_sort_key, kind="stable")
+    frame = with_numbers(frame).astype(numeric).sort_values(run, key=_sort_key, kind="stable")
     return frame.reset_index(drop=True)
 
 
@@ -66,52 +74,60 @@ def _sort_key(column):
 
 
 # %% ../../nbs/01_curves/table.ipynb #79d5f070
-def _header_size(header):
-    "The training-set size that a column's header names, or None."
-    text = str(header).strip().replace(",", "").replace("_", "")
-    if not re.fullmatch(r"[-+]?\d+(\.\d*)?", text):
-        return None
-    if float(text) % 1 or float(text) < 0:
-        raise ValueError(
-            "a column named like a training-set size must be a whole number >= 0, "
-            f"got {header!r}; rename it"
-        )
-    return int(float(text))
-
-
 def _tidy_frame(frame):
     "One row per run, from a tidy or a wide table; an empty cell of a wide one is no run."
-    if frame.index.name in COLUMNS:
-        frame = frame.reset_index()
-    sizes = {column: _header_size(column) for column in frame}
+    sizes = {column: header_size(column) for column in frame if column not in COLUMNS}
     sizes = {column: size for column, size in sizes.items() if size is not None}
-    if not sizes or "test_loss" in frame:
+    if not sizes:
         return frame
-    _check_wide(frame, list(sizes))
+    _check_wide(frame, sizes)
     others = [column for column in frame if column not in sizes]
     long = frame.melt(others, list(sizes), "train_size", "test_loss")
-    long = long.dropna(subset="test_loss")
+    long = long[~long.test_loss.map(_is_empty)]
     long = long.assign(train_size=long.train_size.map(sizes).astype(int))
     long.attrs["wide"] = True
     return long
 
 
+def _is_empty(value):
+    "Whether a cell holds nothing: not a run."
+    if isinstance(value, str):
+        return not isinstance(value, UnreadCell) and value.strip().lower() in EMPTY
+    missing = pd.isna(value)
+    return missing if isinstance(missing, bool) else False
+
+
 # %% ../../nbs/01_curves/table.ipynb #c913d1a1
-def _check_wide(frame, size_columns):
+def _check_wide(frame, sizes):
     "Refuse a wide table with an empty row, or with a number column that may be a mistyped size."
     check_columns(frame, ["model"])
+    check_headers(frame.columns, sizes)
+    for column in ("train_size", "test_loss"):
+        if column in frame:
+            raise ValueError(
+                "a table must have one row per run or one column per size, "
+                f"got `{column}` and a column {str(next(iter(sizes)))!r}; remove one of the two"
+            )
     for column in frame:
-        known = column in size_columns or column in COLUMNS
-        has_digit = re.search(r"\d", str(column))
-        if not known and has_digit and pd.api.types.is_numeric_dtype(frame[column]):
+        known = column in sizes or column in COLUMNS
+        if not known and re.search(r"\d", str(column)) and _holds_numbers(frame[column]):
             raise ValueError(
                 "a column of a wide table must be a size or a known column "
                 f"({', '.join(COLUMNS)}), got {column!r}; rename or remove it"
             )
-    empty = frame[size_columns].isna().all(axis=1)
+    empty = frame[list(sizes)].map(_is_empty).all(axis=1)
     if empty.any():
         row = int(np.flatnonzero(empty)[0]) + 1
         raise ValueError(f"every row must hold a loss; row {row} has none; fill it in or delete it")
+
+
+# %% ../../nbs/01_curves/table.ipynb #3e6d81c5
+def _holds_numbers(column):
+    "Whether a column holds a number, as one of losses would."
+    if pd.api.types.is_numeric_dtype(column):
+        return True
+    read = (as_number(value) for value in column.astype(object))
+    return any(not isinstance(value, UnreadCell) and value == value for value in read)
 
 
 # %% ../../nbs/01_curves/table.ipynb #25de16f5
@@ -121,7 +137,8 @@ class CurveSet:
     def __init__(
         self,
         frame: pd.DataFrame
-        | dict,  # tidy, with columns as in `COLUMNS`; or wide, one column per size
+        | dict
+        | list,  # tidy, with columns as in `COLUMNS`; or wide, one column per size
         source: str = "",  # where the figures come from; shown and kept
         unit: str = "nats",  # of test_loss; "nats/token", "nats/byte" where known; figures name it
     ):
@@ -129,28 +146,30 @@ class CurveSet:
 
         Parameters
         ----------
-        frame : pd.DataFrame | dict
+        frame : pd.DataFrame | dict | list
             tidy, with columns as in `COLUMNS`; or wide, one column per size
         source : str, default ''
             where the figures come from; shown and kept
         unit : str, default 'nats'
             of test_loss; "nats/token", "nats/byte" where known; figures name it
         """
-        frame = _tidy_frame(frame if isinstance(frame, pd.DataFrame) else pd.DataFrame(frame))
-        if not len(frame):
-            place = f" in {source}" if source else ""
-            raise ValueError(
-                f"the table must hold at least one run, got no rows{place}; check the file"
-            )
+        frame, unit = _frame_and_unit(as_frame(frame), unit)
+        _check_rows(frame, source)
+        frame = _tidy_frame(frame)
         check_columns(frame)
+        errors = name_errors(frame)
         frame = _with_all_columns(frame)
-        errors = quality_errors(frame)
+        if not len(errors):
+            errors = quality_errors(frame)
         if len(errors):
             more = ""
             if len(errors) > 1:
-                more = f" ({len(errors) - 1} more such rows: `lensllm data FILE` lists them)"
+                lister = "`lensllm data FILE`" if source else "`quality_errors(frame)`"
+                more = f" ({len(errors) - 1} more such rows: {lister} lists them)"
             raise ValueError(f"{errors.detail.iloc[0]}; {errors.remedy.iloc[0]}{more}")
         self.frame, self.source, self.unit = _typed_frame(frame), source, unit
+        self.doubts = ()  # (flag, model, train_size, detail, remedy) of whoever read the table
+        self.from_logs = False  # whether `source` says which logs speak
 
     @cached_property
     def flags(self) -> pd.DataFrame:  # severity, flag, task, model, train_size, detail, remedy
@@ -161,7 +180,20 @@ class CurveSet:
         pd.DataFrame
             severity, flag, task, model, train_size, detail, remedy
         """
-        return quality_flags(self.frame)
+        found = quality_flags(self.frame)
+        doubts = [*self.doubts, *_unit_doubts(self.frame, self.unit)]
+        if not doubts:
+            return found
+        rows = [("warning", flag, self.tasks[0], *doubt) for flag, *doubt in doubts]
+        return pd.concat([pd.DataFrame(rows, columns=found.columns), found], ignore_index=True)
+
+
+def _unit_doubts(frame, unit, most=20.0):
+    "A doubt where tuned losses are too large for their unit."
+    largest = frame.test_loss[frame.train_size > 0].max()
+    if unit in ("nats/token", "nats/byte") and largest > most:
+        detail = f"losses of up to {largest:.4g} are too large for {unit}"
+        yield "too large", "", np.nan, detail, "are they sums, perplexities or percentages?"
 
 
 # %% ../../nbs/01_curves/table.ipynb #d4389831
@@ -272,7 +304,8 @@ def where(
         raise ValueError(f"no run is left after {what}; the table has sizes {sizes}")
     part = object.__new__(CurveSet)
     part.frame = self.frame[keep].reset_index(drop=True)
-    part.source, part.unit = self.source, self.unit
+    part.source, part.unit, part.doubts = self.source, self.unit, self.doubts
+    part.from_logs = self.from_logs
     return part
 
 
@@ -294,8 +327,7 @@ def up_to(
     CurveSet
         a new CurveSet with the runs of at most `train_size` examples, zero-shot included
     """
-    if not train_size >= 0:
-        raise ValueError(f"`train_size` must be a number of examples >= 0, got {train_size}")
+    train_size = whole_number("train_size", train_size, least=0)
     cut = self.where(self.frame.train_size <= train_size, f"`train_size` {train_size:,}")
     lost = sorted(set(self.models) - set(cut.models))
     if lost:
@@ -360,6 +392,7 @@ def at(
         mean loss of each model that was run at this size, nats/token
     """
     table = self.wide()
+    train_size = whole_number("train_size", train_size)
     if train_size not in table:
         sizes = ", ".join(f"{size:,}" for size in self.sizes)
         raise ValueError(f"`train_size` must be one of {sizes}, got {train_size:,}")
@@ -423,7 +456,8 @@ def complete(
         up to the largest size that every model has; smaller sizes may have gaps
     """
     n_models = len(self.models)
-    whole = [size for size in self.sizes if size > 0 and len(self.at(size)) == n_models]
+    counts = self.wide().notna().sum()
+    whole = [size for size in self.sizes if size > 0 and counts[size] == n_models]
     if not whole:
         raise ValueError(
             f"`complete` needs a size above 0 that all {n_models} models have run, got none; "
@@ -491,6 +525,7 @@ def load_published(
 # %% ../../nbs/01_curves/table.ipynb #4cd83589
 def read_table(
     path: str | Path,  # CSV (.csv, .tsv, .txt) or Parquet (.parquet, .pq) file, tidy or wide
+    decimal: str | None = None,  # decimal sign of a text file; "." unless ; parts its columns
 ) -> pd.DataFrame:  # the tidy table, values as they stand in the file
     """A table of runs, not yet checked.
 
@@ -498,6 +533,8 @@ def read_table(
     ----------
     path : str | Path
         CSV (.csv, .tsv, .txt) or Parquet (.parquet, .pq) file, tidy or wide
+    decimal : str | None, default None
+        decimal sign of a text file; "." unless ; parts its columns
 
     Returns
     -------
@@ -507,76 +544,130 @@ def read_table(
     path = Path(path)
     if not path.is_file():
         meant = get_close_matches(str(path), benchmark_names(), 1)
-        guess = f"is {meant[0]} meant? " if meant else ""
+        meant = meant[0] if meant else similar_path(path)
+        guess = f"is {meant} meant? " if meant else ""
         raise ValueError(
             f"`path` must be a file, got {path}; {guess}"
             f"shipped tasks are: {', '.join(benchmark_names())}"
         )
-    try:
-        if path.suffix in (".parquet", ".pq"):
-            return _tidy_frame(pd.read_parquet(path))
-        with path.open(encoding="utf-8-sig") as f:
-            header = f.readline()
-        separator = max(",;\t", key=header.count)
-        return _tidy_frame(pd.read_csv(path, sep=separator, encoding="utf-8-sig"))
-    except pd.errors.EmptyDataError:
-        raise ValueError(f"{path} is empty; it needs a header with {', '.join(NEEDED)}") from None
-    except (UnicodeDecodeError, pd.errors.ParserError, OSError) as e:
+    frame = read_frame(path, decimal)
+    _check_rows(frame, path)
+    return _tidy_frame(frame)
+
+
+def _check_rows(frame, source):
+    "Refuse a table without rows."
+    if not len(frame):
+        place = f" in {source}" if source else ""
         raise ValueError(
-            f"{path} must be a CSV (UTF-8) or Parquet table, but could not be read: {e}; "
-            "save it as one"
-        ) from None
+            f"the table must hold at least one run, got no rows{place}; check the file"
+        )
 
 
 # %% ../../nbs/01_curves/table.ipynb #b72c3064
 def load_curves(
     source: str
     | Path
-    | pd.DataFrame,  # a shipped task's name, a file, a folder of logs, or a table
+    | pd.DataFrame,  # a shipped task's name, a file, a folder of logs, or what holds a table
+    *,
+    decimal: str | None = None,  # decimal sign of a text file; "." unless ; parts its columns
+    pattern: str | None = None,  # how a folder of logs names runs; {model}/{train_size} when None
+    eval_set: str | None = None,  # evaluation set of the logs, where they name several
 ) -> CurveSet:  # checked curves; without a `task` column the task has the file's name
     """Curves from a shipped task, a CSV or Parquet file, a folder of Trainer logs, or a DataFrame.
 
     `benchmark_names` lists the shipped tasks, `load_trainer_states` says how folders must be named.
     A column `unit` in a table names the losses' unit.
     """
-    if isinstance(source, str) and source in benchmark_names():
+    known = reading_options(source)
+    for name, value in dict(decimal=decimal, pattern=pattern, eval_set=eval_set).items():
+        if value is not None and name not in known:
+            place = source if isinstance(source, (str, Path)) else "this"
+            what = f"{place} is {_kind_of_source(source)}"
+            raise ValueError(f"`{name}` has no meaning where {what}; leave it out")
+    if isinstance(source, CurveSet):
+        return source
+    if not isinstance(source, (str, Path)):
+        return CurveSet(source)
+    if source == "":
+        raise ValueError("`source` must be a shipped task or a path, got an empty text")
+    if source in benchmark_names():
         return load_benchmark(source)
-    if isinstance(source, pd.DataFrame):
-        frame, unit = _frame_and_unit(source)
-        return CurveSet(frame, unit=unit)
     path = Path(source)
     if path.is_dir():
-        return _curves_of_folder(path)
-    frame, unit = _frame_and_unit(read_table(path))
+        return _curves_of_folder(path, pattern, eval_set)
+    frame, unit = _frame_and_unit(read_table(path, decimal))
     if "task" not in frame:
+        check_columns(frame)
         frame = frame.assign(task=path.stem)
     return CurveSet(frame, source=str(source), unit=unit)
 
 
+def reading_options(
+    source,  # as for `load_curves`
+) -> tuple:  # names of its options
+    """The options of `load_curves` that have a meaning for this source.
+
+    Parameters
+    ----------
+    source
+        as for `load_curves`
+
+    Returns
+    -------
+    tuple
+        names of its options
+    """
+    if not isinstance(source, (str, Path)) or source in benchmark_names():
+        return ()
+    return ("pattern", "eval_set") if Path(source).is_dir() else ("decimal",)
+
+
+def _kind_of_source(source):
+    "What a source is, in words."
+    if isinstance(source, (str, Path)):
+        if source in benchmark_names():
+            return "a shipped task"
+        return "a folder of logs" if Path(source).is_dir() else "a table"
+    return "no file"
+
+
 # %% ../../nbs/01_curves/table.ipynb #d583265a
-def _curves_of_folder(folder):
+def _curves_of_folder(folder, pattern=None, eval_set=None):
     "Curves from a folder of Trainer logs; the task has the folder's name."
     if (folder / "study.db").is_file():
         raise ValueError(
             f"`path` must be a table, {folder} holds a study, "
             "which `lensllm status`, `plan` and `report` read"
         )
-    logs = load_trainer_states(folder)
-    frame = logs.frame.assign(task=folder.resolve().name)
-    return CurveSet(frame, source=str(folder), unit=logs.unit)
+    runs = run_rows(folder, pattern or "{model}/{train_size}", eval_set=eval_set)
+    return _curves_of_runs(runs, folder.resolve().name)
 
 
-def _frame_and_unit(frame):
+def _curves_of_runs(runs, task=None):
+    "The curves of runs that were found in logs; doubts go with them."
+    frame = pd.DataFrame(runs.rows)
+    if task is not None and "task" not in frame:
+        frame = frame.assign(task=task)
+    curves = CurveSet(frame, source=runs.source, unit=runs.unit)
+    curves.doubts, curves.from_logs = tuple(runs.doubts), True
+    return curves
+
+
+def _frame_and_unit(frame, unit="nats"):
     "A table without its `unit` column, and the unit that this column names."
-    units = frame.unit.dropna().unique() if "unit" in frame else []
+    if "unit" not in frame:
+        return frame, unit
+    units = [str(u).strip() for u in frame.unit.dropna().unique() if str(u).strip()]
     if len(units) > 1:
         raise ValueError(
             "`unit` must be one for all losses of a table, "
-            f"got {' and '.join(map(str, units[:2]))}; "
+            f"got {' and '.join(units[:2])}; "
             "bring them to one, or load them as two tables"
         )
-    unit = str(units[0]) if len(units) else "nats"
-    return frame.drop(columns="unit", errors="ignore"), unit
+    if units and unit not in ("nats", units[0]):
+        raise ValueError(f"`unit` must be that of the table, {units[0]}, got {unit}")
+    return frame.drop(columns="unit"), units[0] if units else unit
 
 
 # %% ../../nbs/01_curves/table.ipynb #09bbf6ad
@@ -611,122 +702,33 @@ def save(
     return path
 
 
-# %% ../../nbs/01_curves/table.ipynb #f1f72fbb
-def _path_fields(path, pattern):
-    "The values of the `{fields}` of `pattern` in `path`, matched from the right."
-    for field in ("model", "train_size"):
-        if f"{{{field}}}" not in pattern:
-            raise ValueError(
-                f"`pattern` must say where a path names the {field}, got {pattern!r}; "
-                f"write {{{field}}} in its place"
-            )
-    place = Path(path).as_posix()
-    if "checkpoint-" not in pattern:  # leave out the folders that a Trainer makes by itself
-        place = re.sub(r"/checkpoint-\d+(?=/[^/]*$)", "", place)
-    match = re.search(f"(?:^|/){_pattern_regex(pattern)}$", place)
-    if match is None:
-        raise ValueError(
-            f"`pattern` must match every path, but {pattern!r} does not match {path}; "
-            "write the folders as they are named"
-        )
-    return match.groupdict()
-
-
-def _pattern_regex(pattern):
-    "A regular expression with a named group for each `{field}` of `pattern`."
-
-    def group(field):
-        value = r"\d+" if field[1] == "train_size" else "[^/]+?"
-        return f"(?P<{field[1]}>{value})"
-
-    return re.sub(r"\\{(\w+)\\}", group, re.escape(pattern))
-
-
 # %% ../../nbs/01_curves/table.ipynb #9fc5938e
 def load_trainer_states(
-    paths: str | Path | list,  # `trainer_state.json` files; or a folder, searched for them
-    pattern: str = "{model}/{train_size}/trainer_state.json",  # and {task}, {seed}, {family}
+    paths: str | Path | list,  # logs, or folders that are searched for them
+    pattern: str = "{model}/{train_size}",  # and {task}, {seed}, {family}; * is any folder
     *,
-    take: str = "best",  # "best": smallest evaluation loss of the run; "last": the final one
-) -> CurveSet:  # one run per folder; of its checkpoints the last
-    """Curves from the Hugging Face Trainer's logs.
+    take: str = "best",  # "best": smallest evaluation loss after training; "last": the final one
+    eval_set: str | None = None,  # name of the evaluation set, where the logs hold several
+) -> CurveSet:  # one run per folder, and the model before training at size 0 where it was evaluated
+    """Curves from the Hugging Face Trainer's logs; `logs` says which of them speaks for a run.
 
     Parameters
     ----------
     paths : str | Path | list
-        `trainer_state.json` files; or a folder, searched for them
-    pattern : str, default '{model}/{train_size}/trainer_state.json'
-        and {task}, {seed}, {family}
+        logs, or folders that are searched for them
+    pattern : str, default '{model}/{train_size}'
+        and {task}, {seed}, {family}; * is any folder
     take : str, default 'best'
-        "best": smallest evaluation loss of the run; "last": the final one
+        "best": smallest evaluation loss after training; "last": the final one
+    eval_set : str | None, default None
+        name of the evaluation set, where the logs hold several
 
     Returns
     -------
     CurveSet
-        one run per folder; of its checkpoints the last
+        one run per folder, and the model before training at size 0 where it was evaluated
     """
-    if take not in ("best", "last"):
-        raise ValueError(f"`take` must be 'best' or 'last', got {take!r}")
-    given = [Path(p) for p in ([paths] if isinstance(paths, (str, Path)) else paths)]
-    rows = []
-    for path, log in _run_logs(_state_files(given), "checkpoint-" in pattern):
-        losses = [entry["eval_loss"] for entry in log if "eval_loss" in entry]
-        if not losses:
-            raise ValueError(
-                f"{path} must hold an `eval_loss`; "
-                "train with eval_strategy set, or evaluate once at the end"
-            )
-        loss = np.fmin.reduce(losses) if take == "best" else losses[-1]
-        rows.append({**_path_fields(path, pattern), "path": path, "test_loss": loss})
-    if not rows:
-        raise ValueError(
-            "`paths` must hold a Trainer's `trainer_state.json`, "
-            f"{', '.join(map(str, given)) or 'nothing'} holds none; "
-            "point at the folder that its output folders lie in"
-        )
-    _check_one_log_per_run(rows)
-    frame = pd.DataFrame(rows).drop(columns="path").astype({"train_size": int})
-    return CurveSet(frame, source="trainer logs", unit="nats/token")
-
-
-def _check_one_log_per_run(rows):
-    "Refuse two logs that a pattern takes for one run."
-    path_of_run = {}
-    for row in rows:
-        run = tuple((k, v) for k, v in row.items() if k not in ("path", "test_loss", "family"))
-        other = path_of_run.setdefault(run, row["path"])
-        if other != row["path"]:
-            raise ValueError(
-                f"`pattern` must tell runs apart, got {other} and {row['path']} as one; "
-                "give the folders other names, or take another pattern with `load_trainer_states`"
-            )
-
-
-# %% ../../nbs/01_curves/table.ipynb #e47c3102
-def _state_files(given):
-    "The files themselves, and the state files in the folders."
-    for path in given:
-        yield from sorted(path.rglob("trainer_state.json")) if path.is_dir() else [path]
-
-
-def _run_logs(paths, checkpoints_are_runs):
-    "Path and log of each run: of its checkpoints, the log of the one with most steps."
-    latest = {}
-    for path in paths:
-        try:
-            state = json.loads(path.read_text())
-            step, log = state.get("global_step", 0), state["log_history"]
-        except (OSError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as e:
-            raise ValueError(
-                f"{path} must be a Trainer's state with a `log_history`, "
-                f"got {type(e).__name__}: {e}"
-            ) from None
-        run = path
-        if path.parent.name.startswith("checkpoint-") and not checkpoints_are_runs:
-            run = path.parent.parent / path.name
-        if run not in latest or step >= latest[run][0]:
-            latest[run] = step, path, log
-    return [(path, log) for _, path, log in latest.values()]
+    return _curves_of_runs(run_rows(paths, pattern, take, eval_set))
 
 
 # %% ../../nbs/01_curves/table.ipynb #4cfb6e34

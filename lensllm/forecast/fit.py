@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np, pandas as pd
 from scipy.special import stdtrit
 from fastcore.basics import patch
-from .laws import Law, as_law
+from .laws import Law, as_law, checked_curve
+from .._internal import arguments as must
 
 
 # %% ../../nbs/02_forecast/fit.ipynb #4fdcd8b6
@@ -80,6 +81,18 @@ def rmsd_log(self: Fit) -> float:  # 1; 0.01 is about one percent of the loss
         1; 0.01 is about one percent of the loss
     """
     return float(np.sqrt(np.mean(self.residuals**2)))
+
+
+@patch(as_prop=True)
+def held(self: Fit) -> tuple:  # names; errors and intervals take these values as known
+    """Parameters that ended at a bound.
+
+    Returns
+    -------
+    tuple
+        names; errors and intervals take these values as known
+    """
+    return tuple(name for name, value in self.params.items() if value in self.law.bounds[name])
 
 
 @patch(as_prop=True)
@@ -273,6 +286,7 @@ def _doubts(fit, held):
 
 
 # %% ../../nbs/02_forecast/fit.ipynb #46ef911d
+@must.checked(robust=must.one_of(_ROBUST_WEIGHTS, optional=True), n_starts=must.whole(1, 1000))
 def fit_law(
     law: Law | str,  # a Law or the name of a registered one
     D,  # fine-tuning examples, shape (n,), all > 0
@@ -301,16 +315,12 @@ def fit_law(
     Fit
         estimates; the optimum is a local one, the best of `n_starts`
     """
-    law, (D, loss) = as_law(law), _checked_curve(D, loss)
+    law, (D, loss) = as_law(law), checked_curve(D, loss)
     if len(D) < len(law.params):
         raise ValueError(
             f"`{law.name}` has {len(law.params)} parameters and needs as many sizes above 0, "
             f"got {len(D)}; add sizes, or rank with method ats"
         )
-    if robust not in (None, *_ROBUST_WEIGHTS):
-        raise ValueError(f"`robust` must be None, soft_l1, huber or cauchy, got {robust!r}")
-    if not (isinstance(n_starts, int) and n_starts >= 1):
-        raise ValueError(f"`n_starts` must be a whole number >= 1, got {n_starts!r}")
     runs = [_minimise(law, D, loss, start) for start in law.starts(D, loss, n_starts)]
     minimizer, result = min(runs, key=lambda run: run[1].chisqr)
     weights = np.ones(D.size)
@@ -324,26 +334,6 @@ def fit_law(
 
 
 # %% ../../nbs/02_forecast/fit.ipynb #f15f1444
-def _checked_curve(D, loss):
-    "D and loss as float vectors, or a ValueError that says what is wrong."
-    D, loss = np.atleast_1d(np.asarray(D, float)), np.atleast_1d(np.asarray(loss, float))
-    if D.shape != loss.shape or D.ndim != 1:
-        raise ValueError(
-            "`D` and `loss` must be two vectors of one length, "
-            f"got shapes {D.shape} and {loss.shape}"
-        )
-    for name, values in dict(D=D, loss=loss).items():
-        bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
-        if len(bad):
-            raise ValueError(
-                f"`{name}` must be finite and > 0, got {values[bad[0]]} at position {bad[0]}; "
-                "leave zero-shot and failed runs out"
-            )
-    if len(np.unique(D)) < len(D):
-        raise ValueError("`D` must not repeat a size; average repeated seeds first")
-    return D, loss
-
-
 def _judged_fit(law, D, loss, minimizer, result, weights):
     "The optimum that lmfit found, with errors and doubts."
     params = dict(result.params.valuesdict())
@@ -362,6 +352,7 @@ def _judged_fit(law, D, loss, minimizer, result, weights):
 
 # %% ../../nbs/02_forecast/fit.ipynb #1e0a66d0
 @patch
+@must.checked(interval=must.number(above=0, below=1, optional=True))
 def predict(
     self: Fit,
     D,  # examples, > 0; scalar or shape (m,)
@@ -381,12 +372,12 @@ def predict(
     np.ndarray | pd.DataFrame
         loss, nats/token, shape (m,); or train_size, loss, low, high
     """
-    D = np.atleast_1d(np.asarray(D, float))
+    D = np.atleast_1d(must.vector("D", D))
+    if D.ndim > 1:
+        raise ValueError(f"`D` must be one size or a vector of sizes, got shape {D.shape}")
     loss = self.law(D, **self.params)
     if interval is None:
         return loss
-    if not 0 < interval < 1:
-        raise ValueError(f"`interval` must lie in (0, 1), got {interval}")
     half = np.full(D.shape, np.inf)  # without a covariance anything may come
     if self.cov is not None:
         g = self.law.grad(D, **self.params) / loss[:, None]
@@ -449,6 +440,12 @@ def _repr_html_(self: Fit):
 
 # %% ../../nbs/02_forecast/fit.ipynb #8def5290
 @patch
+@must.checked(
+    target=must.number(above=0, optional=True),
+    interval=must.number(above=0, below=1),
+    unit=must.text(),
+    ax=must.axes,
+)
 def plot(
     self: Fit,
     target: float | None = None,  # size to extrapolate to, examples; 8 times the largest if None
@@ -493,6 +490,7 @@ def plot(
 
 # %% ../../nbs/02_forecast/fit.ipynb #9f6547b6
 @patch
+@must.checked(level=must.number(above=0, below=1))
 def profile_interval(
     self: Fit,
     level: float = 0.95,  # confidence level, in (0, 1)
@@ -511,8 +509,6 @@ def profile_interval(
     """
     import lmfit
 
-    if not 0 < level < 1:
-        raise ValueError(f"`level` must lie in (0, 1), got {level}")
     if (self.weights < 1).any():
         raise ValueError(
             "`profile_interval` needs a least-squares fit; "

@@ -13,7 +13,9 @@ __all__ = [
     "SLOPE_REVERSION",
     "NOISE_DOF",
     "FAMILY_SHARE",
+    "MOST_SIZES",
     "LOG_SLOPE_RANGE",
+    "MOTION_LAW",
     "OPEN",
     "Shared",
     "Cov",
@@ -41,6 +43,7 @@ from typing import NamedTuple
 import numpy as np, pandas as pd
 from scipy.special import gammaln
 from ..curves.table import CurveSet
+from .._internal import arguments as must
 
 
 # %% ../../nbs/02_forecast/kalman.ipynb #906e2920
@@ -91,6 +94,7 @@ GROWTH_REVERSION = 1.0  # growth reverts to what is expected within one e-fold o
 SLOPE_REVERSION = 0.05  # slopes revert to the population's by 5% per e-fold
 NOISE_DOF = 6.0  # Student-t degrees of freedom
 FAMILY_SHARE = 0.4  # share of the growth's variance that a family has in common
+MOST_SIZES = 256  # above 0 of one model; the filter takes each in turn
 LOG_SLOPE_RANGE = (-14.0, 1.0)  # above e there is no learning curve, below e^-14 no slope
 
 
@@ -200,6 +204,15 @@ def damping(
     np.ndarray
         shape of `level`, > 0
     """
+    if not (isinstance(level, np.ndarray) and isinstance(motion, Motion)):  # cheap: it runs often
+        level = must.vector("level", level)
+        must.instance(Motion, "`motion_of` makes one")("motion", motion)
+        candidates = np.shape(motion.floor)
+        if level.ndim and candidates and level.shape[-1] not in (1, *candidates):
+            raise ValueError(
+                f"`level` must hold one value for each of {candidates[0]} candidates, "
+                f"got shape {level.shape}"
+            )
     share = _floor_share(level, motion.floor)
     # 1e-9 is as good as none, and can be divided by
     return np.maximum(motion.k + (1 + motion.k) * share / (1 - share), 1e-9)
@@ -371,6 +384,10 @@ class Panel(NamedTuple):
 
 
 # %% ../../nbs/02_forecast/kalman.ipynb #e5453e76
+@must.checked(
+    seen=must.instance(CurveSet, "`load_curves` makes one"),
+    target=must.number(above=0, infinite=True),
+)
 def panel(
     seen: CurveSet,  # curves of one task
     target: float = np.inf,  # examples; larger sizes are not used
@@ -408,6 +425,13 @@ def panel(
     known = np.bincount(run, error**2) / count
 
     column = np.arange(len(rows)) - np.searchsorted(rows, rows)  # place on its own ladder
+    if column.max() >= MOST_SIZES:
+        raise ValueError(
+            f"`seen` must hold at most {MOST_SIZES} sizes above 0 for a model, "
+            f"got {column.max() + 1:,} of {models[rows[column.argmax()]]}; keep every "
+            f"{-(-(column.max() + 1) // MOST_SIZES)}th size of the table, which loses little, "
+            "or rank with method ats"
+        )
     on = np.arange(column.max() + 1) < np.bincount(rows)[:, None]
     family, n_params = frame.family.to_numpy(), frame.n_params.to_numpy()
     return Panel(
@@ -442,6 +466,33 @@ def _first_of_each(values, row, known, out):
 
 
 # %% ../../nbs/02_forecast/kalman.ipynb #22500c86
+_PANEL = must.instance(Panel, "`panel` makes one")
+_MOTION = must.instance(Motion, "`motion_of` makes one")
+_STATE = must.instance(State, "`filter_curves` gives them")
+_GROWTH = must.instance(Growth, "`expected_growth` makes one")
+MOTION_LAW = must.one_of(MOTION_LAWS)
+
+
+def _distance(name, values):
+    "Distances in ln D."
+    array = np.atleast_1d(must.vector(name, values))
+    if not array.size or not ((array >= 0) & (array <= 100)).all():  # e^100 examples
+        raise ValueError(f"`{name}` must lie in [0, 100] in ln D, got {must.shown(values)}")
+    return array
+
+
+def _shared_values(name, values):
+    "Rows of what candidates share."
+    array = must.vector(name, values)
+    if array.shape[-1:] != (len(POOLED),) or array.ndim > 2 or not np.isfinite(array).all():
+        raise ValueError(
+            f"`{name}` must hold finite values of {', '.join(POOLED)}, got {must.shown(values)}"
+        )
+    return array
+
+
+# %% ../../nbs/02_forecast/kalman.ipynb #a1c0e202
+@must.checked(curves=_PANEL, law=MOTION_LAW)
 def motion_of(
     curves: Panel,  # curves of one task
     law: str,  # key of `MOTION_LAWS`
@@ -468,6 +519,7 @@ def motion_of(
     return Motion(k, share * np.exp(reference))
 
 
+@must.checked(curves=_PANEL, shared=_shared_values, motion=_MOTION)
 def expected_growth(
     curves: Panel,  # curves of one task
     shared: np.ndarray,  # values of `POOLED`, shape (values, 7)
@@ -499,6 +551,7 @@ def expected_growth(
     return Growth(mean, np.exp(s.ln_sg))
 
 
+@must.checked(state=_STATE, distance=_distance, expected=_GROWTH, motion=_MOTION)
 def look_ahead(
     state: State,  # of each candidate
     distance: np.ndarray,  # in ln D, >= 0, shape (candidates,)
@@ -548,6 +601,7 @@ class Step(NamedTuple):
     surprise: np.ndarray  # its distance from the prediction, in standard deviations
 
 
+@must.checked(curves=_PANEL, shared=_shared_values, motion=_MOTION, robust=must.flag)
 def filter_curves(
     curves: Panel,  # curves of one task
     shared: np.ndarray,  # values of `POOLED`, shape (values, 7)
@@ -598,6 +652,7 @@ def filter_curves(
         yield Step(state, log_density, surprise)
 
 
+@must.checked(curves=_PANEL, shared=_shared_values, motion=_MOTION, robust=must.flag)
 def evidence(
     curves: Panel,  # curves of one task
     shared: np.ndarray,  # values of `POOLED`, shape (values, 7)
@@ -665,6 +720,7 @@ def _with_growth(state, move, variance):
 
 
 # %% ../../nbs/02_forecast/kalman.ipynb #3bab287b
+@must.checked(state=_STATE, curves=_PANEL, expected=_GROWTH, family_share=must.number(0, 1))
 def with_families(
     state: State,  # of each candidate at its last size
     curves: Panel,  # curves of one task
@@ -726,10 +782,10 @@ class Hint:
     spread: np.ndarray | list  # standard deviations > 0, inf: not known; or covariance (3, 3)
 
     def __post_init__(self):
-        mean, spread = np.asarray(self.mean, float), np.asarray(self.spread, float)
+        mean, spread = must.vector("mean", self.mean), must.vector("spread", self.spread)
         if mean.shape != (3,) or not np.isfinite(mean).all():
             raise ValueError(
-                f"`mean` must hold finite ln D_l, beta and E, got {self.mean}; "
+                f"`mean` must hold finite ln D_l, beta and E, got {must.shown(self.mean)}; "
                 "give any number, and an infinite spread, for what is not known"
             )
         if spread.shape == (3,):
@@ -743,7 +799,7 @@ class Hint:
         if not sound:
             raise ValueError(
                 "`spread` must be 3 standard deviations > 0 or a positive definite covariance "
-                f"(3, 3), got {self.spread}"
+                f"(3, 3), got {must.shown(self.spread)}"
             )
 
     @property
@@ -811,6 +867,7 @@ def _hint_observation(hints, x, L, q):
 
 
 # %% ../../nbs/02_forecast/kalman.ipynb #523c69ea
+@must.checked(state=_STATE, curves=_PANEL, hints=must.instance(Mapping, "by model"), motion=_MOTION)
 def with_hints(
     state: State,  # of each candidate at its last size
     curves: Panel,  # curves of one task

@@ -15,6 +15,7 @@ __all__ = [
     "BNSL",
     "M4",
     "Law",
+    "checked_curve",
     "separable",
     "register",
     "as_law",
@@ -25,6 +26,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 import numpy as np
 from fastcore.basics import patch
+from .._internal import arguments as must
 
 
 # %% ../../nbs/02_forecast/laws.ipynb #0210cfb3
@@ -69,29 +71,84 @@ class Law:
         """
         return tuple(self.bounds)
 
+    def __post_init__(self):
+        must.check_fields(
+            self,
+            name=must.text(),
+            fn=must.function,
+            bounds=_bounds,
+            units=must.instance(dict),
+            formula=must.text(),
+            guess=must.function,
+            source=must.text(),
+        )
+
     def __call__(
         self,
         D,  # examples, > 0; scalar or any shape
         **params,  # value of each parameter, within its bounds
     ) -> np.ndarray:  # loss, nats/token, shape of `D`; exact
         "Loss after fine-tuning on `D` examples."
-        D = np.asarray(D, float)
-        if set(params) != set(self.bounds):
+        D, params = _checked_point(self, D, params)
+        with np.errstate(all="ignore"):
+            loss = self.fn(D, **params)
+        if not np.isfinite(loss).all():
             raise ValueError(
-                f"`{self.name}` takes {', '.join(self.bounds)}; got {', '.join(params) or 'none'}"
+                f"`{self.name}` must stay within floating-point numbers; it overflows at D = "
+                f"{must.shown(D)} with {must.shown(params)}; take smaller ones"
             )
-        if not (D > 0).all():
+        return loss
+
+
+# %% ../../nbs/02_forecast/laws.ipynb #a1c0e102
+def _bounds(name, bounds):
+    "Lowest and highest value by parameter."
+    if not isinstance(bounds, dict) or not bounds:
+        raise TypeError(
+            f"`{name}` must map parameters to (lowest, highest), got {must.shown(bounds)}"
+        )
+    return {parameter: _range(parameter, values) for parameter, values in bounds.items()}
+
+
+def _range(name, values):
+    "Two rising numbers."
+    lowest, highest = must.numbers_of(name, values, (2,), "(lowest, highest), two numbers")
+    if not lowest <= highest:
+        raise ValueError(f"`{name}` must be (lowest, highest) and rise, got {must.shown(values)}")
+    return float(lowest), float(highest)
+
+
+def _checked_point(law, D, params):
+    "Sizes and parameters as float arrays, or an error that names what is wrong with them."
+    D = must.vector("D", D)
+    if set(params) != set(law.bounds):
+        raise ValueError(
+            f"`{law.name}` takes {', '.join(law.bounds)}; got {', '.join(params) or 'none'}"
+        )
+    wrong = D[~((D > 0) & np.isfinite(D))]
+    if wrong.size:
+        raise ValueError(
+            f"`D` must be a number of examples > 0, got {wrong[0]}; "
+            "laws say nothing of zero-shot losses"
+        )
+    checked = {}
+    for name, (lowest, highest) in law.bounds.items():
+        value = must.vector(name, params[name])
+        inside = (lowest <= value) & (value <= highest) & np.isfinite(value)
+        if not inside.all():
             raise ValueError(
-                f"`D` must be a number of examples > 0, got {D.min()}; "
-                "laws say nothing of zero-shot losses"
+                f"`{name}` of {law.name} must lie in [{lowest:g}, {highest:g}], "
+                f"got {must.shown(params[name])}"
             )
-        for name, (lowest, highest) in self.bounds.items():
-            value = params[name]
-            if not np.all((lowest <= value) & (value <= highest)):
-                raise ValueError(
-                    f"`{name}` of {self.name} must lie in [{lowest:g}, {highest:g}], got {value}"
-                )
-        return self.fn(D, **params)
+        try:
+            np.broadcast_shapes(D.shape, value.shape)
+        except ValueError:
+            raise ValueError(
+                f"`{name}` must be one number, or as many as `D`, got shapes "
+                f"{value.shape} and {D.shape}"
+            ) from None
+        checked[name] = value
+    return D, checked
 
 
 # %% ../../nbs/02_forecast/laws.ipynb #4e85045f
@@ -113,12 +170,49 @@ def grad(
     np.ndarray
         exact dL/dp, shape (n, len(self.params)), nats per unit of the parameter
     """
-    D, h = np.asarray(D, float), 1e-20
-    columns = []
+    D, params = _checked_point(self, D, params)
+    h, columns = 1e-20, []
     for name in self.params:
         shifted = {**params, name: params[name] + 1j * h}
         columns.append(self.fn(D, **shifted).imag / h)
     return np.stack(columns, axis=-1)
+
+
+# %% ../../nbs/02_forecast/laws.ipynb #a1c0e104
+def checked_curve(
+    D,  # examples, > 0, no size twice, shape (n,)
+    loss,  # test loss, > 0, shape (n,)
+) -> tuple:  # two float vectors of one length
+    """One curve as float vectors, or an error that says what is wrong.
+
+    Parameters
+    ----------
+    D
+        examples, > 0, no size twice, shape (n,)
+    loss
+        test loss, > 0, shape (n,)
+
+    Returns
+    -------
+    tuple
+        two float vectors of one length
+    """
+    D, loss = (np.atleast_1d(must.vector(n, v)) for n, v in (("D", D), ("loss", loss)))
+    if D.shape != loss.shape or D.ndim != 1:
+        raise ValueError(
+            "`D` and `loss` must be two vectors of one length, "
+            f"got shapes {D.shape} and {loss.shape}"
+        )
+    for name, values in dict(D=D, loss=loss).items():
+        bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
+        if len(bad):
+            raise ValueError(
+                f"`{name}` must be finite and > 0, got {values[bad[0]]} at position {bad[0]}; "
+                "leave zero-shot and failed runs out"
+            )
+    if len(np.unique(D)) < len(D):
+        raise ValueError("`D` must not repeat a size; average repeated seeds first")
+    return D, loss
 
 
 # %% ../../nbs/02_forecast/laws.ipynb #8c4ab7f4
@@ -140,10 +234,12 @@ def bounded(
             f"`{sorted(unknown)[0]}` is no parameter of {self.name}; "
             f"it has {', '.join(self.bounds)}"
         )
-    return replace(self, bounds={**self.bounds, **bounds})
+    checked = {name: _range(name, values) for name, values in bounds.items()}
+    return replace(self, bounds={**self.bounds, **checked})
 
 
 @patch
+@must.checked(n=must.whole(1, 1000))
 def starts(
     self: Law,
     D,  # examples, > 0, shape (k,)
@@ -166,7 +262,7 @@ def starts(
     list
         dicts of parameters within the bounds, the most promising first
     """
-    guesses = self.guess(self, np.asarray(D, float), np.asarray(loss, float), n)
+    guesses = self.guess(self, *checked_curve(D, loss), n)
     return [
         {name: float(np.clip(guess[name], *self.bounds[name])) for name in self.params}
         for guess in guesses
@@ -174,6 +270,7 @@ def starts(
 
 
 # %% ../../nbs/02_forecast/laws.ipynb #a602d4fb
+@must.checked(axes=must.function, shape=must.function, linear=must.several(must.text(), least=2))
 def separable(
     axes: Callable,  # D -> dict of coordinates of the shape, each a rising vector of values to try
     shape: Callable = dict,  # coordinates -> dict of shape parameters
@@ -301,6 +398,7 @@ def _distinct_minima(cost, n, ratio=1.5):
 LAWS = {}  # name -> Law
 
 
+@must.checked(law=must.instance(Law))
 def register(
     law: Law,  # its name must be free
 ) -> Law:  # the same law
@@ -337,11 +435,8 @@ def as_law(
     Law
         the law
     """
-    if isinstance(law, Law):
-        return law
-    if law not in LAWS:
-        raise ValueError(f"`law` must be one of {', '.join(LAWS)}, got {law!r}")
-    return LAWS[law]
+    law = must.one_of(LAWS, or_a=Law)("law", law)
+    return law if isinstance(law, Law) else LAWS[law]
 
 
 # %% ../../nbs/02_forecast/laws.ipynb #8374e897

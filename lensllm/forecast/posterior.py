@@ -16,9 +16,10 @@ import numpy as np, pandas as pd
 from scipy.special import log_ndtr, logsumexp, ndtr
 from fastcore.basics import patch
 from ..curves.table import CurveSet
+from .._internal import arguments as must
 from lensllm.forecast.kalman import (
     FAMILY_SHARE,
-    MOTION_LAWS,
+    MOTION_LAW,
     SLOPE_REVERSION,
     Growth,
     Hint,
@@ -74,15 +75,8 @@ class Posterior:
 
 
 # %% ../../nbs/02_forecast/posterior.ipynb #b2bffd15
-def _example_count(name, n):
-    "A number of examples, or an error that names the argument."
-    is_number = isinstance(n, (int, float, np.number)) and not isinstance(n, bool)
-    if not is_number or not 1 <= n < 1e18 or n % 1:
-        raise ValueError(f"`{name}` must be a whole number of examples from 1 to 1e18, got {n!r}")
-    return int(n)
-
-
 @patch
+@must.checked(size=must.size())
 def at(
     self: Posterior,
     size: int,  # examples, not below the largest size seen
@@ -99,7 +93,7 @@ def at(
     Posterior
         the same prediction for another size
     """
-    x, seen = np.log(_example_count("size", size)), self.panel.x
+    x, seen = np.log(size), self.panel.x
     if x < seen.max() - 1e-9:
         raise ValueError(
             f"`size` must not lie below the largest size seen ({np.exp(seen.max()):,.0f}), "
@@ -117,6 +111,14 @@ def at(
 
 
 # %% ../../nbs/02_forecast/posterior.ipynb #c6204bcb
+@must.checked(
+    seen=must.instance(CurveSet, "`load_curves` makes one"),
+    target=must.size(),
+    laws=must.several(MOTION_LAW, single=str, least=1),
+    robust=must.flag,
+    pooled=must.flag,
+    family_share=must.number(0, 1),
+)
 def fit_posterior(
     seen: CurveSet,  # curves of one task, cut at the largest size that may be used
     target: int,  # size to predict for, examples
@@ -154,18 +156,7 @@ def fit_posterior(
     Posterior
         predictive distribution; deterministic
     """
-    target = _example_count("target", target)
-    laws = (laws,) if isinstance(laws, str) else tuple(dict.fromkeys(laws))
-    if not 0 <= family_share <= 1:
-        raise ValueError(
-            f"`family_share` must lie in [0, 1], got {family_share}; 0 is nothing in common"
-        )
-    unknown = [law for law in laws if law not in MOTION_LAWS]
-    if unknown or not laws:
-        raise ValueError(
-            f"`laws` must be some of {', '.join(MOTION_LAWS)}, "
-            f"got {unknown[0] if unknown else 'none'!r}"
-        )
+    laws = tuple(dict.fromkeys(laws))
     curves = panel(seen, target)  # made once: the prior and the filter read it
     prior = as_prior(prior, curves)
     curves = prior.annotate(curves)
@@ -209,11 +200,11 @@ def _checked_hints(hints, models):
     if hints is None:
         return {}
     wrong = [hints]
-    if hasattr(hints, "values"):
+    if isinstance(hints, Mapping):
         wrong = [hint for hint in hints.values() if not isinstance(hint, Hint)]
     if wrong:
         raise TypeError(
-            f"`hints` must map models to Hints, got {wrong[0]!r}; "
+            f"`hints` must map models to Hints, got {must.shown(wrong[0])}; "
             "make them with `Hint` or with the functions of `lensllm.kernels.lens`"
         )
     if hints and not set(hints) & set(models):
@@ -285,6 +276,7 @@ def sd(self: Posterior) -> np.ndarray:  # shape (candidates,)
 
 # %% ../../nbs/02_forecast/posterior.ipynb #904d09ed
 @patch
+@must.checked(p=must.number(above=0, below=1))
 def quantile(
     self: Posterior,
     p: float,  # probability, in (0, 1)
@@ -301,8 +293,6 @@ def quantile(
     np.ndarray
         nats/token, shape (candidates,); exact to 1e-9 by bisection
     """
-    if not 0 < p < 1:
-        raise ValueError(f"`p` must lie in (0, 1), got {p}")
     s = np.sqrt(self.v)
     low, high = (self.m - 9 * s).min(0), (self.m + 9 * s).max(0)
     for _ in range(45):
@@ -314,6 +304,7 @@ def quantile(
 
 # %% ../../nbs/02_forecast/posterior.ipynb #c1089e93
 @patch
+@must.checked(caution=must.number(0))
 def shrunk(
     self: Posterior,
     caution: float = 1.0,  # multiplies the pull, finite and >= 0; 0: the expected ln(loss) itself
@@ -330,8 +321,6 @@ def shrunk(
     np.ndarray
         ln(loss), shape (candidates,)
     """
-    if not 0 <= caution < np.inf:
-        raise ValueError(f"`caution` must be finite and >= 0, got {caution}; 0 draws nothing")
     m, v = self.mean(), self.sd() ** 2
     better = np.sort(m)[: max(4, len(m) // 2)]  # fewer than four tell no spread
     pull = caution * v / max(better.var(), 1e-12)  # predictions that agree to 1e-6 are the same
@@ -407,6 +396,7 @@ def best(
 
 # %% ../../nbs/02_forecast/posterior.ipynb #3573fb2f
 @patch
+@must.checked(x=must.number(0), model=must.text(optional=True), n=must.whole(3, 100_001))
 def within(
     self: Posterior,
     x: float,  # nats/token, >= 0
@@ -429,8 +419,6 @@ def within(
     float
         probability; deterministic
     """
-    if not x >= 0:
-        raise ValueError(f"`x` must be >= 0 nats/token, got {x}")
     if model is not None and model not in self.models:
         raise ValueError(
             f"`model` must be a candidate, got {model!r}; there are: {', '.join(self.models)}"
@@ -447,6 +435,7 @@ def within(
     return float(min(p, 1.0))
 
 
+@must.checked(p=must.number())
 def in_percent(
     p: float,  # a probability
 ) -> str:  # never 0 or 100%, which a few curves cannot show
@@ -462,6 +451,8 @@ def in_percent(
     str
         never 0 or 100%, which a few curves cannot show
     """
+    if not -1e-6 <= p <= 1 + 1e-6:  # sums of a quadrature may be off by rounding
+        raise ValueError(f"`p` must lie in [0, 1], got {p}")
     if p >= 0.995:
         return "more than 99%"
     if p <= 0.005:

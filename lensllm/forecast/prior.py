@@ -30,8 +30,10 @@ import numpy as np, pandas as pd
 from fastcore.basics import patch
 from scipy.optimize import minimize
 from ..curves.table import CurveSet
+from .._internal import arguments as must
 from .._internal.atomic import atomic_path
 from lensllm.forecast.kalman import (
+    MOTION_LAW,
     MOTION_LAWS,
     POOLED,
     Motion,
@@ -42,6 +44,8 @@ from lensllm.forecast.kalman import (
     motion_of,
     panel,
 )
+
+_PANEL = must.instance(Panel, "`panel` makes one")
 
 # %% ../../nbs/02_forecast/prior.ipynb #a8284ebd
 GENERIC = dict(
@@ -56,6 +60,7 @@ GENERIC = dict(
 BETWEEN_TASKS = 0.8  # share of a generic variance that lies between tasks; few tasks cannot tell
 
 
+@must.checked(law=MOTION_LAW)
 def generic(
     law: str,  # key of `MOTION_LAWS`
 ) -> tuple:  # (mean, sd), each of shape (7,)
@@ -103,6 +108,7 @@ class SharedMode(NamedTuple):
     motion: Motion  # the law on this task
 
 
+@must.checked(curves=must.instance(Panel, "`panel` makes one"), law=MOTION_LAW, robust=must.flag)
 def shared_mode(
     curves: Panel,  # curves of one task
     law: str,  # key of `MOTION_LAWS`
@@ -134,6 +140,10 @@ def shared_mode(
         an estimate, deterministic
     """
     motion = motion_of(curves, law)
+    mean = must.numbers_of("mean", mean, (len(POOLED),))
+    sd = must.numbers_of("sd", sd, (len(POOLED),))
+    if not (np.isfinite(mean).all() and (sd > 0).all() and np.isfinite(sd).all()):
+        raise ValueError(f"`mean` and `sd` must be finite, `sd` > 0, got {mean} and {sd}")
 
     def log_post(u):
         u = np.atleast_2d(u)
@@ -248,6 +258,9 @@ def _measured_own_growth(curves, pooled):
 
 
 # %% ../../nbs/02_forecast/prior.ipynb #bb5099f8
+@must.checked(
+    tasks=must.several(must.instance(CurveSet, "`load_curves` makes one"), single=CurveSet)
+)
 def learn_prior(
     tasks: Iterable[CurveSet],  # each of one task, with its curves as far as they are known
 ) -> Prior:  # one record per task
@@ -282,6 +295,7 @@ def learn_prior(
 
 # %% ../../nbs/02_forecast/prior.ipynb #710e25c2
 @patch
+@must.checked(path=must.path())
 def save(
     self: Prior,
     path: str | Path,  # where to write JSON
@@ -304,6 +318,7 @@ def save(
     return path
 
 
+@must.checked(path=must.path(optional=True))
 def load_prior(
     path: str | Path | None = None,  # a file that `save` wrote; the one that ships when None
 ) -> Prior:  # what was saved
@@ -405,6 +420,7 @@ def _is_same_task(record, task, shapes):
 
 
 @patch
+@must.checked(curves=_PANEL)
 def without(
     self: Prior,
     curves: Panel,  # of the task at hand
@@ -430,6 +446,7 @@ def without(
 
 # %% ../../nbs/02_forecast/prior.ipynb #9adeb329
 @patch
+@must.checked(law=MOTION_LAW)
 def pooled(
     self: Prior,
     law: str,  # key of `MOTION_LAWS`
@@ -481,6 +498,7 @@ def _described_models(curves, recorded):
 
 
 @patch
+@must.checked(curves=_PANEL)
 def families(
     self: Prior,
     curves: Panel,  # of the task at hand
@@ -504,6 +522,7 @@ def families(
 
 # %% ../../nbs/02_forecast/prior.ipynb #569d3594
 @patch
+@must.checked(curves=_PANEL)
 def own_growth(
     self: Prior,
     curves: Panel,  # of the task at hand
@@ -546,6 +565,7 @@ def own_growth(
 
 
 @patch
+@must.checked(curves=_PANEL)
 def annotate(
     self: Prior,
     curves: Panel,  # of the task at hand
@@ -566,6 +586,7 @@ def annotate(
 
 
 # %% ../../nbs/02_forecast/prior.ipynb #eaae4b25
+@must.checked(curves=_PANEL)
 def as_prior(
     prior: Prior | str | Path,  # "transfer": what ships; "generic": nothing known; or a file
     curves: Panel,  # of the task at hand, which is left out
@@ -587,7 +608,7 @@ def as_prior(
     if not isinstance(prior, (Prior, str, Path)):
         raise ValueError(
             "`prior` must be transfer, generic, a Prior or a file written by `lensllm learn`, "
-            f"got {prior!r}"
+            f"got {must.shown(prior)}"
         )
     if prior == "generic":
         prior = Prior()

@@ -34,10 +34,12 @@ from typing import TYPE_CHECKING
 import numpy as np, pandas as pd, torch
 import torch.nn.functional as F
 from fastcore.basics import patch
+from .._internal.arguments import checked, function, number, shown, vector, whole
 from . import certificates as formulas
 from .curvature import curvature_along, layer_traces
 from .products import _as_batches, check_generator
 from ..models.batches import IGNORED, Batch, evaluating, first_nonfinite, in_precision
+from ..models.behaviour import same_behaviour
 from ..models.batches import layer_of, logits_and_labels, pick_params, sequence_loss
 
 if TYPE_CHECKING:
@@ -185,6 +187,14 @@ class Terms:
 
 
 # %% ../../nbs/06_generalization/bounds.ipynb #5e6f8399
+@checked(
+    n=whole(),
+    loss_bound=number(infinite=True),
+    b=number(),
+    num_probes=whole(),
+    steps=whole(),
+    progress=function,
+)
 def bound_terms(
     model0: torch.nn.Module,  # the start
     model: torch.nn.Module,  # the end
@@ -253,8 +263,6 @@ def bound_terms(
 
 def _check_term_options(n, loss_bound, b, over):
     "Refuse options that have no meaning."
-    if not n >= 1:
-        raise ValueError(f"`n` must be >= 1 example, got {n}")
     if not 0 < loss_bound < math.inf:
         raise ValueError(
             "`loss_bound` must be a bound on the loss, > 0 and finite, "
@@ -482,6 +490,15 @@ def _rms(residual):
 
 
 # %% ../../nbs/06_generalization/bounds.ipynb #290c6fe7
+def _sequence(name, values):
+    "Numbers in a row."
+    array = vector(name, values)
+    if array.ndim != 1:
+        raise ValueError(f"`{name}` must be numbers of shape (k,), got shape {array.shape}")
+    return array
+
+
+@checked(n=_sequence, values=_sequence)
 def lens_split(
     n: np.ndarray,  # ladder sizes, (k,), k >= 4
     values: np.ndarray,  # what was measured there, nats/token, (k,), all > 0
@@ -553,6 +570,12 @@ class Scale:
     unit: str = "token"  # nats per "token" or per "byte"
     # most tokens per byte that a tokenizer makes: one, one for a leading space, one for the end
     tokens_per_byte: float = 3.0
+
+    def __post_init__(self):
+        whole(2)("V", self.V)
+        number(above=0)("tokens_per_byte", self.tokens_per_byte)
+        if self.unit not in ("token", "byte"):
+            raise ValueError(f"`unit` must be token or byte, got {shown(self.unit)}")
 
     @property
     def _tokens_per_unit(self):
@@ -668,7 +691,7 @@ class _NoisyCopy:
     "A copy of a model whose weights can be drawn anew."
 
     def __init__(self, model, sizes):
-        self.model = copy.deepcopy(model).eval()
+        self.model = same_behaviour(model, copy.deepcopy(model).eval())
         self.sizes = sizes
         self.mean = {k: p.detach().clone() for k, p in model.named_parameters() if k in sizes}
 
@@ -731,6 +754,7 @@ class Noise:
 
 
 # %% ../../nbs/06_generalization/bounds.ipynb #40d56795
+@checked(tolerance=number(infinite=True), draws=whole())
 def tolerated_noise(
     model0: torch.nn.Module,  # the start
     model: torch.nn.Module,  # the end
@@ -1007,7 +1031,8 @@ def plain_losses(
     """
     batches = [_model_inputs(batch) for batch in _batches_beside(model, batches)]
     pieces = [piece for batch in batches for piece in batch.pieces(64)]
-    return torch.cat([sequence_loss(model, piece) for piece in pieces])
+    with evaluating(model):
+        return torch.cat([sequence_loss(model, piece) for piece in pieces])
 
 
 # %% ../../nbs/06_generalization/bounds.ipynb #6dbc4491
@@ -1119,7 +1144,7 @@ def _rounded(update, coarse):
 # %% ../../nbs/06_generalization/bounds.ipynb #8cc48677
 def _compressed(model0, model, update, sample, delta):
     "The best of the coarsenesses, each with its share of delta."
-    rounded = copy.deepcopy(model)
+    rounded = same_behaviour(model, copy.deepcopy(model))
     start, target = dict(model0.named_parameters()), dict(rounded.named_parameters())
     total = sum(u.numel() for u in update.values())
     found = []
@@ -1141,6 +1166,13 @@ def _compressed(model0, model, update, sample, delta):
 WAYS = ("held out", "PAC-Bayes", "compression")  # of coming to a certificate
 
 
+@checked(
+    delta=number(),
+    candidates=whole(),
+    tokens_per_byte=number(above=0),
+    noise=number(optional=True),
+    draws=whole(),
+)
 def certify(
     model0: torch.nn.Module,  # the start; for LoRA with its adapters as before training
     model: torch.nn.Module,  # the end, of the same architecture
@@ -1195,7 +1227,8 @@ def certify(
     """
     train = _batches_beside(model, data, "data")
     fresh = [] if held_out is None else _batches_beside(model, held_out, "held_out")
-    _check_certify_options(delta, unit, noise, draws)
+    _check_certify_options(delta, unit, noise)
+    check_generator(generator)
     ways = _checked_ways(ways)
     if unit == "byte":
         for batch in [*train, *fresh]:
@@ -1207,7 +1240,7 @@ def certify(
     _check_rest_is_unchanged(model0, model, update)  # `evaluating` freezes what can be trained
     share = delta / len(ways)
     rows = []
-    with evaluating(model0), evaluating(model):
+    with evaluating(model0, model):
         scale = Scale(_vocabulary_size(model, train[0]), unit, tokens_per_byte)
         sample = _Sample(train, scale)
         if "PAC-Bayes" in ways or "compression" in ways:
@@ -1229,20 +1262,18 @@ def _vocabulary_size(model, batch):
 
 
 # %% ../../nbs/06_generalization/bounds.ipynb #07a18880
-def _check_certify_options(delta, unit, noise, draws):
+def _check_certify_options(delta, unit, noise):
     "Refuse options that have no meaning."
     formulas.check_delta(delta)
     if unit not in ("token", "byte"):
         raise ValueError(f"`unit` must be token or byte, got {unit!r}")
     if noise is not None and not noise > 0:
         raise ValueError(f"`noise` must be > 0, got {noise}")
-    if draws < 1:
-        raise ValueError(f"`draws` must be >= 1, got {draws}")
 
 
 def _checked_ways(ways):
     "The ways as a list, if all have a name that is known."
-    if isinstance(ways, str):
+    if isinstance(ways, str) or not hasattr(ways, "__iter__"):
         raise TypeError(f"`ways` must be a list of names, got {ways!r}; take [{ways!r}]")
     ways = list(ways)
     if not ways:

@@ -25,9 +25,19 @@ __all__ = [
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import gammaln
+from .._internal.arguments import checked, number, vector, whole
 
 
 # %% ../../nbs/06_generalization/certificates.ipynb #7c11e81b
+def _finite(name, values):
+    "Finite numbers as an array."
+    array = vector(name, values)
+    if not np.isfinite(array).all():
+        wrong = array[~np.isfinite(array)].ravel()[0]
+        raise ValueError(f"`{name}` must be finite, got {wrong}")
+    return array
+
+
 def _first_bad(values, good):
     "The first value that is not good, for an error message."
     return values[~good].flat[0]
@@ -50,6 +60,7 @@ def _checked_arrays(emp_risk, n, delta, kl=0.0):
     return emp_risk, n, kl
 
 
+@checked(delta=number())
 def check_delta(
     delta: float,  # probability of failure, in (0, 1)
 ):
@@ -65,6 +76,7 @@ def check_delta(
 
 
 # %% ../../nbs/06_generalization/certificates.ipynb #39fdbe79
+@checked(q=_finite, p=_finite)
 def binary_kl(
     q: "ArrayLike",  # probability, number or array
     p: "ArrayLike",  # probability, number or array
@@ -102,6 +114,7 @@ def _kl_term(a, b, gap):
 
 
 # %% ../../nbs/06_generalization/certificates.ipynb #aa3c450f
+@checked(emp_risk=_finite, c=vector)
 def kl_inverse(
     emp_risk: "ArrayLike",  # q, in [0, 1]; number or array
     c: "ArrayLike",  # >= 0, nats; number or array
@@ -143,6 +156,7 @@ def _complexity(kl, n, delta):
     return (kl + np.log(2 * np.sqrt(n) / delta)) / n
 
 
+@checked(emp_risk=_finite, kl=vector, n=_finite, delta=number())
 def kl_bound(
     emp_risk: "ArrayLike",  # mean risk on the examples, in [0, 1]
     kl: "ArrayLike",  # divergence of the posterior from the prior, nats, >= 0
@@ -171,6 +185,7 @@ def kl_bound(
     return kl_inverse(emp_risk, _complexity(kl, n, delta))
 
 
+@checked(emp_risk=_finite, kl=vector, n=_finite, delta=number())
 def mcallester_bound(
     emp_risk: "ArrayLike",  # mean risk on the examples, in [0, 1]
     kl: "ArrayLike",  # divergence of the posterior from the prior, nats, >= 0
@@ -199,6 +214,7 @@ def mcallester_bound(
     return emp_risk + np.sqrt(_complexity(kl, n, delta) / 2)
 
 
+@checked(emp_risk=_finite, kl=vector, n=_finite, delta=number())
 def quadratic_bound(
     emp_risk: "ArrayLike",  # mean risk on the examples, in [0, 1]
     kl: "ArrayLike",  # divergence of the posterior from the prior, nats, >= 0
@@ -229,6 +245,7 @@ def quadratic_bound(
 
 
 # %% ../../nbs/06_generalization/certificates.ipynb #643b4886
+@checked(emp_risk=_finite, kl=vector, n=_finite, delta=number())
 def thiemann_bound(
     emp_risk: "ArrayLike",  # mean risk on the examples, in [0, 1]
     kl: "ArrayLike",  # divergence of the posterior from the prior, nats, >= 0
@@ -263,6 +280,7 @@ def thiemann_bound(
 CATONI = np.geomspace(0.01, 20, 40)  # the lambdas that are tried
 
 
+@checked(emp_risk=_finite, kl=vector, n=_finite, delta=number())
 def catoni_bound(
     emp_risk: "ArrayLike",  # mean risk on the examples, in [0, 1]
     kl: "ArrayLike",  # divergence of the posterior from the prior, nats, >= 0
@@ -294,6 +312,7 @@ def catoni_bound(
 
 
 # %% ../../nbs/06_generalization/certificates.ipynb #cbf89d1d
+@checked(emp_risk=_finite, n=_finite, delta=number(), candidates=whole())
 def held_out_bound(
     emp_risk: "ArrayLike",  # in [0, 1], on examples that trained nothing and chose only a candidate
     n: "ArrayLike",  # independent examples, >= 1
@@ -319,12 +338,11 @@ def held_out_bound(
         in [0, 1]
     """
     emp_risk, n, _ = _checked_arrays(emp_risk, n, delta)
-    if not candidates >= 1:
-        raise ValueError(f"`candidates` must be >= 1, got {candidates}")
     return kl_inverse(emp_risk, np.log(candidates / delta) / n)
 
 
 # %% ../../nbs/06_generalization/certificates.ipynb #01cad2e4
+@checked(emp_risk=_finite, code=vector, n=_finite, delta=number())
 def occam_bound(
     emp_risk: "ArrayLike",  # of one model on the examples that it was made from, in [0, 1]
     code: "ArrayLike",  # −ln of the prior probability of that model, nats, >= 0
@@ -353,6 +371,7 @@ def occam_bound(
     return kl_inverse(emp_risk, (code + np.log(1 / delta)) / n)
 
 
+@checked(mean=_finite, draws=_finite, delta=number())
 def sampled_risk(
     mean: "ArrayLike",  # of the risks of `draws` models from the posterior, in [0, 1]
     draws: "ArrayLike",  # independent draws, >= 1
@@ -379,6 +398,7 @@ def sampled_risk(
 
 
 # %% ../../nbs/06_generalization/certificates.ipynb #8e3089f4
+@checked(shift2=_finite, sigma=_finite, sigma0=_finite, size=_finite)
 def gaussian_kl(
     shift2: "ArrayLike",  # squared distance between the means, per group
     sigma: "ArrayLike",  # standard deviation of the posterior in each group, > 0
@@ -412,6 +432,7 @@ def gaussian_kl(
 
 
 # %% ../../nbs/06_generalization/certificates.ipynb #b0ae6a92
+@checked(a=number(), V=whole())
 def smoothed_range(
     a: float,  # share of the uniform distribution, in (0, 1)
     V: int,  # tokens of the vocabulary, >= 2
@@ -440,6 +461,7 @@ def smoothed_range(
 
 
 # %% ../../nbs/06_generalization/certificates.ipynb #ea57c423
+@checked(counts=vector)
 def code_nats(
     counts: "ArrayLike",  # how often each symbol of the alphabet occurs, whole numbers
 ) -> float:  # −ln of the probability of any sequence with these counts, nats; exact

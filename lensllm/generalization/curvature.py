@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 import numpy as np, torch
 from fastcore.basics import patch
+from .._internal.arguments import checked, function, number, shown, vector, whole
 from .products import Products, check_generator
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Estimate:
         cost = f"({self.method}, {self.draws} draws, {self.products} products)"
         return " ".join(part for part in (figure, self.unit, cost) if part)
 
+    @checked(level=number())
     def interval(
         self,
         level: float = 0.95,  # share of intervals that should hold the truth, in (0, 1)
@@ -241,6 +243,7 @@ def _xtrace(A, num_probes, generator):
 _FEWEST_PROBES = {"hutchinson": 2, "hutch++": 6, "xtrace": 4}  # for a standard error
 
 
+@checked(num_probes=whole(), rel_stderr=number(optional=True))
 def hessian_trace(
     model: "torch.nn.Module | Products | torch.Tensor",
     batches: dict | list | None = None,  # as for `as_products`
@@ -274,7 +277,7 @@ def hessian_trace(
     Estimate
         of the trace, unbiased
     """
-    if method not in _FEWEST_PROBES:
+    if not isinstance(method, str) or method not in _FEWEST_PROBES:
         raise ValueError(f"`method` must be hutchinson, hutch++ or xtrace, got {method!r}")
     fewest = _FEWEST_PROBES[method]
     if num_probes < fewest:
@@ -292,6 +295,7 @@ def hessian_trace(
 
 
 # %% ../../nbs/06_generalization/curvature.ipynb #2448f4da
+@checked(num_probes=whole())
 def layer_traces(
     model: "torch.nn.Module | Products",
     batches: dict | list | None = None,  # with a model
@@ -408,6 +412,7 @@ class Eigenvalues:
 
 
 # %% ../../nbs/06_generalization/curvature.ipynb #1bfeb7c4
+@checked(k=whole(), rtol=number(least=0), max_products=whole(optional=True))
 def top_eigenvalues(
     model: "torch.nn.Module | Products | torch.Tensor",
     batches: dict | list | None = None,  # as for `as_products`
@@ -501,6 +506,7 @@ class Along:
 
 
 # %% ../../nbs/06_generalization/curvature.ipynb #a6ce2971
+@checked(steps=whole(), rtol=number(least=0))
 def curvature_along(
     model: "torch.nn.Module | Products | torch.Tensor",
     batches: dict | list | None = None,  # as for `as_products`
@@ -529,9 +535,9 @@ def curvature_along(
     if steps < 2:
         raise ValueError(f"`steps` must be >= 2, got {steps}")
     A = as_products(model, batches, params=params, **options)
-    if v is None or v.shape != (A.P,):
-        shape = None if v is None else tuple(v.shape)
-        raise ValueError(f"`v` must have shape ({A.P},), got {shape}")
+    if not isinstance(v, torch.Tensor) or v.shape != (A.P,):
+        got = tuple(v.shape) if isinstance(v, torch.Tensor) else shown(v)
+        raise ValueError(f"`v` must have shape ({A.P},), got {got}")
     if not v.any():
         return Along(0.0, 0.0, 0.0, 0)
     v = _vectors_for(A, v)
@@ -575,6 +581,7 @@ class Density:
             f"nats/token per squared parameter ({len(self.nodes)} draws, {self.products} products)"
         )
 
+    @checked(f=function)
     def mean_of(
         self,
         f: Callable,  # a function of eigenvalues, on arrays
@@ -599,6 +606,7 @@ class Density:
 
 
 # %% ../../nbs/06_generalization/curvature.ipynb #430b9ccb
+@checked(draws=whole(), steps=whole())
 def spectral_density(
     model: "torch.nn.Module | Products | torch.Tensor",
     batches: dict | list | None = None,  # as for `as_products`
@@ -646,7 +654,16 @@ def spectral_density(
 
 
 # %% ../../nbs/06_generalization/curvature.ipynb #a5118ff6
+def _places(name, values):
+    "Places in a row."
+    array = vector(name, values)
+    if array.ndim != 1:
+        raise ValueError(f"`{name}` must be numbers of shape (k,), got shape {array.shape}")
+    return array
+
+
 @patch
+@checked(x=_places, width=number())
 def at(
     self: Density,
     x: np.ndarray,  # places, (k,)

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from itertools import accumulate
 import torch
 import torch.nn.functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from ..kernels.gradients import _Output
+from .._internal.arguments import checked, number
+from ..kernels.gradients import _Output, math_attention
+from ..models.behaviour import held
 from lensllm.models.batches import (
     IGNORED,
     Batch,
     as_output,
+    check_rows_apart,
     evaluating,
     first_nonfinite,
     free_bytes,
@@ -143,7 +145,7 @@ def _plain_attention(model):
     if is_fused:
         model.set_attn_implementation("eager")
     try:
-        with sdpa_kernel(SDPBackend.MATH):
+        with math_attention():
             yield
     finally:
         if is_fused:
@@ -458,7 +460,7 @@ def check_generator(
 
 def _check_options(kind, method, batch_size, dtype, output, generator):
     "Refuse options that have no meaning."
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"`kind` must be one of {', '.join(KINDS)}, got {kind!r}")
     if method not in ("auto", "double", "forward"):
         raise ValueError(f"`method` must be auto, double or forward, got {method!r}")
@@ -499,6 +501,8 @@ def _check_outputs(model, output, batch):
     f = as_output(output)
     with torch.no_grad():
         out = f(model, batch)
+    if not isinstance(out, torch.Tensor):
+        raise TypeError(f"`output` must give a tensor, got {type(out).__name__}")
     if out.shape != (batch.n_rows,):
         raise ValueError(
             f"`output` must give one number per row, got shape {tuple(out.shape)} "
@@ -524,6 +528,7 @@ def _check_vector(v, P):
 class Products:
     "A curvature matrix of the mean over rows that multiplies vectors, exact up to rounding."
 
+    @checked(memory=number(least=0, optional=True))
     def __init__(
         self,
         model: torch.nn.Module,  # a Hugging Face language model, or any torch module
@@ -575,6 +580,7 @@ class Products:
         pieces = [piece for batch in batches for piece in batch.pieces(batch_size)]
         self.batches = [piece.beside(self.like) for piece in pieces]
         with _evaluation_with_gradients(self.model):
+            check_rows_apart(as_output(output), self.model, self.batches[0])
             for batch in self.batches:
                 _check_outputs(self.model, output, batch)
             if kind == "fisher":
@@ -603,13 +609,15 @@ class Products:
         _check_vector(v, self.P)
         columns = v.to(self.like.device, self.like.dtype).reshape(self.P, -1)
         total = torch.zeros_like(columns)
-        for i, batch in enumerate(self.batches):
-            graph = self._graphs[i] if i < len(self._graphs) else self._maker.graph(batch)
-            if len(self._graphs) == i < self._kept:
-                self._graphs.append(graph)
-            for k in range(columns.shape[1]):
-                total[:, k] += self._flat_product(graph, columns[:, k]) * (batch.n_rows / self.n)
-        self.done += columns.shape[1]
+        with held(self.model):  # one thread at a time: graphs are kept in the order of batches
+            for i, batch in enumerate(self.batches):
+                graph = self._graphs[i] if i < len(self._graphs) else self._maker.graph(batch)
+                if len(self._graphs) == i < self._kept:
+                    self._graphs.append(graph)
+                share = batch.n_rows / self.n
+                for k in range(columns.shape[1]):
+                    total[:, k] += self._flat_product(graph, columns[:, k]) * share
+            self.done += columns.shape[1]
         if not torch.isfinite(total).all():
             raise ValueError(
                 "`model` must have finite second derivatives on `batches`, got NaN or infinity "

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 from scipy.special import softmax
 
+from .._internal.arguments import checked, number, vector
 from .._internal.style import INK, new_axes
 from .spectra import Spectrum, spectrum
 
@@ -46,6 +47,7 @@ def _elapsed_time(times, eta):
 
 
 # %% ../../nbs/05_kernels/dynamics.ipynb #54567932
+@checked(r0=vector, times=vector, eta=number())
 def squared_flow(
     K: "ArrayLike | Spectrum",  # kernel (n, n), or an object with a `.K`
     r0: "ArrayLike",  # residuals (prediction less target) at time 0, shape (n,) or (n, c)
@@ -129,6 +131,7 @@ def _check_classes(logits, labels, kernel_rows):
 
 
 # %% ../../nbs/05_kernels/dynamics.ipynb #42b10625
+@checked(logits0=vector, times=vector, eta=number(), rtol=number(), atol=number())
 def cross_entropy_flow(
     K: "ArrayLike | Spectrum",  # (n, n), the same for each class, or (n*C, n*C), row i*C + c
     logits0: "ArrayLike",  # logits at time 0, shape (n, C), C >= 2
@@ -244,6 +247,13 @@ def _checked_modes(eigvals, weights, ridge, noise):
 
 
 # %% ../../nbs/05_kernels/dynamics.ipynb #b8cb4282
+@checked(
+    eigvals=vector,
+    target_weights=vector,
+    D=vector,
+    ridge=number(infinite=True),
+    noise=number(infinite=True),
+)
 def kernel_learning_curve(
     eigvals: "ArrayLike",  # eigenvalues of the population, >= 0, shape (m,)
     target_weights: "ArrayLike",  # w of the target sum_i w_i sqrt(lambda_i) phi_i, (m,) or (m, c)
@@ -298,6 +308,7 @@ def kernel_learning_curve(
 
 
 # %% ../../nbs/05_kernels/dynamics.ipynb #eed44aac
+@checked(D=vector, E_g=vector)
 def plot_learning_curve(
     D: "ArrayLike",  # examples, shape (k,)
     E_g: "ArrayLike",  # predicted test error at each of `D`, squared unit of the target, shape (k,)
@@ -394,6 +405,7 @@ def _checked_targets(y, n):
 
 
 # %% ../../nbs/05_kernels/dynamics.ipynb #ba9b7850
+@checked(y=vector)
 def empirical_weights(
     K: "ArrayLike | Spectrum",  # kernel (n, n), or an object with a `.K`
     y: "ArrayLike",  # targets less the model's predictions before training, shape (n,) or (n, c)
@@ -421,6 +433,7 @@ def empirical_weights(
 
 
 # %% ../../nbs/05_kernels/dynamics.ipynb #39fb5a5e
+@checked(y=vector, D=vector, ridge=number(infinite=True))
 def measured_learning_curve(
     K: "ArrayLike | Spectrum",  # kernel (n, n) on independent examples, or an object with a `.K`
     y: "ArrayLike",  # targets less the model's predictions before training, shape (n,) or (n, c)

@@ -7,6 +7,7 @@ factors where that saves memory.
 
 # %% auto #0
 __all__ = [
+    "math_attention",
     "RULES",
     "Outer",
     "Gather",
@@ -21,6 +22,7 @@ __all__ = [
 ]
 
 # %% ../../nbs/05_kernels/gradients.ipynb #e1b4d08a
+import threading
 from collections.abc import Callable
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -230,6 +232,31 @@ class _Output(torch.nn.Module):
         return self.f(self.model, batch).reshape(-1)
 
 
+class _SharedAttention:
+    "Attention by plain arithmetic while any thread needs it: torch has one setting per process."
+
+    def __init__(self):
+        self.lock, self.users, self.setting = threading.Lock(), 0, None
+
+    @contextmanager
+    def __call__(self):
+        with self.lock:
+            if not self.users:
+                self.setting = sdpa_kernel(SDPBackend.MATH)
+                self.setting.__enter__()
+            self.users += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.users -= 1
+                if not self.users:
+                    self.setting.__exit__(None, None, None)
+
+
+math_attention = _SharedAttention()  # that vmap knows, and that can be differentiated twice
+
+
 @contextmanager
 def _patient_attention(model):
     "Scaled-dot-product attention that never looks at its mask, for models that use the usual one."
@@ -239,7 +266,7 @@ def _patient_attention(model):
         _register_patient_attention()
         model.set_attn_implementation("sdpa_patient")
     try:
-        with sdpa_kernel(SDPBackend.MATH):  # the one that vmap knows
+        with math_attention():
             yield
     finally:
         if usual:

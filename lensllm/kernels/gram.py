@@ -22,9 +22,10 @@ __all__ = [
 ]
 
 # %% ../../nbs/05_kernels/gram.ipynb #a378afa0
-import copy
+import copy, threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 import torch
@@ -40,7 +41,8 @@ from lensllm.kernels.gradients import (
     layerwise_gradients,
     naive_gradients,
 )
-from ..models.batches import Batch, first_nonfinite, free_bytes
+from ..models.behaviour import same_behaviour
+from ..models.batches import Batch, check_rows_apart, first_nonfinite, free_bytes
 
 
 # %% ../../nbs/05_kernels/gram.ipynb #527fc634
@@ -201,6 +203,7 @@ def collect(
     self: Walk,
     batch: Batch,  # any number of rows
     names,  # of parameters
+    tell: Callable = lambda rows: None,  # called with the rows of each micro-batch that is done
 ) -> dict:  # name -> forms of all rows
     """Forms of a whole batch, one micro-batch after another.
 
@@ -210,6 +213,8 @@ def collect(
         any number of rows
     names
         of parameters
+    tell : Callable, default lambda rows: None
+        called with the rows of each micro-batch that is done
 
     Returns
     -------
@@ -229,6 +234,7 @@ def collect(
                         raise UnexpectedUse([name])
                     to[start : start + len(tensor)] = tensor
         start += outputs.numel()
+        tell(piece.n_rows)
     return kept
 
 
@@ -327,6 +333,7 @@ def survey(
         precision of the products
     """
     two_rows = batch.rows([0, batch.n_rows - 1])
+    check_rows_apart(walk.f, walk.model, batch)
     outputs = walk.f(walk.model, batch.rows([0])).numel()
     if outputs == 0:
         raise ValueError(
@@ -525,57 +532,68 @@ class _Plan(NamedTuple):
     limit: float  # bytes for forms
     cast: torch.dtype | None  # precision of the products
     label: Callable  # name of a parameter -> label of its table
+    tell: Callable = lambda rows: None  # called with rows when they are walked
+
+
+def _block_pairs(size, left, right, plan):
+    "Blocks of rows, and the blocks of columns that each is multiplied with; None: the same rows."
+    if right is left:
+        blocks = row_blocks(size, left.n_rows, plan.limit)
+        return [(i, [*blocks[:place], None]) for place, i in enumerate(blocks)]
+    columns = row_blocks(size, right.n_rows, plan.limit / 2)
+    return [(i, columns) for i in row_blocks(size, left.n_rows, plan.limit / 2)]
+
+
+def _rows_to_walk(size, left, right, plan):
+    "How many rows are walked for a group."
+    walks = [
+        block
+        for i, columns in _block_pairs(size, left, right, plan)
+        for block in (i, *columns)
+        if block is not None
+    ]
+    return sum(block.stop - block.start for block in walks)
 
 
 def _add_group(tables, walk, names, left, right, size, plan):
-    "Add one group's products to the tables of its parameters; the number of rows walked."
-    same, walked, m = right is left, 0, plan.outputs
-    limit = plan.limit if same else plan.limit / 2
-    blocks = row_blocks(size, left.n_rows, limit)
-    for i in blocks:
-        mine = walk.collect(left.rows(i), names)
-        walked += i.stop - i.start
-        if same:
-            others = [j for j in blocks if j.start <= i.start]
-        else:
-            others = row_blocks(size, right.n_rows, limit)
-        for j in others:
-            theirs = mine
-            if not same or i != j:
-                theirs = walk.collect(right.rows(j), names)
-                walked += j.stop - j.start
+    "Add one group's products to the tables of its parameters."
+    m = plan.outputs
+    for i, columns in _block_pairs(size, left, right, plan):
+        mine = walk.collect(left.rows(i), names, plan.tell)
+        for j in columns:
+            theirs = mine if j is None else walk.collect(right.rows(j), names, plan.tell)
+            j = i if j is None else j
             for name in mine:
                 block = tables.table(name)[i.start * m : i.stop * m, j.start * m : j.stop * m]
                 shape = as_matrix(walk.params[name])
                 add_products(block, mine[name], theirs[name], shape, cast=plan.cast)
-    return walked
 
 
 # %% ../../nbs/05_kernels/gram.ipynb #2320e108
 def _tables_on(device, walk, left, right, groups, plan):
-    "Tables of some groups (names, bytes per row) on one device, and the number of rows walked."
+    "Tables of some groups (names, bytes per row) on one device."
     walk = _replica(walk, device)
     same = right is left
     left = left.to(device)
     right = left if same else right.to(device)
     shape = (plan.outputs * left.n_rows, plan.outputs * right.n_rows)
-    tables, walked = _Tables(shape, walk.table_dtype, device, plan.label), 0
+    tables = _Tables(shape, walk.table_dtype, device, plan.label)
     for names, size in groups:
-        walked += _add_group(tables, walk, names, left, right, size, plan)
-    return tables.by_label, walked
+        _add_group(tables, walk, names, left, right, size, plan)
+    return tables.by_label
 
 
 def _replica(walk, device):
     "The same walk on another device."
     if device == walk.like.device:
         return walk
-    model = copy.deepcopy(walk.model).to(device)
+    model = same_behaviour(walk.model, copy.deepcopy(walk.model).to(device))
     here = dict(model.named_parameters())
     return replace(walk, model=model, params={k: here[k] for k in walk.params})
 
 
 def _summed_tables(devices, walk, left, right, groups, plan):
-    "Tables by label, summed over devices, each of which takes every so-manyth group; rows walked."
+    "Tables by label, summed over devices, each of which takes every so-manyth group."
 
     def work(d):
         return _tables_on(devices[d], walk, left, right, groups[d :: len(devices)], plan)
@@ -586,14 +604,13 @@ def _summed_tables(devices, walk, left, right, groups, plan):
         with ThreadPoolExecutor(len(devices)) as pool:
             done = list(pool.map(work, range(len(devices))))
     total = {}
-    for tables, _ in done:
+    for tables in done:
         for label, table in tables.items():
             total[label] = total[label] + table.cpu() if label in total else table.cpu()
     if right is left:
         for table in total.values():
             _mirror(table)
-    walked = sum(walked for _, walked in done)
-    return {label: table.numpy() for label, table in total.items()}, walked
+    return {label: table.numpy() for label, table in total.items()}
 
 
 def _mirror(K, step=256):
@@ -648,7 +665,7 @@ def exact_tables(
     label: Callable = _no_label,  # name of a parameter -> label of its table
     devices: list | None = None,  # torch.device; the model's own when None
     cast: torch.dtype | None = None,  # precision of the products; that of the tables when None
-    progress: Callable = iter,  # wraps the list of parameter groups
+    progress: Callable = iter,  # wraps a list with an item for each row that will be walked
 ) -> KernelTables:  # exact up to rounding, or up to `cast`
     """Kernels from whole gradients.
 
@@ -667,7 +684,7 @@ def exact_tables(
     cast : torch.dtype | None, default None
         precision of the products; that of the tables when None
     progress : Callable, default iter
-        wraps the list of parameter groups
+        wraps a list with an item for each row that will be walked
 
     Returns
     -------
@@ -686,12 +703,33 @@ def exact_tables(
             sizes[k] = whole if k in walk.by_func else form_sizes[k]
         share = sum(sizes.values()) * rows / len(devices) * 1.1  # work for every device
         names = groups_within({k: v * rows for k, v in sizes.items()}, min(limit, share))
-        groups = [(group, sum(sizes[k] for k in group)) for group in progress(names)]
-        return _summed_tables(devices, walk, left, right, groups, plan)
+        groups = [(group, sum(sizes[k] for k in group)) for group in names]
+        walked = sum(_rows_to_walk(size, left, right, plan) for _, size in groups)
+        with _told_rows(progress, walked) as tell:
+            told = plan._replace(tell=tell)
+            return _summed_tables(devices, walk, left, right, groups, told), walked
 
     (tables, walked), walk = _until_steady(walk, tables_of)
     precision = f", products in {str(cast)[6:]}" if cast else ""
     return KernelTables(tables, f"{walk}{precision}", error, walked / rows)
+
+
+@contextmanager
+def _told_rows(progress, rows):
+    "A function that is told of rows when they are done, and moves a progress bar by as many."
+    lock, bar = threading.Lock(), iter(progress(range(rows)))
+    next(bar, None)  # a bar moves when the next item is asked for
+
+    def tell(done):
+        with lock:
+            for _ in range(done):
+                next(bar, None)
+
+    try:
+        yield tell
+    finally:
+        if hasattr(bar, "close"):
+            bar.close()
 
 
 # %% ../../nbs/05_kernels/gram.ipynb #b4ab464f

@@ -13,6 +13,7 @@ import pandas as pd
 from fastcore.basics import patch
 from numpy.typing import ArrayLike
 
+from .._internal.arguments import checked, number, vector
 from ..curves.table import CurveSet
 from ..forecast.fit import Fit, fit_law
 from ..forecast.kalman import Hint
@@ -91,6 +92,7 @@ class LensLaw:
 
 # %% ../../nbs/05_kernels/lens.ipynb #12d224ce
 @patch
+@checked(t=vector)
 def F(
     self: LensLaw,
     t: "ArrayLike",  # steps, >= 0, any shape, real or complex
@@ -111,6 +113,7 @@ def F(
 
 
 @patch
+@checked(t=vector)
 def dF(
     self: LensLaw,
     t: "ArrayLike",  # steps, >= 0, any shape
@@ -143,6 +146,12 @@ def _reachable(self: LensLaw, t):
 
 
 # %% ../../nbs/05_kernels/lens.ipynb #1bbba5ed
+def _optional_vector(name, values):
+    "Numbers, or None where they are not given."
+    return values if values is None else vector(name, values)
+
+
+@checked(residual=_optional_vector, eta=number(above=0))
 def lens_law(
     kernel: "ArrayLike | Spectrum",  # (n, n), or an object with a `.K` and perhaps a `.residual`
     residual: "ArrayLike | None" = None,  # r(0), (n,) or (n, C); the kernel's own when None
@@ -191,6 +200,7 @@ def _residual_or_own(kernel, residual):
 
 # %% ../../nbs/05_kernels/lens.ipynb #546d2710
 @patch
+@checked(D_l=vector)
 def t_of(
     self: LensLaw,
     D_l: "ArrayLike",  # pre-learned size, examples^beta, in (floor, cap], any shape
@@ -234,6 +244,7 @@ def t_of(
 
 
 @patch
+@checked(t=vector)
 def D_l_of(
     self: LensLaw,
     t: "ArrayLike",  # steps, >= 0, any shape
@@ -264,6 +275,7 @@ _BETA_GRID = np.linspace(0.02, 1.6, 28)
 
 
 @patch
+@checked(t=number(least=0, optional=True))
 def law(
     self: LensLaw,
     t: float | None = None,  # steps, >= 0: F is fixed there; None: t is a parameter of the law
@@ -312,6 +324,7 @@ def law(
 
 # %% ../../nbs/05_kernels/lens.ipynb #ba017cd3
 @patch
+@checked(B=number(), beta=number(), E=number(), t=number(least=0))
 def to_rectified(
     self: LensLaw,
     B: float,  # amplitude, of the law
@@ -341,6 +354,7 @@ def to_rectified(
 
 
 @patch
+@checked(B=number(), D_l=number(), beta=number(), E=number())
 def from_rectified(
     self: LensLaw,
     B: float,  # amplitude, of the rectified law
@@ -454,6 +468,7 @@ def hint_of(
 
 
 # %% ../../nbs/05_kernels/lens.ipynb #f36f2964
+@checked(D=vector, predicted=vector, spread=vector, scale=number(above=0, optional=True))
 def curve_hint(
     D: "ArrayLike",  # sizes, examples, > 0, shape (k,), at least 4
     predicted: "ArrayLike",  # predicted loss there, > 0, any unit, shape (k,)
@@ -516,6 +531,7 @@ def _fitted_parameters(D, loss):
 
 
 # %% ../../nbs/05_kernels/lens.ipynb #596306b0
+@checked(residual=_optional_vector, eta=number(above=0), t=number(least=0))
 def kernel_features(
     kernel: "ArrayLike | Spectrum",  # (n, n), or an object with a `.K`; the same rows per model
     residual: "ArrayLike | None" = None,  # prediction less target, (n,) or (n, C); or kernel's own

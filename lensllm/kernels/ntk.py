@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 # %% ../../nbs/05_kernels/ntk.ipynb #c6d68852
-import inspect, json, zlib
+import inspect, json, sys, time, zlib
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,6 +32,7 @@ from zipfile import BadZipFile
 import numpy as np, pandas as pd, torch
 from fastcore.basics import patch
 from transformers.trainer_callback import TrainerCallback
+from .._internal.arguments import checked, function, number, path, seed, several, whole
 from .._internal.atomic import atomic_path
 from lensllm.kernels.dynamics import (  # noqa: F401
     cross_entropy_flow,
@@ -158,6 +159,19 @@ def _limit(devices, memory):
 
 
 # %% ../../nbs/05_kernels/ntk.ipynb #5cf29b8d
+def _optional_function(name, value):
+    "A function, or None for the default."
+    return value if value is None else function(name, value)
+
+
+@checked(
+    samples=whole(),
+    seed=seed(),
+    memory=number(above=0, optional=True),
+    sketch=whole(optional=True),
+    devices=several(optional=True),
+    progress=_optional_function,
+)
 def ntk_gram(
     model: torch.nn.Module,  # a language model, or any module whose rows do not touch each other
     batch: Mapping,  # name -> tensor, rows first, as a collator returns it
@@ -174,7 +188,8 @@ def ntk_gram(
     samples: int = 4,  # logits per row, for output="sampled"
     seed: int = 0,  # of sampled logits and sketches
     devices: list | None = None,  # devices that share the work; the model's own when None
-    progress: Callable = iter,  # wraps the list of parameter groups, such as rich.progress.track
+    progress: Callable
+    | None = None,  # wraps the rows to walk, such as tqdm; None: a terminal's line
 ) -> Kernel:  # exact up to rounding, or an estimate with `products` or `sketch`: see its `error`
     """The empirical neural tangent kernel of `model` on `batch`.
 
@@ -208,8 +223,8 @@ def ntk_gram(
         of sampled logits and sketches
     devices : list | None, default None
         devices that share the work; the model's own when None
-    progress : Callable, default iter
-        wraps the list of parameter groups, such as rich.progress.track
+    progress : Callable | None, default None
+        wraps the rows to walk, such as tqdm; None: a terminal's line
 
     Returns
     -------
@@ -217,8 +232,6 @@ def ntk_gram(
         exact up to rounding, or an estimate with `products` or `sketch`: see its `error`
     """
     _check_options(method, dtype, products, micro_batch, memory, sketch, params, devices)
-    if output == "sampled" and samples < 1:
-        raise ValueError(f"`samples` must be >= 1, got {samples}")
     left = Batch.of(model, batch, output)
     right = left if batch2 is None else Batch.of(model, batch2, output)
     if dtype is not None:
@@ -243,7 +256,7 @@ def ntk_gram(
                 label=layer_of if params == "layers" else lambda name: "",
                 devices=devices,
                 cast=products,
-                progress=progress,
+                progress=_line_of_rows if progress is None else progress,
             )
     tables = list(found.tables.values())
     K = tables[0] if len(tables) == 1 else sum(tables)
@@ -262,6 +275,24 @@ def ntk_gram(
 
 
 # %% ../../nbs/05_kernels/ntk.ipynb #141921e1
+_PATIENCE = 2.0  # seconds of work before a line about it
+
+
+def _line_of_rows(rows):
+    "Say on a terminal how many rows are done, and wipe it out at the end; nothing elsewhere."
+    started, width = time.monotonic(), 0
+    try:
+        for done, row in enumerate(rows):
+            if sys.stderr.isatty() and time.monotonic() - started > _PATIENCE:
+                line = f"kernel: {done:,} of {len(rows):,} rows walked"
+                width = len(line)
+                print(f"\r{line}", end="", file=sys.stderr, flush=True)
+            yield row
+    finally:
+        if width:
+            print(f"\r{' ' * width}\r", end="", file=sys.stderr, flush=True)
+
+
 def _each(change, left, right):
     "Both batches changed; they stay one object if they are one."
     changed = change(left)
@@ -333,6 +364,7 @@ def save(
         np.savez_compressed(f, **arrays)
 
 
+@checked(path=path())
 def load_kernel(
     path: str | Path,  # a file that `save` wrote
 ) -> Kernel:  # what was saved
@@ -452,6 +484,7 @@ def plot(
 class NTKTracker(TrainerCallback):
     "Kernels of fixed rows while a transformers Trainer trains; training itself is not touched."
 
+    @checked(steps=several(whole(0), single=(int, float)), every=whole(optional=True))
     def __init__(
         self,
         batch: Mapping,  # the rows, name -> tensor
@@ -471,8 +504,6 @@ class NTKTracker(TrainerCallback):
         every : int | None, default None
             also after every so-manyth step
         """
-        if every is not None and every < 1:
-            raise ValueError(f"`every` must be >= 1 step, got {every}")
         known = inspect.signature(ntk_gram).parameters.keys()
         unknown = options.keys() - known  # refused now, not hours into a training
         if unknown:
@@ -481,7 +512,7 @@ class NTKTracker(TrainerCallback):
             )
         n_rows(batch)
         self.batch = batch  # a `Batch` from the first kernel on, when the model is known
-        self.steps = {steps} if isinstance(steps, int) else set(steps)
+        self.steps = set(steps)
         self.every, self.options = every, options
         self.kernels = {}  # step -> Kernel
 

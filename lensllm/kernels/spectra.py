@@ -25,6 +25,7 @@ from scipy import stats
 from scipy.linalg import helmert
 from scipy.special import beta as beta_function
 
+from .._internal.arguments import checked, flag, number, shown, vector
 from .._internal.style import GREY, INK, new_axes
 
 # %% ../../nbs/05_kernels/spectra.ipynb #40ae881e
@@ -173,6 +174,7 @@ def _eigvals_and_floor(K):
 
 
 # %% ../../nbs/05_kernels/spectra.ipynb #9802d7bb
+@checked(kappa=vector)
 def effective_dimension(
     K: "ArrayLike | Spectrum",  # kernel (n, n), an object with a `.K`, or its eigenvalues (n,)
     kappa: "ArrayLike",  # scale, > 0, unit of the kernel; a number or an array
@@ -326,6 +328,17 @@ def _jackknife_errors(matrix, estimate, groups=16):
 
 
 # %% ../../nbs/05_kernels/spectra.ipynb #3d56fc92
+def _pair_of_ranks(name, values):
+    "Two numbers, or None for the default."
+    if values is None:
+        return None
+    array = vector(name, values)
+    if array.shape != (2,):
+        raise ValueError(f"`{name}` must be (first, last), got {shown(values)}")
+    return tuple(array.tolist())
+
+
+@checked(ranks=_pair_of_ranks, interval=number(above=0, below=1), centred=flag)
 def decay_exponent(
     K: "ArrayLike | Spectrum",  # (n, n) on n >= 8 independent examples, or an object with a `.K`
     *,
@@ -451,6 +464,7 @@ def _cosine(A, B):
     return float((A * B).sum() / (np.linalg.norm(A) * np.linalg.norm(B)))
 
 
+@checked(y=vector)
 def target_alignment(
     K: "ArrayLike | Spectrum",  # kernel (n, n), or an object with a `.K`
     y: "ArrayLike",  # targets (n,) or (n, c); centre them unless their mean is part of the task

@@ -9,7 +9,6 @@ __all__ = [
     "IGNORED",
     "OUTPUTS",
     "PARAMS",
-    "label_shift",
     "shifted_labels",
     "n_rows",
     "take",
@@ -25,6 +24,7 @@ __all__ = [
     "pick_params",
     "layer_of",
     "evaluating",
+    "check_rows_apart",
     "in_precision",
     "free_bytes",
     "first_nonfinite",
@@ -37,28 +37,13 @@ from contextlib import contextmanager
 import psutil, torch
 from fastcore.basics import patch
 import torch.nn.functional as F
+from .._internal.arguments import checked, seed, shown, whole
+from .behaviour import _is_encoder_decoder, _unwrapped, behaviour, held
+from .behaviour import label_shift, quiet_options, same_behaviour, token_logits
+from .loading import most_tokens
 
 # %% ../../nbs/04_models/batches.ipynb #cc27910a
 IGNORED = -100  # label of a masked position: nothing is predicted there
-
-
-def label_shift(
-    model: torch.nn.Module,  # a Hugging Face model, or any module
-) -> int:  # 1 for a causal model, 0 for an encoder-decoder; 1 if the model does not say
-    """How many places labels move to the left to stand beside the logits that predict them.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        a Hugging Face model, or any module
-
-    Returns
-    -------
-    int
-        1 for a causal model, 0 for an encoder-decoder; 1 if the model does not say
-    """
-    config = getattr(model, "config", None)
-    return 0 if getattr(config, "is_encoder_decoder", False) else 1
 
 
 def shifted_labels(
@@ -79,6 +64,7 @@ def shifted_labels(
     torch.Tensor
         labels beside the logits that predict them, shape (n, tokens)
     """
+    labels = labels.long()
     return F.pad(labels[:, shift:], (0, shift), value=IGNORED) if shift else labels
 
 
@@ -174,7 +160,7 @@ class Batch(dict):
     def __init__(
         self,
         entries: Mapping,  # name -> tensor, rows first
-        shift: int,  # places that labels move, as `label_shift` says
+        shift: "int | Callable",  # places that labels move, or a function that says, if it is asked
     ):
         """
 
@@ -182,11 +168,11 @@ class Batch(dict):
         ----------
         entries : Mapping
             name -> tensor, rows first
-        shift : int
-            places that labels move, as `label_shift` says
+        shift : int | Callable
+            places that labels move, or a function that says, if it is asked
         """
         self.n_rows = n_rows(entries)
-        self.shift = shift
+        self._shift = shift
         super().__init__(entries)
 
     @classmethod
@@ -212,12 +198,27 @@ class Batch(dict):
         Batch
             the same tensors
         """
-        made = cls(batch, label_shift(model))
-        if not callable(output):  # what your own function needs, only you know
-            made._check_labels(output)
-            made._check_tokens(model)
-            made._check_targets()
+        if callable(output):  # what your own function needs, only you know
+            return cls(batch, lambda: label_shift(model))
+        n_rows(batch)
+        _check_entries(model, batch, output)
+        made = cls(_with_long_ids(batch), label_shift(model))
+        made._check_classes(model)
+        made._check_targets()
         return made
+
+    @property
+    def shift(self) -> int:  # places that labels move, as `label_shift` says
+        """
+
+        Returns
+        -------
+        int
+            places that labels move, as `label_shift` says
+        """
+        if callable(self._shift):
+            self._shift = self._shift()
+        return self._shift
 
     @property
     def targets(self) -> torch.Tensor:  # label that each logit should predict, shape (n, tokens)
@@ -257,7 +258,7 @@ class Batch(dict):
         Batch
             only those rows
         """
-        return Batch(take(self, which), self.shift)
+        return Batch(take(self, which), self._shift)
 
     def pieces(
         self,
@@ -289,7 +290,7 @@ class Batch(dict):
         device : torch.device | str
             where to put the tensors
         """
-        return Batch({k: v.to(device) for k, v in self.items()}, self.shift)
+        return Batch({k: v.to(device) for k, v in self.items()}, self._shift)
 
     def beside(
         self,
@@ -302,7 +303,7 @@ class Batch(dict):
         like : torch.Tensor
             such as a parameter: its device, and its precision for floats
         """
-        return Batch(beside(self, like), self.shift)
+        return Batch(beside(self, like), self._shift)
 
     def with_entries(
         self,
@@ -315,48 +316,151 @@ class Batch(dict):
         Batch
             with these entries added or replaced
         """
-        return Batch({**self, **entries}, self.shift)
+        return Batch({**self, **entries}, self._shift)
 
     def __repr__(self):
-        moved = self.shift and "labels" in self
+        moved = self._shift == 1 and "labels" in self
         note = "; each label is predicted one place earlier" if moved else ""
         return f"Batch of {self.n_rows} rows: {', '.join(self)}{note}"
 
 
 # %% ../../nbs/04_models/batches.ipynb #6348793f
-def _vocabulary_sizes(model):
-    "Tokens that a Hugging Face model reads, and those that it chooses among."
-    if not hasattr(model, "get_input_embeddings"):
-        return {}
-    sizes = dict(input_ids=model.get_input_embeddings().num_embeddings)
-    head = model.get_output_embeddings()
-    if head is not None:
-        sizes["labels"] = head.weight.shape[0]
-    return sizes
+_TOKENS = ("input_ids", "decoder_input_ids")
+_WHOLE = ("labels", *_TOKENS, "token_type_ids", "position_ids")  # entries that are no shares
 
 
-@patch
-def _check_labels(self: Batch, output):
-    if "labels" not in self:
+def _check_entries(model, batch, output):
+    "Refuse entries that a language model does not read, each by its name."
+    if "labels" not in batch:
         raise ValueError(
-            f"`batch` must hold `labels` for output {output!r}, got {', '.join(self)}; "
+            f"`batch` must hold `labels` for output {output!r}, got {', '.join(batch)}; "
             "use a collator that makes them, or give a function as `output`"
         )
-    if self["labels"].ndim != 2:
+    if batch["labels"].ndim != 2:
         raise ValueError(
             "`batch` must hold a label for each token, got labels of shape "
-            f"{tuple(self['labels'].shape)}; use a collator for language models"
+            f"{tuple(batch['labels'].shape)}; use a collator for language models"
+        )
+    for name in _WHOLE:
+        if name in batch:
+            _check_whole_numbers(name, batch[name])
+    _check_shapes(model, batch)
+    _check_tokens(model, batch)
+    for name in ("attention_mask", "decoder_attention_mask"):
+        if name in batch:
+            _check_mask(name, batch[name])
+
+
+def _check_whole_numbers(name, values):
+    "Refuse ids that are not integers."
+    if values.dtype == torch.bool or values.is_floating_point() or values.is_complex():
+        raise TypeError(
+            f"`batch` must hold whole numbers as {name}, got {str(values.dtype)[6:]}; "
+            f"convert them with {name}.long()"
+        )
+
+
+def _with_long_ids(batch):
+    "The batch with ids in the one type of integers that every operation takes."
+    short = {k: batch[k].long() for k in _WHOLE if k in batch and batch[k].dtype != torch.int64}
+    return {**batch, **short}
+
+
+def _check_shapes(model, batch):
+    "Refuse masks, types and labels that do not stand beside the tokens."
+    if "input_ids" not in batch:
+        return
+    shape = tuple(batch["input_ids"].shape)
+    if len(shape) != 2 or not shape[1]:
+        raise ValueError(
+            f"`batch` must hold input_ids of shape (rows, tokens), got {shape}; "
+            "pad the rows to one length"
+        )
+    like = dict.fromkeys(("attention_mask", "token_type_ids", "position_ids"), "input_ids")
+    if not _is_encoder_decoder(_unwrapped(model)):
+        like["labels"] = "input_ids"
+    like |= dict.fromkeys(("decoder_input_ids", "decoder_attention_mask"), "labels")
+    for name, other in like.items():
+        if name in batch and batch[name].shape != batch[other].shape:
+            raise ValueError(
+                f"`batch` must hold {name} of the shape of {other}, "
+                f"{tuple(batch[other].shape)}, got {tuple(batch[name].shape)}; "
+                "pad both to one length"
+            )
+
+
+def _check_tokens(model, batch):
+    "Refuse tokens that the model does not know, and rows that are longer than it reads."
+    model = _unwrapped(model)
+    if not hasattr(model, "get_input_embeddings"):
+        return
+    config = getattr(model, "config", None)
+    vocabulary = getattr(model.get_input_embeddings(), "num_embeddings", None)
+    longest = most_tokens(model) if config is not None else None
+    hint = "use the tokenizer that belongs to it"
+    for name in _TOKENS:
+        _check_range(batch, name, "tokens that the model knows", vocabulary, hint)
+    hint = "leave the entry out, the model makes its own"
+    types = getattr(config, "type_vocab_size", None)
+    _check_range(batch, "token_type_ids", "types that the model knows", types, hint)
+    _check_range(batch, "position_ids", "positions that the model has", longest, hint)
+    written = ("labels",) if _is_encoder_decoder(model) else ()
+    for name in (*_TOKENS, *written):
+        if name in batch and longest and batch[name].shape[1] > longest:
+            raise ValueError(
+                f"`batch` must hold rows that the model can read, got {batch[name].shape[1]} "
+                f"tokens in {name} where it has {longest} positions; cut the rows"
+            )
+
+
+def _check_range(batch, name, what, below, hint):
+    "Refuse ids outside 0 to `below` - 1; from 0 on where that is not known."
+    if name not in batch:
+        return
+    ids = batch[name]
+    wrong = ids[(ids < 0) | (ids >= (below or 1 << 62))]
+    if len(wrong):
+        raise ValueError(
+            f"`batch` must hold {what}, got {int(wrong[0])} in {name} "
+            f"where it has {below or 'those from 0 on'}; {hint}"
+        )
+
+
+def _check_mask(name, mask):
+    "Refuse a mask that is not of zeros and ones, and rows without a token."
+    wrong = mask[(mask != 0) & (mask != 1)]
+    if len(wrong):
+        raise ValueError(
+            f"`batch` must hold zeros and ones as {name}, got {wrong[0].item()!r}; "
+            "1 is a token, 0 is padding"
+        )
+    empty = (mask == 0).all(1).nonzero().flatten().tolist()
+    if empty:
+        raise ValueError(
+            f"`batch` must hold a token in every row, the {name} of row {empty[0]} is 0 "
+            f"everywhere ({len(empty)} such rows); leave the row out"
         )
 
 
 @patch
-def _check_tokens(self: Batch, model):
-    for name, tokens in _vocabulary_sizes(model).items():
-        if name in self and (most := int(self[name].max())) >= tokens:
-            raise ValueError(
-                f"`batch` must hold tokens that the model knows, got {most} in {name} "
-                f"where it has {tokens}; use the tokenizer that belongs to it"
-            )
+def _check_classes(self: Batch, model):
+    "Refuse labels that are none of the classes among which the model chooses."
+    found, labels = behaviour(model), self["labels"]
+    classes = found.classes if found is not None else _head_size(_unwrapped(model))
+    wrong = labels[(labels != IGNORED) & ((labels < 0) | (labels >= (classes or 1 << 62)))]
+    if len(wrong):
+        known = classes or "those from 0 on"
+        raise ValueError(
+            f"`batch` must hold labels that the model knows, or {IGNORED} where nothing is "
+            f"predicted, got {int(wrong[0])} in labels where it has {known}; "
+            "use the tokenizer that belongs to it"
+        )
+
+
+def _head_size(model):
+    "Classes of a module's head, if it shows one."
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    return None if head is None else head.weight.shape[0]
 
 
 @patch
@@ -407,13 +511,13 @@ def logits_and_labels(
         logits (n, tokens, C) and their targets (n, tokens)
     """
     shift, labels = label_shift(model), batch["labels"]
+    config = getattr(_unwrapped(model), "config", None)
     inputs = {k: v for k, v in batch.items() if k not in ("labels", "position", "token")}
-    if shift == 0 and "decoder_input_ids" not in inputs:
-        inputs["decoder_input_ids"] = model.prepare_decoder_input_ids_from_labels(labels=labels)
-    if hasattr(getattr(model, "config", None), "use_cache"):
-        inputs["use_cache"] = False
-    out = model(**inputs)
-    return getattr(out, "logits", out), shifted_labels(labels, shift)
+    if _is_encoder_decoder(_unwrapped(model)) and "decoder_input_ids" not in inputs:
+        inputs["labels"] = labels  # the model makes its decoder's tokens, and their mask, from them
+    out = model(**inputs, **quiet_options(config))
+    logits = token_logits(out, labels.shape, type(model).__name__)
+    return logits, shifted_labels(labels, shift)
 
 
 def sequence_loss(
@@ -489,6 +593,7 @@ def with_sampled_logits(
     return self.with_entries(position=position.to(device), token=token.to(device)), residual
 
 
+@checked(m=whole(), seed=seed())
 def sample_logits(
     model: torch.nn.Module,
     batch: Mapping,  # as for `logits_and_labels`
@@ -512,8 +617,6 @@ def sample_logits(
     tuple[Batch, torch.Tensor]
         batch with `position` and `token`; residual p - y; all (n, m)
     """
-    if m < 1:
-        raise ValueError(f"`m` must be >= 1, got {m}")
     return Batch.of(model, batch, "sampled").with_sampled_logits(model, m, seed=seed)
 
 
@@ -564,7 +667,7 @@ def as_output(
     """
     if callable(output):
         return output
-    if output not in OUTPUTS:
+    if not isinstance(output, str) or output not in OUTPUTS:
         raise ValueError(
             f"`output` must be one of {', '.join(OUTPUTS)} or a function of (model, batch), "
             f"got {output!r}"
@@ -597,7 +700,7 @@ def pick_params(
     dict[str, torch.nn.Parameter]
         floating-point parameters in the model's order; tied once
     """
-    if not callable(params) and params not in PARAMS:
+    if not callable(params) and not (isinstance(params, str) and params in PARAMS):
         raise ValueError(
             f"`params` must be one of {', '.join(PARAMS)} or a function of (name, parameter), "
             f"got {params!r}"
@@ -638,35 +741,43 @@ def layer_of(
 # %% ../../nbs/04_models/batches.ipynb #6507482a
 @contextmanager
 def evaluating(
-    model: torch.nn.Module,
-) -> "Iterator[torch.nn.Module]":  # the model
-    """Eval mode and frozen parameters inside the block; both as before after it.
+    *models: torch.nn.Module,
+) -> "Iterator[torch.nn.Module]":  # the first model
+    """Eval mode and frozen parameters inside the block, one thread at a time; as before after it.
 
     Returns
     -------
     Iterator[torch.nn.Module]
-        the model
+        the first model
     """
-    trainable = {p: p.requires_grad for p in model.parameters()}
-    modes = {m: m.training for m in model.modules()}
+    with held(*models):
+        trainable = {p: p.requires_grad for model in models for p in model.parameters()}
+        modes = {m: m.training for model in models for m in model.modules()}
+        for model in models:
+            _warn_of_training(model)
+        try:
+            for model in models:
+                model.eval()
+            for p in trainable:
+                p.requires_grad_(False)
+            yield models[0]
+        finally:
+            for module, training in modes.items():
+                module.training = training
+            for p, requires_grad in trainable.items():
+                p.requires_grad_(requires_grad)
+
+
+def _warn_of_training(model):
+    "Say that a model is put into eval mode, if that changes something."
     for name, module in model.named_modules():
         if module.training and _changes_in_training(module):
             warnings.warn(
                 f"`model` is in train mode with dropout ({name or 'itself'}): "
                 "eval mode for this call",
-                stacklevel=3,
+                stacklevel=4,
             )
-            break
-    try:
-        model.eval()
-        for p in trainable:
-            p.requires_grad_(False)
-        yield model
-    finally:
-        for module, training in modes.items():
-            module.training = training
-        for p, requires_grad in trainable.items():
-            p.requires_grad_(requires_grad)
+            return
 
 
 def _changes_in_training(module):
@@ -675,6 +786,64 @@ def _changes_in_training(module):
     if isinstance(module, (dropout, batch_norm)):
         return getattr(module, "p", 1) > 0
     return any("dropout" in k and isinstance(v, float) and v > 0 for k, v in vars(module).items())
+
+
+# %% ../../nbs/04_models/batches.ipynb #b9c20002
+@torch.no_grad()
+def check_rows_apart(
+    f: Callable,  # output: (model, batch) -> (n,) or (n, m)
+    model: torch.nn.Module,  # in eval mode
+    batch: Batch,
+):
+    """Refuse an output that is not one per row, or that changes with the rows beside it.
+
+    Parameters
+    ----------
+    f : Callable
+        output: (model, batch) -> (n,) or (n, m)
+    model : torch.nn.Module
+        in eval mode
+    """
+    if batch.n_rows == 1:
+        return
+    two_rows = batch.rows([0, _last_different_row(batch)])
+    try:
+        alone = torch.stack([f(model, row).flatten() for row in two_rows.pieces(1)])
+    except ValueError as e:
+        raise ValueError(
+            "`output` must be defined for a row alone, got for one row: "
+            f"{(str(e).splitlines() or [''])[0][:160]}; take one without batch statistics"
+        ) from None
+    try:
+        together = f(model, two_rows)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError:  # it works on one row at a time only, and gets no more
+        return
+    if not alone.numel():
+        return
+    if together.numel() != alone.numel():
+        raise ValueError(
+            "`output` must give a number, or m of them, for each row, got "
+            f"{together.numel()} for two rows where each alone has {alone.shape[1]}; "
+            "leave sums and means over rows out"
+        )
+    together = together.reshape(alone.shape)
+    slack = torch.finfo(alone.dtype).eps ** 0.5 * max(alone.abs().max(), together.abs().max())
+    if ((together - alone).abs() > slack).any():
+        raise ValueError(
+            "`output` must give a row the same number whatever rows stand beside it, got "
+            f"{alone[0, 0].item():.6g} for the first row alone and {together[0, 0].item():.6g} "
+            "beside another; leave means, norms and statistics over the batch out"
+        )
+
+
+def _last_different_row(batch):
+    "The last row that is not the same as the first; the last one if all are the same."
+    for i in reversed(range(1, batch.n_rows)):
+        if any(not torch.equal(v[i], v[0]) for v in batch.values()):
+            return i
+    return batch.n_rows - 1
 
 
 # %% ../../nbs/04_models/batches.ipynb #b2e1d4c3
@@ -694,12 +863,14 @@ def in_precision(
     torch.nn.Module
         the model itself, or a copy in another precision
     """
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise TypeError(f"`dtype` must be None or a type of torch's floats, got {shown(dtype)}")
     present = {p.dtype for p in model.parameters() if p.is_floating_point()}
     if dtype is None and any(t.itemsize < 4 for t in present):
         dtype = torch.float32
     if dtype is None or present <= {dtype}:
         return model
-    return copy.deepcopy(model).to(dtype)
+    return same_behaviour(model, copy.deepcopy(model).to(dtype))
 
 
 def free_bytes(

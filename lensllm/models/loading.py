@@ -124,7 +124,12 @@ def most_tokens(
     int
         a very large number if the configuration does not say
     """
-    return getattr(model.config, "max_position_embeddings", None) or 1 << 30
+    most = getattr(model.config, "max_position_embeddings", None) or 0
+    for name, module in model.named_modules():  # RoBERTa and its kin count from padding on
+        padding = getattr(module, "padding_idx", None)
+        if name.endswith("position_embeddings") and padding is not None:
+            most = min(most, module.num_embeddings - padding - 1)
+    return most if most > 0 else 1 << 30
 
 
 # %% ../../nbs/04_models/loading.ipynb #8744aef4
@@ -182,6 +187,8 @@ def load_model(
     tuple[PreTrainedModel, PreTrainedTokenizerBase]
         the model in eval mode
     """
+    from lensllm.models.behaviour import check_writes
+
     _check_trust(trust)
     folder, device = Path(name).expanduser(), pick_device(device)
     if not folder.exists() and str(name) in zoo_names():  # your own folder comes first
@@ -199,7 +206,9 @@ def load_model(
             f"`MODEL` must hold all its weights, {name} lacks {lost[0]} ({len(lost)} such), "
             "which would be random; save the whole model"
         )
-    return model.eval().to(device), tokenizer
+    model = model.eval().to(device)
+    check_writes(model, name)
+    return model, tokenizer
 
 
 def _read(source, name, trust, note):

@@ -11,6 +11,7 @@ __all__ = ["Tail", "fit_tail", "weight_tails", "tail_metrics"]
 import warnings
 from typing import TYPE_CHECKING, NamedTuple
 import numpy as np, pandas as pd
+from .._internal.arguments import checked, number, vector
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +42,7 @@ class Tail(NamedTuple):
     n: int  # eigenvalues in the tail
 
 
+@checked(eigvals=vector, start=number(above=0, optional=True))
 def fit_tail(
     eigvals: np.ndarray,  # >= 0, any order; zeros are left out
     start: float | None = None,  # where the tail begins; the best place when None

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 import numpy as np, pandas as pd
 from fastcore.basics import patch
+from ..curves.cells import as_number, number, whole_number
 from ..curves.metrics import flops
 from ..models.loading import pick_device
 from .recipe import Recipe, run_price, search_price
@@ -752,8 +753,10 @@ def tell(
     correct : bool, default False
         replace an earlier result
     """
-    seed = self.facts["seed"] if seed is None else int(seed)
-    run = (model, int(train_size), seed)
+    seed = self.facts["seed"] if seed is None else whole_number("seed", seed)
+    run = (model, whole_number("train_size", train_size), seed)
+    test_loss = None if test_loss is None else as_number(test_loss)
+    test_loss_se = None if test_loss_se is None else number("test_loss_se", test_loss_se)
     price = None
     if model in self.prices.index and run[1] >= 0:
         price = self.priced([run[:2]], told=True)[0]

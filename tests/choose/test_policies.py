@@ -198,11 +198,11 @@ def test_a_run_that_costs_nothing_goes_straight_to_the_target(opened, costs, who
     [
         (dict(caution=-1), "`caution` must be finite and >= 0, got -1"),
         (dict(caution=np.inf), "`caution` must be finite and >= 0, got inf"),
-        (dict(growth=1.0), "`growth` must be > 1, got 1.0"),
-        (dict(growth=np.nan), "`growth` must be > 1, got nan"),
-        (dict(finalists=0), "`finalists` must be >= 1, got 0"),
-        (dict(start=0), "`start` must be >= 1, got 0"),
-        (dict(workers=0), "`workers` must be >= 1, or None, got 0"),
+        (dict(growth=1.0), "`growth` must be finite and > 1, got 1.0"),
+        (dict(growth=np.nan), "`growth` must be finite and > 1, got nan"),
+        (dict(finalists=0), "`finalists` must be a whole number from 1 to 1e18, got 0"),
+        (dict(start=0), "`start` must be a whole number of examples from 1 to 1e18, got 0"),
+        (dict(workers=0), "`workers` must be a whole number from 1 to 1e18, got 0"),
     ],
 )
 def test_settings_that_make_no_race_are_refused(setting, message):

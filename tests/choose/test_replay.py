@@ -228,7 +228,7 @@ def subsets_of_too_many(flan):
     [
         (overspending, "`policy` spender must stay within its budget"),
         (repeating, "must propose runs that do not exist yet"),
-        (negative_budget, "`budget` must be a fraction >= 0"),
+        (negative_budget, "`budget` must lie in [0, 1e+06]"),
         (curves_with_a_hole, "must be complete up to the target; gpt2 has no run at 400"),
         (target_between_sizes, "where choices are judged, got 300"),
         (target_beyond_sizes, "where choices are judged, got 1,000,000"),

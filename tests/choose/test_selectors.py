@@ -371,7 +371,7 @@ def unknown_metric(flan):
     "call, message",
     [
         (plot_of_zero_shot_losses, "has seen zero-shot losses only"),
-        (plot_with_seven_colours, "`top` must lie in 1..6"),
+        (plot_with_seven_colours, "`top` must be a whole number from 1 to 6"),
         (ranking_of_one_model, "at least 2 models"),
         (
             law_with_three_points,
@@ -386,11 +386,11 @@ def unknown_metric(flan):
         (unknown_method, "`method` must be one of"),
         (two_tasks_of_one_name, "must have different names"),
         (ratio_that_hides_everything, "leaves no size above 0"),
-        (ratio_of_one, "`ratios` must be > 1"),
+        (ratio_of_one, "`ratios` must be finite and > 1"),
         (a_model_seen_late_only, "leaves no run of gpt2"),
         (several_tasks, "several: flan, gigaword"),
         (target_of_zero, "`target` must be"),
-        (unknown_metric, "`metric` must be pl_alpha or"),
+        (unknown_metric, "`metric` must be one of pl_alpha"),
     ],
 )
 def test_refused_with_the_rule(flan, call, message):
@@ -457,7 +457,7 @@ def test_rank_takes_a_selector(flan, lowest_only):
     "settings, message",
     [
         (dict(target=400, seen=800), "`target` must be larger than what is seen (800), got 400"),
-        (dict(target=0), "`target` must be larger than what is seen"),
+        (dict(target=0), "`target` must be a whole number of examples from 1 to 1e18, got 0"),
         (dict(method="ats", prior="generic"), "`prior` is for posterior, got `method` ats"),
         (dict(method="oracle"), "`method` must be one of zeroshot"),
         (dict(target=TARGET, seen=100, method="ats"), "`model` must have a run above size 0"),

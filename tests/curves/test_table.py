@@ -309,7 +309,7 @@ def test_a_missing_log_is_refused(tmp_path):
 def test_a_broken_log_is_refused(tmp_path):
     (tmp_path / "broken.json").write_text("{")
     with raises("must be a Trainer's state"):
-        load_trainer_states([tmp_path / "broken.json"], "broken.json")
+        load_trainer_states([tmp_path / "broken.json"], "{model}/{train_size}.json")
 
 
 def test_a_folder_of_logs_is_a_task(runs):

@@ -463,7 +463,7 @@ def test_curves_that_cannot_be_continued_are_refused_by_name_or_finite():
         (
             dict(laws=("cubic",)),
             ValueError,
-            "`laws` must be some of floored, rectified, power, one_break, got 'cubic'",
+            "`laws` must be one of floored, rectified, power, one_break, got 'cubic'",
         ),
         (dict(hints=dict(gpt2=3.0)), TypeError, "`hints` must map models to Hints, got 3.0"),
         (dict(hints="wrong"), TypeError, "`hints` must map models to Hints, got 'wrong'"),
@@ -502,7 +502,7 @@ def test_a_model_without_a_run_above_size_zero_is_refused(seen):
             "must not lie below the largest size seen (12,800), got 6,400",
         ),
         (lambda post: post.at("many"), "`size` must be a whole number of examples"),
-        (lambda post: post.within(-1), "`x` must be >= 0"),
+        (lambda post: post.within(-1), "`x` must be finite and >= 0"),
         (lambda post: post.within(0.1, "nobody"), "`model` must be a candidate, got 'nobody'"),
     ],
     ids=["caution", "quantile", "below what was seen", "no size", "negative", "no candidate"],

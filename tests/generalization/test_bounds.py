@@ -76,7 +76,7 @@ def test_a_model_that_has_not_moved_has_no_terms(tuned, four):
 @pytest.mark.parametrize(
     "options, message",
     [
-        (dict(n=0, loss_bound=1.0), "`n` must be >= 1"),
+        (dict(n=0, loss_bound=1.0), "`n` must be a whole number from 1"),
         (dict(n=4, loss_bound=math.inf), "smooth the loss, or clip it"),
         (dict(n=4, loss_bound=1.0, b=1.0), "`b` must lie in (0, 1)"),
         (dict(n=4, loss_bound=1.0, over="sum"), "max or mean"),
@@ -285,7 +285,7 @@ def in_second_block(name, p):
         (dict(delta=1.5), ValueError, "`delta` must lie in (0, 1), got 1.5"),
         (dict(held_out=[]), ValueError, "`held_out` must hold at least one batch"),
         (dict(noise=0.0), ValueError, "`noise` must be > 0"),
-        (dict(draws=0), ValueError, "`draws` must be >= 1"),
+        (dict(draws=0), ValueError, "`draws` must be a whole number from 1"),
         (dict(unit="byte"), ValueError, "`target_bytes`"),
         (dict(unit="word"), ValueError, "token or byte"),
         (dict(generator=0), TypeError, "must be a torch.Generator"),

@@ -144,7 +144,7 @@ def test_code_lengths_are_those_of_a_probability():
         (kl_bound, (0.2, -1.0, 10, 0.05), "`kl` must be >= 0"),
         (kl_bound, (0.2, 1.0, 0, 0.05), "`n` must be >= 1"),
         (held_out_bound, (0.2, 10, 0.0), "`delta` must lie"),
-        (held_out_bound, (0.2, 10, 0.05, 0), "`candidates` must be >= 1"),
+        (held_out_bound, (0.2, 10, 0.05, 0), "`candidates` must be a whole number from 1"),
         (kl_inverse, (0.2, -0.1), "`c` must be >= 0"),
         (gaussian_kl, (1.0, 0.0, 1.0, 10), "`sigma` must be > 0"),
         (smoothed_range, (0.0, 50), "`a` must lie in (0, 1)"),

@@ -274,7 +274,7 @@ def test_random_signs_know_a_diagonal_at_once(seed, n):
         (hessian_trace, dict(batches=dict(x=torch.zeros(3, 1))), "leave them out"),
         (hessian_trace, dict(params="lora"), "leave them out"),
         (layer_traces, dict(), "has no layers"),
-        (top_eigenvalues, dict(k=0), "`k` must lie in 1 to"),
+        (top_eigenvalues, dict(k=0), "`k` must be a whole number from 1"),
         (spectral_density, dict(draws=1), "`draws` and `steps`"),
     ],
 )

@@ -434,7 +434,7 @@ def test_rows_that_touch_each_other_are_noticed(bilinear):
         (dict(micro_batch=0), ValueError, "`micro_batch`"),
         (dict(sketch=7), ValueError, "even number"),
         (dict(sketch=8, params="layers"), ValueError, "leave one of the two out"),
-        (dict(output="sampled", samples=0), ValueError, "`samples` must be >= 1, got 0"),
+        (dict(output="sampled", samples=0), ValueError, "`samples` must be a whole number from 1"),
         (dict(output=lambda m, b: sequence_loss(m, b)[:0]), ValueError, "for each row"),
     ],
     ids=lambda value: ", ".join(value) if isinstance(value, dict) else "",
@@ -550,7 +550,7 @@ def test_a_tracker_watches_one_training_after_the_other(six_rows):
 def test_a_tracker_refuses_options_before_training(six_rows):
     with pytest.raises(TypeError, match="takes the options of `ntk_gram`, got outputs"):
         NTKTracker(six_rows, outputs="loss")
-    with pytest.raises(ValueError, match="`every` must be >= 1 step"):
+    with pytest.raises(ValueError, match="`every` must be a whole number from 1"):
         NTKTracker(six_rows, every=0)
     with pytest.raises(TypeError, match="dictionary of tensors"):
         NTKTracker(six_rows["labels"])

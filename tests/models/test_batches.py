@@ -143,6 +143,103 @@ def test_a_batch_without_what_the_output_needs_is_refused(model, rows, change, m
             check(model, change(rows), "loss")
 
 
+def changed(name, change):
+    "A function that changes one entry of a batch."
+    return lambda rows: rows | {name: change(rows[name].clone())}
+
+
+def with_entry(name, value):
+    return lambda rows: rows | {name: torch.full_like(rows["input_ids"], value)}
+
+
+def put(value):
+    "A function that puts a value into the middle of the first row."
+
+    def change(tensor):
+        tensor[0, 4] = value
+        return tensor
+
+    return change
+
+
+ODD = {
+    "a negative id": (
+        changed("input_ids", put(-1)),
+        "tokens that the model knows, got -1 in input",
+    ),
+    "a label below 0": (changed("labels", put(-5)), "got -5 in labels where it has 96"),
+    "a label too high": (changed("labels", put(96)), "got 96 in labels where it has 96"),
+    "ids as floats": (
+        changed("input_ids", torch.Tensor.float),
+        "whole numbers as input_ids, got f",
+    ),
+    "labels as floats": (changed("labels", torch.Tensor.double), "whole numbers as labels, got fl"),
+    "ids as truths": (
+        changed("input_ids", torch.Tensor.bool),
+        "whole numbers as input_ids, got bool",
+    ),
+    "a longer mask": (
+        changed("attention_mask", lambda mask: torch.cat([mask, mask], 1)),
+        "attention_mask of the shape of input_ids, (3, 8), got (3, 16)",
+    ),
+    "a mask of a number per row": (
+        changed("attention_mask", lambda mask: mask[:, 0]),
+        "attention_mask of the shape of input_ids, (3, 8), got (3,)",
+    ),
+    "shorter labels": (
+        changed("labels", lambda labels: labels[:, :5]),
+        "labels of the shape of input_ids, (3, 8), got (3, 5)",
+    ),
+    "a mask of twos": (
+        changed("attention_mask", put(2)),
+        "zeros and ones as attention_mask, got 2",
+    ),
+    "a row without a token": (
+        changed("attention_mask", lambda mask: mask.index_fill(0, torch.tensor([1]), 0)),
+        "attention_mask of row 1 is 0 everywhere (1 such rows)",
+    ),
+    "ids in three dimensions": (
+        changed("input_ids", lambda ids: ids[..., None]),
+        "input_ids of shape (rows, tokens), got (3, 8, 1)",
+    ),
+    "a position too high": (with_entry("position_ids", 64), "got 64 in position_ids"),
+    "a negative position": (with_entry("position_ids", -1), "got -1 in position_ids"),
+}
+
+
+@pytest.mark.parametrize("change, message", ODD.values(), ids=ODD)
+def test_an_odd_batch_is_refused_in_one_line(model, rows, change, message):
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)) as caught:
+        Batch.of(model, change(rows))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("arch", ["gpt2", "llama", "bart"])
+def test_rows_longer_than_the_positions_are_refused(arch):
+    small = tiny_model(arch, seed=0, tokens=8)
+    Batch.of(small, tiny_batch(n=2, tokens=8, seed=0))
+    with pytest.raises(ValueError, match="got 9 tokens in input_ids where it has 8 positions"):
+        Batch.of(small, tiny_batch(n=2, tokens=9, seed=0))
+
+
+def test_a_longer_target_of_an_encoder_decoder_is_refused():
+    bart = tiny_model("bart", seed=0, tokens=8)
+    rows = tiny_batch(n=2, tokens=8, seed=0)
+    rows["labels"] = torch.cat([rows["labels"]] * 2, 1)
+    with pytest.raises(ValueError, match="got 16 tokens in labels where it has 8 positions"):
+        Batch.of(bart, rows)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.uint8])
+def test_short_integers_are_read_as_what_they_are(model, rows, dtype):
+    short = rows | dict(input_ids=rows["input_ids"].to(dtype))
+    if dtype != torch.uint8:
+        short["labels"] = rows["labels"].to(dtype)
+    assert_close(
+        sequence_loss(model, Batch.of(model, short)), sequence_loss(model, Batch.of(model, rows))
+    )
+
+
 def test_a_function_of_your_own_needs_no_labels(model, rows):
     batch = Batch.of(model, {"input_ids": rows["input_ids"]}, lambda model, batch: None)
     assert batch.n_rows == 3
@@ -172,7 +269,7 @@ def test_nothing_is_drawn_where_no_label_is_predicted(model, rows):
 
 
 def test_at_least_one_logit_is_drawn(model, rows):
-    with pytest.raises(ValueError, match="`m` must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="`m` must be a whole number from 1"):
         sample_logits(model, rows, 0, seed=0)
 
 
