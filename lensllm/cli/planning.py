@@ -37,6 +37,7 @@ from lensllm.cli.options import (
     Target,
     TaskName,
     as_train_size,
+    check_sizes,
     one_task,
     typed_options,
 )
@@ -139,8 +140,9 @@ def plan_command(
         return
     from lensllm.choose.policies import plan
 
+    reading = dict(decimal=decimal, pattern=pattern, eval_set=eval_set)
     proposal = plan(
-        one_task(curves, task, decimal=decimal, pattern=pattern, eval_set=eval_set),
+        check_sizes(one_task(curves, task, **reading)),
         budget,
         target=target,
         policy=policy,
@@ -308,7 +310,8 @@ def simulate_command(
     output = Output(json_, csv, out, plot)
     from lensllm.choose.replay import simulate
 
-    table = one_task(curves, task, decimal=decimal, pattern=pattern, eval_set=eval_set)
+    reading = dict(decimal=decimal, pattern=pattern, eval_set=eval_set)
+    table = check_sizes(one_task(curves, task, **reading))
     replay = simulate(policy, table, budget, target=target, costs=costs)
     output.draw(replay.plot)
     if output.write(replay.trace, dict(task=table.one_task()) | replay.to_dict()):

@@ -32,6 +32,7 @@ from lensllm.cli.options import (
     TaskName,
     all_tasks,
     as_examples,
+    check_sizes,
     one_task,
     refuse_renamed,
 )
@@ -83,7 +84,8 @@ def select_command(
         raise ValueError(f"`--within` must be >= 0 nats, got {within:g}")
     from lensllm.choose.selectors import ROWS, rank
 
-    table = one_task(curves, task, decimal=decimal, pattern=pattern, eval_set=eval_set)
+    reading = dict(decimal=decimal, pattern=pattern, eval_set=eval_set)
+    table = check_sizes(one_task(curves, task, **reading))
     ranking = rank(table, target, seen=seen, method=method, prior=prior)
     truth = _known_losses(table, ranking.target)
     data = ranking.to_dict(truth)

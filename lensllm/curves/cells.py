@@ -207,7 +207,7 @@ def _remedy_of_number(text, decimal):
         return NO_LOSS
     if "%" in text:
         return "a percentage is no loss: give the loss itself"
-    if re.fullmatch(r"[-+]?[0-9.]*,[0-9]+|[-+]?[0-9]{1,3}(,[0-9]{3})+", text) and decimal != ",":
+    if re.fullmatch(r"[-+]?[0-9]*,[0-9]+|[-+]?[0-9]{1,3}(,[0-9]{3})+", text) and decimal != ",":
         return (
             "write it with a decimal point; where all numbers have a decimal comma, "
             "set `decimal` to ','"
@@ -226,7 +226,7 @@ def _remedy_of_count(text, decimal):
     sign = "." if "." in text else ","
     comma_in_doubt = decimal != "." and re.fullmatch(r"[0-9]{1,3},[0-9]{3}", text)
     if _AMBIGUOUS.fullmatch(text) or comma_in_doubt:
-        whole, thousands = text.split(sign)[0], text.replace(sign, "")
+        whole, thousands = f"{float(text.replace(sign, '.')):g}", text.replace(sign, "")
         return f"it may be {whole} or {thousands}: write it without {sign!r}"
     if re.fullmatch(r"[0-9]{1,3}([.,][0-9]{3})+", text):
         return f"write it without {sign!r}: {text.replace(sign, '')}"

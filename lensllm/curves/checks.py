@@ -205,8 +205,8 @@ def _read_value(value, name):
 
 def with_numbers(
     frame: pd.DataFrame,  # tidy and without errors
-) -> pd.DataFrame:  # a copy whose number columns hold floats
-    """A table with numbers as floats, whatever types they had.
+) -> pd.DataFrame:  # a copy whose number columns hold floats, sizes and seeds ints
+    """A table with numbers of one type, whatever types they had.
 
     Parameters
     ----------
@@ -216,11 +216,12 @@ def with_numbers(
     Returns
     -------
     pd.DataFrame
-        a copy whose number columns hold floats
+        a copy whose number columns hold floats, sizes and seeds ints
     """
     columns = [name for name, kind in COLUMNS.items() if kind != "str" and name in frame]
     columns += [name for name in PARAMETERS if name in frame and name not in columns]
-    return frame.assign(**{name: numbers_of(frame[name], name)[0] for name in columns})
+    numbers = {name: numbers_of(frame[name], name)[0] for name in columns}
+    return frame.assign(**numbers).astype({name: int for name in COUNTS if name in frame})
 
 
 # %% ../../nbs/01_curves/checks.ipynb #4cd002f6
@@ -390,6 +391,8 @@ def _shared_losses(losses):
     "The same loss, digit for digit, for two models at one size: (model, size, detail)."
     for size, column in losses.items():
         column = column.dropna()
+        if column.is_unique:
+            continue
         for loss, models in column[column.duplicated(keep=False)].groupby(column):
             if f"{loss:.6g}" == f"{loss:.3g}":  # short numbers coincide by rounding
                 continue

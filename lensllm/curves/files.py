@@ -13,6 +13,7 @@ __all__ = [
     "file_text",
     "text_table",
     "check_headers",
+    "with_prefix",
     "text_frame",
     "read_frame",
     "similar_path",
@@ -172,7 +173,10 @@ def text_table(
     above, named = _lines_above_header(lines, path)
     lines = lines[above:]
     if lines[0].lstrip()[0] in "{[":
-        raise ValueError(f"{path} must be a table, but looks like JSON; save it as CSV or Parquet")
+        raise ValueError(
+            f"{path} must be a table, but looks like JSON; save it as CSV or Parquet, "
+            "or give the folder that the logs of all runs lie in"
+        )
     delimiter = named or _best_delimiter(lines, path)
     rows, starts = _parsed_rows(lines, delimiter, path, above + 1)
     header, rows = _squared(rows[0], rows[1:], starts[1:], path)
@@ -292,7 +296,14 @@ def _read_column(name, cells, decimal):
 
 def _without_prefix(cell):
     "A name without the sign that keeps a spreadsheet from running it as a formula."
-    return cell[1:] if re.match(r"'[=+\-@]", cell) else cell
+    return cell[1:] if re.match(r"'+[=+\-@]", cell) else cell
+
+
+def with_prefix(
+    name: str,
+) -> str:
+    "A name as it is written to a text file: a spreadsheet must not run it as a formula."
+    return f"'{name}" if re.match(r"'*[=+\-@]", name) else name
 
 
 def text_frame(
@@ -430,8 +441,10 @@ def _frame_of(source):
         return _frame_of_mapping(source)
     if hasattr(source, "to_pandas"):
         return source.to_pandas()
-    if hasattr(source, "__dataframe__"):
-        return pd.api.interchange.from_dataframe(source.__dataframe__())
+    if hasattr(source, "__arrow_c_stream__"):
+        import pyarrow
+
+        return pyarrow.table(source).to_pandas()
     if isinstance(source, np.ndarray):
         if source.dtype.names is None:
             raise ValueError(

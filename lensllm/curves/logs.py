@@ -142,7 +142,10 @@ def _loss_value(entry, key, path, i):
         loss = math.inf
     place = f"entry {i + 1} of {path}"
     if isinstance(loss, UnreadCell):
-        raise ValueError(f"`{key}` must be a number, got {loss!s} in {place}; {loss.remedy}")
+        raise ValueError(
+            f"`{key}` must be a number, got {loss!s} in {place}; "
+            "write a number or null there, or leave the run's folder out"
+        )
     if loss < 0 and math.isfinite(loss):
         raise ValueError(
             f"`{key}` must be > 0 nats, got {loss:g} in {place}; "
@@ -325,6 +328,8 @@ def suggested_pattern(
             prefix = size[1]
             is_model = len(prefix) > 3 and not any("{model}" in w for w in written)
             written.append((f"{{model}}{prefix[-1]}" if is_model else prefix) + "{train_size}")
+        elif part.isdigit() and has_size and any("{model}" in w for w in written):
+            written.append("{seed}")
         elif _CHECKPOINT.fullmatch(part) or has_size and any("{model}" in w for w in written):
             written.append("*")
         else:
@@ -537,9 +542,11 @@ def run_rows(
         for file in (_log_files(path, name) if path.is_dir() else [path])
     ]
     if not files:
+        there = [f.name for path in given if path.is_dir() for f in path.rglob("*.json*")]
+        others = f" ({', '.join(list(dict.fromkeys(there))[:4])} are no logs)" if there else ""
         raise ValueError(
             "`paths` must hold a Trainer's `trainer_state.json`, "
-            f"{', '.join(map(str, given)) or 'nothing'} holds none; "
+            f"{', '.join(map(str, given)) or 'nothing'} holds none{others}; "
             "point at the folder that its output folders lie in"
         )
     runs = _grouped(files, pattern, eval_set)

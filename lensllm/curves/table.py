@@ -17,7 +17,7 @@ __all__ = [
 ]
 
 # %% ../../nbs/01_curves/table.ipynb #b9d495a4
-import html, json, re
+import csv, html, json, re
 from difflib import get_close_matches
 from functools import cached_property
 from importlib.resources import files
@@ -35,7 +35,14 @@ from lensllm.curves.checks import (
     quality_flags,
     with_numbers,
 )
-from .files import as_frame, check_headers, read_frame, similar_path
+from lensllm.curves.files import (
+    NAMES,
+    as_frame,
+    check_headers,
+    read_frame,
+    similar_path,
+    with_prefix,
+)
 from .logs import run_rows
 
 if TYPE_CHECKING:
@@ -78,13 +85,23 @@ def _tidy_frame(frame):
     "One row per run, from a tidy or a wide table; an empty cell of a wide one is no run."
     sizes = {column: header_size(column) for column in frame if column not in COLUMNS}
     sizes = {column: size for column, size in sizes.items() if size is not None}
-    if not sizes:
+    if not sizes or not len(frame):
         return frame
     _check_wide(frame, sizes)
     others = [column for column in frame if column not in sizes]
-    long = frame.melt(others, list(sizes), "train_size", "test_loss")
-    long = long[~long.test_loss.map(_is_empty)]
-    long = long.assign(train_size=long.train_size.map(sizes).astype(int))
+    losses = np.concatenate([frame[column].to_numpy(object) for column in sizes])
+    empty = np.fromiter(map(_is_empty, losses), bool, len(losses))
+    _check_empty_rows(empty.reshape(len(sizes), len(frame)).all(axis=0))
+    row = np.tile(np.arange(len(frame)), len(sizes))
+    long = (
+        frame[others]
+        .iloc[row]
+        .assign(
+            train_size=np.repeat(list(sizes.values()), len(frame)),
+            test_loss=pd.Series(losses, dtype=object).infer_objects().to_numpy(),
+        )
+    )
+    long = long[~empty].reset_index(drop=True)
     long.attrs["wide"] = True
     return long
 
@@ -115,7 +132,10 @@ def _check_wide(frame, sizes):
                 "a column of a wide table must be a size or a known column "
                 f"({', '.join(COLUMNS)}), got {column!r}; rename or remove it"
             )
-    empty = frame[list(sizes)].map(_is_empty).all(axis=1)
+
+
+def _check_empty_rows(empty):
+    "Refuse a row of a wide table without a loss."
     if empty.any():
         row = int(np.flatnonzero(empty)[0]) + 1
         raise ValueError(f"every row must hold a loss; row {row} has none; fill it in or delete it")
@@ -640,7 +660,8 @@ def _curves_of_folder(folder, pattern=None, eval_set=None):
             f"`path` must be a table, {folder} holds a study, "
             "which `lensllm status`, `plan` and `report` read"
         )
-    runs = run_rows(folder, pattern or "{model}/{train_size}", eval_set=eval_set)
+    pattern = "{model}/{train_size}" if pattern is None else pattern
+    runs = run_rows(folder, pattern, eval_set=eval_set)
     return _curves_of_runs(runs, folder.resolve().name)
 
 
@@ -690,9 +711,14 @@ def save(
     """
     path = Path(path)
     table = self.frame if self.unit == "nats" else self.frame.assign(unit=self.unit)
+    text = table.assign(**{name: table[name].map(with_prefix) for name in NAMES if name in table})
+    quoting = csv.QUOTE_MINIMAL
+    if text.task.str.startswith("#").any():  # which begins a comment where no quote stands
+        quoting = csv.QUOTE_NONNUMERIC
+    options = dict(index=False, quoting=quoting)
     writers = {
-        ".csv": lambda place: table.to_csv(place, index=False),
-        ".tsv": lambda place: table.to_csv(place, index=False, sep="\t"),
+        ".csv": lambda place: text.to_csv(place, **options),
+        ".tsv": lambda place: text.to_csv(place, sep="\t", **options),
         ".parquet": lambda place: table.to_parquet(place, index=False),
     }
     if path.suffix not in writers:
