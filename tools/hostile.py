@@ -7,6 +7,7 @@ unchanged, and a message that names an argument or a file.
 
 import contextlib
 import hashlib
+import importlib
 import io
 import os
 import re
@@ -251,7 +252,8 @@ def command_lines():
                 yield [command, *CHEAP[command], f"{option}={value}"]
     for name in NAMES:
         yield [name or "''"]
-        yield ["select", name]
+        if name != "../..":  # would read every folder of the machine
+            yield ["select", name]
         yield ["status", f"nothing/{name}"[:200]]
     for study in ("empty", "binary", "text", "foreign"):
         folder = f"studies/{study}"
@@ -303,17 +305,19 @@ def problems_of(code, out, err):
 
 def in_this_process(argv):
     "Exit code, output and errors of a call, and whether it hung."
-    from lensllm.cli.app import exit_code
+    from lensllm.cli.app import main as command
 
     out, err = io.StringIO(), io.StringIO()
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), alarm():
-            code = exit_code(list(argv))
+            command(list(argv))
+    except SystemExit as end:
+        return end.code, out.getvalue(), err.getvalue()
     except Hang:
         return "none: it hung", out.getvalue(), err.getvalue()
     except BaseException as error:
         return f"none: {type(error).__name__}: {error}", out.getvalue(), err.getvalue()
-    return code, out.getvalue(), err.getvalue()
+    raise AssertionError("the command returned")
 
 
 def as_process(argv):
@@ -342,11 +346,13 @@ def try_commands(folder, findings, every=1):
     "All calls in a folder of odd files; `every`: only each so many."
     calls = [(argv, in_this_process) for argv in list(command_lines())[::every]]
     calls += [(list(argv), as_process) for argv in PROCESSES]
+    import transformers  # noqa: F401  # what takes long is loaded before the clock runs
+
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(SystemExit):
+        importlib.import_module("lensllm.cli.app").main(["ntk", "nothing", "lines.txt"])
     before = content_of(folder)
     for argv, call in calls:
-        with warnings.catch_warnings():
-            warnings.simplefilter("default")
-            problems = list(problems_of(*call(argv)))
+        problems = list(problems_of(*call(argv)))
         after = content_of(folder) if sum(map(len, argv)) else before
         if after != before:
             changed = sorted(set(before.items()) ^ set(after.items()))

@@ -13,6 +13,7 @@ import io
 import re
 import shlex
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -164,7 +165,12 @@ def main(
     argv: list | None = None,  # arguments; those of the process when None
 ) -> None:  # never returns: leaves with the exit code
     "The `lensllm` command."
-    sys.exit(exit_code(list(sys.argv[1:] if argv is None else argv)))
+    argv = list(sys.argv[1:] if argv is None else argv)
+    with warnings.catch_warnings():
+        if "--debug" not in argv:  # what numpy and matplotlib warn of is for developers
+            warnings.simplefilter("ignore")
+        code = exit_code(argv)
+    sys.exit(code)
 
 
 # %% ../../nbs/09_cli/app.ipynb #6280e53e

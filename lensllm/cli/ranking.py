@@ -280,7 +280,11 @@ def fit_command(
     output.draw(lambda: _titled_plot(fits[0], pairs[0][0], target, table.unit))
     if output.write(_fit_table(rows), dict(task=table.one_task(), target=target, rows=rows)):
         return
-    _show_fits(rows, f"{table.one_task()}: fitted up to {table.sizes[-1]:,}, read at {target:,}")
+    _show_fits(
+        rows,
+        [fit.held for fit in fits],
+        f"{table.one_task()}: fitted up to {table.sizes[-1]:,}, read at {target:,}",
+    )
 
 
 def _fits_of(table, pairs, robust):
@@ -316,19 +320,17 @@ def _fit_row(fit, model, law, target):
         return float(value) if math.isfinite(value) else None
 
     read = fit.predict(target, 0.9).iloc[0]
-    # an interval that takes a value at its bound as known would promise too much
-    known = math.isfinite(read.high) and not fit.held
     return dict(
         model=model,
         law=law,
         predicted_loss=float(read.loss),
-        low=float(read.low) if known else None,
-        high=float(read.high) if known else None,
+        low=finite(read.low) if math.isfinite(read.high) else None,
+        high=finite(read.high),
         rmsd_log=fit.rmsd_log,
         aic=finite(fit.aic),
         bic=finite(fit.bic),
         params={
-            name: dict(estimate=value, stderr=fit.stderr[name], at_bound=name in fit.held)
+            name: dict(estimate=value, stderr=fit.stderr[name])
             for name, value in fit.params.items()
         },
         flags=list(fit.flags),
@@ -350,10 +352,12 @@ def _fit_table(rows):
 
 
 # %% ../../nbs/09_cli/ranking.ipynb #5feac385
-def _show_fits(rows, title):
+def _show_fits(rows, held, title):
     "Fits as a table; of a few, parameters and doubts too."
     numbers = ["predicted_loss", "low", "high", "rmsd_log"]
     shown = _fit_table(rows)[["model", "law", *numbers]]
+    # an interval that takes a value at its bound as known would promise too much
+    shown.loc[[bool(names) for names in held], ["low", "high"]] = math.nan
     show_table(
         shown.assign(flags=[len(row["flags"]) for row in rows]),
         title,
@@ -362,18 +366,18 @@ def _show_fits(rows, title):
     if len(rows) > 6:
         print("parameters and doubts: --model NAME, --json or --csv")
         return
-    for row in rows:
-        parameters = [_parameter_text(name, p) for name, p in row["params"].items()]
+    for row, names in zip(rows, held, strict=True):
+        parameters = [_parameter_text(name, p, name in names) for name, p in row["params"].items()]
         print(f"{row['model']}, {row['law']}: {', '.join(parameters)}")
         for flag in row["flags"]:
             print(f"  {flag}")
 
 
-def _parameter_text(name, parameter):
+def _parameter_text(name, parameter, at_bound):
     "An estimate with its standard error, where there is one."
     error = parameter["stderr"]
     text = f"{name} = {parameter['estimate']:.4g}"
-    if parameter["at_bound"]:
+    if at_bound:
         return f"{text} (at its bound)"
     return text if error is None else f"{text} ± {error:.2g}"
 

@@ -467,3 +467,11 @@ def test_sizes_are_whole_numbers_of_python(name):
     runs = POLICIES[name]().next(None, costs, 6.0)
     assert runs
     assert {type(size) for _, size in runs} == {int}
+
+
+def test_a_race_that_cannot_pay_its_opening_says_so():
+    curves = CurveSet(dict(model=["a", "b"], n_params=[1e8, 1e8], **{"200": [2, 9], "400": [1, 8]}))
+    plan = Race(prior="generic").next(curves.up_to(200), run_costs(curves), 1.0)
+    assert not plan
+    assert plan.choice == "a"
+    assert plan.why == "the budget does not cover the 2 runs that the opening still needs"

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lensllm._internal.style import short_name
 from lensllm.choose.selectors import (
+    AtS,
     PLAUSIBLE,
     ROWS,
     NLPMetrics,
@@ -467,3 +468,37 @@ def test_rank_refuses_in_one_line(settings, message):
     with pytest.raises(ValueError, match=re.escape(message)) as refused:
         rank("flan", **settings)
     assert "\n" not in str(refused.value)
+
+
+WRONG_TARGETS = [True, 200.5, 10, 1e19, "many", None, np.nan]
+
+
+@pytest.mark.parametrize("target", WRONG_TARGETS, ids=repr)
+@pytest.mark.parametrize("name", ["modelsize", "subtuning", "ats", "rectifiedfit", "posterior"])
+def test_no_selector_ranks_for_a_target_that_is_none(name, target, flan):
+    with pytest.raises(ValueError, match="^`target` must"):
+        as_selector(name).rank(flan.up_to(800), target)
+
+
+@pytest.mark.parametrize("setting", [dict(delta="x"), dict(delta=0), dict(k=2.5), dict(k=True)])
+def test_settings_of_accept_then_stop_are_checked_at_once(setting):
+    with pytest.raises(ValueError, match=f"^`{next(iter(setting))}` must"):
+        AtS(**setting)
+
+
+def test_a_cell_that_a_method_cannot_do_is_a_gap(flan):
+    table = compare(["subtuning", "rectifiedfit"], flan, [8, 2048])
+    cells = table.set_index(["method", "ratio"])
+    assert cells.pearson.isna().to_dict() == {
+        ("subtuning", 8): False,
+        ("subtuning", 2048): False,
+        ("rectifiedfit", 8): False,
+        ("rectifiedfit", 2048): True,
+    }
+    (reason,) = table.attrs["refusals"].values()
+    assert "needs as many sizes above 0" in reason
+
+
+def test_a_comparison_without_any_cell_is_refused(flan):
+    with pytest.raises(ValueError, match="needs as many sizes above 0"):
+        compare("rectifiedfit", flan, [2048])

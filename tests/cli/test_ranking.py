@@ -240,3 +240,18 @@ def test_data_saves_the_tidy_table(lensllm, in_tables):
     done = lensllm("data", "mine.csv", "--save", "tidy.csv")
     assert done.err == "table: tidy.csv\n"
     assert len(pd.read_csv("tidy.csv")) == 8
+
+
+def test_a_fit_at_its_bound_shows_no_interval(lensllm):
+    done = lensllm("fit", "flan", "--model", "gpt2", "--seen", 12800)
+    assert done.code == 0
+    assert "E = 0 (at its bound)" in done.out
+    assert done.out.splitlines()[2].split()[3:5] == ["–", "–"]
+
+
+def test_a_method_that_cannot_rank_one_cell_leaves_the_others(lensllm):
+    options = ("--method", "rectifiedfit", "--method", "ats", "--ratios", "64,2048")
+    done = lensllm("compare", "flan", *options)
+    assert done.code == 0
+    assert "left out rectifiedfit on flan at 1/2048: " in done.err
+    assert "share of true losses within the 90% intervals" in done.out

@@ -249,3 +249,11 @@ def test_a_curve_that_cannot_be_fitted_is_refused(D, loss, message):
 def test_an_option_that_does_not_exist_is_refused(law, options, message, gpt2):
     with pytest.raises(ValueError, match=re.escape(message)):
         fit_law(law, *gpt2, **options)
+
+
+def test_a_parameter_at_its_bound_is_known_as_such():
+    steady = fit_law("rectified", [200, 400, 800, 1600, 3200], [3.0, 2.9, 2.8, 2.7, 2.6])
+    assert "E" in steady.held
+    assert steady.params["E"] == 0
+    D = 200.0 * 2 ** np.arange(8)
+    assert fit_law("rectified", D, 30 / (20 + D**0.5) + 1.8).held == ()
