@@ -14,4 +14,6 @@ _NAMES = dict(
     checks=["quality_errors", "quality_flags"],
     metrics=["pearson", "relative_accuracy", "regret", "coverage"],
 )
-__getattr__, __dir__, __all__ = lazy.attach(__name__, ["table", "checks", "metrics"], _NAMES)
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__, ["cells", "files", "logs", "table", "checks", "metrics"], _NAMES
+)

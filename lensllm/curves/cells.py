@@ -92,6 +92,45 @@ def _remedy_of_type(value):
     return f"it is of type {kind}: give one number per cell"
 
 
+# %% ../../nbs/01_curves/cells.ipynb #9f97c413
+NO_LOSS = (
+    "leave the cell empty where a run gave no loss "
+    "(`plan --failed MODEL` and `tell --failed` report a failed run)"
+)
+
+
+def _remedy_of_number(text, decimal):
+    "What to do about text in the place of a loss."
+    if not any(map(str.isdigit, text)) or text.startswith("#"):  # OOM, -, diverged, nan, #DIV/0!
+        return NO_LOSS
+    if "%" in text:
+        return "a percentage is no loss: give the loss itself"
+    if re.fullmatch(r"[-+]?[0-9]*,[0-9]+|[-+]?[0-9]{1,3}(,[0-9]{3})+", text) and decimal != ",":
+        return (
+            "write it with a decimal point; where all numbers have a decimal comma, "
+            "set `decimal` to ','"
+        )
+    if decimal == "," and _PLAIN.fullmatch(text):
+        return "the decimal sign of this table is a comma: write one, or set `decimal` to '.'"
+    return "write the number alone, without unit, mark or spread"
+
+
+def _remedy_of_count(text, decimal):
+    "What to do about text in the place of a count."
+    if "%" in text:
+        return "write the number itself: a percentage is no count"
+    if not re.search(r"[0-9]", text):
+        return "write a number, or leave the run out"
+    sign = "." if "." in text else ","
+    comma_in_doubt = decimal != "." and re.fullmatch(r"[0-9]{1,3},[0-9]{3}", text)
+    if _AMBIGUOUS.fullmatch(text) or comma_in_doubt:
+        whole, thousands = f"{float(text.replace(sign, '.')):g}", text.replace(sign, "")
+        return f"it may be {whole} or {thousands}: write it without {sign!r}"
+    if re.fullmatch(r"[0-9]{1,3}([.,][0-9]{3})+", text):
+        return f"write it without {sign!r}: {text.replace(sign, '')}"
+    return "write the number alone, such as 1600 or 1.6k"
+
+
 # %% ../../nbs/01_curves/cells.ipynb #c3b072e1
 def _clean_text(text):
     "Text without outer blanks, with plain spaces and a plain minus."
@@ -192,45 +231,6 @@ def _count_digits(text, decimal):
     if decimal == "," and _AMBIGUOUS.fullmatch(pointed):
         return None
     return pointed if _PLAIN.fullmatch(pointed) else None
-
-
-# %% ../../nbs/01_curves/cells.ipynb #9f97c413
-NO_LOSS = (
-    "leave the cell empty where a run gave no loss "
-    "(`plan --failed MODEL` and `tell --failed` report a failed run)"
-)
-
-
-def _remedy_of_number(text, decimal):
-    "What to do about text in the place of a loss."
-    if not any(map(str.isdigit, text)) or text.startswith("#"):  # OOM, -, diverged, nan, #DIV/0!
-        return NO_LOSS
-    if "%" in text:
-        return "a percentage is no loss: give the loss itself"
-    if re.fullmatch(r"[-+]?[0-9]*,[0-9]+|[-+]?[0-9]{1,3}(,[0-9]{3})+", text) and decimal != ",":
-        return (
-            "write it with a decimal point; where all numbers have a decimal comma, "
-            "set `decimal` to ','"
-        )
-    if decimal == "," and _PLAIN.fullmatch(text):
-        return "the decimal sign of this table is a comma: write one, or set `decimal` to '.'"
-    return "write the number alone, without unit, mark or spread"
-
-
-def _remedy_of_count(text, decimal):
-    "What to do about text in the place of a count."
-    if "%" in text:
-        return "write the number itself: a percentage is no count"
-    if not re.search(r"[0-9]", text):
-        return "write a number, or leave the run out"
-    sign = "." if "." in text else ","
-    comma_in_doubt = decimal != "." and re.fullmatch(r"[0-9]{1,3},[0-9]{3}", text)
-    if _AMBIGUOUS.fullmatch(text) or comma_in_doubt:
-        whole, thousands = f"{float(text.replace(sign, '.')):g}", text.replace(sign, "")
-        return f"it may be {whole} or {thousands}: write it without {sign!r}"
-    if re.fullmatch(r"[0-9]{1,3}([.,][0-9]{3})+", text):
-        return f"write it without {sign!r}: {text.replace(sign, '')}"
-    return "write the number alone, such as 1600 or 1.6k"
 
 
 # %% ../../nbs/01_curves/cells.ipynb #2bef1f6b

@@ -195,8 +195,9 @@ def read_log(
         if key not in entry:
             continue
         step, loss = _step_of(entry, path, i), _loss_value(entry, key, path, i)
-        if step is not None:  # steps that begin again: the training was resumed
-            log.evaluations = [(s, x) for s, x in log.evaluations if s is None or s <= step]
+        last = max((s for s, _ in log.evaluations if s is not None), default=0)
+        if step is not None and step < last:  # the training was resumed
+            log.evaluations = [(s, x) for s, x in log.evaluations if s is None or s < step]
         log.evaluations.append((step, loss))
         log.per_token |= "eval_mean_token_accuracy" in entry or _is_perplexity(entry, key, loss)
         log.kinds += [k for k in entry if _OTHER_KINDS.fullmatch(k) and "token" not in k]

@@ -150,6 +150,32 @@ def _holds_numbers(column):
     return any(not isinstance(value, UnreadCell) and value == value for value in read)
 
 
+# %% ../../nbs/01_curves/table.ipynb #4a7b90e2
+def _check_rows(frame, source):
+    "Refuse a table without rows."
+    if not len(frame):
+        place = f" in {source}" if source else ""
+        raise ValueError(
+            f"the table must hold at least one run, got no rows{place}; check the file"
+        )
+
+
+def _frame_and_unit(frame, unit="nats"):
+    "A table without its `unit` column, and the unit that this column names."
+    if "unit" not in frame:
+        return frame, unit
+    units = [str(u).strip() for u in frame.unit.dropna().unique() if str(u).strip()]
+    if len(units) > 1:
+        raise ValueError(
+            "`unit` must be one for all losses of a table, "
+            f"got {' and '.join(units[:2])}; "
+            "bring them to one, or load them as two tables"
+        )
+    if units and unit not in ("nats", units[0]):
+        raise ValueError(f"`unit` must be that of the table, {units[0]}, got {unit}")
+    return frame.drop(columns="unit"), units[0] if units else unit
+
+
 # %% ../../nbs/01_curves/table.ipynb #25de16f5
 class CurveSet:
     "A checked, tidy table of learning curves, on one task or several. Treat it as immutable."
@@ -575,15 +601,6 @@ def read_table(
     return _tidy_frame(frame)
 
 
-def _check_rows(frame, source):
-    "Refuse a table without rows."
-    if not len(frame):
-        place = f" in {source}" if source else ""
-        raise ValueError(
-            f"the table must hold at least one run, got no rows{place}; check the file"
-        )
-
-
 # %% ../../nbs/01_curves/table.ipynb #b72c3064
 def load_curves(
     source: str
@@ -673,22 +690,6 @@ def _curves_of_runs(runs, task=None):
     curves = CurveSet(frame, source=runs.source, unit=runs.unit)
     curves.doubts, curves.from_logs = tuple(runs.doubts), True
     return curves
-
-
-def _frame_and_unit(frame, unit="nats"):
-    "A table without its `unit` column, and the unit that this column names."
-    if "unit" not in frame:
-        return frame, unit
-    units = [str(u).strip() for u in frame.unit.dropna().unique() if str(u).strip()]
-    if len(units) > 1:
-        raise ValueError(
-            "`unit` must be one for all losses of a table, "
-            f"got {' and '.join(units[:2])}; "
-            "bring them to one, or load them as two tables"
-        )
-    if units and unit not in ("nats", units[0]):
-        raise ValueError(f"`unit` must be that of the table, {units[0]}, got {unit}")
-    return frame.drop(columns="unit"), units[0] if units else unit
 
 
 # %% ../../nbs/01_curves/table.ipynb #09bbf6ad
