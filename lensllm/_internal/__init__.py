@@ -9,4 +9,4 @@ __all__ = []
 import lazy_loader as lazy
 
 # %% ../../nbs/10_internal/overview.ipynb #2194da86
-__getattr__, __dir__, __all__ = lazy.attach(__name__, ["style", "atomic", "tiny"])
+__getattr__, __dir__, __all__ = lazy.attach(__name__, ["style", "atomic", "tiny", "text"])
