@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np, pandas as pd
 from fastcore.basics import patch
 from .._internal.atomic import atomic_path
+from .._internal.text import guarded_cell, unguarded_cell
 from .checks import COLUMNS, NEEDED, check_columns, quality_errors, quality_flags
 
 if TYPE_CHECKING:
@@ -518,7 +519,8 @@ def read_table(
         with path.open(encoding="utf-8-sig") as f:
             header = f.readline()
         separator = max(",;\t", key=header.count)
-        return _tidy_frame(pd.read_csv(path, sep=separator, encoding="utf-8-sig"))
+        frame = pd.read_csv(path, sep=separator, encoding="utf-8-sig")
+        return _tidy_frame(frame.map(unguarded_cell))
     except pd.errors.EmptyDataError:
         raise ValueError(f"{path} is empty; it needs a header with {', '.join(NEEDED)}") from None
     except (UnicodeDecodeError, pd.errors.ParserError, OSError) as e:
@@ -599,9 +601,10 @@ def save(
     """
     path = Path(path)
     table = self.frame if self.unit == "nats" else self.frame.assign(unit=self.unit)
+    as_text = table.map(guarded_cell)  # no spreadsheet runs a name
     writers = {
-        ".csv": lambda place: table.to_csv(place, index=False),
-        ".tsv": lambda place: table.to_csv(place, index=False, sep="\t"),
+        ".csv": lambda place: as_text.to_csv(place, index=False),
+        ".tsv": lambda place: as_text.to_csv(place, index=False, sep="\t"),
         ".parquet": lambda place: table.to_parquet(place, index=False),
     }
     if path.suffix not in writers:

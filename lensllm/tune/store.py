@@ -682,6 +682,7 @@ def _is_number(value, least=-1e100):
 _KINDS = {  # what a cell may be, in words -> whether a value is that
     "text": lambda value: isinstance(value, str),
     "text or nothing": lambda value: value is None or isinstance(value, str),
+    "a state of a run": lambda value: value in ("planned", "running", "done", "failed"),
     "a whole number": lambda value: isinstance(value, int),
     "a whole number, 0 to 1e15": lambda value: isinstance(value, int) and 0 <= value <= 1e15,
     "a whole number, 1 to 1e15": lambda value: isinstance(value, int) and 1 <= value <= 1e15,
@@ -705,7 +706,7 @@ _CELLS = dict(  # table -> column -> kind
         model="text",
         train_size="a whole number, 0 to 1e15",
         seed="a whole number",
-        state="text",
+        state="a state of a run",
         attempts="a whole number, 0 to 1e15",
         test_loss="a number > 0 or nothing",
         test_loss_se="a number >= 0 or nothing",

@@ -356,6 +356,8 @@ def _check_records(store):
         where = f"the result of {run.model} on {run.train_size} examples"
         if run.model not in names:
             raise store._wrong_value("the model of a run", "a candidate of the study", run.model)
+        if run.state == "done" and pd.isna(run.test_loss):
+            raise store._wrong_value(where, "a loss", run.test_loss)
         if run.result is None:
             continue
         if not isinstance(run.result.get("made_with", {}), dict):

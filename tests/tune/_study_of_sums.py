@@ -55,4 +55,4 @@ def begin(folder, name):
 
 if __name__ == "__main__":
     transformers.logging.disable_progress_bar()
-    begin(Path(sys.argv[1]), sys.argv[2]).run(device="cpu")
+    begin(Path(sys.argv[1]), sys.argv[2]).run(device="cpu", trust=["sources"])
