@@ -120,6 +120,13 @@ def escape_figure(
         artist.set_text(visible(artist.get_text(), keep="\n"))
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
-            formatter = axis.get_major_formatter()
-            if isinstance(getattr(formatter, "seq", None), (list, tuple)):  # labels that were given
-                formatter.seq = [visible(str(label), keep="\n") for label in formatter.seq]
+            _escape_ticks(axis.get_major_formatter())
+
+
+def _escape_ticks(formatter):
+    "Labels of ticks are texts only while the figure is drawn, so that their formatter is changed."
+    if isinstance(getattr(formatter, "seq", None), (list, tuple)):
+        formatter.seq = [visible(str(label), keep="\n") for label in formatter.seq]
+    elif hasattr(formatter, "func"):
+        label_of = formatter.func
+        formatter.func = lambda value, place: visible(label_of(value, place), keep="\n")

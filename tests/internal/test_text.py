@@ -38,3 +38,23 @@ def test_other_cells_stay(cell):
 def test_long_texts_keep_both_ends():
     text = shortened("a" * 500 + "z" * 500, 30)
     assert len(text) == 30 and text[0] == "a" and text[-1] == "z"
+
+
+def test_a_figure_shows_no_control_character(recwarn):
+    import matplotlib.pyplot as plt
+    from lensllm._internal.text import escape_figure
+
+    figure, axes = plt.subplots()
+    axes.plot([0, 1], label="a\x1bb")
+    axes.legend()
+    axes.annotate("a\x1bb", (0, 0))
+    axes.set_title("two\nlines\x07")
+    axes.set_xticks([0, 1], ["a\x1bb", "c"])
+    escape_figure(figure)
+    figure.draw_without_rendering()
+    texts = [text.get_text() for text in figure.findobj(lambda a: hasattr(a, "set_text"))]
+    assert texts.count(r"a\x1bb") >= 3
+    assert not any("\x1b" in text for text in texts)
+    assert r"two" + "\n" + r"lines\x07" in texts
+    assert not recwarn.list
+    plt.close(figure)
