@@ -297,7 +297,7 @@ def _certificate_doubt(found):
 def _how_to_repeat(study, runs):
     "What is needed to repeat the study: (name, value) of what is known."
     facts = study.facts
-    versions = next((result["made_with"] for result in runs.result if result), {})
+    versions = next((result.get("made_with") or {} for result in runs.result if result), {})
     recipe = None
     if facts["source"]:
         known = {key: value for key, value in facts["recipe"].items() if value is not None}
