@@ -18,7 +18,9 @@ from typing import Annotated
 
 import typer
 
+from .._internal.text import shortened, visible
 from . import models, planning, ranking, studies
+from .output import as_command
 
 # %% ../../nbs/09_cli/app.ipynb #063e63ad
 app = typer.Typer(
@@ -51,7 +53,7 @@ _SETTINGS = dict(  # name -> settings of the parser
 )
 
 for _name, _function in COMMANDS.items():
-    app.command(_name, context_settings=_SETTINGS.get(_name))(_function)
+    app.command(_name, context_settings=_SETTINGS.get(_name))(as_command(_function))
 
 
 # %% ../../nbs/09_cli/app.ipynb #53524643
@@ -84,7 +86,7 @@ def _root(
 _OTHER_NAMES = dict(  # what the library calls an argument -> parameters of the commands
     column=("costs",),
     curves=("curves",),
-    path=("curves",),
+    path=("curves", "out"),
     paths=("curves",),
     seen=("curves",),
     budget=("seen",),
@@ -136,6 +138,9 @@ def _what_went_wrong(error):
         return 2, f"{message.rstrip('.')}{see}"
     if isinstance(error, (ValueError, OSError)):
         return 2, str(error)
+    if isinstance(error, MemoryError) or "out of memory" in str(error):
+        reason = (str(error).splitlines() or [""])[0]
+        return 2, f"too little memory: {reason}; take fewer or shorter rows, or a smaller model"
     return 1, f"unexpected {type(error).__name__}: {error}; --debug shows where"
 
 
@@ -157,8 +162,22 @@ def exit_code(
             raise
         code, message = _what_went_wrong(error)
         if message:
-            print("lensllm:", " ".join(_as_typed(message, argv).split()), file=sys.stderr)
+            print("lensllm:", _one_line(message, argv), file=sys.stderr)
         return code
+
+
+_MOST_CHARACTERS = 2000  # of a message
+
+
+def _one_line(message, argv):
+    "A message as it is printed: in the words of the command, without what you typed at length."
+    pieces = [piece for word in argv for piece in (word, word.partition("=")[2])]
+    for piece in sorted(set(pieces), key=len, reverse=True):
+        for spelling in (piece, repr(piece)[1:-1]):
+            if len(spelling) > 120:
+                message = message.replace(spelling, shortened(spelling, 80))
+    text = " ".join(_as_typed(message, argv).split())
+    return shortened(visible(text), _MOST_CHARACTERS)
 
 
 def main(

@@ -8,7 +8,6 @@
 __all__ = ["run_command", "StudyWatch", "status_command", "tell_command", "report_command"]
 
 # %% ../../nbs/09_cli/studies.ipynb #cce28893
-import json
 import os
 import shlex
 import shutil
@@ -34,7 +33,16 @@ from lensllm.cli.options import (
     column_names,
     typed_options,
 )
-from .output import Output, hide_foreign_bars, json_rows, show_table
+from .._internal.atomic import open_to_append
+from .._internal.text import visible
+from lensllm.cli.output import (
+    Output,
+    hide_foreign_bars,
+    json_rows,
+    json_text,
+    show_table,
+    terminal,
+)
 from .planning import check_fixed_facts, plan_of_study, show_runs
 
 if TYPE_CHECKING:
@@ -200,8 +208,9 @@ _Trust = Annotated[
         "--trust",
         metavar="NAME",
         help="code: candidates may bring code of their own; pickle: and weights that are not in "
-        "safetensors. Either can do anything on this machine: only for makers you trust. May be "
-        "repeated.",
+        "safetensors. Either can do anything on this machine: only for makers you trust. sources: "
+        "with --resume and nothing but --out, read the texts and candidates that the study names. "
+        "May be repeated. Holds for this call.",
     ),
 ]
 
@@ -266,9 +275,11 @@ def run_command(
             study = _reopened(out) if folder_alone else _begun(place, **options)
             if more is not None:
                 study.fund(more, keep=False)
+            study.trust = tuple(trust or ())
             _say_forecast(study, json_)
         return
     study = _reopened(out) if folder_alone else _begun(out, **options)
+    study.check_sources(trust or ())
     study.store.set_fact("command", "lensllm " + shlex.join(ctx.obj))
     if study.store.runs().empty:
         for doubt in _doubts_about_money(study, study.ask()):
@@ -296,6 +307,7 @@ _FREE_PARAMETERS = (  # may be given for a study that exists
     "executor",
     "device",
     "budget",
+    "trust",
 )
 
 
@@ -389,9 +401,20 @@ def _run_watched(ctx, study, **options):
             "lensllm: stopped; go on with lensllm run --resume --out",
             shlex.quote(str(ctx.params["out"])),
             *(f"--{name} {options[name]}" for name in typed),
+            *(f"--trust {word}" for word in _words_of_trust(study)),
             file=sys.stderr,
         )
         raise
+
+
+def _words_of_trust(study):
+    "What --trust must say where the study's folder alone is named."
+    words = dict.fromkeys(study.trust)
+    named_here, study.told = study.told, frozenset()
+    if study.unnamed_sources():
+        words["sources"] = None
+    study.told = named_here
+    return list(words)
 
 
 def _finish(study, ranking, as_json):
@@ -406,12 +429,12 @@ def _finish(study, ranking, as_json):
         choice=ranking.best,
         unit=facts["unit"],
         spent_fraction=study.spent / study.whole,
-        ranking=ranking.frame[columns].to_dict("records"),
+        ranking=json_rows(ranking.frame[columns]),
         report=str(report),
         doubts=list(ranking.doubts),
     )
     if as_json:
-        print(json.dumps(result, indent=1))
+        print(json_text(result), end="")
         return
     show_table(
         ranking.frame[["rank", "model", *columns[2:]]],
@@ -442,12 +465,11 @@ class StudyWatch:
         self.reported = {_run_state(run) for run in earlier.itertuples()}
 
     def __enter__(self):
-        self.log = open(self.study.store.folder / "study.log", "a", encoding="utf-8")
+        self.log = open_to_append(self.study.store.folder / "study.log")
         if sys.stderr.isatty():
-            from rich.console import Console
             from rich.live import Live
 
-            console = Console(stderr=True)
+            console = terminal(stderr=True)
             self.live = Live(self._table(), console=console, refresh_per_second=4, transient=True)
             self.live.__enter__()
         return self
@@ -484,7 +506,7 @@ def _report(self: StudyWatch, run):
     elif run.state == "failed":
         detail = f", {run.reason}"
     now = time.strftime("%Y-%m-%d %H:%M:%S")
-    line = f"{now} {run.model} on {run.train_size:,}: {run.state}{detail}"
+    line = visible(f"{now} {run.model} on {run.train_size:,}: {run.state}{detail}")
     print(line, file=self.log, flush=True)
     if not self.live:
         print(line, file=sys.stderr, flush=True)
@@ -504,8 +526,9 @@ def _table(self: StudyWatch):
         table.add_column(f"{size:,}", justify="right")
     cells = {(run.model, run.train_size): self._cell(run) for run in runs.itertuples()}
     for model in self.study.prices.index:
-        table.add_row(Text(model), *(Text(cells.get((model, size), "")) for size in sizes))
-    return Group(Text(self._title(runs)), table)
+        row = [visible(model), *(cells.get((model, size), "") for size in sizes)]
+        table.add_row(*map(Text, row))
+    return Group(Text(visible(self._title(runs))), table)
 
 
 @patch
@@ -562,9 +585,9 @@ def _say_forecast(study, as_json):
         }
         result |= dict(budget_fraction=budget, full_cost=study.whole, candidates=candidates)
         result |= dict(why=plan.why, runs=runs.to_dict("records"))
-        print(json.dumps(result, indent=1))
+        print(json_text(result), end="")
         return
-    _show_candidates(candidates, facts)
+    _show_candidates(candidates, study)
     show_runs(runs, f"{'next' if study.spent else 'first'}: {plan.why}")
     for doubt in _doubts_about_money(study, plan):
         print(f"doubt: {doubt}")
@@ -601,8 +624,10 @@ def _forecast_candidates(study):
 
 
 # %% ../../nbs/09_cli/studies.ipynb #585c4f97
-def _show_candidates(candidates, facts):
+def _show_candidates(candidates, study):
     "Candidates as a table, under what is known of the task."
+    facts = study.facts
+    may_read = "sources" in study.trust or not study.unnamed_sources()
     import pandas as pd
 
     from lensllm.tune.tasks import task_of
@@ -618,9 +643,10 @@ def _show_candidates(candidates, facts):
         for candidate in candidates
     ]
     sizes = ", ".join(f"{size:,}" for size in facts["sizes"])
+    task = task_of(facts["source"]) if may_read else facts["task"]
     show_table(
         pd.DataFrame(rows),
-        f"{task_of(facts['source'])}; for {facts['target']:,} examples, sizes {sizes}",
+        f"{task}; for {facts['target']:,} examples, sizes {sizes}",
         {"parameters": ",", "tokens per row": ".0f", "full tuning, FLOP": ".3g"},
     )
 

@@ -13,7 +13,6 @@ __all__ = [
     "file_text",
     "text_table",
     "check_headers",
-    "with_prefix",
     "text_frame",
     "read_frame",
     "similar_path",
@@ -35,6 +34,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from .._internal.text import unguarded_cell
 from .cells import EMPTY, UnreadCell, as_count, as_number, header_size
 from .checks import COLUMNS
 
@@ -278,7 +278,7 @@ def _file_decimal(delimiter, cells):
 def _read_column(name, cells, decimal):
     "The values of one column of a text file."
     if name in NAMES:
-        return [_without_prefix(cell) for cell in cells]
+        return [unguarded_cell(cell) for cell in cells]
     if name in COUNTS:
         return [as_count(cell, decimal) for cell in cells]
     if name in PARAMETERS:
@@ -292,18 +292,6 @@ def _read_column(name, cells, decimal):
     if is_text:
         return [cell if cell.lower() not in EMPTY else None for cell in cells]
     return numbers
-
-
-def _without_prefix(cell):
-    "A name without the sign that keeps a spreadsheet from running it as a formula."
-    return cell[1:] if re.match(r"'+[=+\-@]", cell) else cell
-
-
-def with_prefix(
-    name: str,
-) -> str:
-    "A name as it is written to a text file: a spreadsheet must not run it as a formula."
-    return f"'{name}" if re.match(r"'*[=+\-@]", name) else name
 
 
 def text_frame(

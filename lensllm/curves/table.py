@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 import numpy as np, pandas as pd
 from fastcore.basics import patch
 from .._internal.atomic import atomic_path
+from .._internal.text import guarded_cell
 from .cells import EMPTY, UnreadCell, as_number, header_size, whole_number
 from lensllm.curves.checks import (
     COLUMNS,
@@ -41,7 +42,6 @@ from lensllm.curves.files import (
     check_headers,
     read_frame,
     similar_path,
-    with_prefix,
 )
 from .logs import run_rows
 
@@ -712,7 +712,7 @@ def save(
     """
     path = Path(path)
     table = self.frame if self.unit == "nats" else self.frame.assign(unit=self.unit)
-    text = table.assign(**{name: table[name].map(with_prefix) for name in NAMES if name in table})
+    text = table.assign(**{name: table[name].map(guarded_cell) for name in NAMES if name in table})
     quoting = csv.QUOTE_MINIMAL
     if text.task.str.startswith("#").any():  # which begins a comment where no quote stands
         quoting = csv.QUOTE_NONNUMERIC

@@ -15,12 +15,14 @@ __all__ = [
     "most_tokens",
     "pick_device",
     "load_model",
+    "check_trust",
     "character_tokenizer",
     "load_pair",
 ]
 
 # %% ../../nbs/04_models/loading.ipynb #95a320e5
-import json
+import json, math, os, re
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -189,53 +191,338 @@ def load_model(
     """
     from lensllm.models.behaviour import check_writes
 
-    _check_trust(trust)
+    check_trust(trust)
     folder, device = Path(name).expanduser(), pick_device(device)
     if not folder.exists() and str(name) in zoo_names():  # your own folder comes first
         folder = ZOO / str(name)
     _check_spelling(name, folder)
+    shapes = None  # those of a model on the hub are not known before it is fetched
     if _is_local(name, folder):
-        _check_folder(folder, name, trust)
+        shapes = _checked_shapes(folder, name, trust)
         source, note = str(folder), ""  # transformers does not read the sign for a home folder
     else:
         source, note = name, ", which is no folder here"
-    model, tokenizer, missing = _read(source, name, trust, note)
-    lost = sorted(missing & {k for k, _ in model.named_parameters()})
-    if lost:
-        raise ValueError(
-            f"`MODEL` must hold all its weights, {name} lacks {lost[0]} ({len(lost)} such), "
-            "which would be random; save the whole model"
-        )
+    with _one_line_for(name, note):
+        model, tokenizer, info = _read(source, trust, shapes)
+    _check_weights(model, info, name)
+    _check_vocabulary(model, tokenizer, name)
     model = model.eval().to(device)
     check_writes(model, name)
     return model, tokenizer
 
 
-def _read(source, name, trust, note):
-    "Model, tokenizer and the names of weights that were not found; errors in one line."
+def _read(source, trust, shapes):
+    "Model, tokenizer, and which names of weights were not found or not used."
     import transformers as tf
-    from safetensors import SafetensorError
 
     code = "code" in trust
-    try:
-        config = tf.AutoConfig.from_pretrained(source, trust_remote_code=code)
-        _check_kind(config)
-        cls = tf.AutoModelForSeq2SeqLM if config.is_encoder_decoder else tf.AutoModelForCausalLM
-        model, info = cls.from_pretrained(
-            source,
-            use_safetensors=None if "pickle" in trust else True,
-            trust_remote_code=code,
-            output_loading_info=True,
-        )
+    config = tf.AutoConfig.from_pretrained(source, trust_remote_code=code)
+    _check_kind(config.architectures)
+    cls = tf.AutoModelForSeq2SeqLM if config.is_encoder_decoder else tf.AutoModelForCausalLM
+    with _standard_error_hidden():  # Rust prints a panic there before Python hears of it
         tokenizer = tf.AutoTokenizer.from_pretrained(source, trust_remote_code=code)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as e:
-        if isinstance(e, RuntimeError) and "mismatch" not in str(e):
-            raise  # such as too little memory, which is no fault of the model's
+        _try_tokenizer(tokenizer)
+    if shapes and not code:
+        _check_sizes(cls, config, shapes)
+    model, info = cls.from_pretrained(
+        source,
+        use_safetensors=None if "pickle" in trust else True,
+        trust_remote_code=code,
+        output_loading_info=True,
+    )
+    return model, tokenizer, info
+
+
+def _check_weights(model, info, name):
+    "Refuse weights that are missing, left over or no numbers."
+    import torch
+
+    parts = {key for key, _ in model.named_parameters()}
+    lost = sorted(set(info["missing_keys"]) & parts)
+    if lost:
+        raise ValueError(
+            f"`MODEL` must hold all its weights, {name} lacks {lost[0]} ({len(lost)} such), "
+            "which would be random; save the whole model"
+        )
+    like_mine = {_LAYER_NUMBER.sub(".N.", key) for key in parts}
+    over = [k for k in info["unexpected_keys"] if _LAYER_NUMBER.sub(".N.", k) in like_mine]
+    if over:
+        raise ValueError(
+            f"`MODEL` must have as many layers as its files, {name} leaves {sorted(over)[0]} "
+            f"unused ({len(over)} such); take the config.json that was saved with them"
+        )
+    for key, weights in model.named_parameters():
+        if not torch.isfinite(weights).all():
+            raise ValueError(
+                f"`MODEL` must hold weights that are finite, {name} has NaN or infinity in {key}; "
+                "take an earlier checkpoint"
+            )
+
+
+_LAYER_NUMBER = re.compile(r"\.\d+\.")
+
+
+def _check_vocabulary(model, tokenizer, name):
+    "Refuse a tokenizer that writes tokens which the model does not read."
+    embeddings = model.get_input_embeddings()
+    known = getattr(embeddings, "num_embeddings", None)
+    if known and tokenizer.vocab_size > known:
+        raise ValueError(
+            f"`MODEL` must have its own tokenizer, the one of {name} writes "
+            f"{tokenizer.vocab_size:,} tokens, the model reads {known:,}; save the tokenizer "
+            "that the model was trained with"
+        )
+
+
+# %% ../../nbs/04_models/loading.ipynb #10ad0002
+@contextmanager
+def _one_line_for(name, note):
+    "Whatever a library says about a model that it cannot load, in one line."
+    import warnings
+    from transformers.utils import logging
+
+    said = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)  # no tables of weights on standard error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except BaseException as e:
+        is_panic = type(e).__name__ == "PanicException"  # tokenizers, which is written in Rust
+        if not (isinstance(e, Exception) or is_panic) or _is_lack_of_memory(e):
+            raise
         raise ValueError(
             "`MODEL` must be a folder or a name on the hub, of a language model in safetensors "
-            f"without code of its own, got {name}{note}: {str(e).splitlines()[0][:200]}"
+            f"without code of its own, got {name}{note}: {_reason(e)}"
         ) from None
-    return model, tokenizer, set(info["missing_keys"])
+    finally:
+        logging.set_verbosity(said)
+
+
+def _is_lack_of_memory(error):
+    "Whether there is too little memory, which is no fault of the model's."
+    is_ours = isinstance(error, (MemoryError, RuntimeError))
+    return isinstance(error, MemoryError) or (is_ours and "memory" in str(error).lower())
+
+
+_ADVICE = re.compile(r"trust_remote_code|pickle|torch\.load|use_safetensors|weights_only|\.bin\b")
+
+
+def _reason(error):
+    "The first line of an error, without advice that nobody should follow."
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    text = " ".join(" ".join(lines[: 1 + lines[0].endswith(":")]).split())
+    if "trust_remote_code" in str(error):
+        return "it brings code of its own, which is not run"
+    if re.search("flash.?att", str(error), re.IGNORECASE):
+        return (
+            "its config.json asks for flash attention, which is not installed here; "
+            "take attn_implementation out of it"
+        )
+    if _ADVICE.search(text):
+        return "its weights are not in safetensors; save it again with save_pretrained"
+    if isinstance(error, ImportError):
+        text = f"it needs a package that is not installed: {text}"
+    elif not isinstance(error, (ValueError, OSError, RuntimeError)):
+        text = f"{type(error).__name__}: {text}"
+    return text[:200]
+
+
+@contextmanager
+def _standard_error_hidden():
+    "Nothing that native code prints reaches standard error."
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _try_tokenizer(tokenizer):
+    "Read a word, so that a tokenizer that panics does so here."
+    try:
+        tokenizer("a b")
+    except Exception:
+        pass  # an alphabet without these letters is no fault
+
+
+# %% ../../nbs/04_models/loading.ipynb #10ad0003
+def _checked_shapes(folder, name, trust):
+    "Shapes of a folder's weights by name, from headers alone; None for trusted pickles."
+    _check_folder(folder, name)
+    config = _json_object(folder / "config.json", "MODEL")
+    _check_quantized(config, name)
+    with _one_line_for(name, ""):
+        _check_kind(config.get("architectures"))
+    files = _weight_files(folder, name)
+    if not files and "pickle" in trust:
+        return None
+    if not files:
+        raise ValueError(_no_safetensors(folder, name))
+    if not [file for pattern in _TOKENIZERS for file in folder.glob(pattern)]:
+        raise ValueError(
+            f"`MODEL` must hold its tokenizer, {name} holds none; "
+            "save it into the same folder with tokenizer.save_pretrained"
+        )
+    shapes = {}
+    for file in files:
+        shapes |= _shapes_of_file(file, name)
+    _check_counts(config, shapes, name)
+    return shapes
+
+
+_TOKENIZERS = ("*token*", "vocab*", "spiece*", "*.model", "*.tiktoken", "merges*")
+_MOST_BYTES = 50_000_000  # of a file of JSON
+
+
+def _json_object(path, argument):
+    "An object from a JSON file, such as a config.json."
+    try:
+        if not path.is_file() or path.stat().st_size > _MOST_BYTES:
+            raise ValueError("it is no file, or far too large")
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(value, dict):
+            raise ValueError(f"it holds no object but a {type(value).__name__}")
+    except (OSError, ValueError, RecursionError) as e:
+        raise ValueError(
+            f"`{argument}` must hold a {path.name} that transformers or peft wrote, got {path}: "
+            f"{str(e).splitlines()[0][:120]}; save it again"
+        ) from None
+    return value
+
+
+def _check_quantized(config, name):
+    "Refuse weights in fewer bits, which have no gradients and no exact losses."
+    nested = [value for value in config.values() if isinstance(value, dict)]
+    for part in (config, *nested):
+        known = part.get("quantization_config")
+        if known:
+            method = known.get("quant_method") if isinstance(known, dict) else None
+            _refuse_quantized(name, method or "in fewer bits")
+
+
+def _refuse_quantized(name, method):
+    raise ValueError(
+        f"`MODEL` must hold its weights in 16 or 32 bits, {name} is quantized ({method}); "
+        "take the model that it was made from"
+    )
+
+
+def _weight_files(folder, name):
+    "The safetensors files of a model, all in its folder."
+    if (folder / "model.safetensors").exists():
+        return [folder / "model.safetensors"]
+    index = folder / "model.safetensors.index.json"
+    if not index.exists():
+        return []
+    parts = _json_object(index, "MODEL").get("weight_map")
+    named = parts.values() if isinstance(parts, dict) else [None]
+    files = sorted({file if isinstance(file, str) else "" for file in named})
+    for file in files or [""]:
+        if not file or Path(file).name != file or not (folder / file).is_file():
+            raise ValueError(
+                f"`MODEL` must hold every file that {index.name} names, {name} lacks "
+                f"{file or 'all of them'}; copy the whole folder"
+            )
+    return [folder / file for file in files]
+
+
+def _no_safetensors(folder, name):
+    "What to say of a folder without safetensors."
+    others = [
+        file.name
+        for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.gguf", "*.h5", "*.msgpack")
+        for file in sorted(folder.glob(pattern))
+    ]
+    has = "has none"
+    if others:
+        kind = "" if others[0].endswith((".gguf", ".h5", ".msgpack")) else ", a pickle"
+        has = f"has only {others[0]}{kind}"
+        has += ", which can run code and is not read" if kind else ", which is not read"
+    return (
+        f"`MODEL` must hold its weights in safetensors, {name} {has}; "
+        "save it with save_pretrained of transformers, which writes model.safetensors"
+    )
+
+
+# %% ../../nbs/04_models/loading.ipynb #10ad0004
+def _shapes_of_file(file, name):
+    "Names and shapes of the tensors in a safetensors file."
+    from safetensors import safe_open
+
+    shapes, kinds = {}, set()
+    try:
+        with safe_open(file, framework="np") as tensors:
+            for key in tensors.keys():
+                tensor = tensors.get_slice(key)
+                shapes[key] = tuple(tensor.get_shape())
+                kinds.add(tensor.get_dtype())
+    except Exception as e:  # the format's own error, or one of the file system
+        raise ValueError(
+            f"`MODEL` must hold whole files, got {name} with a damaged {file.name}: "
+            f"{str(e).splitlines()[0][:120]}; copy it again"
+        ) from None
+    if any(key.endswith((".qweight", ".qzeros", ".SCB", ".absmax")) for key in shapes):
+        _refuse_quantized(name, "its weights come with scales")
+    if not kinds & {"F16", "BF16", "F32", "F64"} and kinds:
+        _refuse_quantized(name, f"its weights are {', '.join(sorted(kinds))}")
+    return shapes
+
+
+_LAYERS = re.compile(r"(n|num)?_?(hidden|encoder|decoder)?_?(layers?|blocks)")
+
+
+def _check_counts(config, shapes, name):
+    "Refuse a config.json that asks for more parts than there are weights, before any is built."
+    largest = max([1, *(size for shape in shapes.values() for size in shape)])
+    limits = (
+        (_LAYERS, 1, len(shapes), "layers"),
+        (re.compile(r"(n|num)_.*experts"), 0, max(len(shapes), largest), "experts"),
+        (re.compile(r"num_labels"), 0, 1_000_000, "labels"),
+        (re.compile(r".*"), -1e12, 1e12, "of anything"),
+    )
+    nested = [value for value in config.values() if isinstance(value, dict)]
+    for part in (config, *nested):
+        for key, value in part.items():
+            for pattern, least, most, what in limits:
+                is_count = isinstance(value, (int, float)) and not isinstance(value, bool)
+                if is_count and pattern.fullmatch(key) and not least <= value <= most:
+                    raise ValueError(
+                        f"`MODEL` must have a config.json that fits its weights, {name} names "
+                        f"{value:g} {what} ({key}) and holds {len(shapes):,} tensors; "
+                        "take the config.json that was saved with them"
+                    )
+
+
+def _check_sizes(cls, config, shapes):
+    "Refuse a model that is far larger than its files, or has other shapes, before it is built."
+    import torch
+
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        empty = cls.from_config(config)
+    parts = dict(empty.named_parameters())
+    held = sum(map(math.prod, shapes.values()))
+    described = sum(p.numel() for p in parts.values())
+    described += sum(b.numel() for b in empty.buffers() if b.numel() > 1e8)
+    if described > 4 * held + 1_000_000:
+        raise ValueError(
+            f"its config.json describes {described:,} weights, its files hold {held:,}; "
+            "take the config.json that was saved with them"
+        )
+    for key, weights in parts.items():
+        if key in shapes and tuple(weights.shape) != shapes[key]:
+            raise ValueError(
+                f"its files hold {key} of shape {list(shapes[key])}, its config.json asks for "
+                f"{list(weights.shape)}; take the config.json that was saved with them"
+            )
 
 
 # %% ../../nbs/04_models/loading.ipynb #45104fdd
@@ -257,9 +544,13 @@ def _check_spelling(name, folder):
         )
 
 
-def _check_kind(config):
+def _check_kind(
+    named,  # `architectures` of a config.json
+):
     "Refuse what cannot write texts: encoders and classifiers."
-    named = getattr(config, "architectures", None) or ()
+    named = named or ()
+    if not isinstance(named, (list, tuple)) or not all(isinstance(n, str) for n in named):
+        raise ValueError("its config.json must list names of classes as architectures")
     writes = (
         "ForCausalLM",
         "LMHeadModel",
@@ -274,15 +565,23 @@ def _check_kind(config):
         )
 
 
-def _check_trust(trust):
-    "Refuse what cannot be trusted by that name."
+def check_trust(
+    trust,  # of `TRUST`, a list or a tuple
+):
+    """Refuse what cannot be trusted by that name.
+
+    Parameters
+    ----------
+    trust
+        of `TRUST`, a list or a tuple
+    """
     wrong = [t for t in trust if t not in TRUST]
     if wrong or isinstance(trust, str):
         got = trust if isinstance(trust, str) else wrong[0]
         raise ValueError(f"`trust` must hold {' or '.join(TRUST)}, got {got!r}")
 
 
-def _check_folder(folder, name, trust):
+def _check_folder(folder, name):
     "Refuse what is no checkpoint, and say what it is."
     if not folder.is_dir():
         raise ValueError(
@@ -298,14 +597,6 @@ def _check_folder(folder, name, trust):
         raise ValueError(
             f"`MODEL` must be a folder that transformers saved, {name} holds no config.json; "
             "give the folder that `save_pretrained` wrote"
-        )
-    pickles = sorted(f.name for f in folder.glob("*.bin"))
-    if pickles and not list(folder.glob("*.safetensors")) and "pickle" not in trust:
-        raise ValueError(
-            f"`MODEL` must hold its weights in safetensors, {name} has only {pickles[0]}, "
-            "a pickle, which can run code and is not read; save it as safetensors, or, "
-            "where you trust its makers, let `lensllm run --trust pickle` or "
-            "trust=['pickle'] read it"
         )
 
 
@@ -398,8 +689,10 @@ def _with_adapters(base, folder):
         with warnings.catch_warnings():  # between peft and transformers
             warnings.filterwarnings("ignore", ".*is_gradient_checkpointing")
             after = peft.PeftModel.from_pretrained(base, str(folder)).eval()
-    except (RuntimeError, ValueError, KeyError) as e:
-        reason = str(e).splitlines()[-1].strip()[:200]
+    except Exception as e:  # peft checks little of what a config holds
+        if _is_lack_of_memory(e):
+            raise
+        reason = (str(e).strip().splitlines() or [type(e).__name__])[-1].strip()[:200]
         raise ValueError(
             f"`END` must hold adapters that fit START, got {folder}: {reason}; "
             "give as START the model that they were made for"
@@ -414,10 +707,9 @@ def _with_adapters(base, folder):
 
 def _check_adapters(folder):
     "Refuse adapters whose start is not known, and those that are not safetensors."
-    import re
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
-    config = json.loads((folder / "adapter_config.json").read_text())
+    config = _json_object(folder / "adapter_config.json", "END")
     init = config.get("init_lora_weights", True)
     if init not in (True, False, "gaussian"):
         raise ValueError(
@@ -432,8 +724,14 @@ def _check_adapters(folder):
             "save them again with a present peft"
         )
     lora = re.compile(r"\.lora_(A|B|embedding_A|embedding_B)\b")
-    with safe_open(weights, "pt") as f:
-        others = [k for k in f.keys() if not lora.search(k)]
+    try:
+        with safe_open(weights, "pt") as f:
+            others = [k for k in f.keys() if not lora.search(k)]
+    except (SafetensorError, OSError) as e:
+        raise ValueError(
+            f"`END` must hold whole files, got {folder} with a damaged {weights.name}: {e}; "
+            "copy it again"
+        ) from None
     if others:
         raise ValueError(
             "`END` must hold LoRA's matrices and nothing else, whose start would be unknown, "

@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 from .._internal.style import new_axes, palette
 from .._internal.atomic import atomic_path
+from .._internal.text import escape_figure, visible
 from ..forecast.posterior import in_percent
 
 # %% ../../nbs/08_report/page.ipynb #3ca4e8a8
@@ -129,11 +130,18 @@ def study_report(
     path = Path(path)
     if path.suffix != ".html":
         raise ValueError(f"`--out` must end in .html, got {path.name}")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_visible_text
+    )
     page = environment.from_string(PAGE)
     with atomic_path(path) as unfinished:
         unfinished.write_text(page.render(**_page_contents(study)), encoding="utf-8")
     return path
+
+
+def _visible_text(value):
+    "A value of the template, without control characters; markup has been through here."
+    return visible(value) if type(value) is str else value
 
 
 # %% ../../nbs/08_report/page.ipynb #08c62652
@@ -211,10 +219,32 @@ def _run_table(runs, whole, unit):
             loss += f" ± {r.test_loss_se:.4f}"
         share = "" if pd.isna(r.price) or not whole else f"{100 * r.price / whole:.3f}"
         why = r.reason or r.why or ""
-        rows.append([r.model, f"{r.train_size:,}", r.seed, r.state, loss, share, why])
+        rate, seconds = _rate_and_seconds(r.result)
+        run = [r.model, f"{r.train_size:,}", r.seed, r.state, loss, share, rate, seconds, why]
+        rows.append(run)
     loss = f"test loss ({unit})"
-    columns = ["model", "examples", "seed", "state", loss, "% of full tuning", "why"]
+    columns = ["model", "examples", "seed", "state", loss, "% of full tuning"]
+    columns = [*columns, *_MADE_HERE, "why"]
+    rows, columns = _without_empty(rows, columns, _MADE_HERE)
     return dict(runs=rows, run_columns=columns)
+
+
+_MADE_HERE = ("learning rate", "seconds")  # columns of runs that were made here
+
+
+def _rate_and_seconds(record):
+    "The highest learning rate of a run and how long it took, as text; empty where unknown."
+    rate, seconds = ((record or {}).get(key) for key in ("rate", "seconds"))
+    return (
+        "" if rate is None else f"{rate:g}",
+        "" if seconds is None else f"{seconds:,.0f}" if seconds >= 10 else f"{seconds:.1f}",
+    )
+
+
+def _without_empty(rows, columns, names):
+    "Rows and columns without those of `names` that hold nothing."
+    kept = [i for i, name in enumerate(columns) if name not in names or any(row[i] for row in rows)]
+    return [[row[i] for i in kept] for row in rows], [columns[i] for i in kept]
 
 
 def _probability(p):
@@ -244,7 +274,7 @@ def _finding_table(finished):
             "" if found.get(key) is None else format(found[key], form)
             for key, form in _FINDINGS.values()
         ]
-        run = [r.model, f"{r.train_size:,}", r.seed, r.result["step"]]
+        run = [r.model, f"{r.train_size:,}", r.seed, r.result.get("step")]
         rows.append([*run, *figures, _certificate_doubt(found)])
         deltas.append(found.get("delta", 0.05))
     return dict(
@@ -273,7 +303,7 @@ _ROWS = (  # `tune.recipe.ROW_RULE`, which this package does not import
 def _how_to_repeat(study, runs):
     "What is needed to repeat the study: (name, value) of what is known."
     facts = study.facts
-    versions = next((result["made_with"] for result in runs.result if result), {})
+    versions = next((result.get("made_with") or {} for result in runs.result if result), {})
     recipe = None
     if facts["source"]:
         known = {key: value for key, value in facts["recipe"].items() if value is not None}
@@ -354,6 +384,7 @@ def _png_base64(ax):
     import matplotlib.pyplot as plt
 
     buffer = io.BytesIO()
+    escape_figure(ax.figure)
     ax.figure.savefig(buffer, format="png", dpi=150, bbox_inches="tight")
     plt.close(ax.figure)
     return base64.b64encode(buffer.getvalue()).decode()

@@ -6,10 +6,13 @@
 __all__ = ["MIGRATIONS", "Store"]
 
 # %% ../../nbs/07_tune/store.ipynb #5f8a1b7e
-import contextlib, fcntl, hashlib, json, sqlite3, time
+import contextlib, hashlib, json, shutil, sqlite3, tempfile, time
+from functools import lru_cache
 from pathlib import Path
 import pandas as pd
 from fastcore.basics import patch
+from .._internal.atomic import check_own_file, check_own_folder
+from .._internal.text import shortened
 from ..curves.table import CurveSet
 
 # %% ../../nbs/07_tune/store.ipynb #29ddde35
@@ -27,7 +30,11 @@ CREATE TABLE runs (
     why TEXT, reason TEXT, result TEXT, started REAL, ended REAL,
     PRIMARY KEY (model, train_size, seed), CHECK (state != 'done' OR test_loss IS NOT NULL));
 """,
+    # attempts counts how often a run has ended, no longer how often it was begun
+    "UPDATE runs SET attempts = attempts - 1 WHERE state = 'running' AND attempts > 0",
 )  # one script per version of the tables, in order
+_APPLICATION = int.from_bytes(b"LENS", "big")  # `application_id` in the header of the file
+_PATIENCE = 15.0  # seconds to wait for other writers
 _THIS_RUN = "(model, train_size, seed) = (?, ?, ?)"
 
 
@@ -37,46 +44,148 @@ class Store:
 
     def __init__(
         self,
-        folder: str | Path,  # made if it does not exist
+        folder: str | Path,  # made if it does not exist, unless it is only looked at
+        *,
+        look: bool = False,  # True: nothing is made or changed before something is written
     ):
         """
 
         Parameters
         ----------
         folder : str | Path
-            made if it does not exist
+            made if it does not exist, unless it is only looked at
+        look : bool, default False
+            True: nothing is made or changed before something is written
         """
         self.folder = Path(folder)
-        self.held = {}  # run -> the open lock file
-        try:
-            (self.folder / "locks").mkdir(parents=True, exist_ok=True)
-            self.db = sqlite3.connect(self.folder / "study.db", timeout=60, isolation_level=None)
-            _write_ahead(self.db)
-            self.db.execute("PRAGMA synchronous=FULL")
-            self.db.execute("PRAGMA foreign_keys=ON")
-            self._migrate()
-        except OSError as e:
-            raise ValueError(
-                f"`folder` must be a folder that can be written to, got {folder}: {e.strerror}"
-            ) from None
-        except sqlite3.OperationalError as e:
-            raise ValueError(
-                f"`folder` must be a folder whose study.db can be opened, got {folder}: {e}; "
-                "try again when no other process is writing"
-            ) from None
-        except sqlite3.DatabaseError as e:
-            raise ValueError(
-                f"`folder` must hold a study of lensllm in study.db, got {folder}: {e}"
-            ) from None
+        self.held = {}  # run -> its lock
+        self._db = None  # the connection to write with
+        if look:
+            with self._reading():
+                pass  # refused here, and not at the first question
+        else:
+            self._open()
+
+    @property
+    def db(self) -> sqlite3.Connection:
+        "The connection to write with."
+        if self._db is None:
+            self._open()
+        return self._db
 
     def close(self):
-        self.db.close()
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+
+# %% ../../nbs/07_tune/store.ipynb #5a0e0002
+@patch
+@contextlib.contextmanager
+def _reading(self: Store):
+    "A connection to read from; whatever is damaged is one line."
+    with _database_errors(self.folder):
+        if self._db is not None:
+            yield self._db
+            return
+        db = _look(self.folder)
+        try:
+            if not _checked_version(db, self.folder):
+                raise ValueError(f"`folder` must hold a study, {self.folder} holds none")
+            yield db
+        finally:
+            db.close()
+
+
+def _look(folder):
+    "A connection that changes nothing."
+    path = _own_database(folder, also_read=True)
+    recent, index = (path.with_name(f"study.db-{part}") for part in ("wal", "shm"))
+    if not recent.is_file() or not recent.stat().st_size:
+        return _read_only(path, "immutable=1")
+    if index.is_file():
+        try:
+            return _read_only(path, "readonly_shm=1")
+        except sqlite3.OperationalError as e:
+            if "locked" in str(e):
+                raise
+    return _copied(path, recent)
+
+
+def _read_only(path, option):
+    "A connection in which the first question has been answered."
+    place = path.absolute().as_uri()
+    db = sqlite3.connect(f"{place}?mode=ro&{option}", uri=True, timeout=_PATIENCE)
+    try:
+        db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _copied(path, recent):
+    "A copy in memory, where the index of recent changes is missing: no writer lives."
+    memory = sqlite3.connect(":memory:")
+    with tempfile.TemporaryDirectory() as scratch:
+        for file in (path, recent):
+            shutil.copyfile(file, Path(scratch) / file.name)
+        copy = sqlite3.connect(Path(scratch) / path.name)
+        try:
+            copy.backup(memory)
+        finally:
+            copy.close()
+    return memory
+
+
+def _own_database(folder, also_read=False):
+    "The study's file, which is no link, and neither is what SQLite keeps beside it."
+    path = Path(folder) / "study.db"
+    for name in ("study.db", "study.db-wal", "study.db-shm", "study.db-journal"):
+        check_own_file(path.with_name(name), also_linked=also_read)
+    return path
 
 
 # %% ../../nbs/07_tune/store.ipynb #7b942faf
-def _write_ahead(db, patience=30.0):
+@patch
+def _open(self: Store):
+    "Open the file to write; make it, or bring it up to date."
+    with _database_errors(self.folder):
+        path = _own_database(self.folder)
+        if path.is_file() and path.stat().st_size:
+            _look_before_writing(self.folder)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            check_own_folder(self.folder / "locks").mkdir(exist_ok=True)
+        except OSError as e:
+            raise _not_writable(self.folder, e.strerror) from None
+        db = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
+        try:
+            _write_ahead(db)
+            db.execute("PRAGMA synchronous=FULL")
+            db.execute("PRAGMA foreign_keys=ON")
+            _migrate(db, self.folder)
+        except BaseException:
+            db.close()
+            raise
+        self._db = db
+
+
+def _look_before_writing(folder):
+    "Refuse a foreign file; another process may be making ours at this moment."
+    for attempts_left in reversed(range(5)):
+        try:
+            with contextlib.closing(_look(folder)) as db:
+                return _checked_version(db, folder)
+        except (sqlite3.DatabaseError, OSError, ValueError):
+            if not attempts_left:
+                raise
+            time.sleep(0.05)
+
+
+def _write_ahead(db):
     "Let readers work beside one writer."
-    until = time.monotonic() + patience
+    until = time.monotonic() + _PATIENCE
     while True:  # this one switch does not wait for others that begin the same study
         try:
             return db.execute("PRAGMA journal_mode=WAL")
@@ -86,40 +195,112 @@ def _write_ahead(db, patience=30.0):
             time.sleep(0.05)
 
 
+@patch
 @contextlib.contextmanager
-def _transaction(db):
+def _transaction(self: Store):
     "All of it or nothing, one writer at a time."
+    with _database_errors(self.folder), _all_or_nothing(self.db) as db:
+        yield db
+
+
+@contextlib.contextmanager
+def _all_or_nothing(db):
+    "A transaction that is undone if anything is raised in it."
     try:
         db.execute("BEGIN IMMEDIATE")
         yield db
         db.execute("COMMIT")
-    except BaseException as e:
+    except BaseException:
         if db.in_transaction:
             db.execute("ROLLBACK")
-        if isinstance(e, sqlite3.OperationalError) and "full" in str(e):
+        raise
+
+
+# %% ../../nbs/07_tune/store.ipynb #5a0e0005
+@contextlib.contextmanager
+def _database_errors(folder):
+    "Say what is wrong with a study's file, and what to do."
+    try:
+        yield
+    except sqlite3.Error as e:
+        text = str(e)
+        if "disk is full" in text:
             raise OSError(
                 28,
                 "no space left on the disk; "
                 "nothing that was done is lost, make room and start again",
             ) from None
-        raise
+        if "locked" in text:
+            raise ValueError(
+                f"`folder` must hold a study that nobody else is writing to, got {folder}, whose "
+                "study.db another process keeps locked; try again when it has ended"
+            ) from None
+        if "readonly" in text or "unable to open" in text:
+            raise _not_writable(folder, text) from None
+        raise ValueError(
+            f"`folder` must hold a study of lensllm in study.db, got {folder}, whose study.db is "
+            f"damaged: {text}; take a copy of the folder from before"
+        ) from None
+
+
+def _not_writable(folder, reason):
+    "The error of a folder that can be read only."
+    return ValueError(
+        f"`folder` must be a folder that can be written to, got {folder}: {reason}; "
+        "copy it to a place of your own"
+    )
 
 
 # %% ../../nbs/07_tune/store.ipynb #a93df495
-@patch
-def _migrate(self: Store):
-    "Bring the tables up to date."
-    with _transaction(self.db) as db:
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version > len(MIGRATIONS):
-            raise ValueError(
-                "`folder` must hold a study of this version of lensllm or an older one, "
-                f"got {self.folder} of version {version}, this is {len(MIGRATIONS)}; update lensllm"
-            )
+def _checked_version(db, folder):
+    "The version of the tables, 0 where there are none; what lensllm did not make is refused."
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    application = db.execute("PRAGMA application_id").fetchone()[0]
+    schema = _schema(db)
+    if not (schema or version or application):
+        return 0
+    if application == _APPLICATION and version > len(MIGRATIONS):
+        raise ValueError(
+            "`folder` must hold a study of this version of lensllm or an older one, "
+            f"got {folder} of version {version}, this is {len(MIGRATIONS)}; update lensllm"
+        )
+    is_known = application in (0, _APPLICATION) and 0 < version <= len(MIGRATIONS)
+    if not is_known or schema != _schema_of_version(version):
+        raise ValueError(
+            f"`folder` must hold a study of lensllm in study.db, got {folder}, whose study.db "
+            "another program has made or changed; nothing was touched, take another folder"
+        )
+    problem = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if problem != "ok":
+        raise sqlite3.DatabaseError(" ".join(str(problem).split()))
+    return version
+
+
+def _schema(db):
+    "What the file defines: a set of (type, name, definition)."
+    rows = db.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+    return {(kind, name, " ".join(str(sql).split())) for kind, name, sql in rows}
+
+
+@lru_cache
+def _schema_of_version(version):
+    "What the tables of a version look like."
+    with contextlib.closing(sqlite3.connect(":memory:")) as db:
+        for script in MIGRATIONS[:version]:
+            db.executescript(script)
+        return frozenset(_schema(db))
+
+
+def _migrate(db, folder):
+    "Bring the tables up to date, or make them."
+    with _all_or_nothing(db):
+        version = _checked_version(db, folder)
         for script in MIGRATIONS[version:]:
             for statement in script.split(";\n"):
                 db.execute(statement)
-        db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        if version < len(MIGRATIONS):
+            db.execute(f"PRAGMA application_id = {_APPLICATION}")
+            db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
 
 # %% ../../nbs/07_tune/store.ipynb #01ba09d2
@@ -146,7 +327,7 @@ def set_fact(
         the value that holds now: the earlier one, unless it was replaced
     """
     instead = "REPLACE" if anew else "IGNORE"
-    with _transaction(self.db) as db:
+    with self._transaction() as db:
         db.execute(f"INSERT OR {instead} INTO facts VALUES (?, ?)", (key, json.dumps(value)))
     return self.fact(key)
 
@@ -164,8 +345,9 @@ def fact(
     default : default None
         returned if the fact is not known
     """
-    row = self.db.execute("SELECT value FROM facts WHERE key = ?", (key,)).fetchone()
-    return json.loads(row[0]) if row else default
+    with self._reading() as db:
+        row = db.execute("SELECT value FROM facts WHERE key = ?", (key,)).fetchone()
+    return self._from_json(row[0], f"the fact {key}") if row else default
 
 
 # %% ../../nbs/07_tune/store.ipynb #9e5c94bd
@@ -197,7 +379,7 @@ def add_candidate(
             f"`n_params` must be > 0, got {n_params} for {name}; count the model's parameters"
         )
     row = (name, source, int(n_params), encoder_params, json.dumps(facts))
-    with _transaction(self.db) as db:
+    with self._transaction() as db:
         db.execute("INSERT OR IGNORE INTO candidates VALUES (?, ?, ?, ?, ?)", row)
 
 
@@ -212,8 +394,12 @@ def candidates(
     pd.DataFrame
         by name: source, n_params, encoder_params, facts (dict)
     """
-    frame = pd.read_sql("SELECT * FROM candidates ORDER BY rowid", self.db, index_col="name")
-    return frame.assign(facts=frame.facts.map(json.loads))
+    frame = self._table("candidates").set_index("name")
+    facts = [self._from_json(text, f"the facts of {name}") for name, text in frame.facts.items()]
+    for name, known in zip(frame.index, facts):
+        if not isinstance(known, dict):
+            raise self._wrong_value(f"the facts of {name}", "named facts", known)
+    return frame.assign(facts=pd.Series(facts, index=frame.index, dtype=object))
 
 
 # %% ../../nbs/07_tune/store.ipynb #e1241ef1
@@ -242,7 +428,7 @@ def plan(
         how many were new
     """
     before = self.db.total_changes
-    with _transaction(self.db) as db:
+    with self._transaction() as db:
         for run, price in zip(runs, prices or [None] * len(runs)):
             db.execute(
                 "INSERT OR IGNORE INTO runs (model, train_size, seed, state, price, why) "
@@ -271,7 +457,7 @@ def claim(
     tuple | None
         (model, train_size, seed)
     """
-    with _transaction(self.db) as db:
+    with self._transaction() as db:
         open_runs = db.execute(
             "SELECT model, train_size, seed FROM runs "
             "WHERE state IN ('planned', 'running') ORDER BY rowid"
@@ -289,8 +475,7 @@ def claim(
                 continue
             self.held[run] = lock
             db.execute(
-                "UPDATE runs SET state = 'running', attempts = attempts + 1, started = ? "
-                f"WHERE {_THIS_RUN}",
+                f"UPDATE runs SET state = 'running', started = ? WHERE {_THIS_RUN}",
                 (time.time(), *run),
             )
             return run
@@ -301,13 +486,15 @@ def claim(
 @patch
 def _lock_of(self: Store, run):
     "The run's lock, or None if a living process holds it."
-    file = open(self.artefact(run, "lock"), "w")
+    from filelock import FileLock, Timeout
+
+    path = check_own_file(self.artefact(run, "lock"))
+    lock = FileLock(path, is_singleton=False, thread_local=False)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
+        lock.acquire(blocking=False)
+    except Timeout:
         return None
-    return file
+    return lock
 
 
 @patch
@@ -326,7 +513,10 @@ def artefact(
         without the dot
     """
     name = hashlib.sha256(json.dumps(run).encode()).hexdigest()[:16]
-    return self.folder / "locks" / f"{name}.{suffix}"
+    path = check_own_folder(self.folder / "locks") / f"{name}.{suffix}"
+    if path.is_symlink():
+        check_own_file(path)
+    return path
 
 
 # %% ../../nbs/07_tune/store.ipynb #f39c14f5
@@ -335,15 +525,14 @@ def release(self: Store):
     "Let go of all runs that this process holds; they are planned again, as if untouched."
     try:
         if self.held:
-            with _transaction(self.db) as db:
+            with self._transaction() as db:
                 db.executemany(
-                    "UPDATE runs SET state = 'planned', attempts = attempts - 1 "
-                    f"WHERE state = 'running' AND {_THIS_RUN}",
+                    f"UPDATE runs SET state = 'planned' WHERE state = 'running' AND {_THIS_RUN}",
                     list(self.held),
                 )
     finally:
         while self.held:
-            self.held.popitem()[1].close()
+            self.held.popitem()[1].release()
 
 
 # %% ../../nbs/07_tune/store.ipynb #db044776
@@ -419,8 +608,11 @@ def failed(
     price : float | None, default None
         both as for `done`
     """
-    tried = self.db.execute(f"SELECT attempts FROM runs WHERE {_THIS_RUN}", run).fetchone()
-    state = "planned" if again and tried and tried[0] < 2 else "failed"
+    query = f"SELECT attempts FROM runs WHERE {_THIS_RUN}"
+    with self._reading() as db:
+        earlier_ends = db.execute(query, run).fetchone()
+    may_try_again = again and earlier_ends and earlier_ends[0] < 1
+    state = "planned" if may_try_again else "failed"
     columns = dict(reason=str(reason)[:500])
     if correct:
         columns |= dict(test_loss=None, test_loss_se=None, result=None)
@@ -443,18 +635,19 @@ def _end_run(self: Store, run, state, correct, price, **columns):
     if price is not None:
         values["price"] = price
     settings = ", ".join(f"{column} = ?" for column in values)
-    with _transaction(self.db) as db:
+    with self._transaction() as db:
         db.execute(
             "INSERT OR IGNORE INTO runs (model, train_size, seed, state, price, why) "
             "VALUES (?, ?, ?, 'planned', ?, 'told')",
             (*run, price),
         )
         db.execute(
-            f"UPDATE runs SET {settings} WHERE {_THIS_RUN} AND (state != 'done' OR ?)",
+            f"UPDATE runs SET attempts = attempts + (state = 'running'), {settings} "
+            f"WHERE {_THIS_RUN} AND (state != 'done' OR ?)",
             (*values.values(), *run, correct),
         )
     if lock := self.held.pop(run, None):
-        lock.close()
+        lock.release()
 
 
 @patch
@@ -469,7 +662,7 @@ def forget(
     run : tuple
         as for `done`
     """
-    with _transaction(self.db) as db:
+    with self._transaction() as db:
         gone = db.execute(
             f"DELETE FROM runs WHERE {_THIS_RUN} AND why = 'told' AND state IN ('done', 'failed')",
             run,
@@ -479,6 +672,83 @@ def forget(
             f"`train_size` must be that of a run that was told, got {run[1]} of {run[0]} with seed "
             f"{run[2]}; `lensllm status {self.folder}` lists them"
         )
+
+
+# %% ../../nbs/07_tune/store.ipynb #5a0e0008
+def _is_number(value, least=-1e100):
+    return isinstance(value, (int, float)) and least <= value < 1e100
+
+
+_KINDS = {  # what a cell may be, in words -> whether a value is that
+    "text": lambda value: isinstance(value, str),
+    "text or nothing": lambda value: value is None or isinstance(value, str),
+    "a state of a run": lambda value: value in ("planned", "running", "done", "failed"),
+    "a whole number": lambda value: isinstance(value, int),
+    "a whole number, 0 to 1e15": lambda value: isinstance(value, int) and 0 <= value <= 1e15,
+    "a whole number, 1 to 1e15": lambda value: isinstance(value, int) and 1 <= value <= 1e15,
+    "a whole number > 0 or nothing": lambda value: (
+        value is None or (isinstance(value, int) and 0 < value <= 1e15)
+    ),
+    "a number > 0 or nothing": lambda value: (
+        value is None or (_is_number(value, least=0) and value > 0)
+    ),
+    "a number >= 0 or nothing": lambda value: value is None or _is_number(value, least=0),
+}
+_CELLS = dict(  # table -> column -> kind
+    candidates=dict(
+        name="text",
+        source="text or nothing",
+        n_params="a whole number, 1 to 1e15",
+        encoder_params="a whole number > 0 or nothing",
+        facts="text",
+    ),
+    runs=dict(
+        model="text",
+        train_size="a whole number, 0 to 1e15",
+        seed="a whole number",
+        state="a state of a run",
+        attempts="a whole number, 0 to 1e15",
+        test_loss="a number > 0 or nothing",
+        test_loss_se="a number >= 0 or nothing",
+        price="a number >= 0 or nothing",
+        why="text or nothing",
+        reason="text or nothing",
+        result="text or nothing",
+        started="a number >= 0 or nothing",
+        ended="a number >= 0 or nothing",
+    ),
+)
+
+
+@patch
+def _table(self: Store, name):
+    "A table as a frame, in the order in which rows were entered."
+    kinds = _CELLS[name]
+    with self._reading() as db:
+        rows = db.execute(f"SELECT {', '.join(kinds)} FROM {name} ORDER BY rowid").fetchall()
+    for row in rows:
+        for value, (column, kind) in zip(row, kinds.items()):
+            if not _KINDS[kind](value):
+                raise self._wrong_value(f"`{column}` of {row[0]} in the table {name}", kind, value)
+    return pd.DataFrame.from_records(rows, columns=list(kinds), coerce_float=True)
+
+
+@patch
+def _from_json(self: Store, text, where):
+    "What a cell holds as JSON."
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        raise self._wrong_value(where, "JSON", text) from None
+
+
+@patch
+def _wrong_value(self: Store, where, kind, value):
+    "The error of a cell that holds something else than it should."
+    return ValueError(
+        f"`folder` must hold a study of lensllm in study.db, got {self.folder}, where {where} "
+        f"must be {kind}, got {shortened(repr(value), 60)}; take a copy of the folder from before"
+    )
 
 
 # %% ../../nbs/07_tune/store.ipynb #1a826f21
@@ -493,8 +763,14 @@ def runs(
     pd.DataFrame
         one row per run: the columns of the table, `result` as a dict or None
     """
-    frame = pd.read_sql("SELECT * FROM runs ORDER BY rowid", self.db)
-    results = [json.loads(text) if isinstance(text, str) else None for text in frame.result]
+    frame = self._table("runs")
+    results = []
+    for run in frame.itertuples():
+        where = f"the result of {run.model} on {run.train_size} examples"
+        result = self._from_json(run.result, where) if isinstance(run.result, str) else None
+        if not (result is None or isinstance(result, dict)):
+            raise self._wrong_value(where, "a record", result)
+        results.append(result)
     return frame.assign(result=pd.Series(results, dtype=object))
 
 

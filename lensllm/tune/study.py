@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING
 import numpy as np, pandas as pd
 from fastcore.basics import patch
 from ..curves.cells import as_number, number, whole_number
+from .._internal.text import shortened
 from ..curves.metrics import flops
-from ..models.loading import pick_device
+from ..models.loading import check_trust, pick_device, zoo_names
 from .recipe import Recipe, run_price, search_price
 from .store import Store
 from .tasks import TASKS, Task, count_cut, encode, load_task, task_of
@@ -125,7 +126,6 @@ _FACTS = (
     "recipe",
     "source",
     "probes",
-    "trust",
 )
 
 
@@ -134,26 +134,20 @@ class Study:
 
     def __init__(
         self,
-        folder: str | Path,  # made by `new_study`
+        folder: str
+        | Path,  # made by `new_study`; nothing in it changes before something is entered
     ):
         """
 
         Parameters
         ----------
         folder : str | Path
-            made by `new_study`
+            made by `new_study`; nothing in it changes before something is entered
         """
-        what = "is a file" if Path(folder).is_file() else "holds none"
-        none = ValueError(
-            f"`folder` must hold a study, {folder} {what}; `lensllm run --out DIR …` begins one"
-        )
-        if not (Path(folder) / "study.db").is_file():
-            raise none  # and no folder is made
-        self.store = Store(folder)
-        if self.store.fact("set_up") is None:
-            self.store.close()
-            raise none
-        self.facts = {name: self.store.fact(name) for name in _FACTS}
+        self.store = _opened_store(folder)
+        self.facts = _checked_facts(self.store)
+        self.told = frozenset()  # sources that this process has been given by name
+        self.trust = ()  # as for `load_model`; a study's folder does not say whom you trust
 
     @property
     def prices(
@@ -226,6 +220,161 @@ class Study:
         )
 
 
+# %% ../../nbs/07_tune/study.ipynb #57d00002
+def _opened_store(folder):
+    "The store of a study that exists; no folder is made."
+    what = "is a file" if Path(folder).is_file() else "holds none"
+    none = ValueError(
+        f"`folder` must hold a study, {folder} {what}; `lensllm run --out DIR …` begins one"
+    )
+    if not (Path(folder) / "study.db").is_file():
+        raise none
+    store = Store(folder, look=True)
+    if store.fact("set_up") is not True:
+        raise none
+    return store
+
+
+def _is_whole(value, least=1):
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= 1e15
+
+
+def _is_positive(value):
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and 0 < value < 1e100
+
+
+def _are_sizes(value):
+    return isinstance(value, list) and bool(value) and all(map(_is_whole, value))
+
+
+def _is_budget(value):
+    if not isinstance(value, dict) or set(value) != {"share", "size"}:
+        return False
+    share, size = value["share"], value["size"]
+    return _is_whole(size) if share is None else _is_positive(share) and size is None
+
+
+def _is_source(value):
+    if value is None:
+        return True
+    if not isinstance(value, dict) or set(value) != {"task", "test", "columns", "fingerprint"}:
+        return False
+    columns = value["columns"]
+    texts = [value["task"], value["fingerprint"], value["test"] or ""]
+    if columns is not None:
+        texts += columns if isinstance(columns, list) and len(columns) < 3 else [None]
+    return all(isinstance(text, str) for text in texts)
+
+
+def _is_recipe(value):
+    try:
+        return bool(Recipe(**value))
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+_SHAPES = {  # fact -> what it must be, and whether a value is that
+    "task": ("text", lambda value: isinstance(value, str)),
+    "policy": ("text", lambda value: isinstance(value, str)),
+    "target": ("a training-set size", _is_whole),
+    "sizes": ("training-set sizes", _are_sizes),
+    "seed": ("a whole number", lambda value: isinstance(value, int)),
+    "budget": ("a share or a size", _is_budget),
+    "unit": ("byte or token", lambda value: value in ("byte", "token")),
+    "recipe": ("the settings of a recipe", _is_recipe),
+    "source": ("where texts are", _is_source),
+    "probes": ("true or false", lambda value: value in (True, False, None)),
+}
+
+
+# %% ../../nbs/07_tune/study.ipynb #57d00003
+def _checked_facts(store):
+    "The facts of a study, each of the kind that it must be."
+    facts = {name: store.fact(name) for name in _FACTS}
+    for name, (kind, is_right) in _SHAPES.items():
+        if not is_right(facts[name]):
+            raise store._wrong_value(f"the {name}", kind, facts[name])
+    if facts["target"] not in facts["sizes"] or sorted(set(facts["sizes"])) != facts["sizes"]:
+        raise store._wrong_value("the target", "one of the sizes, which grow", facts["sizes"])
+    _check_known_candidates(store, facts)
+    _check_later_facts(store)
+    _check_records(store)
+    return facts
+
+
+def _check_known_candidates(store, facts):
+    "Each candidate must have what prices and reports need."
+    candidates, n_sizes = store.candidates(), len(facts["sizes"])
+    if candidates.empty:
+        raise store._wrong_value("the table candidates", "at least one candidate", [])
+    for name, candidate in candidates.iterrows():
+        about = candidate.facts
+        lists = dict(prices=(n_sizes, _is_positive))
+        if facts["source"]:
+            lists |= dict(tokens=(2, _is_amount), others=(2, _is_amount))
+        for key, (length, is_right) in lists.items():
+            values = about.get(key)
+            right = isinstance(values, list) and len(values) == length
+            if not right or not all(map(is_right, values)):
+                raise store._wrong_value(f"{key} of {name}", f"{length} numbers", values)
+        amounts = ("search", "cut") if facts["source"] else ("search",)
+        for key in amounts:
+            if not _is_amount(about.get(key, 0.0)):
+                raise store._wrong_value(f"{key} of {name}", "a number >= 0", about[key])
+        if not isinstance(about.get("family", ""), str):
+            raise store._wrong_value(f"family of {name}", "text", about["family"])
+        if facts["source"] and candidate.source is None:
+            raise store._wrong_value(f"the source of {name}", "text", None)
+
+
+def _is_amount(value):
+    return value == 0 or _is_positive(value)
+
+
+def _check_later_facts(store):
+    "What a study notes while it goes on."
+    command = store.fact("command")
+    if not (command is None or isinstance(command, str)):
+        raise store._wrong_value("the command", "text", command)
+    funded = store.fact("funded", [])
+    is_entry = lambda entry: isinstance(entry, list) and len(entry) == 2
+    if not isinstance(funded, list) or not all(map(is_entry, funded)):
+        raise store._wrong_value("the history of the budget", "pairs of shares", funded)
+    for share, spent in funded:
+        if not (share is None or _is_positive(share)) or not _is_amount(spent):
+            raise store._wrong_value("the history of the budget", "pairs of shares", funded)
+    for name in store.candidates().index:
+        rate = store.fact(f"rate of {name}")
+        if not (rate is None or _is_positive(rate)):
+            raise store._wrong_value(f"the rate of {name}", "a number > 0", rate)
+
+
+def _check_records(store):
+    "Runs must be of candidates, and their records hold what a report shows."
+    runs, names = store.runs(), set(store.candidates().index)
+    for run in runs.itertuples():
+        where = f"the result of {run.model} on {run.train_size} examples"
+        if run.model not in names:
+            raise store._wrong_value("the model of a run", "a candidate of the study", run.model)
+        if run.state == "done" and pd.isna(run.test_loss):
+            raise store._wrong_value(where, "a loss", run.test_loss)
+        if run.result is None:
+            continue
+        if not isinstance(run.result.get("made_with", {}), dict):
+            raise store._wrong_value(where, "a record with versions", run.result["made_with"])
+        findings = run.result.get("findings") or {}
+        if not isinstance(findings, dict):
+            raise store._wrong_value(where, "a record with findings", findings)
+        shown = [run.result.get(key) for key in ("step", "rate", "seconds")]
+        shown += [value for key, value in findings.items() if key != "reason"]
+        for value in shown:
+            if not (value is None or isinstance(value, (int, float))):
+                raise store._wrong_value(where, "a record of numbers", value)
+        if not isinstance(findings.get("reason", ""), str):
+            raise store._wrong_value(where, "a record with a reason in words", findings["reason"])
+
+
 # %% ../../nbs/07_tune/study.ipynb #6f9fc51d
 def new_study(
     folder: str | Path,  # new or empty, or that of the same study
@@ -244,7 +393,7 @@ def new_study(
     test: str | Path | None = None,
     columns: tuple | None = None,  # both as for `load_task`
     probes: bool = False,  # look at kernels, and certify, in every run: see `Findings`
-    trust: tuple = (),  # as for `load_model`
+    trust: tuple = (),  # as for `load_model`; it holds for this object, and is not kept
 ) -> Study:
     """Set a study up: everything is looked at, and nothing is spent.
 
@@ -275,7 +424,7 @@ def new_study(
     probes : bool, default False
         look at kernels, and certify, in every run: see `Findings`
     trust : tuple, default ()
-        as for `load_model`
+        as for `load_model`; it holds for this object, and is not kept
     """
     elsewhere, recipe = isinstance(candidates, dict), recipe or Recipe()
     loaded = None if elsewhere else load_task(task, test=test, columns=columns)
@@ -292,7 +441,7 @@ def new_study(
     if elsewhere:
         known = _candidates_elsewhere(candidates, sizes)
     else:
-        known = _inspected_candidates(candidates, loaded, recipe, sizes, trust)
+        known = _inspected_candidates(candidates, loaded, recipe, sizes, _models_trust(trust))
     if not (Path(folder) / "study.db").is_file():
         _check_budget(known, budget, budget_size, sizes)  # a study that goes on has passed
     facts = dict(
@@ -305,10 +454,11 @@ def new_study(
         unit=unit or ("token" if elsewhere else "byte"),
         recipe=asdict(recipe),
         probes=probes,
-        trust=sorted(trust),
         source=None if elsewhere else _task_source(task, test, columns, loaded),
     )
-    return _entered_study(folder, facts, known)
+    study = _entered_study(folder, facts, known)
+    study.told, study.trust = frozenset(study._sources()), tuple(trust)
+    return study
 
 
 # %% ../../nbs/07_tune/study.ipynb #d7ad8aa9
@@ -455,20 +605,43 @@ def _entered_study(folder, facts, known):
             "`folder` must be a new or an empty folder, or that of this study, "
             f"got {folder}, which holds something else"
         )
-    store = Store(folder)
+    store = _begun_store(folder)
     for name, value in {**facts, "candidates": list(known)}.items():
         value = json_safe(value)
-        was = store.set_fact(name, value)
+        was = store.fact(name, _UNKNOWN)
+        if was is _UNKNOWN:
+            was = store.set_fact(name, value)
         if was != value:
             store.close()
             _refuse_other_study(name, was, value, facts)
+    entered = store.candidates().source
     for name, about in known.items():
-        about = dict(about)
-        n_params = about.pop("n_params")
-        store.add_candidate(name, n_params, **about)
-    store.set_fact("set_up", True)  # last: what was killed before is no study yet
+        if name not in entered:
+            _enter_candidate(store, name, **about)
+        elif entered[name] != about["source"]:
+            store.close()
+            _refuse_other_study(f"source of {name}", entered[name], about["source"], facts)
+    if not store.fact("set_up"):
+        store.set_fact("set_up", True)  # last: what was killed before is no study yet
     store.close()
     return Study(folder)
+
+
+_UNKNOWN = object()
+
+
+def _enter_candidate(store, name, n_params, **about):
+    store.add_candidate(name, n_params, **about)
+
+
+def _begun_store(folder):
+    "The store of a study: where one is complete it is only looked at."
+    if (folder / "study.db").is_file():
+        try:
+            return Store(folder, look=True)
+        except ValueError:
+            pass  # one whose making was stopped, or what the next line refuses
+    return Store(folder)
 
 
 def _refuse_other_study(name, was, value, facts):
@@ -857,6 +1030,7 @@ def run(
     device: str = "auto",  # as for `pick_device`
     progress=None,  # called with the study after changes, and with (run, step, steps, loss)
     budget: float | None = None,  # as for `fund`, which it calls once nothing else is refused
+    trust: tuple | None = None,  # as for `check_sources`; None: what `new_study` was given
 ) -> "Ranking":  # at the end
     """Ask, run, tell, until there is nothing left to run; begun again, it continues where it was.
 
@@ -872,6 +1046,8 @@ def run(
         called with the study after changes, and with (run, step, steps, loss)
     budget : float | None, default None
         as for `fund`, which it calls once nothing else is refused
+    trust : tuple | None, default None
+        as for `check_sources`; None: what `new_study` was given
 
     Returns
     -------
@@ -883,6 +1059,7 @@ def run(
             "`candidates` must be models that can be loaded, got names whose runs are told; "
             "use ask and tell"
         )
+    self.check_sources(trust)
     _check_task(self.facts)
     check_executor(executor, workers, self.facts["recipe"]["ladder"])
     if executor == "local":
@@ -912,6 +1089,78 @@ def _check_task(facts):
         )
 
 
+# %% ../../nbs/07_tune/study.ipynb #57d00005
+@patch
+def check_sources(
+    self: Study,
+    trust: tuple
+    | None = None,  # of code, pickle (as for `load_model`) and sources; None: as before
+):
+    """Refuse to read what this process was not given by name, unless its sources are trusted.
+
+    Parameters
+    ----------
+    trust : tuple | None, default None
+        of code, pickle (as for `load_model`) and sources; None: as before
+    """
+    if trust is not None:
+        self.trust = tuple(trust)
+    check_trust(_models_trust(self.trust))
+    unknown = [] if "sources" in self.trust else self.unnamed_sources()
+    if unknown:
+        shown = ", ".join(shortened(source) for source in unknown[:20])
+        raise ValueError(
+            "`trust` must hold sources where a study reads what was not named in this call: "
+            f"{shown}; if you know them, run it again with --trust sources, or name them again "
+            "by --task and --candidate"
+        )
+
+
+@patch
+def unnamed_sources(
+    self: Study,
+) -> list[str]:  # folders, files and names on the hub
+    """What a run would read that this process was not given, that is not shipped and lies
+    elsewhere.
+
+    Returns
+    -------
+    list[str]
+        folders, files and names on the hub
+    """
+    return [
+        source
+        for source in self._sources()
+        if source not in self.told and not self._is_at_home(source)
+    ]
+
+
+@patch
+def _sources(self: Study):
+    "All that runs read: texts to train and to test on, and candidates."
+    source = self.facts["source"] or {}
+    named = [source.get("task"), source.get("test"), *self.store.candidates().source]
+    return [name for name in dict.fromkeys(named) if isinstance(name, str)]
+
+
+@patch
+def _is_at_home(self: Study, source):
+    "Whether a source is shipped, or lies in the study's folder."
+    try:
+        path, home = Path(source).expanduser(), self.store.folder.resolve()
+        if path.exists():
+            return path.is_absolute() and path.resolve().is_relative_to(home)
+    except (OSError, RuntimeError, ValueError):
+        return False
+    shipped_task = Path(source).name == source and (TASKS / f"{source}.jsonl.xz").is_file()
+    return shipped_task or source in zoo_names()
+
+
+def _models_trust(trust):
+    "What `load_model` needs to know."
+    return trust if isinstance(trust, str) else tuple(t for t in trust if t != "sources")
+
+
 # %% ../../nbs/07_tune/study.ipynb #2a86f4c0
 @patch
 def _spec(self: Study, run, device):
@@ -922,7 +1171,7 @@ def _spec(self: Study, run, device):
     with_findings = self.facts["probes"] and seed == self.facts["seed"]
     return dict(
         model=self.store.candidates().source[model],
-        trust=self.facts["trust"],
+        trust=sorted(_models_trust(self.trust)),
         task=self.facts["source"],
         train_size=train_size,
         seed=seed,

@@ -99,6 +99,19 @@ def test_certificates_say_how_sure_they_are(page_with_findings):
     assert re.search(r"with\s+probability at least 95%", page_with_findings)
 
 
+def test_learning_rates_and_seconds_are_in_the_page(tmp_path):
+    "Of runs that were made here; those that were told have neither."
+    study = unfinished_study(tmp_path / "study")
+    study.tell("small", 100, 3.0)
+    page = study_report(study, tmp_path / "told.html").read_text()
+    assert "learning rate" not in page
+    record = dict(step=7, rate=3e-4, seconds=1234.5)
+    study.store.done(("medium", 100, 0), 2.9, result=record)
+    page = study_report(study, tmp_path / "made.html").read_text()
+    assert "<th>learning rate</th>" in page and "<th>seconds</th>" in page
+    assert "<td>0.0003</td>" in page and "<td>1,234</td>" in page
+
+
 def test_a_study_without_runs_has_no_choice_yet(tmp_path):
     empty = unfinished_study(tmp_path / "empty")
     assert "No choice yet" in study_report(empty, tmp_path / "empty.html").read_text()
