@@ -1573,6 +1573,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'lensllm/kernels/lens.py'),
                                       'lensllm.kernels.lens._ridge_prediction': ( '05_kernels/lens.html#_ridge_prediction',
                                                                                   'lensllm/kernels/lens.py'),
+                                      'lensllm.kernels.lens._steps': ('05_kernels/lens.html#_steps', 'lensllm/kernels/lens.py'),
                                       'lensllm.kernels.lens._without_E': ('05_kernels/lens.html#_without_e', 'lensllm/kernels/lens.py'),
                                       'lensllm.kernels.lens.curve_hint': ('05_kernels/lens.html#curve_hint', 'lensllm/kernels/lens.py'),
                                       'lensllm.kernels.lens.hint_of': ('05_kernels/lens.html#hint_of', 'lensllm/kernels/lens.py'),

@@ -91,8 +91,13 @@ class LensLaw:
 
 
 # %% ../../nbs/05_kernels/lens.ipynb #12d224ce
+def _steps(name, values):
+    "Steps as an array; complex ones too, by which a law's gradient is taken."
+    return values if np.iscomplexobj(values) else vector(name, values)
+
+
 @patch
-@checked(t=vector)
+@checked(t=_steps)
 def F(
     self: LensLaw,
     t: "ArrayLike",  # steps, >= 0, any shape, real or complex
@@ -113,7 +118,7 @@ def F(
 
 
 @patch
-@checked(t=vector)
+@checked(t=_steps)
 def dF(
     self: LensLaw,
     t: "ArrayLike",  # steps, >= 0, any shape
@@ -151,7 +156,7 @@ def _optional_vector(name, values):
     return values if values is None else vector(name, values)
 
 
-@checked(residual=_optional_vector, eta=number(above=0))
+@checked(residual=_optional_vector, eta=number())
 def lens_law(
     kernel: "ArrayLike | Spectrum",  # (n, n), or an object with a `.K` and perhaps a `.residual`
     residual: "ArrayLike | None" = None,  # r(0), (n,) or (n, C); the kernel's own when None
@@ -244,7 +249,7 @@ def t_of(
 
 
 @patch
-@checked(t=vector)
+@checked(t=_steps)
 def D_l_of(
     self: LensLaw,
     t: "ArrayLike",  # steps, >= 0, any shape
@@ -468,7 +473,7 @@ def hint_of(
 
 
 # %% ../../nbs/05_kernels/lens.ipynb #f36f2964
-@checked(D=vector, predicted=vector, spread=vector, scale=number(above=0, optional=True))
+@checked(D=vector, predicted=vector, spread=vector, scale=number(optional=True))
 def curve_hint(
     D: "ArrayLike",  # sizes, examples, > 0, shape (k,), at least 4
     predicted: "ArrayLike",  # predicted loss there, > 0, any unit, shape (k,)
@@ -531,7 +536,7 @@ def _fitted_parameters(D, loss):
 
 
 # %% ../../nbs/05_kernels/lens.ipynb #596306b0
-@checked(residual=_optional_vector, eta=number(above=0), t=number(least=0))
+@checked(residual=_optional_vector, eta=number(), t=number(least=0))
 def kernel_features(
     kernel: "ArrayLike | Spectrum",  # (n, n), or an object with a `.K`; the same rows per model
     residual: "ArrayLike | None" = None,  # prediction less target, (n,) or (n, C); or kernel's own

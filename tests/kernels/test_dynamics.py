@@ -313,7 +313,7 @@ def test_a_mode_that_the_kernel_lacks_carries_no_target(seed, m, ridge, noise, a
     "change, message",
     [
         (dict(ridge=-1), "`ridge` must be >= 0, got -1"),
-        (dict(noise=np.nan), "`noise` must be >= 0, got nan"),
+        (dict(noise=np.nan), "`noise` must be a finite number, got nan"),
         (dict(eigvals=[1.0, -1.0]), "`eigvals` must be finite and >= 0"),
         (dict(target_weights=[1.0]), "`target_weights` must be finite, of shape (2,)"),
         (dict(D=-3), "`D` must be a number of examples >= 0, got -3"),

@@ -252,7 +252,7 @@ def test_sizes_outside_the_range_of_the_law_are_refused(big, outside):
         "just above the floor": big.floor + 1e-7 * (big.cap - big.floor),
         "nan": np.nan,
     }[outside]
-    with refused("the range of the law with t free"):
+    with refused("`D_l` must"):
         big.from_rectified(**PARAMETERS | dict(D_l=D_l))
 
 
@@ -346,7 +346,7 @@ def test_power_law_has_a_small_size_not_zero():
         (dict(spread=1.0), "`spread` must be 3 standard deviations, or a covariance (3, 3)"),
         (dict(spread=np.ones(3), scale=-1.0), "`scale` must be > 0"),
         (dict(spread=np.ones(3), scale=0.0), "`scale` must be > 0"),
-        (dict(spread=np.ones(3), scale=np.nan), "`scale` must be > 0"),
+        (dict(spread=np.ones(3), scale=np.nan), "`scale` must be a finite number"),
     ],
 )
 def test_curve_hint_refuses(options, message):
