@@ -351,8 +351,10 @@ def _jumps(D, loss, sigma):
         above_noise = (abs(slope) - steepest) * dx[i] > 6 * sigma
         if twice_as_steep and above_noise:
             change = f"from {loss[i]:.4g} to {loss[i + 1]:.4g}"
-            times = abs(slope) / steepest
-            detail = f"loss goes {change}, {times:.1f} times as steep as its neighbours"
+            beside = "its neighbours are flat"
+            if steepest:
+                beside = f"{abs(slope) / steepest:.1f} times as steep as its neighbours"
+            detail = f"loss goes {change}, {beside}"
             yield "jump", D[i + 1], detail, "look for a changed recipe between the two sizes"
 
 

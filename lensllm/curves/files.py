@@ -143,6 +143,8 @@ def _best_delimiter(lines, path):
         except ValueError:
             scores[delimiter] = (False, 0.0, 0)
             continue
+        if not rows:  # nothing but delimiters and blanks
+            continue
         header = len(rows[0])
         fitting = np.mean([len(row) == header for row in rows[1:]] or [True])
         names_columns = not COLUMNS.keys().isdisjoint(rows[0])
