@@ -114,7 +114,7 @@ def _kl_term(a, b, gap):
 
 
 # %% ../../nbs/06_generalization/certificates.ipynb #aa3c450f
-@checked(emp_risk=_finite, c=vector)
+@checked(emp_risk=vector, c=vector)
 def kl_inverse(
     emp_risk: "ArrayLike",  # q, in [0, 1]; number or array
     c: "ArrayLike",  # >= 0, nats; number or array
@@ -156,7 +156,7 @@ def _complexity(kl, n, delta):
     return (kl + np.log(2 * np.sqrt(n) / delta)) / n
 
 
-@checked(emp_risk=_finite, kl=vector, n=_finite, delta=number())
+@checked(emp_risk=vector, kl=vector, n=_finite, delta=number())
 def kl_bound(
     emp_risk: "ArrayLike",  # mean risk on the examples, in [0, 1]
     kl: "ArrayLike",  # divergence of the posterior from the prior, nats, >= 0
@@ -185,7 +185,7 @@ def kl_bound(
     return kl_inverse(emp_risk, _complexity(kl, n, delta))
 
 
-@checked(emp_risk=_finite, kl=vector, n=_finite, delta=number())
+@checked(emp_risk=vector, kl=vector, n=_finite, delta=number())
 def mcallester_bound(
     emp_risk: "ArrayLike",  # mean risk on the examples, in [0, 1]
     kl: "ArrayLike",  # divergence of the posterior from the prior, nats, >= 0
@@ -214,7 +214,7 @@ def mcallester_bound(
     return emp_risk + np.sqrt(_complexity(kl, n, delta) / 2)
 
 
-@checked(emp_risk=_finite, kl=vector, n=_finite, delta=number())
+@checked(emp_risk=vector, kl=vector, n=_finite, delta=number())
 def quadratic_bound(
     emp_risk: "ArrayLike",  # mean risk on the examples, in [0, 1]
     kl: "ArrayLike",  # divergence of the posterior from the prior, nats, >= 0
@@ -245,7 +245,7 @@ def quadratic_bound(
 
 
 # %% ../../nbs/06_generalization/certificates.ipynb #643b4886
-@checked(emp_risk=_finite, kl=vector, n=_finite, delta=number())
+@checked(emp_risk=vector, kl=vector, n=_finite, delta=number())
 def thiemann_bound(
     emp_risk: "ArrayLike",  # mean risk on the examples, in [0, 1]
     kl: "ArrayLike",  # divergence of the posterior from the prior, nats, >= 0
@@ -280,7 +280,7 @@ def thiemann_bound(
 CATONI = np.geomspace(0.01, 20, 40)  # the lambdas that are tried
 
 
-@checked(emp_risk=_finite, kl=vector, n=_finite, delta=number())
+@checked(emp_risk=vector, kl=vector, n=_finite, delta=number())
 def catoni_bound(
     emp_risk: "ArrayLike",  # mean risk on the examples, in [0, 1]
     kl: "ArrayLike",  # divergence of the posterior from the prior, nats, >= 0
@@ -312,7 +312,7 @@ def catoni_bound(
 
 
 # %% ../../nbs/06_generalization/certificates.ipynb #cbf89d1d
-@checked(emp_risk=_finite, n=_finite, delta=number(), candidates=whole())
+@checked(emp_risk=vector, n=_finite, delta=number(), candidates=whole())
 def held_out_bound(
     emp_risk: "ArrayLike",  # in [0, 1], on examples that trained nothing and chose only a candidate
     n: "ArrayLike",  # independent examples, >= 1
@@ -342,7 +342,7 @@ def held_out_bound(
 
 
 # %% ../../nbs/06_generalization/certificates.ipynb #01cad2e4
-@checked(emp_risk=_finite, code=vector, n=_finite, delta=number())
+@checked(emp_risk=vector, code=vector, n=_finite, delta=number())
 def occam_bound(
     emp_risk: "ArrayLike",  # of one model on the examples that it was made from, in [0, 1]
     code: "ArrayLike",  # −ln of the prior probability of that model, nats, >= 0
