@@ -74,10 +74,9 @@ def forecast(curves, size, **options):
 
 
 def predictions(tables, name, size, variant):
-    "What one variant predicts: median of the loss, mean and sd of ln(loss) of each candidate."
+    "What one variant predicts: the median loss of each candidate."
     post = forecast(tables[name], size, **VARIANTS[variant])
-    columns = dict(model=post.models, median=post.quantile(0.5), mean=post.mean(), sd=post.sd())
-    return pd.DataFrame(columns).to_dict("records")
+    return [dict(model=m, median=loss) for m, loss in zip(post.models, post.quantile(0.5))]
 
 
 def forecast_scores(post, losses):
@@ -239,8 +238,6 @@ def with_third(cases, name, values):
 def parts(tables):
     "Per part: what each row is of, and the function that makes its rows."
     of_all, of_large = cases_of(tables), cases_of(tables, LARGE)
-    small = [name for name in tables if name not in LARGE]
-    of_subsets = with_third(of_all, "subset", range(3))
     made = [dict(law=law) for law in MADE]
     groups = [dict(floor=floor, seed=seed) for floor in NEAR_FLOORS for seed in range(GROUPS)]
 
@@ -251,12 +248,9 @@ def parts(tables):
         variants=(with_third(of_large, "variant", VARIANTS), of_case(predictions)),
         shares=(with_third(of_all, "share", SHARES), of_case(share_scores)),
         floors=(with_third(of_large, "share", FLOORS), of_case(floor_scores)),
-        laws=(
-            with_third(cases_of(tables, small), "law", ("rectified", "floored")),
-            of_case(law_scores),
-        ),
+        laws=(with_third(of_all, "law", ("rectified", "floored")), of_case(law_scores)),
         taught=([dict(task=t, seen=s) for t, s in of_all], of_case(taught_scores)),
-        subsets=(of_subsets, of_case(subset_gain)),
+        subsets=(with_third(of_all, "subset", range(3)), of_case(subset_gain)),
         made=(made, lambda law: synthetic_scores(tables["flan"], law)),
         near_floor=(groups, near_floor_scores),
     )
