@@ -1868,6 +1868,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'lensllm.models.loading.zoo_names': ( '04_models/loading.html#zoo_names',
                                                                               'lensllm/models/loading.py')},
             'lensllm.models.tails': { 'lensllm.models.tails.Tail': ('04_models/tails.html#tail', 'lensllm/models/tails.py'),
+                                      'lensllm.models.tails._cutoff': ('04_models/tails.html#_cutoff', 'lensllm/models/tails.py'),
                                       'lensllm.models.tails._spectrum': ('04_models/tails.html#_spectrum', 'lensllm/models/tails.py'),
                                       'lensllm.models.tails._tail_of': ('04_models/tails.html#_tail_of', 'lensllm/models/tails.py'),
                                       'lensllm.models.tails.fit_tail': ('04_models/tails.html#fit_tail', 'lensllm/models/tails.py'),

@@ -50,7 +50,7 @@ def alike(a, b):
 
 def rerun(into):
     "Run and save all notebooks of a copy of the project; exit 1 if one fails."
-    for folder in ("nbs", "results"):
+    for folder in ("nbs", "results", "experiments"):
         shutil.copytree(ROOT / folder, into / folder)
     shutil.copy(ROOT / "pyproject.toml", into)
     shutil.copytree(ROOT / "lensllm", into / "lensllm")  # the last cell of a page exports into it

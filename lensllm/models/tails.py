@@ -85,14 +85,33 @@ def fit_tail(
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         fit = powerlaw.Fit(x, xmin=start, verbose=0, parameter_ranges=dict(alpha=[0.0, 50.0]))
-        cutoff = fit.truncated_power_law.parameter2
+        cutoff = _cutoff(fit)
     return Tail(
         alpha=float(fit.power_law.alpha),
         alpha_se=float(fit.power_law.standard_err),
-        cutoff=float(cutoff),
+        cutoff=cutoff,
         start=float(fit.xmin),
         n=int((x >= fit.xmin).sum()),
     )
+
+
+def _cutoff(fit):
+    "Rate of the exponential in the truncated power law above a fit's start."
+    from powerlaw import Truncated_Power_Law
+
+    class WithoutDistances(Truncated_Power_Law):
+        "Nobody reads its distances from the data, and they would take most of the time."
+
+        def compute_distance_metrics(self, data=None):
+            pass
+
+    truncated = WithoutDistances(
+        data=fit.data,
+        xmin=fit.xmin,
+        parameter_ranges=fit.parameter_ranges,
+        parent_Fit=fit,
+    )
+    return float(truncated.parameter2)
 
 
 # %% ../../nbs/04_models/tails.ipynb #e1b31f9a
