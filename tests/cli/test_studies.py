@@ -140,7 +140,7 @@ def test_status_lists_the_runs(lensllm, ran):
 def test_a_finished_study_has_nothing_left_to_do_and_to_say(lensllm, ran):
     folder, done = ran
     log = (folder / "study.log").read_text()
-    again = lensllm("run", "--out", folder, "--resume", "--json")
+    again = lensllm("run", "--out", folder, "--resume", "--json", "--trust", "sources")
     assert again.json["ranking"] == done.json["ranking"]
     assert again.err == ""
     assert (folder / "study.log").read_text() == log
@@ -148,7 +148,8 @@ def test_a_finished_study_has_nothing_left_to_do_and_to_say(lensllm, ran):
 
 def test_a_study_of_all_sizes_has_no_budget_to_change(lensllm, ran):
     folder, _ = ran
-    refused = lensllm("run", "--out", folder, "--resume", "--budget", "90%", "--device", "cpu")
+    words = ("--budget", "90%", "--device", "cpu", "--trust", "sources")
+    refused = lensllm("run", "--out", folder, "--resume", *words)
     assert refused.code == 2
     rule = "`--budget` cannot be given where every candidate runs up to 50 examples"
     assert refused.err.startswith(f"lensllm: {rule}")
