@@ -27,7 +27,7 @@ help: ## list the targets
 	@touch $@
 
 demo: .venv/installed ## rank 30 real models from curves; then fine-tune 6 small ones where it decides, offline
-	$(BIN)/lensllm select flan --seen 12800 --plot demo/flan.png --out demo/flan.csv
+	$(BIN)/lensllm select flan --seen 12800 --plot demo/flan.png --out demo/flan.csv --force
 	OMP_NUM_THREADS=1 $(BIN)/lensllm run --out demo/headline --resume --task headline $(DEMO) --target 6400 --budget 25% --workers 2
 
 test: habits notebooks docs wheel ## everything: habits, notebooks, site, wheel, all tests
