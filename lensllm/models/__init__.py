@@ -14,4 +14,6 @@ _NAMES = dict(
     batches=["Batch", "sequence_loss", "pick_params"],
     tails=["weight_tails", "fit_tail"],
 )
-__getattr__, __dir__, __all__ = lazy.attach(__name__, ["loading", "batches", "tails"], _NAMES)
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__, ["loading", "behaviour", "batches", "tails"], _NAMES
+)
