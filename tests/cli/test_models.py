@@ -84,7 +84,7 @@ def test_an_encoder_decoder_reads_plain_lines(lensllm, in_models):
 @pytest.mark.parametrize("repeats", [1, 12])
 def test_one_text_makes_a_kernel_of_rank_one(lensllm, in_models, repeats):
     (in_models / "same.txt").write_text("one line\n" * repeats)
-    done = lensllm("ntk", "lm", "same.txt", "--out", "S.npz", "--plot")
+    done = lensllm("ntk", "lm", "same.txt", "--out", "S.npz", "--plot", "--force")
     assert done.code == 0
     assert "rank 1 of" in done.out
 
