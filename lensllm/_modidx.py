@@ -591,6 +591,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'lensllm.curves.checks._model_errors': ( '01_curves/checks.html#_model_errors',
                                                                                 'lensllm/curves/checks.py'),
                                        'lensllm.curves.checks._names': ('01_curves/checks.html#_names', 'lensllm/curves/checks.py'),
+                                       'lensllm.curves.checks._not_a_count': ( '01_curves/checks.html#_not_a_count',
+                                                                               'lensllm/curves/checks.py'),
                                        'lensllm.curves.checks._not_whole': ('01_curves/checks.html#_not_whole', 'lensllm/curves/checks.py'),
                                        'lensllm.curves.checks._other_units': ( '01_curves/checks.html#_other_units',
                                                                                'lensllm/curves/checks.py'),

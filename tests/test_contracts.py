@@ -201,9 +201,9 @@ def without_flan(flan_files):
 
 @pytest.mark.parametrize("table", ["whole.csv", "poisoned.csv", "renamed.csv"])
 def test_nothing_of_a_task_comes_back_through_the_prior(flan_files, without_flan, table):
-    code, _, err = command("learn", "gigaword", table, "--out", "prior.json", cwd=flan_files)
+    code, _, err = command("learn", "gigaword", table, "--out", "both.json", cwd=flan_files)
     assert code == 0, err
-    assert ranked(flan_files, "--prior", "prior.json") == without_flan
+    assert ranked(flan_files, "--prior", "both.json") == without_flan
 
 
 def test_shipped_prior_leaves_the_task_out(flan_files, without_flan):

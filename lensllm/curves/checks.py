@@ -82,6 +82,12 @@ def _not_whole(values):
     return ~np.isfinite(values) | (values % 1 != 0) | (np.abs(values) > 1e15)
 
 
+def _not_a_count(values):
+    "Where a value is no whole number > 0; a share of 1e-6 is rounding, as in 1.1 times 1e8."
+    broken = np.abs(values - np.round(values)) > 1e-6 * np.abs(values)
+    return (values <= 0) | np.isinf(values) | broken
+
+
 # %% ../../nbs/01_curves/checks.ipynb #ab59c5a0
 _RULES = [  # column, flag, where the values are wrong, rule, remedy
     (
@@ -124,7 +130,7 @@ _RULES = [  # column, flag, where the values are wrong, rule, remedy
         (
             column,
             "not a size",
-            lambda counts: (counts <= 0) | np.isinf(counts) | (counts % 1 != 0),
+            _not_a_count,
             "must be a whole number > 0 of parameters",
             "write 124M or 124000000, and leave the cell empty where the number is unknown",
         )

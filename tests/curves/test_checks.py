@@ -112,6 +112,7 @@ def test_a_decimal_comma_is_no_number(mistakes):
     [
         (dict(seed=[0, 0.5, 0]), ["not a seed"]),
         (dict(n_params=[np.inf, 1.0, 1.0]), ["not a size"]),
+        (dict(n_params=[124.4, 124.4, 124.4]), ["not a size"] * 3),
         (dict(train_size=[200, "200", 400], model=["a", "a", "b"]), ["duplicate"]),
     ],
 )

@@ -4,6 +4,7 @@ import re
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -257,3 +258,33 @@ def test_a_parameter_at_its_bound_is_known_as_such():
     assert steady.params["E"] == 0
     D = 200.0 * 2 ** np.arange(8)
     assert fit_law("rectified", D, 30 / (20 + D**0.5) + 1.8).held == ()
+
+
+# Inputs from the field
+
+
+SIZES = np.array([200, 400, 800, 1600, 3200, 6400])
+LOSSES = 2 + 8 * SIZES**-0.3
+
+
+@pytest.mark.parametrize(
+    "D, loss",
+    [
+        (SIZES[::-1], LOSSES[::-1]),
+        (SIZES.astype("int32"), LOSSES.astype("float64")),
+        (list(map(int, SIZES)), list(map(float, LOSSES))),
+        (pd.Series(SIZES, index=range(10, 16)), pd.Series(LOSSES, index=range(20, 26))),
+    ],
+    ids=["unsorted", "int32", "lists", "series of other indexes"],
+)
+def test_a_curve_is_fitted_alike_however_it_is_held(D, loss):
+    assert fit_law("rectified", D, loss).params == pytest.approx(
+        fit_law("rectified", SIZES, LOSSES).params, rel=1e-6, abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("unit", [1e9, 1 / 6400], ids=["billions of tokens", "fractions"])
+def test_the_unit_of_sizes_changes_no_prediction(unit):
+    usual, other = (fit_law("rectified", SIZES * scale, LOSSES) for scale in (1.0, unit))
+    ahead = np.array([12_800.0, 102_400.0])
+    np.testing.assert_allclose(other.predict(ahead * unit), usual.predict(ahead), rtol=1e-4)

@@ -123,9 +123,15 @@ def test_a_spectrum_without_a_tail_is_refused(eigvals, message):
         fit_tail(eigvals)
 
 
-@pytest.mark.parametrize("start", [0.0, 100.0])
-def test_a_start_with_too_few_above_is_refused(heavy, start):
-    with pytest.raises(ValueError, match="`start` must be > 0 and leave at least 10"):
+@pytest.mark.parametrize(
+    "start, message",
+    [
+        (0.0, "`start` must be finite and > 0, got 0.0"),
+        (100.0, "`start` must be > 0 and leave at least 10"),
+    ],
+)
+def test_a_start_that_leaves_no_tail_is_refused(heavy, start, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
         fit_tail(heavy, start)
 
 
