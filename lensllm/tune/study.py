@@ -683,6 +683,78 @@ def json_safe(
     return json.loads(json.dumps(value))
 
 
+# %% ../../nbs/07_tune/study.ipynb #57d00005
+@patch
+def check_sources(
+    self: Study,
+    trust: tuple
+    | None = None,  # of code, pickle (as for `load_model`) and sources; None: as before
+):
+    """Refuse to read what this process was not given by name, unless its sources are trusted.
+
+    Parameters
+    ----------
+    trust : tuple | None, default None
+        of code, pickle (as for `load_model`) and sources; None: as before
+    """
+    if trust is not None:
+        self.trust = tuple(trust)
+    check_trust(_models_trust(self.trust))
+    unknown = [] if "sources" in self.trust else self.unnamed_sources()
+    if unknown:
+        shown = ", ".join(shortened(source) for source in unknown[:20])
+        raise ValueError(
+            "`trust` must hold sources where a study reads what was not named in this call: "
+            f"{shown}; if you know them, run it again with --trust sources, or name them again "
+            "by --task and --candidate"
+        )
+
+
+@patch
+def unnamed_sources(
+    self: Study,
+) -> list[str]:  # folders, files and names on the hub
+    """What a run would read that this process was not given, that is not shipped and lies
+    elsewhere.
+
+    Returns
+    -------
+    list[str]
+        folders, files and names on the hub
+    """
+    return [
+        source
+        for source in self._sources()
+        if source not in self.told and not self._is_at_home(source)
+    ]
+
+
+@patch
+def _sources(self: Study):
+    "All that runs read: texts to train and to test on, and candidates."
+    source = self.facts["source"] or {}
+    named = [source.get("task"), source.get("test"), *self.store.candidates().source]
+    return [name for name in dict.fromkeys(named) if isinstance(name, str)]
+
+
+@patch
+def _is_at_home(self: Study, source):
+    "Whether a source is shipped, or lies in the study's folder."
+    try:
+        path, home = Path(source).expanduser(), self.store.folder.resolve()
+        if path.exists():
+            return path.is_absolute() and path.resolve().is_relative_to(home)
+    except (OSError, RuntimeError, ValueError):
+        return False
+    shipped_task = Path(source).name == source and (TASKS / f"{source}.jsonl.xz").is_file()
+    return shipped_task or source in zoo_names()
+
+
+def _models_trust(trust):
+    "What `load_model` needs to know."
+    return trust if isinstance(trust, str) else tuple(t for t in trust if t != "sources")
+
+
 # %% ../../nbs/07_tune/study.ipynb #d85185cc
 @patch
 def fund(
@@ -1087,78 +1159,6 @@ def _check_task(facts):
             "`task` must hold the texts that the study began with, got others in "
             f"{source['task']}; put them back, or begin a new study"
         )
-
-
-# %% ../../nbs/07_tune/study.ipynb #57d00005
-@patch
-def check_sources(
-    self: Study,
-    trust: tuple
-    | None = None,  # of code, pickle (as for `load_model`) and sources; None: as before
-):
-    """Refuse to read what this process was not given by name, unless its sources are trusted.
-
-    Parameters
-    ----------
-    trust : tuple | None, default None
-        of code, pickle (as for `load_model`) and sources; None: as before
-    """
-    if trust is not None:
-        self.trust = tuple(trust)
-    check_trust(_models_trust(self.trust))
-    unknown = [] if "sources" in self.trust else self.unnamed_sources()
-    if unknown:
-        shown = ", ".join(shortened(source) for source in unknown[:20])
-        raise ValueError(
-            "`trust` must hold sources where a study reads what was not named in this call: "
-            f"{shown}; if you know them, run it again with --trust sources, or name them again "
-            "by --task and --candidate"
-        )
-
-
-@patch
-def unnamed_sources(
-    self: Study,
-) -> list[str]:  # folders, files and names on the hub
-    """What a run would read that this process was not given, that is not shipped and lies
-    elsewhere.
-
-    Returns
-    -------
-    list[str]
-        folders, files and names on the hub
-    """
-    return [
-        source
-        for source in self._sources()
-        if source not in self.told and not self._is_at_home(source)
-    ]
-
-
-@patch
-def _sources(self: Study):
-    "All that runs read: texts to train and to test on, and candidates."
-    source = self.facts["source"] or {}
-    named = [source.get("task"), source.get("test"), *self.store.candidates().source]
-    return [name for name in dict.fromkeys(named) if isinstance(name, str)]
-
-
-@patch
-def _is_at_home(self: Study, source):
-    "Whether a source is shipped, or lies in the study's folder."
-    try:
-        path, home = Path(source).expanduser(), self.store.folder.resolve()
-        if path.exists():
-            return path.is_absolute() and path.resolve().is_relative_to(home)
-    except (OSError, RuntimeError, ValueError):
-        return False
-    shipped_task = Path(source).name == source and (TASKS / f"{source}.jsonl.xz").is_file()
-    return shipped_task or source in zoo_names()
-
-
-def _models_trust(trust):
-    "What `load_model` needs to know."
-    return trust if isinstance(trust, str) else tuple(t for t in trust if t != "sources")
 
 
 # %% ../../nbs/07_tune/study.ipynb #2a86f4c0
