@@ -1,7 +1,9 @@
-"What others may rely on: light imports, the published tables, and the command as a process."
+"What others may rely on: light imports, the published tables, and what the command answers."
 
+import contextlib
 import importlib
 import inspect
+import io
 import json
 import os
 import pkgutil
@@ -42,10 +44,26 @@ LIGHT = [
 
 
 def command(*args, cwd=None):
-    "Run the installed command as a user's shell would: exit code, standard output and error."
-    words = [LENSLLM, *map(str, args)]
-    done = subprocess.run(words, capture_output=True, text=True, cwd=cwd, check=False)
-    return done.returncode, done.stdout, done.stderr
+    "Run the command in this process, in a folder: exit code, standard output and error."
+    from lensllm.cli.app import main
+
+    out, err, before = io.StringIO(), io.StringIO(), Path.cwd()
+    os.chdir(cwd or before)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            with pytest.raises(SystemExit) as left:
+                main([str(arg) for arg in args])
+    finally:
+        os.chdir(before)
+    return left.value.code, out.getvalue(), err.getvalue()
+
+
+@pytest.mark.parametrize(
+    "args", [["select", "flan", "--method", "ats", "--json"], ["select", "none.csv"]]
+)
+def test_the_installed_command_answers_as_it_does_in_this_process(args):
+    done = subprocess.run([LENSLLM, *args], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == command(*args)
 
 
 def answer(*args, cwd=None):
@@ -346,9 +364,10 @@ def test_mistake_is_one_line_and_leaves_nothing(tmp_path, args):
 
 
 def test_debug_shows_the_traceback(tmp_path):
-    code, _, err = command("select", "missing.csv", "--debug", cwd=tmp_path)
-    assert code == 1
-    assert "Traceback" in err
+    words = [LENSLLM, "select", "missing.csv", "--debug"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
