@@ -90,8 +90,8 @@ def _host():
 def _clear_left_behind(folder, prefix):
     "Remove temporary files whose process is gone."
     for left in folder.glob(f"{prefix}*"):
-        host, process, _ = left.name.removeprefix(prefix).split("-", 2)
         try:
+            host, process, _ = left.name.removeprefix(prefix).split("-", 2)
             is_old = time.time() - left.stat().st_mtime > _A_DAY
             if is_old or (host == _host() and not _is_alive(int(process))):
                 left.unlink()

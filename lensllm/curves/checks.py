@@ -282,7 +282,8 @@ def _names(column):
 def _model_errors(frame):
     "Rows that say something else of a model than an earlier row does; empty cells do not count."
     model = _names(frame["model"])
-    facts = {name: numbers_of(frame[name], name)[0] for name in PARAMETERS if name in frame}
+    counts = [name for name in PARAMETERS if name in frame]
+    facts = {name: numbers_of(frame[name], name)[0].round() for name in counts}
     if "family" in frame:
         family = _names(frame["family"])
         facts = {"family": family.where(family != "")} | facts

@@ -251,7 +251,7 @@ def _named_columns(table, path):
     named = {}
     for i, (header, cells) in enumerate(zip(table.header, columns)):
         if header:
-            named[header] = list(cells)
+            named[unguarded_cell(header)] = list(cells)
         elif i == 0 and "model" in table.header and all(re.fullmatch("[0-9]+", c) for c in cells):
             continue
         elif not any(cells):
@@ -292,7 +292,7 @@ def _read_column(name, cells, decimal):
         isinstance(n, UnreadCell) or re.match(r"0[0-9]", c) for n, c in zip(numbers, cells)
     )
     if is_text:
-        return [cell if cell.lower() not in EMPTY else None for cell in cells]
+        return [unguarded_cell(cell) if cell.lower() not in EMPTY else None for cell in cells]
     return numbers
 
 
@@ -472,6 +472,9 @@ def _frame_of_mapping(columns):
     "A DataFrame of columns by name, or of `{model: {size: loss}}`."
     if not columns:
         return pd.DataFrame()
+    if "model" in columns and all(isinstance(value, Mapping) for value in columns.values()):
+        return pd.DataFrame(columns)  # as DataFrame.to_dict writes it
+    _check_indexes(columns)
     if all(isinstance(value, Mapping) for value in columns.values()):
         models = [dict(model=model) | dict(losses) for model, losses in columns.items()]
         return pd.DataFrame(models)
@@ -499,6 +502,18 @@ def _frame_of_mapping(columns):
             for name, values in columns.items()
         }
     ).infer_objects()
+
+
+def _check_indexes(columns):
+    "Refuse columns whose rows are not in one order."
+    series = {name: value for name, value in columns.items() if isinstance(value, pd.Series)}
+    first = next(iter(series), None)
+    for name, value in series.items():
+        if len(value) == len(series[first]) and not value.index.equals(series[first].index):
+            raise ValueError(
+                f"every column must have its rows in one order, the indexes of {first!r} and "
+                f"{name!r} differ; put them into one DataFrame, or reset their indexes"
+            )
 
 
 def _frame_of_series(series):

@@ -274,6 +274,10 @@ def check_pattern(
         raise ValueError(f"`pattern` must part its fields by a sign or a folder, got {pattern!r}")
 
 
+_SEED = "(?i:seed|run|s|trial)[-_=]?[0-9]+"  # a folder that names a repetition
+_SECOND_FOLDER = rf"(?:/(?!{_SEED}(?:/|$))[^/]+?)?"  # of a model's name, after an organisation
+
+
 def _pattern_regex(pattern):
     "A regular expression with a named group for each field of a pattern."
     text = re.escape(pattern.strip("/"))
@@ -285,7 +289,7 @@ def _pattern_regex(pattern):
         "{size}": rf"(?P<train_size>{size}[kKM]?)",
         "{thousands}": rf"(?P<train_size>{size}[kK])",
         "{millions}": rf"(?P<train_size>{size}M)",
-        r"\{model\}": r"(?P<model>[^/]+?(?:/[^/]+?)?)",
+        r"\{model\}": rf"(?P<model>[^/]+?{_SECOND_FOLDER})",
         r"\*": "[^/]+",
     }
     for sign, group in groups.items():
@@ -351,7 +355,7 @@ def _run_fields(path, folder, root, pattern):
     match = re.fullmatch(regex, inside) if inside is not None else None
     if match is None and (inside is None or inside.count("/") < pattern.strip("/").count("/")):
         whole = place if root is None else root.resolve() / place.relative_to(root)
-        match = re.search(f"(?:^|/){regex.replace('(?:/[^/]+?)?', '', 1)}$", whole.as_posix())
+        match = re.search(f"(?:^|/){regex.replace(_SECOND_FOLDER, '', 1)}$", whole.as_posix())
     parts = folder.relative_to(root).parts if root is not None else folder.parts
     if match is None or _sizes_in_doubt(match["model"], root):
         meant = suggested_pattern(parts[-4:])
@@ -649,7 +653,8 @@ def _unit_of(logs):
             if not (log.per_token and "accuracy" in kind)  # of tokens, as language models log it
         )
     )
-    largest = max(max(log.after() or log.before(), default=0) for log in logs)
+    losses = [loss for log in logs for loss in log.after() or log.before()]
+    largest = max((loss for loss in losses if math.isfinite(loss)), default=0)
     doubts = [
         (
             "unfinished",

@@ -37,7 +37,6 @@ from lensllm.curves.checks import (
     with_numbers,
 )
 from lensllm.curves.files import (
-    NAMES,
     as_frame,
     check_headers,
     read_frame,
@@ -712,7 +711,7 @@ def save(
     """
     path = Path(path)
     table = self.frame if self.unit == "nats" else self.frame.assign(unit=self.unit)
-    text = table.assign(**{name: table[name].map(guarded_cell) for name in NAMES if name in table})
+    text = table.map(guarded_cell).rename(columns=guarded_cell)
     quoting = csv.QUOTE_MINIMAL
     if text.task.str.startswith("#").any():  # which begins a comment where no quote stands
         quoting = csv.QUOTE_NONNUMERIC

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 import numpy as np, pandas as pd
 from fastcore.basics import patch
-from ..curves.cells import as_number, number, whole_number
+from ..curves.cells import UnreadCell, as_number, number, whole_number
 from .._internal.text import shortened
 from ..curves.metrics import flops
 from ..models.loading import check_trust, pick_device, zoo_names
@@ -426,6 +426,9 @@ def new_study(
     trust : tuple, default ()
         as for `load_model`; it holds for this object, and is not kept
     """
+    seed, target = whole_number("seed", seed), _whole_or_none("target", target)
+    budget_size = _whole_or_none("budget_size", budget_size)
+    sizes = None if sizes is None else [whole_number("sizes", size) for size in sizes]
     elsewhere, recipe = isinstance(candidates, dict), recipe or Recipe()
     loaded = None if elsewhere else load_task(task, test=test, columns=columns)
     sizes, target = _checked_sizes(sizes, target, loaded)
@@ -457,8 +460,15 @@ def new_study(
         source=None if elsewhere else _task_source(task, test, columns, loaded),
     )
     study = _entered_study(folder, facts, known)
-    study.told, study.trust = frozenset(study._sources()), tuple(trust)
+    told = [(facts["source"] or {}).get(part) for part in ("task", "test")]
+    told += [about.get("source") for about in known.values()]
+    study.told, study.trust = frozenset(name for name in told if name), tuple(trust)
     return study
+
+
+def _whole_or_none(name, value):
+    "An argument that may be left out, as a whole number."
+    return None if value is None else whole_number(name, value)
 
 
 # %% ../../nbs/07_tune/study.ipynb #d7ad8aa9
@@ -621,6 +631,9 @@ def _entered_study(folder, facts, known):
         elif entered[name] != about["source"]:
             store.close()
             _refuse_other_study(f"source of {name}", entered[name], about["source"], facts)
+    if set(entered.index) - set(known):
+        store.close()
+        _refuse_other_study("candidates", list(entered.index), list(known), facts)
     if not store.fact("set_up"):
         store.set_fact("set_up", True)  # last: what was killed before is no study yet
     store.close()
@@ -722,10 +735,13 @@ def unnamed_sources(
     list[str]
         folders, files and names on the hub
     """
+    runs_code = {"code", "pickle"} & set(self.trust)  # then the folder itself may be a stranger's
     return [
         source
         for source in self._sources()
-        if source not in self.told and not self._is_at_home(source)
+        if source not in self.told
+        and not _is_shipped(source)
+        and (runs_code or not self._is_at_home(source))
     ]
 
 
@@ -739,11 +755,19 @@ def _sources(self: Study):
 
 @patch
 def _is_at_home(self: Study, source):
-    "Whether a source is shipped, or lies in the study's folder."
+    "Whether a source lies in the study's folder."
     try:
         path, home = Path(source).expanduser(), self.store.folder.resolve()
-        if path.exists():
-            return path.is_absolute() and path.resolve().is_relative_to(home)
+        return path.exists() and path.is_absolute() and path.resolve().is_relative_to(home)
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
+def _is_shipped(source):
+    "Whether a source is a task or a candidate of the package, and no file or folder here."
+    try:
+        if Path(source).expanduser().exists():
+            return False
     except (OSError, RuntimeError, ValueError):
         return False
     shipped_task = Path(source).name == source and (TASKS / f"{source}.jsonl.xz").is_file()
@@ -1000,7 +1024,10 @@ def tell(
     """
     seed = self.facts["seed"] if seed is None else whole_number("seed", seed)
     run = (model, whole_number("train_size", train_size), seed)
-    test_loss = None if test_loss is None else as_number(test_loss)
+    if test_loss is not None:
+        test_loss = as_number(test_loss)
+        if isinstance(test_loss, UnreadCell):
+            number("test_loss", test_loss)  # says what stands in the way
     test_loss_se = None if test_loss_se is None else number("test_loss_se", test_loss_se)
     price = None
     if model in self.prices.index and run[1] >= 0:
@@ -1044,20 +1071,20 @@ def forget(
     seed : int | None, default None
         all as for `tell`
     """
-    seed = self.facts["seed"] if seed is None else int(seed)
-    self.store.forget((model, int(train_size), seed))
+    seed = self.facts["seed"] if seed is None else whole_number("seed", seed)
+    self.store.forget((model, whole_number("train_size", train_size), seed))
 
 
 # %% ../../nbs/07_tune/study.ipynb #f9a92322
 @patch
 def _racing_curves(self: Study):
-    "Curves of candidates with a run above size 0 and none that failed; None if there are none."
-    curves, racing = self.store.curves(), self.racing
+    "Curves up to the target of candidates that were trained and have not failed; None if none is."
+    curves, racing, target = self.store.curves(), self.racing, self.facts["target"]
     if not curves:
         return None
-    trained = set(curves.frame.model[curves.frame.train_size > 0])
+    trained = set(curves.frame.model[curves.frame.train_size.between(1, target)])
     known = [model for model in curves.models if model in racing and model in trained]
-    return curves.filter(model=known) if known else None
+    return curves.filter(model=known).up_to(target) if known else None
 
 
 @patch

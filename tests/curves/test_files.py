@@ -324,3 +324,33 @@ def test_a_loss_too_large_for_its_unit_is_doubted():
     curves = CurveSet(FRAME.assign(test_loss=FRAME.test_loss * 100), unit="nats/token")
     assert "too large" in set(curves.flags.flag)
     assert "too large" not in set(CurveSet(FRAME, unit="nats/token").flags.flag)
+
+
+SERIES = dict(model=["a", "b"], train_size=[100, 100], test_loss=[3.0, 2.0])
+
+
+def test_columns_of_two_orders_are_refused():
+    other = pd.Series(SERIES["test_loss"], index=[1, 0])
+    with pytest.raises(ValueError, match="the indexes of 'model' and 'test_loss' differ"):
+        load_curves(SERIES | dict(model=pd.Series(SERIES["model"]), test_loss=other))
+
+
+def test_what_a_frame_writes_as_a_dict_is_read():
+    frame = pd.DataFrame(SERIES)
+    assert load_curves(frame.to_dict()).frame.test_loss.tolist() == SERIES["test_loss"]
+
+
+def test_no_cell_or_header_of_a_saved_table_is_a_formula(tmp_path):
+    odd = {"=cmd": ["=1+1", "plain"], "-x": ["@a", "+b"]}
+    load_curves(pd.DataFrame(SERIES | odd)).save(tmp_path / "t.csv")
+    text = (tmp_path / "t.csv").read_text()
+    assert not any(
+        cell.startswith(tuple("=+-@")) for line in text.splitlines() for cell in line.split(",")
+    )
+    again = load_curves(tmp_path / "t.csv").frame
+    assert {name: again[name].tolist() for name in odd} == odd
+
+
+def test_rounding_is_no_contradiction():
+    frame = pd.DataFrame(dict(model="a", train_size=[100, 200], test_loss=[3.0, 2.0]))
+    load_curves(frame.assign(n_params=[110_000_000, 1.1 * 1e8]))

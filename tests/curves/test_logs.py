@@ -302,3 +302,16 @@ def test_another_kind_of_loss_is_doubted(folder, key):
 def test_a_loss_too_large_for_a_token_is_doubted(folder):
     runs = run_rows(folder({"a/200": state(1200.0)}))
     assert (runs.unit, runs.doubts[0][0]) == ("nats", "another kind")
+
+
+def test_folders_of_seeds_are_no_models(folder):
+    with pytest.raises(ValueError, match="seed"):
+        load_curves(folder({f"gpt2/seed{i}/{n}": GOOD for i in (0, 1) for n in (200, 400)}))
+
+
+def test_an_evaluation_that_is_no_number_hides_no_doubt(folder):
+    odd = entries(dict(eval_loss=math.nan, step=10), dict(eval_loss=50.0, step=20))
+    curves = load_curves(folder({"a/200": odd, "a/400": state(49.0, 48.0)}))
+    plain = load_curves(folder({"a/200": state(51.0, 50.0), "a/400": state(49.0, 48.0)}))
+    assert set(curves.flags.flag) == set(plain.flags.flag)
+    assert curves.unit == plain.unit

@@ -119,3 +119,12 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "study.log")
     with pytest.raises(ValueError, match="no plain file"):
         open_to_append(tmp_path / "study.log")
+
+
+def test_a_stray_file_stops_no_write(table):
+    from lensllm._internal.atomic import _temporary_prefix
+
+    (table.parent / f"{_temporary_prefix(table)}x").touch()
+    with atomic_path(table) as unfinished:
+        unfinished.write_text("other")
+    assert table.read_text() == "other"

@@ -136,6 +136,25 @@ def test_a_candidate_that_points_elsewhere_is_refused(own, tmp_path):
         new_study(tmp_path / "s", **own)
 
 
+def test_a_candidate_that_was_slipped_in_is_refused(own, tmp_path):
+    study = new_study(tmp_path / "s", **own)
+    study.store.add_candidate("evil", 100, source="/elsewhere")
+    study.store.close()
+    with pytest.raises(ValueError, match="candidates"):
+        new_study(tmp_path / "s", **own)
+
+
+def test_code_in_the_folder_is_not_trusted_for_that_of_others(own, tmp_path, save_candidate):
+    home = tmp_path / "s"
+    study = new_study(home, **own)
+    packed = save_candidate(home / "models", "a", "gpt2", width=8, layers=1)
+    study.store.db.execute("UPDATE candidates SET source = ? WHERE name = 'a'", (str(packed),))
+    study.store.close()
+    received = Study(home)
+    received.trust = ("code",)
+    assert str(packed) in received.unnamed_sources()
+
+
 @pytest.mark.parametrize("trust", [["all"], "code", ["sources", "all"]])
 def test_another_word_is_refused(own, tmp_path, trust):
     study = new_study(tmp_path / "s", **own)

@@ -607,3 +607,44 @@ def test_a_folder_without_a_study_is_refused_and_not_made(tmp_path, sums):
     assert not (tmp_path / "empty").exists()
     with pytest.raises(ValueError, match="is a file"):
         Study(sums)
+
+
+def test_a_run_above_the_target_leaves_a_ranking(tmp_path):
+    study = begin(tmp_path / "s")
+    runs = spend(study)
+    chosen = study.choice()
+    study.tell(runs[0][0], 4 * 12800, 1.0)
+    assert study.choice() == chosen
+
+
+def test_no_other_run_is_taken_back(tmp_path):
+    study = begin(tmp_path / "s")
+    (model, size), *_ = spend(study)
+    with pytest.raises(ValueError, match="`train_size` must be a whole number"):
+        study.forget(model, size + 0.5)
+    assert len(study.store.runs().query("model == @model and train_size == @size")) == 1
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(seed=1.5), "`seed` must be a whole number"),
+        (dict(sizes=[100.7, 200]), "`sizes` must be a whole number"),
+        (dict(target="many"), "`target` must be a whole number"),
+    ],
+)
+def test_a_setting_that_is_no_whole_number_leaves_no_folder(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        begin(tmp_path / "s", **options)
+    assert not (tmp_path / "s").exists()
+
+
+def test_sizes_of_numpy_are_sizes(tmp_path):
+    study = begin(tmp_path / "s", sizes=np.array([200, 400, 800, 12800]), seed=np.int64(3))
+    assert study.facts["sizes"] == [200, 400, 800, 12800]
+
+
+def test_a_told_loss_that_is_no_number_says_why(tmp_path):
+    study = begin(tmp_path / "s")
+    with pytest.raises(ValueError, match="`test_loss` must be a number, got '?2,345"):
+        study.tell(next(iter(THREE)), 200, "2,345")
