@@ -11,7 +11,8 @@ TOOL = Path(__file__).resolve().parents[2] / "tools" / "hostile.py"
 
 @pytest.fixture(scope="module")
 def hostile():
-    "The script that makes the inputs and looks at what comes of them."
+    "The script that makes the inputs and looks at what comes of them, patient with a busy machine."
+    os.environ.setdefault("HOSTILE_LIMIT", "240")
     spec = importlib.util.spec_from_file_location("hostile", TOOL)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
