@@ -22,7 +22,7 @@ from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("COLUMNS", "200")
-LIMIT = int(os.environ.get("HOSTILE_LIMIT", 20))  # seconds for one input, on a quiet machine
+LIMIT = int(os.environ.get("HOSTILE_LIMIT", "20"))  # seconds for one input, on a quiet machine
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
