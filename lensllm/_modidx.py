@@ -2040,7 +2040,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'lensllm.tune.study._checked_facts': ('07_tune/study.html#_checked_facts', 'lensllm/tune/study.py'),
                                     'lensllm.tune.study._checked_sizes': ('07_tune/study.html#_checked_sizes', 'lensllm/tune/study.py'),
                                     'lensllm.tune.study._difference': ('07_tune/study.html#_difference', 'lensllm/tune/study.py'),
-                                    'lensllm.tune.study._enter_candidate': ('07_tune/study.html#_enter_candidate', 'lensllm/tune/study.py'),
                                     'lensllm.tune.study._entered_study': ('07_tune/study.html#_entered_study', 'lensllm/tune/study.py'),
                                     'lensllm.tune.study._in_words': ('07_tune/study.html#_in_words', 'lensllm/tune/study.py'),
                                     'lensllm.tune.study._inspected_candidates': ( '07_tune/study.html#_inspected_candidates',

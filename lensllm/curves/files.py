@@ -7,8 +7,6 @@ column that its header names, or a line says where it does not.
 # %% auto #0
 __all__ = [
     "NAMES",
-    "COUNTS",
-    "PARAMETERS",
     "TextTable",
     "file_text",
     "text_table",
@@ -36,7 +34,7 @@ import pandas as pd
 
 from .._internal.text import unguarded_cell
 from .cells import EMPTY, UnreadCell, as_count, as_number, header_size
-from .checks import COLUMNS
+from .checks import COLUMNS, COUNTS, PARAMETERS
 
 # %% ../../nbs/01_curves/files.ipynb #69ecd60d
 _DELIMITERS = ",;\t|"
@@ -211,8 +209,6 @@ def _squared(header, rows, lines, path):
 
 # %% ../../nbs/01_curves/files.ipynb #fe725348
 NAMES = ("task", "model", "family", "unit")  # columns that hold text
-COUNTS = ("train_size", "seed")
-PARAMETERS = ("n_params", "active_params", "encoder_params")  # of a model, in numbers
 
 
 def check_headers(

@@ -627,7 +627,7 @@ def _entered_study(folder, facts, known):
     entered = store.candidates().source
     for name, about in known.items():
         if name not in entered:
-            _enter_candidate(store, name, **about)
+            store.add_candidate(name, **about)
         elif entered[name] != about["source"]:
             store.close()
             _refuse_other_study(f"source of {name}", entered[name], about["source"], facts)
@@ -641,10 +641,6 @@ def _entered_study(folder, facts, known):
 
 
 _UNKNOWN = object()
-
-
-def _enter_candidate(store, name, n_params, **about):
-    store.add_candidate(name, n_params, **about)
 
 
 def _begun_store(folder):
