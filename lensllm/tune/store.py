@@ -7,6 +7,7 @@ __all__ = ["MIGRATIONS", "Store"]
 
 # %% ../../nbs/07_tune/store.ipynb #5f8a1b7e
 import contextlib, hashlib, json, shutil, sqlite3, tempfile, time
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 import pandas as pd
@@ -60,8 +61,9 @@ class Store:
         self.folder = Path(folder)
         self.held = {}  # run -> its lock
         self._db = None  # the connection to write with
+        self._looking = None  # the connection of `reading`, while it is open
         if look:
-            with self._reading():
+            with self.reading():
                 pass  # refused here, and not at the first question
         else:
             self._open()
@@ -82,18 +84,21 @@ class Store:
 # %% ../../nbs/07_tune/store.ipynb #5a0e0002
 @patch
 @contextlib.contextmanager
-def _reading(self: Store):
-    "A connection to read from; whatever is damaged is one line."
+def reading(self: Store) -> Iterator[sqlite3.Connection]:
+    "One connection for all questions inside the block; whatever is damaged is one line."
     with _database_errors(self.folder):
-        if self._db is not None:
-            yield self._db
+        known = self._db or self._looking
+        if known is not None:
+            yield known
             return
         db = _look(self.folder)
         try:
             if not _checked_version(db, self.folder):
                 raise ValueError(f"`folder` must hold a study, {self.folder} holds none")
+            self._looking = db
             yield db
         finally:
+            self._looking = None
             db.close()
 
 
@@ -345,7 +350,7 @@ def fact(
     default : default None
         returned if the fact is not known
     """
-    with self._reading() as db:
+    with self.reading() as db:
         row = db.execute("SELECT value FROM facts WHERE key = ?", (key,)).fetchone()
     return self._from_json(row[0], f"the fact {key}") if row else default
 
@@ -398,7 +403,7 @@ def candidates(
     facts = [self._from_json(text, f"the facts of {name}") for name, text in frame.facts.items()]
     for name, known in zip(frame.index, facts):
         if not isinstance(known, dict):
-            raise self._wrong_value(f"the facts of {name}", "named facts", known)
+            raise self.wrong_value(f"the facts of {name}", "named facts", known)
     return frame.assign(facts=pd.Series(facts, index=frame.index, dtype=object))
 
 
@@ -609,7 +614,7 @@ def failed(
         both as for `done`
     """
     query = f"SELECT attempts FROM runs WHERE {_THIS_RUN}"
-    with self._reading() as db:
+    with self.reading() as db:
         earlier_ends = db.execute(query, run).fetchone()
     may_try_again = again and earlier_ends and earlier_ends[0] < 1
     state = "planned" if may_try_again else "failed"
@@ -724,12 +729,12 @@ _CELLS = dict(  # table -> column -> kind
 def _table(self: Store, name):
     "A table as a frame, in the order in which rows were entered."
     kinds = _CELLS[name]
-    with self._reading() as db:
+    with self.reading() as db:
         rows = db.execute(f"SELECT {', '.join(kinds)} FROM {name} ORDER BY rowid").fetchall()
     for row in rows:
         for value, (column, kind) in zip(row, kinds.items()):
             if not _KINDS[kind](value):
-                raise self._wrong_value(f"`{column}` of {row[0]} in the table {name}", kind, value)
+                raise self.wrong_value(f"`{column}` of {row[0]} in the table {name}", kind, value)
     return pd.DataFrame.from_records(rows, columns=list(kinds), coerce_float=True)
 
 
@@ -739,12 +744,32 @@ def _from_json(self: Store, text, where):
     try:
         return json.loads(text)
     except (TypeError, ValueError, RecursionError):
-        raise self._wrong_value(where, "JSON", text) from None
+        raise self.wrong_value(where, "JSON", text) from None
 
 
 @patch
-def _wrong_value(self: Store, where, kind, value):
-    "The error of a cell that holds something else than it should."
+def wrong_value(
+    self: Store,
+    where: str,  # which cell or fact, in words
+    kind: str,  # what it must be, in words
+    value,  # what it is
+) -> ValueError:  # to be raised
+    """The error of a cell that holds something else than it should.
+
+    Parameters
+    ----------
+    where : str
+        which cell or fact, in words
+    kind : str
+        what it must be, in words
+    value
+        what it is
+
+    Returns
+    -------
+    ValueError
+        to be raised
+    """
     return ValueError(
         f"`folder` must hold a study of lensllm in study.db, got {self.folder}, where {where} "
         f"must be {kind}, got {shortened(repr(value), 60)}; take a copy of the folder from before"
@@ -769,7 +794,7 @@ def runs(
         where = f"the result of {run.model} on {run.train_size} examples"
         result = self._from_json(run.result, where) if isinstance(run.result, str) else None
         if not (result is None or isinstance(result, dict)):
-            raise self._wrong_value(where, "a record", result)
+            raise self.wrong_value(where, "a record", result)
         results.append(result)
     return frame.assign(result=pd.Series(results, dtype=object))
 

@@ -145,7 +145,8 @@ class Study:
             made by `new_study`; nothing in it changes before something is entered
         """
         self.store = _opened_store(folder)
-        self.facts = _checked_facts(self.store)
+        with self.store.reading():  # the file is opened and looked through once
+            self.facts = _checked_facts(self.store)
         self.told = frozenset()  # sources that this process has been given by name
         self.trust = ()  # as for `load_model`; a study's folder does not say whom you trust
 
@@ -294,9 +295,9 @@ def _checked_facts(store):
     facts = {name: store.fact(name) for name in _FACTS}
     for name, (kind, is_right) in _SHAPES.items():
         if not is_right(facts[name]):
-            raise store._wrong_value(f"the {name}", kind, facts[name])
+            raise store.wrong_value(f"the {name}", kind, facts[name])
     if facts["target"] not in facts["sizes"] or sorted(set(facts["sizes"])) != facts["sizes"]:
-        raise store._wrong_value("the target", "one of the sizes, which grow", facts["sizes"])
+        raise store.wrong_value("the target", "one of the sizes, which grow", facts["sizes"])
     _check_known_candidates(store, facts)
     _check_later_facts(store)
     _check_records(store)
@@ -307,7 +308,7 @@ def _check_known_candidates(store, facts):
     "Each candidate must have what prices and reports need."
     candidates, n_sizes = store.candidates(), len(facts["sizes"])
     if candidates.empty:
-        raise store._wrong_value("the table candidates", "at least one candidate", [])
+        raise store.wrong_value("the table candidates", "at least one candidate", [])
     for name, candidate in candidates.iterrows():
         about = candidate.facts
         lists = dict(prices=(n_sizes, _is_positive))
@@ -317,15 +318,15 @@ def _check_known_candidates(store, facts):
             values = about.get(key)
             right = isinstance(values, list) and len(values) == length
             if not right or not all(map(is_right, values)):
-                raise store._wrong_value(f"{key} of {name}", f"{length} numbers", values)
+                raise store.wrong_value(f"{key} of {name}", f"{length} numbers", values)
         amounts = ("search", "cut") if facts["source"] else ("search",)
         for key in amounts:
             if not _is_amount(about.get(key, 0.0)):
-                raise store._wrong_value(f"{key} of {name}", "a number >= 0", about[key])
+                raise store.wrong_value(f"{key} of {name}", "a number >= 0", about[key])
         if not isinstance(about.get("family", ""), str):
-            raise store._wrong_value(f"family of {name}", "text", about["family"])
+            raise store.wrong_value(f"family of {name}", "text", about["family"])
         if facts["source"] and candidate.source is None:
-            raise store._wrong_value(f"the source of {name}", "text", None)
+            raise store.wrong_value(f"the source of {name}", "text", None)
 
 
 def _is_amount(value):
@@ -336,18 +337,18 @@ def _check_later_facts(store):
     "What a study notes while it goes on."
     command = store.fact("command")
     if not (command is None or isinstance(command, str)):
-        raise store._wrong_value("the command", "text", command)
+        raise store.wrong_value("the command", "text", command)
     funded = store.fact("funded", [])
     is_entry = lambda entry: isinstance(entry, list) and len(entry) == 2
     if not isinstance(funded, list) or not all(map(is_entry, funded)):
-        raise store._wrong_value("the history of the budget", "pairs of shares", funded)
+        raise store.wrong_value("the history of the budget", "pairs of shares", funded)
     for share, spent in funded:
         if not (share is None or _is_positive(share)) or not _is_amount(spent):
-            raise store._wrong_value("the history of the budget", "pairs of shares", funded)
+            raise store.wrong_value("the history of the budget", "pairs of shares", funded)
     for name in store.candidates().index:
         rate = store.fact(f"rate of {name}")
         if not (rate is None or _is_positive(rate)):
-            raise store._wrong_value(f"the rate of {name}", "a number > 0", rate)
+            raise store.wrong_value(f"the rate of {name}", "a number > 0", rate)
 
 
 def _check_records(store):
@@ -356,23 +357,23 @@ def _check_records(store):
     for run in runs.itertuples():
         where = f"the result of {run.model} on {run.train_size} examples"
         if run.model not in names:
-            raise store._wrong_value("the model of a run", "a candidate of the study", run.model)
+            raise store.wrong_value("the model of a run", "a candidate of the study", run.model)
         if run.state == "done" and pd.isna(run.test_loss):
-            raise store._wrong_value(where, "a loss", run.test_loss)
+            raise store.wrong_value(where, "a loss", run.test_loss)
         if run.result is None:
             continue
         if not isinstance(run.result.get("made_with", {}), dict):
-            raise store._wrong_value(where, "a record with versions", run.result["made_with"])
+            raise store.wrong_value(where, "a record with versions", run.result["made_with"])
         findings = run.result.get("findings") or {}
         if not isinstance(findings, dict):
-            raise store._wrong_value(where, "a record with findings", findings)
+            raise store.wrong_value(where, "a record with findings", findings)
         shown = [run.result.get(key) for key in ("step", "rate", "seconds")]
         shown += [value for key, value in findings.items() if key != "reason"]
         for value in shown:
             if not (value is None or isinstance(value, (int, float))):
-                raise store._wrong_value(where, "a record of numbers", value)
+                raise store.wrong_value(where, "a record of numbers", value)
         if not isinstance(findings.get("reason", ""), str):
-            raise store._wrong_value(where, "a record with a reason in words", findings["reason"])
+            raise store.wrong_value(where, "a record with a reason in words", findings["reason"])
 
 
 # %% ../../nbs/07_tune/study.ipynb #6f9fc51d

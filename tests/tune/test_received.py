@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from lensllm.report.page import study_report
 from lensllm.tune.recipe import Recipe
+from lensllm.tune import store
 from lensllm.tune.store import Store
 from lensllm.tune.study import Study, new_study
 
@@ -285,6 +286,13 @@ def test_a_look_changes_nothing(told):
     study.ranking()
     assert repr(study)
     assert contents(told) == before
+
+
+def test_a_study_is_looked_through_once_when_it_opens(told, monkeypatch):
+    looks, look = [], store._look
+    monkeypatch.setattr(store, "_look", lambda folder: looks.append(folder) or look(folder))
+    Study(told)
+    assert len(looks) <= 3  # is it a study, was it set up, and all the rest
 
 
 def test_a_killed_writers_changes_are_seen_and_stay(told):
