@@ -263,28 +263,28 @@ def test_a_parameter_at_its_bound_is_known_as_such():
 # Inputs from the field
 
 
-SIZES = np.array([200, 400, 800, 1600, 3200, 6400])
-LOSSES = 2 + 8 * SIZES**-0.3
+LADDER = np.array([200, 400, 800, 1600, 3200, 6400])
+LADDER_LOSSES = 2 + 8 * LADDER**-0.3
 
 
 @pytest.mark.parametrize(
     "D, loss",
     [
-        (SIZES[::-1], LOSSES[::-1]),
-        (SIZES.astype("int32"), LOSSES.astype("float64")),
-        (list(map(int, SIZES)), list(map(float, LOSSES))),
-        (pd.Series(SIZES, index=range(10, 16)), pd.Series(LOSSES, index=range(20, 26))),
+        (LADDER[::-1], LADDER_LOSSES[::-1]),
+        (LADDER.astype("int32"), LADDER_LOSSES.astype("float64")),
+        (list(map(int, LADDER)), list(map(float, LADDER_LOSSES))),
+        (pd.Series(LADDER, index=range(10, 16)), pd.Series(LADDER_LOSSES, index=range(20, 26))),
     ],
     ids=["unsorted", "int32", "lists", "series of other indexes"],
 )
 def test_a_curve_is_fitted_alike_however_it_is_held(D, loss):
     assert fit_law("rectified", D, loss).params == pytest.approx(
-        fit_law("rectified", SIZES, LOSSES).params, rel=1e-6, abs=1e-6
+        fit_law("rectified", LADDER, LADDER_LOSSES).params, rel=1e-6, abs=1e-6
     )
 
 
 @pytest.mark.parametrize("unit", [1e9, 1 / 6400], ids=["billions of tokens", "fractions"])
 def test_the_unit_of_sizes_changes_no_prediction(unit):
-    usual, other = (fit_law("rectified", SIZES * scale, LOSSES) for scale in (1.0, unit))
+    usual, other = (fit_law("rectified", LADDER * scale, LADDER_LOSSES) for scale in (1.0, unit))
     ahead = np.array([12_800.0, 102_400.0])
     np.testing.assert_allclose(other.predict(ahead * unit), usual.predict(ahead), rtol=1e-4)
