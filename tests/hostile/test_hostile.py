@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,7 @@ TOOL = Path(__file__).resolve().parents[2] / "tools" / "hostile.py"
 
 @pytest.fixture(scope="module")
 def hostile():
-    "The script that makes the inputs and looks at what comes of them, patient with a busy machine."
-    os.environ.setdefault("HOSTILE_LIMIT", "240")
+    "The script that makes the inputs and looks at what comes of them."
     spec = importlib.util.spec_from_file_location("hostile", TOOL)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -52,3 +52,11 @@ def test_the_script_sees_what_is_wrong(hostile):
     assert "names no argument: TypeError" in bare
     assert "exit code 1" in next(hostile.problems_of(1, "", "lensllm: unexpected KeyError"))
     assert any("control" in each for each in hostile.problems_of(0, "\x1b[31m", ""))
+
+
+@pytest.mark.parametrize("wait", [False, True], ids=["it works", "it waits"])
+def test_what_does_not_end_is_a_hang(hostile, monkeypatch, wait):
+    monkeypatch.setattr(hostile, "LIMIT", 0.2)
+    with pytest.raises(hostile.Hang), hostile.alarm():
+        while True:
+            time.sleep(0.01 * wait)
