@@ -138,12 +138,11 @@ def check_own_file(
     if stat.S_ISREG(found.st_mode) and (also_linked or found.st_nlink == 1):
         return path
     kind = "a link" if stat.S_ISLNK(found.st_mode) else "no plain file"
+    remedy = "remove it, or copy its contents into the folder"
     if found.st_nlink > 1 and stat.S_ISREG(found.st_mode):
         kind = "a file with a second name elsewhere"
-    raise ValueError(
-        f"`folder` must hold files of its own, got {path}, which is {kind}; "
-        "remove it, or copy its contents into the folder"
-    )
+        remedy = f"copy it, and put the copy in its place under the name {path.name}"
+    raise ValueError(f"`folder` must hold files of its own, got {path}, which is {kind}; {remedy}")
 
 
 def check_own_folder(

@@ -1040,5 +1040,7 @@ def _comparison_row(task, selector, ratio, target):
     visible = task.up_to(seen)
     try:
         return row | selector.rank(visible, target).evaluate(truth), ""
+    except np.linalg.LinAlgError:
+        raise  # a fault of the method, though it is a ValueError, too
     except ValueError as refusal:
         return row | dict.fromkeys(_METRICS), str(refusal)

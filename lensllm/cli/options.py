@@ -26,7 +26,6 @@ __all__ = [
     "Columns",
     "Device",
     "StudyFolder",
-    "MOST_SIZES",
     "as_examples",
     "as_train_size",
     "as_loss",
@@ -34,7 +33,6 @@ __all__ = [
     "typed_options",
     "column_names",
     "one_task",
-    "check_sizes",
     "all_tasks",
     "refuse_renamed",
 ]
@@ -280,22 +278,6 @@ def one_task(
     return table.filter(task=task or table.one_task())
 
 
-MOST_SIZES = 200  # a forecast takes time with the square of their number
-
-
-def check_sizes(
-    table: "CurveSet",
-) -> "CurveSet":  # the same
-    "Refuse a table of so many training-set sizes that a forecast would not end."
-    if len(table.sizes) > MOST_SIZES:
-        raise ValueError(
-            f"a table must have at most {MOST_SIZES} training-set sizes to be forecast, "
-            f"{table.one_task()} has {len(table.sizes):,}; keep sizes that grow by a factor, "
-            "such as 100, 200, 400, …"
-        )
-    return table
-
-
 def all_tasks(
     tables: list,  # CURVES, each
     **reading,  # --decimal, --pattern and --eval-set: each goes where it has a meaning
@@ -310,7 +292,7 @@ def all_tasks(
         if value is not None and not any(option in known for known in used.values()):
             raise ValueError(f"`{option}` has no meaning for any of these tables; leave it out")
     loaded = [load_curves(name, **used[name]) for name in tables]
-    return [check_sizes(table.filter(task=task)) for table in loaded for task in table.tasks]
+    return [table.filter(task=task) for table in loaded for task in table.tasks]
 
 
 def refuse_renamed(

@@ -37,7 +37,6 @@ from lensllm.cli.options import (
     Target,
     TaskName,
     as_train_size,
-    check_sizes,
     one_task,
     typed_options,
 )
@@ -142,7 +141,7 @@ def plan_command(
 
     reading = dict(decimal=decimal, pattern=pattern, eval_set=eval_set)
     proposal = plan(
-        check_sizes(one_task(curves, task, **reading)),
+        one_task(curves, task, **reading),
         budget,
         target=target,
         policy=policy,
@@ -311,7 +310,7 @@ def simulate_command(
     from lensllm.choose.replay import simulate
 
     reading = dict(decimal=decimal, pattern=pattern, eval_set=eval_set)
-    table = check_sizes(one_task(curves, task, **reading))
+    table = one_task(curves, task, **reading)
     replay = simulate(policy, table, budget, target=target, costs=costs)
     output.draw(replay.plot)
     if output.write(replay.trace, dict(task=table.one_task()) | replay.to_dict()):

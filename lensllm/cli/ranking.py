@@ -32,7 +32,6 @@ from lensllm.cli.options import (
     TaskName,
     all_tasks,
     as_examples,
-    check_sizes,
     one_task,
     refuse_renamed,
 )
@@ -85,7 +84,7 @@ def select_command(
     from lensllm.choose.selectors import ROWS, rank
 
     reading = dict(decimal=decimal, pattern=pattern, eval_set=eval_set)
-    table = check_sizes(one_task(curves, task, **reading))
+    table = one_task(curves, task, **reading)
     ranking = rank(table, target, seen=seen, method=method, prior=prior)
     truth = _known_losses(table, ranking.target)
     data = ranking.to_dict(truth)

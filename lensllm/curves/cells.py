@@ -23,6 +23,8 @@ import numbers
 import re
 from decimal import Decimal
 
+from .._internal.text import shortened
+
 
 # %% ../../nbs/01_curves/cells.ipynb #0e87a553
 class UnreadCell(str):
@@ -78,8 +80,7 @@ def _value_or_text(value):
 
 def _short_text(value):
     "What a message shows of any value."
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return shortened(str(value), 60)
 
 
 def _remedy_of_type(value):

@@ -26,6 +26,7 @@ import re
 
 import numpy as np, pandas as pd
 
+from .._internal.text import shortened
 from .cells import NO_LOSS, UnreadCell, as_count, as_number
 
 
@@ -147,13 +148,6 @@ _RULES = [  # column, flag, where the values are wrong, rule, remedy
 
 
 # %% ../../nbs/01_curves/checks.ipynb #8d3b6a15
-def _shown(value):
-    "A value as a message shows it, cut where it is long."
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-# %% ../../nbs/01_curves/checks.ipynb #cc21c499
 def _error_row(flag, frame, i, column, rule, remedy):
     "One line of the flag table about row `i` (position) of `frame`."
     row = frame.iloc[i]
@@ -170,7 +164,7 @@ def _error_row(flag, frame, i, column, rule, remedy):
         task=row.get("task"),
         model=row.model,
         train_size=size,
-        detail=f"`{column}` {rule}; {place} has {_shown(row[column])}",
+        detail=f"`{column}` {rule}; {place} has {shortened(str(row[column]), 60)}",
         remedy=remedy,
     )
 

@@ -167,8 +167,11 @@ def text_table(
         CSV, TSV or text
     """
     path = Path(path)
-    if path.read_bytes()[:4] in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0"):
+    sign = path.read_bytes()[:4]
+    if sign in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0"):
         raise ValueError(f"{path} must be text, but is a workbook or archive; save it as CSV")
+    if sign.startswith((b"\x1f\x8b", b"\xfd7zX", b"BZh", b"\x28\xb5\x2f\xfd")):
+        raise ValueError(f"{path} must be text, but is compressed; decompress it")
     lines = list(io.StringIO(file_text(path), newline=""))
     above, named = _lines_above_header(lines, path)
     lines = lines[above:]

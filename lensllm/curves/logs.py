@@ -10,6 +10,7 @@ __all__ = ["FIELDS", "Log", "read_log", "check_pattern", "suggested_pattern", "R
 # %% ../../nbs/01_curves/logs.ipynb #2ac19515
 import json
 import math
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -399,9 +400,19 @@ def _field_values(fields, path):
 def _log_files(root, name=""):
     "The logs below a folder, or the files of one name; those in hidden folders left out."
     names = _READERS if not name else [name if "{" not in name else f"*{Path(name).suffix}"]
-    found = [path for name in names for path in root.rglob(name) if path.is_file()]
-    hidden = [any(part.startswith(".") for part in path.relative_to(root).parts) for path in found]
-    return sorted(path for path, skip in zip(found, hidden) if not skip)
+    return sorted(path for path in _files_below(root) if any(map(path.match, names)))
+
+
+def _files_below(root):
+    "Files that are not hidden, through links as well; a folder with two names is read once."
+    known = set()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        place = os.path.realpath(folder)
+        folders[:] = sorted(name for name in folders if name[0] != "." and place not in known)
+        if place not in known:
+            paths = [Path(folder, name) for name in names if name[0] != "."]
+            yield from (path for path in paths if path.is_file())
+        known.add(place)
 
 
 def _run_folder(path, pattern):

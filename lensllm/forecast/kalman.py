@@ -428,8 +428,8 @@ def panel(
     if column.max() >= MOST_SIZES:
         raise ValueError(
             f"`seen` must hold at most {MOST_SIZES} sizes above 0 for a model, "
-            f"got {column.max() + 1:,} of {models[rows[column.argmax()]]}; keep every "
-            f"{-(-(column.max() + 1) // MOST_SIZES)}th size of the table, which loses little, "
+            f"got {column.max() + 1:,} of {models[rows[column.argmax()]]}; keep one size in "
+            f"{-(-(column.max() + 1) // MOST_SIZES)} of the table, which loses little, "
             "or rank with method ats"
         )
     on = np.arange(column.max() + 1) < np.bincount(rows)[:, None]

@@ -202,7 +202,7 @@ def load_model(
         source, note = str(folder), ""  # transformers does not read the sign for a home folder
     else:
         source, note = name, ", which is no folder here"
-    with _one_line_for(name, note):
+    with _one_line_for(name, note, trust):
         model, tokenizer, info = _read(source, trust, shapes)
     _check_weights(model, info, name)
     _check_vocabulary(model, tokenizer, name)
@@ -276,7 +276,7 @@ def _check_vocabulary(model, tokenizer, name):
 
 # %% ../../nbs/04_models/loading.ipynb #10ad0002
 @contextmanager
-def _one_line_for(name, note):
+def _one_line_for(name, note, trust):
     "Whatever a library says about a model that it cannot load, in one line."
     import warnings
     from transformers.utils import logging
@@ -293,7 +293,7 @@ def _one_line_for(name, note):
             raise
         raise ValueError(
             "`MODEL` must be a folder or a name on the hub, of a language model in safetensors "
-            f"without code of its own, got {name}{note}: {_reason(e)}"
+            f"without code of its own, got {name}{note}: {_reason(e, trust)}"
         ) from None
     finally:
         logging.set_verbosity(said)
@@ -305,14 +305,14 @@ def _is_lack_of_memory(error):
     return isinstance(error, MemoryError) or (is_ours and "memory" in str(error).lower())
 
 
-_ADVICE = re.compile(r"trust_remote_code|pickle|torch\.load|use_safetensors|weights_only|\.bin\b")
+_ADVICE = re.compile(r"pickle|torch\.load|use_safetensors|weights_only|\.bin\b")
 
 
-def _reason(error):
+def _reason(error, trust):
     "The first line of an error, without advice that nobody should follow."
     lines = str(error).strip().splitlines() or [type(error).__name__]
     text = " ".join(" ".join(lines[: 1 + lines[0].endswith(":")]).split())
-    if "trust_remote_code" in str(error):
+    if "trust_remote_code" in str(error) and "code" not in trust:
         return "it brings code of its own, which is not run"
     if re.search("flash.?att", str(error), re.IGNORECASE):
         return (
@@ -360,7 +360,7 @@ def _checked_shapes(folder, name, trust):
     _check_folder(folder, name)
     config = _json_object(folder / "config.json", "MODEL")
     _check_quantized(config, name)
-    with _one_line_for(name, ""):
+    with _one_line_for(name, "", trust):
         _check_kind(config.get("architectures"))
     files = _weight_files(folder, name)
     if not files and "pickle" in trust:

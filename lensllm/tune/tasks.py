@@ -31,6 +31,7 @@ from importlib.resources import files
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from .._internal.text import shortened, visible
 
 # %% ../../nbs/07_tune/tasks.ipynb #35506d4c
 if TYPE_CHECKING:
@@ -153,14 +154,19 @@ def _read_csv(path):
 
 
 def _read_tsv(path):
-    "A table of cells between tabs; quotes that do not pair up are text."
+    "A table of cells between tabs; quotes are text if they neither pair up nor enclose a cell."
     text = _file_text(path)
     try:
         rows = _quoted_rows(path.name, text, "\t")
     except ValueError:
+        if _QUOTED_CELL.search(text):
+            raise
         lines = enumerate(_LINE_END.split(text), 1)
         rows = [(number, line.split("\t")) for number, line in lines if line.strip()]
     return _delimited_table(path.name, rows)
+
+
+_QUOTED_CELL = re.compile(r'(?:^|\t)"[^\t\n]*"(?:\t|\r?$)', re.MULTILINE)
 
 
 def _quoted_rows(file, text, delimiter):
@@ -440,8 +446,7 @@ def _cell_kind(cell):
 
 def _shown(value, as_text=repr):
     "A value for an error, shortened, on one line."
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in as_text(value))
-    return text if len(text) <= 60 else text[:57] + "…"
+    return shortened(visible(as_text(value)), 60)
 
 
 def _listed(names):

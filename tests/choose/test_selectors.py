@@ -16,6 +16,7 @@ from lensllm.choose.selectors import (
     ROWS,
     NLPMetrics,
     PosteriorSelector,
+    Selector,
     accept_then_stop,
     as_selector,
     compare,
@@ -502,3 +503,14 @@ def test_a_cell_that_a_method_cannot_do_is_a_gap(flan):
 def test_a_comparison_without_any_cell_is_refused(flan):
     with pytest.raises(ValueError, match="needs as many sizes above 0"):
         compare("rectifiedfit", flan, [2048])
+
+
+def test_a_fault_of_a_method_is_no_gap(flan):
+    class Faulty(Selector):
+        name = "faulty"
+
+        def score(self, seen, target):
+            raise np.linalg.LinAlgError("singular")
+
+    with pytest.raises(np.linalg.LinAlgError):
+        compare([Faulty(), "ats"], [flan], [512])

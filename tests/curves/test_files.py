@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import gzip
 from collections import namedtuple
 from decimal import Decimal
 
@@ -354,3 +355,9 @@ def test_no_cell_or_header_of_a_saved_table_is_a_formula(tmp_path):
 def test_rounding_is_no_contradiction():
     frame = pd.DataFrame(dict(model="a", train_size=[100, 200], test_loss=[3.0, 2.0]))
     load_curves(frame.assign(n_params=[110_000_000, 1.1 * 1e8]))
+
+
+def test_a_compressed_table_is_to_be_decompressed(tmp_path):
+    (tmp_path / "t.csv").write_bytes(gzip.compress(b"model,200\na,3\n"))
+    with pytest.raises(ValueError, match="is compressed; decompress it"):
+        load_curves(tmp_path / "t.csv")

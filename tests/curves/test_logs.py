@@ -315,3 +315,11 @@ def test_an_evaluation_that_is_no_number_hides_no_doubt(folder):
     plain = load_curves(folder({"a/200": state(51.0, 50.0), "a/400": state(49.0, 48.0)}))
     assert set(curves.flags.flag) == set(plain.flags.flag)
     assert curves.unit == plain.unit
+
+
+def test_a_folder_behind_a_link_is_read_once(folder, tmp_path):
+    place = folder({"a/200": GOOD})
+    folder({"../elsewhere/b/200": GOOD})
+    (place / "b").symlink_to(tmp_path / "elsewhere" / "b")
+    (place / "a" / "back").symlink_to(place)  # which leads round in a circle
+    assert load_curves(place).models == ["a", "b"]

@@ -406,5 +406,7 @@ def test_a_hint_that_is_no_distribution_is_refused(mean, spread, message):
 def test_more_sizes_than_the_filter_should_walk_are_refused_with_the_remedy():
     sizes = range(1, 600)
     curves = CurveSet(dict(model=["a"] * 599, train_size=sizes, test_loss=[3.0] * 599))
-    with pytest.raises(ValueError, match="at most 256 sizes above 0 .* got 599 of a; keep every 3"):
+    with pytest.raises(
+        ValueError, match="at most 256 sizes above 0 .* got 599 of a; keep one size in 3"
+    ):
         panel(curves)

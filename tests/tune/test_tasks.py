@@ -519,3 +519,16 @@ def test_a_tokenizer_without_tokens_is_refused():
 
     with pytest.raises(ValueError, match="was the model's own tokenizer saved with it"):
         as_batch([("", "a")], Mute())
+
+
+def test_an_odd_quote_takes_no_quotes_off_other_cells(tmp_path):
+    path = tmp_path / "t.tsv"
+    path.write_text('prompt\ttarget\n"He said ""hi"""\tyes\n"odd\tno\n')
+    with pytest.raises(ValueError, match="quotes that pair up"):
+        load_rows(path)
+
+
+def test_inches_in_a_table_of_tabs_are_text(tmp_path):
+    path = tmp_path / "t.tsv"
+    path.write_text('prompt\ttarget\n"a 5\tx\n12" disk\ty\n')
+    assert load_rows(path) == [('"a 5', "x"), ('12" disk', "y")]
