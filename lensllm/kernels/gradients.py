@@ -207,8 +207,9 @@ def naive_gradients(
         for p in weights:
             p.requires_grad_(False)
     forms = {}
-    for name, by_row in zip(params, zip(*grads)):
-        forms[name] = [Dense(torch.stack(by_row).view(len(by_row), *as_matrix(params[name])))]
+    for name, p in params.items():
+        by_row = [row.pop(0) for row in grads]  # let go of, so that memory holds them once
+        forms[name] = [Dense(torch.stack(by_row).view(len(by_row), *as_matrix(p)))]
     return RowGradients(torch.cat(outputs), forms)
 
 

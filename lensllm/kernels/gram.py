@@ -224,6 +224,9 @@ def collect(
     kept, start = {}, 0
     for piece in batch.pieces(self.micro_batch):
         outputs, forms, _ = self.gradients(piece, names)
+        if piece.n_rows == batch.n_rows:  # nothing to join
+            tell(piece.n_rows)
+            return forms
         rows = batch.n_rows * outputs.shape[1]
         for name, uses in forms.items():
             if name not in kept:
@@ -259,15 +262,23 @@ def _compare(walk, two_rows, names, cast):
     plain = naive_gradients(walk.model, two_rows, walk.f, params)
     walk.check(plain.outputs, two_rows)
     loop = {k: forms[0].grad.flatten(1) for k, forms in plain.forms.items()}
-    forms, fast = {}, {}
+    sizes, widths, kernel = {}, {}, 0.0
     if walk.method == "layerwise":
-        forms, fast = _trusted(walk, two_rows, params, plain.outputs, loop)
-    sizes = {k: _bytes_per_row(t for form in uses for t in form) for k, uses in forms.items()}
-    sizes |= {k: _bytes_per_row([loop[k]]) for k in params if k not in forms}
-    as_computed = [fast.get(k, loop[k]).to(cast or torch.float64) for k in params]
-    kernel = sum((g @ g.T).double() for g in as_computed)
-    expected = sum(g.double() @ g.double().T for g in loop.values())
-    return _Comparison(sizes, form_widths(forms), kernel, expected)
+        for name, uses, g in _trusted(walk, two_rows, params, plain.outputs, loop):
+            sizes[name] = _bytes_per_row(t for form in uses for t in form)
+            widths |= form_widths({name: uses})
+            kernel = kernel + _gram(g, cast or walk.table_dtype)
+    for name in [k for k in params if k not in sizes]:
+        sizes[name] = _bytes_per_row([loop[name]])
+        kernel = kernel + _gram(loop[name], cast or walk.table_dtype)
+    expected = sum(_gram(g, torch.float64) for g in loop.values())
+    return _Comparison(sizes, widths, kernel, expected)
+
+
+def _gram(G, precision):
+    "G Gᵀ, cast and multiplied piece by piece: a cast of all would take memory and time."
+    parts = (part.to(precision) for part in G.split(_TERMS, 1))
+    return sum((part @ part.T).double() for part in parts)
 
 
 def _bytes_per_row(tensors):
@@ -276,23 +287,22 @@ def _bytes_per_row(tensors):
 
 
 def _trusted(walk, two_rows, params, outputs, loop):
-    "Forms that the rules give, and their gradients, for the parameters where they match the loop."
+    "Name, forms and gradients of each parameter where the rules match the loop, one at a time."
     try:
         found = layerwise_gradients(walk.model, two_rows, walk.f, params)
     except (RuntimeError, TypeError):
-        return {}, {}
-    slack, largest = torch.finfo(outputs.dtype).eps ** 0.5, max(g.norm() for g in loop.values())
-    scale = outputs.abs().max().item()
+        return
+    slack, scale = torch.finfo(outputs.dtype).eps ** 0.5, outputs.abs().max().item()
     if not torch.allclose(found.outputs, outputs, rtol=slack, atol=slack * scale):
-        return {}, {}  # a row's output depends on its neighbour
-    forms, gradients = {}, {}
+        return  # a row's output depends on its neighbour
+    norms = {name: float(g.norm()) for name, g in loop.items()}
+    largest = max(norms.values())
     for name, uses in found.forms.items():
         g = dense_slice(uses, 0, as_matrix(params[name])[0])
         # Some gradients, such as a key's bias, are only rounding: compare with the largest too.
-        size = loop[name].norm() + 1e-3 * largest + 1e-300
+        size = norms[name] + 1e-3 * largest + 1e-300
         if (g - loop[name]).norm() / size <= slack:
-            forms[name], gradients[name] = uses, g
-    return forms, gradients
+            yield name, uses, g
 
 
 # %% ../../nbs/05_kernels/gram.ipynb #f08332b2
@@ -333,8 +343,7 @@ def survey(
         precision of the products
     """
     two_rows = batch.rows([0, batch.n_rows - 1])
-    check_rows_apart(walk.f, walk.model, batch)
-    outputs = walk.f(walk.model, batch.rows([0])).numel()
+    outputs = check_rows_apart(walk.f, walk.model, batch)
     if outputs == 0:
         raise ValueError(
             "`output` must give a number, or m of them, for each row, got none for a batch "
@@ -357,6 +366,7 @@ def survey(
 
 # %% ../../nbs/05_kernels/gram.ipynb #2b8c0015
 WORKSPACE = 16 << 20  # bytes for slices of gradients: beyond the caches' size, more gains nothing
+_TERMS = 1 << 13  # numbers that one product sums: with many more, single precision loses digits
 
 
 def groups_within(
@@ -445,24 +455,26 @@ def _few_tokens(left, right):
     return T * S * (R + C) < R * C * (1 + T / m + S / n)
 
 
-def _token_product(u, v, limit):
-    "Inner products of two outer forms through their tokens, at most `limit` numbers at a time."
+def _add_token_products(K, u, v, limit):
+    "Add products of two outer forms through their tokens, at most `limit` numbers at a time."
     (n, T), (m, S) = u.left.shape[:2], v.left.shape[:2]
     step = max(1, limit // (T * m * S))
-    left, right = v.left.flatten(0, 1).T, v.right.flatten(0, 1).T
-    blocks = []
+    if u is v:  # the lower triangle, in blocks that are not too thin
+        step = min(step, max(-(-64 // T), -(-n // 4)))
     for i in range(0, n, step):
-        by_left = u.left[i : i + step].flatten(0, 1) @ left
-        by_right = u.right[i : i + step].flatten(0, 1) @ right
-        blocks.append((by_left * by_right).view(-1, T, m, S).sum((1, 3)))
-    return torch.cat(blocks)
+        stop = min(i + step, n)
+        columns = stop if u is v else m
+        by_left = u.left[i:stop].flatten(0, 1) @ v.left[:columns].flatten(0, 1).T
+        by_right = u.right[i:stop].flatten(0, 1) @ v.right[:columns].flatten(0, 1).T
+        K[i:stop, :columns] += (by_left * by_right).view(-1, T, columns, S).sum((1, 3))
 
 
 def _add_lower(K, G):
     "Add G Gᵀ to the lower triangle of K; above it, only what the blocks of rows also make."
     step = min(64, max(16, -(-len(K) // 4)))  # products of fewer rows are slow
-    for i in range(0, len(K), step):
-        K[i : i + step, : i + step] += G[i : i + step] @ G[: i + step].T
+    for part in G.split(_TERMS, 1):
+        for i in range(0, len(K), step):
+            K[i : i + step, : i + step] += part[i : i + step] @ part[: i + step].T
 
 
 # %% ../../nbs/05_kernels/gram.ipynb #fa63861c
@@ -495,7 +507,7 @@ def add_products(
         right = left if same else right
     numbers = WORKSPACE // K.element_size()
     if cast is None and _few_tokens(left, right):
-        K += _token_product(left[0], right[0], numbers)
+        _add_token_products(K, left[0], right[0], numbers)
         return
     step = max(1, min(R, numbers // (widest * C)))
     memory = [left[0][-1].new_empty(step * C * widest) for _ in range(1 if same else 2)]
@@ -506,7 +518,8 @@ def add_products(
             _add_lower(K, a)
         else:
             b = dense_slice(right, start, stop, memory[1]).to(cast or K.dtype)
-            K += a @ b.T  # a product that is made apart and then added keeps its digits
+            for one, other in zip(a.split(_TERMS, 1), b.split(_TERMS, 1)):
+                K += one @ other.T  # a product that is made apart and then added keeps its digits
 
 
 # %% ../../nbs/05_kernels/gram.ipynb #cb5fee88

@@ -794,7 +794,7 @@ def check_rows_apart(
     f: Callable,  # output: (model, batch) -> (n,) or (n, m)
     model: torch.nn.Module,  # in eval mode
     batch: Batch,
-):
+) -> int:  # outputs per row
     """Refuse an output that is not one per row, or that changes with the rows beside it.
 
     Parameters
@@ -803,9 +803,14 @@ def check_rows_apart(
         output: (model, batch) -> (n,) or (n, m)
     model : torch.nn.Module
         in eval mode
+
+    Returns
+    -------
+    int
+        outputs per row
     """
     if batch.n_rows == 1:
-        return
+        return f(model, batch).numel()
     two_rows = batch.rows([0, _last_different_row(batch)])
     try:
         alone = torch.stack([f(model, row).flatten() for row in two_rows.pieces(1)])
@@ -819,9 +824,9 @@ def check_rows_apart(
     except torch.OutOfMemoryError:
         raise
     except RuntimeError:  # it works on one row at a time only, and gets no more
-        return
+        return alone.shape[1]
     if not alone.numel():
-        return
+        return 0
     if together.numel() != alone.numel():
         raise ValueError(
             "`output` must give a number, or m of them, for each row, got "
@@ -836,6 +841,7 @@ def check_rows_apart(
             f"{alone[0, 0].item():.6g} for the first row alone and {together[0, 0].item():.6g} "
             "beside another; leave means, norms and statistics over the batch out"
         )
+    return alone.shape[1]
 
 
 def _last_different_row(batch):
