@@ -1517,6 +1517,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'lensllm.kernels.gram._bytes_per_row': ( '05_kernels/gram.html#_bytes_per_row',
                                                                                'lensllm/kernels/gram.py'),
                                       'lensllm.kernels.gram._compare': ('05_kernels/gram.html#_compare', 'lensllm/kernels/gram.py'),
+                                      'lensllm.kernels.gram._contiguous': ('05_kernels/gram.html#_contiguous', 'lensllm/kernels/gram.py'),
                                       'lensllm.kernels.gram._few_tokens': ('05_kernels/gram.html#_few_tokens', 'lensllm/kernels/gram.py'),
                                       'lensllm.kernels.gram._gram': ('05_kernels/gram.html#_gram', 'lensllm/kernels/gram.py'),
                                       'lensllm.kernels.gram._mirror': ('05_kernels/gram.html#_mirror', 'lensllm/kernels/gram.py'),

@@ -226,7 +226,7 @@ def collect(
         outputs, forms, _ = self.gradients(piece, names)
         if piece.n_rows == batch.n_rows:  # nothing to join
             tell(piece.n_rows)
-            return forms
+            return {name: [_contiguous(form) for form in uses] for name, uses in forms.items()}
         rows = batch.n_rows * outputs.shape[1]
         for name, uses in forms.items():
             if name not in kept:
@@ -239,6 +239,11 @@ def collect(
         start += outputs.numel()
         tell(piece.n_rows)
     return kept
+
+
+def _contiguous(form):
+    "The same form; products of tensors that lie apart in memory round differently."
+    return type(form)(*(tensor.contiguous() for tensor in form))
 
 
 def _space_like(form, rows):
@@ -256,8 +261,8 @@ class _Comparison(NamedTuple):
     expected: torch.Tensor  # and by the plain loop, with products in double precision
 
 
-def _compare(walk, two_rows, names, cast):
-    "Both routes for a group of parameters."
+def _compare(walk, two_rows, names, cast, terms):
+    "Both routes for a group of parameters, with so many numbers summed in one product."
     params = {k: walk.params[k] for k in names}
     plain = naive_gradients(walk.model, two_rows, walk.f, params)
     walk.check(plain.outputs, two_rows)
@@ -267,17 +272,17 @@ def _compare(walk, two_rows, names, cast):
         for name, uses, g in _trusted(walk, two_rows, params, plain.outputs, loop):
             sizes[name] = _bytes_per_row(t for form in uses for t in form)
             widths |= form_widths({name: uses})
-            kernel = kernel + _gram(g, cast or walk.table_dtype)
+            kernel = kernel + _gram(g, cast or walk.table_dtype, terms)
     for name in [k for k in params if k not in sizes]:
         sizes[name] = _bytes_per_row([loop[name]])
-        kernel = kernel + _gram(loop[name], cast or walk.table_dtype)
-    expected = sum(_gram(g, torch.float64) for g in loop.values())
+        kernel = kernel + _gram(loop[name], cast or walk.table_dtype, terms)
+    expected = sum(_gram(g, torch.float64, terms) for g in loop.values())
     return _Comparison(sizes, widths, kernel, expected)
 
 
-def _gram(G, precision):
+def _gram(G, precision, terms):
     "G Gᵀ, cast and multiplied piece by piece: a cast of all would take memory and time."
-    parts = (part.to(precision) for part in G.split(_TERMS, 1))
+    parts = (part.to(precision) for part in G.split(terms, 1))
     return sum((part @ part.T).double() for part in parts)
 
 
@@ -351,7 +356,9 @@ def survey(
         )
     bytes_of = {k: 2 * outputs * p.numel() * p.element_size() for k, p in walk.params.items()}
     groups = groups_within(bytes_of, limit / 8)
-    found = [_compare(walk, two_rows, names, cast) for names in groups]
+    # Long sums lose digits in single precision, so they are as long as they will be in the walk.
+    terms = max(1, WORKSPACE // walk.table_dtype.itemsize // (batch.n_rows * outputs))
+    found = [_compare(walk, two_rows, names, cast, terms) for names in groups]
     sizes = {k: v for one in found for k, v in one.sizes.items()}
     widths = {k: v for one in found for k, v in one.widths.items()}
     kernel, expected = sum(one.kernel for one in found), sum(one.expected for one in found)
@@ -366,7 +373,6 @@ def survey(
 
 # %% ../../nbs/05_kernels/gram.ipynb #2b8c0015
 WORKSPACE = 16 << 20  # bytes for slices of gradients: beyond the caches' size, more gains nothing
-_TERMS = 1 << 13  # numbers that one product sums: with many more, single precision loses digits
 
 
 def groups_within(
@@ -472,9 +478,8 @@ def _add_token_products(K, u, v, limit):
 def _add_lower(K, G):
     "Add G Gᵀ to the lower triangle of K; above it, only what the blocks of rows also make."
     step = min(64, max(16, -(-len(K) // 4)))  # products of fewer rows are slow
-    for part in G.split(_TERMS, 1):
-        for i in range(0, len(K), step):
-            K[i : i + step, : i + step] += part[i : i + step] @ part[: i + step].T
+    for i in range(0, len(K), step):
+        K[i : i + step, : i + step] += G[i : i + step] @ G[: i + step].T
 
 
 # %% ../../nbs/05_kernels/gram.ipynb #fa63861c
@@ -518,8 +523,7 @@ def add_products(
             _add_lower(K, a)
         else:
             b = dense_slice(right, start, stop, memory[1]).to(cast or K.dtype)
-            for one, other in zip(a.split(_TERMS, 1), b.split(_TERMS, 1)):
-                K += one @ other.T  # a product that is made apart and then added keeps its digits
+            K += a @ b.T  # a product that is made apart and then added keeps its digits
 
 
 # %% ../../nbs/05_kernels/gram.ipynb #cb5fee88
