@@ -26,6 +26,7 @@ import inspect, json, sys, time, zlib
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile
@@ -231,6 +232,7 @@ def ntk_gram(
     Kernel
         exact up to rounding, or an estimate with `products` or `sketch`: see its `error`
     """
+    started = time.monotonic()
     _check_options(method, dtype, products, micro_batch, memory, sketch, params, devices)
     left = Batch.of(model, batch, output)
     right = left if batch2 is None else Batch.of(model, batch2, output)
@@ -256,7 +258,7 @@ def ntk_gram(
                 label=layer_of if params == "layers" else lambda name: "",
                 devices=devices,
                 cast=products,
-                progress=_line_of_rows if progress is None else progress,
+                progress=progress or partial(_line_of_rows, started=started),
             )
     tables = list(found.tables.values())
     K = tables[0] if len(tables) == 1 else sum(tables)
@@ -278,9 +280,9 @@ def ntk_gram(
 _PATIENCE = 2.0  # seconds of work before a line about it
 
 
-def _line_of_rows(rows):
+def _line_of_rows(rows, started):
     "Say on a terminal how many rows are done, and wipe it out at the end; nothing elsewhere."
-    started, width = time.monotonic(), 0
+    width = 0
     try:
         for done, row in enumerate(rows):
             if sys.stderr.isatty() and time.monotonic() - started > _PATIENCE:

@@ -86,12 +86,70 @@ def test_few_tokens_are_multiplied_as_tokens(T, few):
     assert _few_tokens(forms, forms) == few
 
 
+def test_blocks_of_tokens_give_the_lower_triangle():
+    x = [outer(100, 1, seed=0)]
+    assert _few_tokens(x, x)
+    K, G = torch.ones(100, 100).double(), dense_slice(x, 0, 8)
+    add_products(K, x, x, (8, 6))
+    assert_close(K.tril(), (1 + G @ G.T).tril())
+
+
 def test_products_are_added_to_what_is_there():
     x = [outer(5, 9, seed=0)]
     K = torch.ones(5, 5).double()
     add_products(K, x, x, (8, 6))
     G = dense_slice(x, 0, 8)
     assert_close(K.tril(), (1 + G @ G.T).tril())
+
+
+# --- what is known before the walk
+
+
+def layer_walk(width, f, method="layerwise"):
+    "A walk through one layer, and four rows of positive numbers."
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(width, width, bias=False).requires_grad_(False)
+    batch = Batch(dict(x=1 + torch.rand(4, 1, width)), shift=0)
+    return Walk(layer, f, dict(layer.named_parameters()), method, 8), batch
+
+
+def first_three(model, batch):
+    return model(batch["x"])[:, 0, :3]
+
+
+def first(model, batch):
+    return model(batch["x"])[:, 0, 0]
+
+
+def total(model, batch):
+    return model(batch["x"]).sum((1, 2))
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+@pytest.mark.parametrize("f, outputs", [(first, 1), (first_three, 3)])
+def test_the_survey_counts_outputs_per_row(n, f, outputs):
+    walk, batch = layer_walk(8, f)
+    assert survey(walk, batch.rows(slice(0, n)), 1e9).outputs == outputs
+
+
+def test_the_stated_error_holds_for_long_sums():
+    walk, batch = layer_walk(1024, total, "naive")
+    found = exact_tables(walk, batch, batch, limit=1e9)
+    G = dense_slice(walk.collect(batch, ["weight"])["weight"], 0, 1024).double()
+    off = torch.from_numpy(found.tables[""]).double() - G @ G.T
+    assert off.norm() / (G @ G.T).norm() < 3 * found.error
+
+
+def test_forms_lie_in_memory_alike_whether_they_are_joined_or_not():
+    model = tiny_model("mamba", seed=0)
+    batch = Batch.of(model, tiny_batch(n=4, tokens=6, seed=0))
+    with evaluating(model):
+        params = pick_params(model, "all")
+        walk = Walk(model, sequence_loss, params, "layerwise", 4)
+        walk = survey(walk, batch, 1e9).walk
+        for micro_batch in (4, 2):
+            forms = replace(walk, micro_batch=micro_batch).collect(batch, list(params))
+            assert all(t.is_contiguous() for uses in forms.values() for f in uses for t in f)
 
 
 # --- walks

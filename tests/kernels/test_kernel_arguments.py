@@ -2,6 +2,7 @@
 
 import io
 import math
+import time
 from functools import partial
 import pytest, numpy as np, torch
 from lensllm._internal.tiny import tiny_batch, tiny_model
@@ -154,3 +155,10 @@ def test_short_work_says_nothing(monkeypatch):
     monkeypatch.setattr("sys.stderr", error)
     ntk.ntk_gram(model(), rows())
     assert error.getvalue() == ""
+
+
+def test_a_long_survey_is_followed_by_a_line_at_once(monkeypatch):
+    error = Terminal()
+    monkeypatch.setattr("sys.stderr", error)
+    next(ntk._line_of_rows(range(3), started=time.monotonic() - 60))
+    assert "kernel: 0 of 3 rows walked" in error.getvalue()
