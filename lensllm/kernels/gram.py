@@ -267,15 +267,15 @@ def _compare(walk, two_rows, names, cast, terms):
     plain = naive_gradients(walk.model, two_rows, walk.f, params)
     walk.check(plain.outputs, two_rows)
     loop = {k: forms[0].grad.flatten(1) for k, forms in plain.forms.items()}
-    sizes, widths, kernel = {}, {}, 0.0
+    sizes, widths, kernel, precision = {}, {}, 0.0, cast or walk.table_dtype
     if walk.method == "layerwise":
         for name, uses, g in _trusted(walk, two_rows, params, plain.outputs, loop):
             sizes[name] = _bytes_per_row(t for form in uses for t in form)
             widths |= form_widths({name: uses})
-            kernel = kernel + _gram(g, cast or walk.table_dtype, terms)
+            kernel = kernel + _gram(g, precision, terms)
     for name in [k for k in params if k not in sizes]:
         sizes[name] = _bytes_per_row([loop[name]])
-        kernel = kernel + _gram(loop[name], cast or walk.table_dtype, terms)
+        kernel = kernel + _gram(loop[name], precision, terms)
     expected = sum(_gram(g, torch.float64, terms) for g in loop.values())
     return _Comparison(sizes, widths, kernel, expected)
 
