@@ -780,6 +780,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'lensllm.curves.table._is_empty': ('01_curves/table.html#_is_empty', 'lensllm/curves/table.py'),
                                       'lensllm.curves.table._kind_of_source': ( '01_curves/table.html#_kind_of_source',
                                                                                 'lensllm/curves/table.py'),
+                                      'lensllm.curves.table._listed_benchmarks': ( '01_curves/table.html#_listed_benchmarks',
+                                                                                   'lensllm/curves/table.py'),
                                       'lensllm.curves.table._sort_key': ('01_curves/table.html#_sort_key', 'lensllm/curves/table.py'),
                                       'lensllm.curves.table._tidy_frame': ('01_curves/table.html#_tidy_frame', 'lensllm/curves/table.py'),
                                       'lensllm.curves.table._typed_frame': ('01_curves/table.html#_typed_frame', 'lensllm/curves/table.py'),

@@ -650,7 +650,8 @@ def data_command(
     if curves is None:
         table = _shipped_tasks()
         if not output.write(table, dict(tasks=table.to_dict("records"))):
-            show_table(table, "shipped tasks", {})
+            show_table(table.drop(columns="source"), "shipped tasks", {})
+            print("\nfrom:", *table.source.unique(), sep="\n- ")
         return
     from lensllm.curves.checks import quality_errors
     from lensllm.curves.table import load_curves
