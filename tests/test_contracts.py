@@ -404,10 +404,20 @@ def test_every_public_name_has_a_place_on_the_site(anchors, name):
     assert [key for key in own if key.lower() not in anchors] == []
 
 
+BENCHMARKS = dict(  # source -> what its citation says, numbers of candidates, unit
+    mini=("LensBench-mini", {14}, "nats/byte"),
+    pet=("TevenLeScao/pet", {4, 5, 7}, "error rate"),
+    lcdb=("LCDB-1.1", set(range(20, 28)), "error rate"),
+    gemstones=("gemstone-scaling-laws", {22}, "nats/token"),
+)
+
+
 @pytest.mark.parametrize("name", benchmark_names())
 def test_shipped_task_cites_its_source(name):
     curves = load_benchmark(name)
-    small = name.startswith("mini/")
-    assert ("LensBench-mini" if small else "arXiv") in curves.source
+    source = name.split("/")[0]
+    cited, n_models, unit = BENCHMARKS.get(source, ("arXiv:2402.02314", {30}, "nats/token"))
+    assert cited in curves.source
     assert curves.tasks == [name]
-    assert len(curves.models) == (14 if small else 30)
+    assert len(curves.models) in n_models
+    assert curves.unit == unit

@@ -104,7 +104,7 @@ if __name__ == "__main__":
     parser.add_argument(
         "task",
         nargs="*",
-        default=[n.removeprefix("mini/") for n in benchmark_names() if n.startswith("mini/")],
+        default=[n.removeprefix("mini/") for n in benchmark_names("mini")],
         help="shipped tasks; all whose curves are measured when none is named",
     )
     commit = subprocess.run(

@@ -1,5 +1,6 @@
 """Replay policies on subsets of the shipped tasks: `python experiments/policies/run.py NAME…
-[--draws N]`. One CSV and one JSON a policy in results/policies; what is there already is kept.
+[--draws N] [--task TASK…] [--out DIR]`. One CSV and one JSON a policy in results/policies; what
+is there already is kept.
 """
 
 import argparse
@@ -57,14 +58,14 @@ def code():
 CODE = code()  # as it is read, whatever changes while the replays run
 
 
-def run(name, draws):
+def run(name, tasks, draws, folder):
     "One policy on all tasks; nothing is done twice for the same configuration and code."
-    path = OUT / f"{name.replace(' ', '_').replace(',', '')}.csv"
+    path = folder / f"{name.replace(' ', '_').replace(',', '')}.csv"
     cfg = dict(
         name=name,
         policy=type(POLICIES[name]).__name__,
         settings=asdict(POLICIES[name]),
-        tasks=["flan", "gigaword"],
+        tasks=tasks,
         budgets=BUDGETS,
         draws=draws,
         size=20,
@@ -101,6 +102,9 @@ if __name__ == "__main__":
         "name", nargs="*", default=list(POLICIES), help="policies; all when none is named"
     )
     parser.add_argument("--draws", type=int, default=200)
+    parser.add_argument("--task", nargs="+", default=["flan", "gigaword"])
+    parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
     for name in args.name:
-        run(name, args.draws)
+        run(name, args.task, args.draws, args.out)

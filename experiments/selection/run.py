@@ -1,6 +1,7 @@
-"""Every selector on every task and budget, `python experiments/selection/run.py [TASK…]`.
+"""Every selector on every task and budget: `python experiments/selection/run.py [TASK…]
+[--out DIR]`.
 
-Results/selection/TASK.csv, and TASK_settings.csv for Accept-then-Stop under other settings of (k,
+results/selection/TASK.csv, and TASK_settings.csv for Accept-then-Stop under other settings of (k,
 delta), which LensLLM's study calls (gamma, tau).
 """
 
@@ -78,6 +79,8 @@ if __name__ == "__main__":
     parser.add_argument(
         "task", nargs="*", default=benchmark_names(), help="shipped tasks; all when none is named"
     )
+    parser.add_argument("--out", type=Path, default=OUT)
+    args = parser.parse_args()
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"],
         capture_output=True,
@@ -85,7 +88,7 @@ if __name__ == "__main__":
         cwd=ROOT,
         check=True,
     ).stdout.strip()
-    for task in parser.parse_args().task:
+    for task in args.task:
         cs, name = curves_of(task), task.replace("/", "_")
         methods = [
             *SELECTORS,
@@ -95,6 +98,6 @@ if __name__ == "__main__":
                 else []
             ),
         ]
-        write(OUT / f"{name}.csv", [c for m in methods for c in cells(cs, m)], commit)
-        write(OUT / f"{name}_settings.csv", list(settings(cs)), commit)
+        write(args.out / f"{name}.csv", [c for m in methods for c in cells(cs, m)], commit)
+        write(args.out / f"{name}_settings.csv", list(settings(cs)), commit)
         print(f"{task}: done", flush=True)

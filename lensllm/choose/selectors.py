@@ -23,6 +23,7 @@ __all__ = [
     "as_selector",
     "rank",
     "compare",
+    "ranked_or_refused",
 ]
 
 # %% ../../nbs/03_choose/selectors.ipynb #d81da641
@@ -690,6 +691,35 @@ def evaluate(
 
 
 @patch
+@must.checked(truth=_losses_by_model)
+def certainty(
+    self: Ranking,
+    truth: pd.Series,  # by model: loss at the target, in the unit of the curves
+) -> dict:  # 1: coverage_50, p_best, hit; of ln(loss): width, interval_score; None: not said
+    """What the ranking said of its own errors, beside what came.
+
+    `width` is the mean of ln(high/low) of the 90% intervals. `interval_score` adds 20 times what
+    true losses lie outside: lower is better, and wide intervals do not win by being wide.
+    `hit` is 1 if the choice was the best, which `p_best` foretold.
+    """
+    rows = self.frame.set_index("model").assign(true=truth)
+    chosen = rows.loc[self.best]
+    found = dict.fromkeys(("coverage_50", "width", "interval_score", "p_best"))
+    found["hit"] = float(chosen.true <= rows.true.min())
+    if rows.high.notna().all() and rows.low.gt(0).all():
+        true, low, high = (np.log(rows[name]) for name in ("true", "low", "high"))
+        outside = np.maximum(low - true, 0) + np.maximum(true - high, 0)
+        found["width"] = float((high - low).mean())
+        found["interval_score"] = float((high - low + 20 * outside).mean())
+    if np.isfinite(chosen.p_best):
+        found["p_best"] = float(chosen.p_best)
+    if self.posterior is not None:
+        half = self.posterior.frame().loc[rows.index, ["low_50", "high_50"]]
+        found["coverage_50"] = float(rows.true.between(half.low_50, half.high_50).mean())
+    return found
+
+
+@patch
 def cost_saved(
     self: Ranking,
 ) -> float | None:  # percent of the FLOP of tuning all on the target; None without n_params
@@ -1037,10 +1067,32 @@ def _comparison_row(task, selector, ratio, target):
         seen_train_size=seen,
         target_train_size=target,
     )
-    visible = task.up_to(seen)
+    ranking, refusal = ranked_or_refused(selector, task.up_to(seen), target)
+    return row | (ranking.evaluate(truth) if ranking else dict.fromkeys(_METRICS)), refusal
+
+
+def ranked_or_refused(
+    selector: Selector,
+    seen: CurveSet,  # curves of one task
+    target: int,  # examples
+) -> tuple:  # (Ranking, ""), or (None, why the method cannot rank these curves)
+    """Rank, where a refusal is an answer; a fault of the method is raised.
+
+    Parameters
+    ----------
+    seen : CurveSet
+        curves of one task
+    target : int
+        examples
+
+    Returns
+    -------
+    tuple
+        (Ranking, ""), or (None, why the method cannot rank these curves)
+    """
     try:
-        return row | selector.rank(visible, target).evaluate(truth), ""
+        return selector.rank(seen, target), ""
     except np.linalg.LinAlgError:
         raise  # a fault of the method, though it is a ValueError, too
     except ValueError as refusal:
-        return row | dict.fromkeys(_METRICS), str(refusal)
+        return None, str(refusal)

@@ -37,6 +37,7 @@ COMMANDS = dict(  # name -> function, in the order of the help
     simulate=planning.simulate_command,
     fit=ranking.fit_command,
     compare=ranking.compare_command,
+    bench=ranking.bench_command,
     learn=ranking.learn_command,
     data=ranking.data_command,
     ntk=models.ntk_command,

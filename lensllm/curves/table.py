@@ -18,6 +18,7 @@ __all__ = [
 
 # %% ../../nbs/01_curves/table.ipynb #b9d495a4
 import csv, html, json, re
+from collections import Counter
 from difflib import get_close_matches
 from functools import cached_property
 from importlib.resources import files
@@ -515,8 +516,15 @@ def complete(
 _DATA = Path(str(files("lensllm"))) / "data"
 
 
-def benchmark_names() -> list[str]:  # names that `load_benchmark` takes
+def benchmark_names(
+    source: str | None = None,  # the first part of a name, such as "mini" or "lcdb"; None: all
+) -> list[str]:  # names that `load_benchmark` takes
     """The shipped tasks.
+
+    Parameters
+    ----------
+    source : str | None, default None
+        the first part of a name, such as "mini" or "lcdb"; None: all
 
     Returns
     -------
@@ -524,7 +532,17 @@ def benchmark_names() -> list[str]:  # names that `load_benchmark` takes
         names that `load_benchmark` takes
     """
     root = _DATA / "curves"
-    return sorted(p.relative_to(root).with_suffix("").as_posix() for p in root.rglob("*.csv"))
+    names = sorted(p.relative_to(root).with_suffix("").as_posix() for p in root.rglob("*.csv"))
+    sources = list(dict.fromkeys(name.split("/")[0] for name in names))
+    if source is not None and source not in sources:
+        raise ValueError(f"`source` must be one of {', '.join(sources)}, got {source!r}")
+    return [name for name in names if source in (None, name.split("/")[0])]
+
+
+def _listed_benchmarks():
+    "The shipped tasks in one line; those of a source with several are counted."
+    count = Counter(name.split("/")[0] for name in benchmark_names())
+    return ", ".join(f"{name}/… ({n})" if n > 1 else name for name, n in count.items())
 
 
 def load_benchmark(
@@ -533,14 +551,16 @@ def load_benchmark(
     """Measured curves that come with the library.
 
     LensBench-mini, `mini/…`, is in nats per byte; its column `token_loss` is in nats per token.
+    `pet/…` and `lcdb/…` are error rates; sizes of `gemstones/…` are tokens of pre-training.
     """
     if name not in benchmark_names():
         raise ValueError(
-            f"`name` must be a shipped task ({', '.join(benchmark_names())}), got {name!r}; "
-            "for a file use load_curves(path)"
+            f"`name` must be a shipped task ({_listed_benchmarks()}), got {name!r}; "
+            "benchmark_names() lists them all, and load_curves(path) reads a file"
         )
     path = _DATA / "curves" / f"{name}.csv"
-    about = json.loads(path.with_suffix(".json").read_text())
+    its_own = path.with_suffix(".json")
+    about = json.loads((its_own if its_own.is_file() else path.with_name("about.json")).read_text())
     return CurveSet(pd.read_csv(path), source=about["citation"], unit=about["unit"])
 
 
@@ -592,8 +612,7 @@ def read_table(
         meant = meant[0] if meant else similar_path(path)
         guess = f"is {meant} meant? " if meant else ""
         raise ValueError(
-            f"`path` must be a file, got {path}; {guess}"
-            f"shipped tasks are: {', '.join(benchmark_names())}"
+            f"`path` must be a file, got {path}; {guess}shipped tasks are: {_listed_benchmarks()}"
         )
     frame = read_frame(path, decimal)
     _check_rows(frame, path)

@@ -255,3 +255,28 @@ def test_a_method_that_cannot_rank_one_cell_leaves_the_others(lensllm):
     assert done.code == 0
     assert "left out rectifiedfit on flan at 1/2048: " in done.err
     assert "share of true losses within the 90% intervals" in done.out
+
+
+# bench
+
+
+def test_a_source_stands_for_its_tasks(lensllm):
+    done = lensllm("bench", "mini", "--method", "ats", "--json")
+    rows = done.json["rows"]
+    assert {row["task"] for row in rows} == {"mini/define", "mini/headline", "mini/translate"}
+    assert {row["source"] for row in rows} == {"mini"}
+
+
+def test_the_bench_shows_a_line_per_method_and_a_dash_for_what_is_not_said(lensllm):
+    done = lensllm("bench", "pet/wsc", "--method", "ats", "--method", "subtuning")
+    lines = done.out.splitlines()
+    assert lines[0] == "pet: 1 task, 4 cells per method"
+    assert [line.split()[0] for line in lines[2:]] == ["ats", "subtuning"]
+    assert lines[2].split()[2] == "–"  # the standard error over one task
+
+
+def test_a_mistyped_source_is_told_what_there_is(lensllm):
+    done = lensllm("bench", "lcbd")
+    assert done.code == 2
+    assert "`CURVES` must be a file, got lcbd" in done.err
+    assert "lcdb/… (30)" in done.err

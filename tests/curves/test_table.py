@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lensllm.curves.table import (
+    benchmark_names,
     CurveSet,
     load_benchmark,
     load_curves,
@@ -360,3 +361,16 @@ def test_at_most_six_models_are_coloured(flan):
 def test_zero_shot_losses_make_no_curve(flan):
     with raises("this table holds zero-shot losses only"):
         flan.up_to(0).plot()
+
+
+def test_shipped_tasks_are_listed_by_source():
+    assert benchmark_names("flan") == ["flan"]
+    assert len(benchmark_names("lcdb")) == 30
+    assert set(benchmark_names("pet")) < set(benchmark_names())
+    with pytest.raises(ValueError, match="`source` must be one of flan, gemstones, .* got 'lcdb/'"):
+        benchmark_names("lcdb/")
+
+
+def test_a_mistyped_task_is_told_what_there_is_in_one_line():
+    with pytest.raises(ValueError, match=r"flan, .*, lcdb/… \(30\), mini/… \(3\), .*, got 'lcdb'"):
+        load_benchmark("lcdb")

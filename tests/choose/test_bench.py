@@ -1,0 +1,143 @@
+"The bench: which cells a table has, what is scored, and how cells become a summary."
+
+import numpy as np
+import pandas as pd
+import pytest
+import scoringrules
+from lensllm.choose.bench import bench_scores, bench_summary, cells_of, said_and_come
+from lensllm.choose.selectors import Ranking, Selector
+from lensllm.curves.table import CurveSet, load_benchmark
+
+SIZES = [100, 200, 400, 800, 1600]
+
+
+def falling(models=("a", "b"), sizes=SIZES, task="made/one"):
+    "Power laws, the first model's the lowest."
+    rows = [
+        dict(task=task, model=model, train_size=size, test_loss=(3 + i) * max(size, 50) ** -0.1)
+        for i, model in enumerate(models)
+        for size in sizes
+    ]
+    return CurveSet(pd.DataFrame(rows))
+
+
+class Refusing(Selector):
+    name = "refusing"
+
+    def score(self, seen, target):
+        raise ValueError("`refusing` ranks nothing")
+
+
+class Faulty(Selector):
+    name = "faulty"
+
+    def score(self, seen, target):
+        raise np.linalg.LinAlgError("singular")
+
+
+@pytest.mark.parametrize(
+    "sizes, cells",
+    [
+        (SIZES, [(2, 800), (4, 400)]),  # at 1/8 two sizes would be left
+        ([0, *SIZES], [(2, 800), (4, 400)]),  # a zero-shot loss is no size
+        ([100, 200, 400, 3200], [(2, 400)]),  # each size once
+        ([100, 200, 400], []),
+        ([100, 150, 300, 599], []),  # nothing up to half of the largest but two
+    ],
+)
+def test_a_table_is_cut_where_three_sizes_are_left(sizes, cells):
+    assert cells_of(falling(sizes=sizes)) == cells
+
+
+def test_the_target_is_the_largest_size_that_all_have():
+    frame = falling().frame
+    shorter = CurveSet(frame[(frame.model == "a") | (frame.train_size < 1600)])
+    found = bench_scores("ats", shorter)
+    assert list(found.target.unique()) == [800]
+    assert list(found.seen) == [400]
+
+
+def test_a_model_without_a_run_so_early_is_left_out_of_that_cell():
+    frame = falling(("a", "b", "c")).frame
+    late = CurveSet(frame[(frame.model != "c") | (frame.train_size > 400)])
+    found = bench_scores("subtuning", late).set_index("seen")
+    assert found.models.to_dict() == {800: 3, 400: 2}
+
+
+def test_a_refusal_is_a_row_and_the_others_go_on():
+    found = bench_scores([Refusing(), "ats"], falling()).set_index("method")
+    assert set(found.loc["refusing"].refusal) == {"`refusing` ranks nothing"}
+    assert found.loc["refusing"].relative_accuracy.isna().all()
+    assert (found.loc["ats"].refusal == "").all()
+    assert (found.loc["ats"].relative_accuracy == 100).all()
+    refused = bench_summary(found.reset_index()).set_index("method").refused
+    assert refused.to_dict() == {"refusing": 2, "ats": 0}
+
+
+def test_a_fault_of_a_method_ends_the_bench():
+    with pytest.raises(np.linalg.LinAlgError):
+        bench_scores(Faulty(), falling())
+
+
+def test_tables_too_short_for_a_cell_are_refused():
+    with pytest.raises(ValueError, match="`tasks` must hold curves of at least 4 sizes above 0"):
+        bench_scores("ats", falling(sizes=SIZES[:3]))
+
+
+def ranking(low, high, p_best):
+    "A ranking of a and b whose intervals are given."
+    frame = pd.DataFrame(dict(model=["a", "b"], rank=[1, 2], predicted_loss=[2.0, 3.0]))
+    frame = frame.assign(low=low, high=high, p_best=p_best, score=[-2.0, -3.0])
+    return Ranking(frame=frame, method="made", target=1600, seen=falling())
+
+
+def test_the_interval_score_is_that_of_scoringrules():
+    low, high, true = [1.8, 2.5], [2.2, 2.9], [2.0, 3.2]
+    found = ranking(low, high, [0.9, 0.1]).certainty(dict(zip("ab", true)))
+    expected = scoringrules.interval_score(*np.log([true, low, high]), 0.1)
+    assert found["interval_score"] == pytest.approx(np.mean(expected))
+    assert found["width"] == pytest.approx(np.mean(np.log(high) - np.log(low)))
+
+
+@pytest.mark.parametrize("truth, hit", [((2.0, 3.0), 1.0), ((3.0, 2.0), 0.0), ((2.0, 2.0), 1.0)])
+def test_a_hit_is_a_choice_that_nothing_beats(truth, hit):
+    found = ranking([1.8, 2.5], [2.2, 2.9], [0.9, 0.1]).certainty(dict(zip("ab", truth)))
+    assert (found["hit"], found["p_best"]) == (hit, 0.9)
+
+
+def test_what_a_method_does_not_say_is_none():
+    silent = ranking([np.nan] * 2, [np.nan] * 2, [np.nan] * 2).certainty(dict(a=2.0, b=3.0))
+    nothing = dict.fromkeys(("coverage_50", "width", "interval_score", "p_best"))
+    assert silent == nothing | dict(hit=1.0)
+
+
+def test_half_of_a_posterior_lies_in_its_50_percent_intervals():
+    curves = load_benchmark("mini/define").complete()
+    post = bench_scores("posterior", curves).iloc[0]
+    seen = curves.up_to(post.seen)
+    table = Selector.rank(_posterior(), seen, post.target).posterior.frame()
+    true = curves.at(post.target)[table.index]
+    assert post.coverage_50 == pytest.approx(true.between(table.low_50, table.high_50).mean())
+
+
+def _posterior():
+    from lensllm.choose.selectors import PosteriorSelector
+
+    return PosteriorSelector()
+
+
+def test_a_source_is_a_mean_over_tasks_and_a_task_one_over_cells():
+    cells = bench_scores("ats", [falling(), falling(task="made/two", sizes=SIZES[:4])])
+    accuracy = [90.0, 70.0, 40.0]  # two cells of the first task, one of the second
+    summary = bench_summary(cells.assign(relative_accuracy=accuracy)).iloc[0]
+    assert summary.relative_accuracy == pytest.approx((80 + 40) / 2)
+    assert summary.se == pytest.approx(20.0)
+    assert (summary.source, summary.tasks, summary.cells) == ("made", 2, 3)
+
+
+def test_said_and_come_are_counted_in_bins():
+    cells = pd.DataFrame(dict(method="made", p_best=[0.1, 0.9, 1.0, np.nan], hit=[0, 1, 0, 1]))
+    found = said_and_come(cells)
+    assert found.cells.tolist() == [1, 2]
+    assert found.said.tolist() == pytest.approx([0.1, 0.95])
+    assert found.come.tolist() == [0.0, 0.5]
