@@ -23,6 +23,7 @@ import numbers
 import re
 from decimal import Decimal
 
+from .._internal.arguments import shown
 from .._internal.text import shortened
 
 
@@ -80,7 +81,7 @@ def _value_or_text(value):
 
 def _short_text(value):
     "What a message shows of any value."
-    return shortened(str(value), 60)
+    return shortened(" ".join(str(value).split()), 60)
 
 
 def _remedy_of_type(value):
@@ -145,8 +146,8 @@ def _swapped(text):
 
 def _check_decimal(decimal):
     "Refuse a decimal sign that no rule knows."
-    if decimal not in DECIMALS:
-        raise ValueError(f"`decimal` must be '.' or ',', got {decimal!r}")
+    if not isinstance(decimal, str) or decimal not in DECIMALS:
+        raise ValueError(f"`decimal` must be '.' or ',', got {shown(decimal)}")
 
 
 def as_number(

@@ -26,11 +26,25 @@ import re
 
 import numpy as np, pandas as pd
 
+from .._internal import arguments as must
 from .._internal.text import shortened
 from .cells import NO_LOSS, UnreadCell, as_count, as_number
 
 
 # %% ../../nbs/01_curves/checks.ipynb #9fa9d814
+def _pair(name, value):
+    "Sizes and losses, as two arrays of one length."
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__len__") or len(value) != 2:
+        raise TypeError(f"`{name}` must hold pairs of sizes and losses, got {must.shown(value)}")
+    D, loss = (must.vector(name, part) for part in value)
+    if D.ndim != 1 or D.shape != loss.shape:
+        raise ValueError(
+            f"`{name}` must hold sizes and losses of one length, got {D.shape} and {loss.shape}"
+        )
+    return D, loss
+
+
+@must.checked(curves=must.several(_pair))
 def log_noise(
     curves: list,  # (D, loss) pairs; D > 0 in rising order, loss > 0 in nats
 ) -> float:  # estimate of the s.d. of ln(loss), pooled over the curves; 0 if none has 3 points
@@ -71,6 +85,7 @@ COLUMNS = dict(  # the tidy frame, in order
     test_loss_se="float",
 )
 NEEDED = ("model", "train_size", "test_loss")
+_TABLE = must.instance(pd.DataFrame, "make one of your table with `as_frame`")
 KEY = ["task", "model", "train_size", "seed"]  # one run
 _FLAG_COLUMNS = ["severity", "flag", "task", "model", "train_size", "detail", "remedy"]
 COUNTS = ("train_size", "seed")
@@ -170,6 +185,7 @@ def _error_row(flag, frame, i, column, rule, remedy):
 
 
 # %% ../../nbs/01_curves/checks.ipynb #6b0c93d2
+@must.checked(column=must.instance(pd.Series), name=must.text())
 def numbers_of(
     column: pd.Series,  # values of any type
     name: str,  # of the column: sizes, seeds and parameters are counts
@@ -203,6 +219,7 @@ def _read_value(value, name):
     return as_number(value)
 
 
+@must.checked(frame=_TABLE)
 def with_numbers(
     frame: pd.DataFrame,  # tidy and without errors
 ) -> pd.DataFrame:  # a copy whose number columns hold floats, sizes and seeds ints
@@ -292,6 +309,7 @@ def _model_errors(frame):
             yield _error_row(f"two {plural}", frame, i, column, rule, remedy)
 
 
+@must.checked(frame=_TABLE)
 def name_errors(
     frame: pd.DataFrame,  # tidy, names as they were handed over
 ) -> pd.DataFrame:  # columns as in `quality_errors`
@@ -484,6 +502,7 @@ def _unread_parameters(frame):
 
 
 # %% ../../nbs/01_curves/checks.ipynb #a3e6b0bc
+@must.checked(frame=_TABLE, needed=must.several(must.text()))
 def check_columns(
     frame: pd.DataFrame,
     needed: tuple | list = NEEDED,  # names of columns
@@ -515,6 +534,7 @@ _MEANT = dict(  # names that people give to a column
 _SIZE_AND_MORE = re.compile(r".*[0-9].*[A-Za-z=%_].*|.*[A-Za-z=%_].*[0-9].*")
 
 
+@must.checked(column=must.text(), present=must.several())
 def similar_column(
     column: str,  # of `COLUMNS`
     present,  # names of columns
@@ -555,6 +575,7 @@ def _hint(column, present):
     return ""
 
 
+@must.checked(frame=_TABLE)
 def quality_errors(
     frame: pd.DataFrame,  # tidy: `model`, `train_size`, `test_loss`, and further of `COLUMNS`
 ) -> pd.DataFrame:  # one row per error: severity, flag, task, model, train_size, detail, remedy
@@ -580,6 +601,7 @@ def quality_errors(
     return pd.DataFrame(errors, columns=_FLAG_COLUMNS)
 
 
+@must.checked(frame=_TABLE)
 def quality_flags(
     frame: pd.DataFrame,  # tidy, as for `quality_errors`
 ) -> pd.DataFrame:  # one row per finding, columns as in `quality_errors`

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 from scipy.special import softmax
 
-from .._internal.arguments import checked, number, vector
+from .._internal.arguments import axes, checked, number, text, vector
 from .._internal.style import INK, new_axes
 from .spectra import Spectrum, spectrum
 
@@ -308,7 +308,21 @@ def kernel_learning_curve(
 
 
 # %% ../../nbs/05_kernels/dynamics.ipynb #eed44aac
-@checked(D=vector, E_g=vector)
+def _optional_vector(name, values):
+    "Numbers as an array, or None."
+    return values if values is None else vector(name, values)
+
+
+@checked(
+    D=vector,
+    E_g=vector,
+    at=_optional_vector,
+    measured=_optional_vector,
+    stderr=_optional_vector,
+    style=text(),
+    mark=text(),
+    ax=axes,
+)
 def plot_learning_curve(
     D: "ArrayLike",  # examples, shape (k,)
     E_g: "ArrayLike",  # predicted test error at each of `D`, squared unit of the target, shape (k,)
@@ -354,6 +368,11 @@ def plot_learning_curve(
         raise ValueError(
             f"`D` and `E_g` must have one shape (k,), got {D.shape} and {E_g.shape}; "
             "give an error for each size"
+        )
+    if at is not None and np.shape(at) != np.shape(measured):
+        raise ValueError(
+            f"`at` and `measured` must have one shape, got {np.shape(at)} and "
+            f"{np.shape(measured)}; give what was measured for each size"
         )
     ax = new_axes() if ax is None else ax
     ax.set(xscale="log", yscale="log")

@@ -13,7 +13,7 @@ import pandas as pd
 from fastcore.basics import patch
 from numpy.typing import ArrayLike
 
-from .._internal.arguments import checked, number, vector
+from .._internal.arguments import checked, instance, number, vector
 from ..curves.table import CurveSet
 from ..forecast.fit import Fit, fit_law
 from ..forecast.kalman import Hint
@@ -48,7 +48,8 @@ class LensLaw:
 
     def __post_init__(self):
         for name in ("eigvals", "weights"):
-            object.__setattr__(self, name, np.array(getattr(self, name), float))
+            object.__setattr__(self, name, vector(name, getattr(self, name)).copy())
+        object.__setattr__(self, "eta", number(above=0)("eta", self.eta))
         lam, w = self.eigvals, self.weights
         if lam.ndim != 1 or lam.shape != w.shape or not lam.size:
             raise ValueError(
@@ -586,6 +587,7 @@ def kernel_features(
 
 
 # %% ../../nbs/05_kernels/lens.ipynb #815f1691
+@checked(features=instance(pd.DataFrame), new=instance(pd.DataFrame, optional=True))
 def learn_hints(
     features: pd.DataFrame,  # numbers, one row per model, no missing values
     curves: CurveSet,  # known curves of one task; those of models without features are not used
@@ -679,6 +681,8 @@ def _ridge_prediction(X, Y, x, penalties=_PENALTIES):
     Z, z = ((v - centre)[..., varies] / scale[varies] for v in (X, x))
     n, mean = len(Z), Y.mean(0)
     U, s, Vt = np.linalg.svd(Z, full_matrices=False)
+    kept = s > 1e-12 * s.max(initial=0)  # features that repeat others say nothing either
+    U, s, Vt = U[:, kept], s[kept], Vt[kept]
     if not len(s):
         return mean
     shrink = s**2 / (s**2 + n * penalties[:, None])  # (penalties, features); a penalty per example

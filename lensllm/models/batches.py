@@ -11,6 +11,7 @@ __all__ = [
     "PARAMS",
     "shifted_labels",
     "n_rows",
+    "as_device",
     "take",
     "beside",
     "Batch",
@@ -37,7 +38,8 @@ from contextlib import contextmanager
 import psutil, torch
 from fastcore.basics import patch
 import torch.nn.functional as F
-from .._internal.arguments import checked, seed, shown, whole
+from .._internal.arguments import checked, function, instance, mapping, torch_model, seed
+from .._internal.arguments import shown, text, whole
 from .behaviour import _is_encoder_decoder, _unwrapped, behaviour, held
 from .behaviour import label_shift, quiet_options, same_behaviour, token_logits
 from .loading import most_tokens
@@ -46,6 +48,7 @@ from .loading import most_tokens
 IGNORED = -100  # label of a masked position: nothing is predicted there
 
 
+@checked(labels=instance(torch.Tensor), shift=whole(0))
 def shifted_labels(
     labels: torch.Tensor,  # shape (n, tokens)
     shift: int,  # from `label_shift`
@@ -104,6 +107,31 @@ def n_rows(
     return n
 
 
+def as_device(
+    name: str,  # of the argument
+    value,  # a name such as "cpu", a torch.device, or None for where things are
+) -> "torch.device | None":
+    """A device as an argument names it.
+
+    Parameters
+    ----------
+    name : str
+        of the argument
+    value
+        a name such as "cpu", a torch.device, or None for where things are
+    """
+    if value is None or isinstance(value, torch.device):
+        return value
+    try:
+        return torch.device(text()(name, value))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0][:120]
+        raise ValueError(
+            f"`{name}` must be one that torch knows, got {value!r}: {reason}"
+        ) from None
+
+
+@checked(batch=mapping(), device=as_device)
 def take(
     batch: Mapping,  # name -> tensor, rows first
     rows: "slice | list | torch.Tensor",  # which rows, as an index
@@ -125,9 +153,17 @@ def take(
     dict
         the same entries, only those rows
     """
-    return {k: v[rows].to(device or v.device) for k, v in batch.items()}
+    try:
+        return {k: v[rows].to(device or v.device) for k, v in batch.items()}
+    except (IndexError, TypeError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise ValueError(
+            f"`rows` must be an index of {len(next(iter(batch.values()), ()))} rows, "
+            f"got {shown(rows)}: {reason}"
+        ) from None
 
 
+@checked(batch=mapping(), like=instance(torch.Tensor))
 def beside(
     batch: Mapping,  # name -> tensor
     like: torch.Tensor,  # a tensor, such as a parameter
@@ -198,6 +234,8 @@ class Batch(dict):
         Batch
             the same tensors
         """
+        torch_model("model", model)
+        as_output(output)
         if callable(output):  # what your own function needs, only you know
             return cls(batch, lambda: label_shift(model))
         n_rows(batch)
@@ -260,6 +298,7 @@ class Batch(dict):
         """
         return Batch(take(self, which), self._shift)
 
+    @checked(size=whole())
     def pieces(
         self,
         size: int,  # rows per piece, >= 1
@@ -279,6 +318,7 @@ class Batch(dict):
         for start in range(0, self.n_rows, size):
             yield self.rows(slice(start, start + size))
 
+    @checked(device=as_device)
     def to(
         self,
         device: "torch.device | str",  # where to put the tensors
@@ -292,6 +332,7 @@ class Batch(dict):
         """
         return Batch({k: v.to(device) for k, v in self.items()}, self._shift)
 
+    @checked(like=instance(torch.Tensor))
     def beside(
         self,
         like: torch.Tensor,  # such as a parameter: its device, and its precision for floats
@@ -474,6 +515,7 @@ def _check_targets(self: Batch):
 
 
 # %% ../../nbs/04_models/batches.ipynb #3e99ccdf
+@checked(model=torch_model)
 def check_batch(
     model: torch.nn.Module,
     batch: Mapping,  # as for `logits_and_labels`
@@ -492,6 +534,7 @@ def check_batch(
 
 
 # %% ../../nbs/04_models/batches.ipynb #3308b004
+@checked(model=torch_model, batch=mapping())
 def logits_and_labels(
     model: torch.nn.Module,  # a language model, or any module that maps `input_ids` to logits
     batch: Mapping,  # input_ids, attention_mask, labels; decoder_input_ids are made if missing
@@ -520,6 +563,7 @@ def logits_and_labels(
     return logits, shifted_labels(labels, shift)
 
 
+@checked(model=torch_model, batch=mapping())
 def sequence_loss(
     model: torch.nn.Module,
     batch: Mapping,
@@ -540,6 +584,7 @@ def sequence_loss(
     return loss.view(labels.shape).sum(1) / (labels != IGNORED).sum(1)
 
 
+@checked(model=torch_model, batch=mapping())
 def summed_logits(
     model: torch.nn.Module,
     batch: Mapping,
@@ -557,6 +602,7 @@ def summed_logits(
 
 # %% ../../nbs/04_models/batches.ipynb #c51cf19f
 @patch
+@checked(model=torch_model, m=whole(), seed=seed())
 def with_sampled_logits(
     self: Batch,
     model: torch.nn.Module,
@@ -593,7 +639,7 @@ def with_sampled_logits(
     return self.with_entries(position=position.to(device), token=token.to(device)), residual
 
 
-@checked(m=whole(), seed=seed())
+@checked(m=whole(), seed=seed(), model=torch_model)
 def sample_logits(
     model: torch.nn.Module,
     batch: Mapping,  # as for `logits_and_labels`
@@ -620,6 +666,7 @@ def sample_logits(
     return Batch.of(model, batch, "sampled").with_sampled_logits(model, m, seed=seed)
 
 
+@checked(model=torch_model, batch=mapping())
 def sampled_logits(
     model: torch.nn.Module,
     batch: Mapping,  # with entries `position` and `token`
@@ -670,7 +717,7 @@ def as_output(
     if not isinstance(output, str) or output not in OUTPUTS:
         raise ValueError(
             f"`output` must be one of {', '.join(OUTPUTS)} or a function of (model, batch), "
-            f"got {output!r}"
+            f"got {shown(output)}"
         )
     return OUTPUTS[output]
 
@@ -684,6 +731,7 @@ PARAMS = dict(
 )
 
 
+@checked(model=torch_model)
 def pick_params(
     model: torch.nn.Module,
     params: "str | Callable",  # a key of `PARAMS` ("layers": all), or (name, parameter) -> bool
@@ -703,7 +751,7 @@ def pick_params(
     if not callable(params) and not (isinstance(params, str) and params in PARAMS):
         raise ValueError(
             f"`params` must be one of {', '.join(PARAMS)} or a function of (name, parameter), "
-            f"got {params!r}"
+            f"got {shown(params)}"
         )
     wanted = params if callable(params) else PARAMS[params]
     named = {k: p for k, p in model.named_parameters() if p.is_floating_point()}
@@ -719,6 +767,7 @@ def pick_params(
     raise ValueError(f"`params` must match at least one parameter, {params!r} matches none; {hint}")
 
 
+@checked(name=text())
 def layer_of(
     name: str,  # name of a parameter
 ) -> str:  # the part up to its first number ("transformer.h.0"), or the module's name
@@ -790,6 +839,7 @@ def _changes_in_training(module):
 
 # %% ../../nbs/04_models/batches.ipynb #b9c20002
 @torch.no_grad()
+@checked(f=function, model=torch_model, batch=instance(Batch, "make one with `Batch.of`"))
 def check_rows_apart(
     f: Callable,  # output: (model, batch) -> (n,) or (n, m)
     model: torch.nn.Module,  # in eval mode
@@ -847,6 +897,7 @@ def _last_different_row(batch):
 
 
 # %% ../../nbs/04_models/batches.ipynb #b2e1d4c3
+@checked(model=torch_model)
 def in_precision(
     model: torch.nn.Module,
     dtype: "torch.dtype | None" = None,  # as wanted; None: as it is, but at least float32
@@ -873,6 +924,7 @@ def in_precision(
     return same_behaviour(model, copy.deepcopy(model).to(dtype))
 
 
+@checked(device=instance(torch.device))
 def free_bytes(
     device: torch.device,
 ) -> int:  # an estimate: other processes may take it
@@ -890,6 +942,7 @@ def free_bytes(
 
 # %% ../../nbs/04_models/batches.ipynb #aa8e809d
 @torch.no_grad()
+@checked(f=function, model=torch_model, batch=mapping())
 def first_nonfinite(
     f: Callable,  # output: (model, batch) -> tensor
     model: torch.nn.Module,

@@ -11,7 +11,7 @@ __all__ = ["Tail", "fit_tail", "weight_tails", "tail_metrics"]
 import warnings
 from typing import TYPE_CHECKING, NamedTuple
 import numpy as np, pandas as pd
-from .._internal.arguments import checked, number, vector
+from .._internal.arguments import checked, torch_model, number, vector
 
 if TYPE_CHECKING:
     import torch
@@ -115,6 +115,7 @@ def _cutoff(fit):
 
 
 # %% ../../nbs/04_models/tails.ipynb #e1b31f9a
+@checked(model=torch_model)
 def weight_tails(
     model: "torch.nn.Module",  # from transformers or torch
 ) -> pd.DataFrame:  # one row per matrix: name, rows, columns, and the fields of `Tail`
@@ -164,6 +165,7 @@ def _spectrum(weight):
     return singular**2 / max(weight.shape)
 
 
+@checked(model=torch_model)
 def tail_metrics(
     model: "torch.nn.Module",  # as for `weight_tails`
 ) -> dict:  # pl_alpha and e_tpl_lambda, means over the matrices, as the selector nlpmetrics reads

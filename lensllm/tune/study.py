@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np, pandas as pd
 from fastcore.basics import patch
 from ..curves.cells import UnreadCell, as_number, number, whole_number
+from .._internal import arguments as must
 from .._internal.text import shortened
 from ..curves.metrics import flops
 from ..models.loading import check_trust, pick_device, zoo_names
@@ -39,6 +40,12 @@ if TYPE_CHECKING:
 LADDER = tuple(100 * 2**k for k in range(11))  # 100 to 102,400: sizes, if none are given
 
 
+@must.checked(
+    source=must.path(folder=True),
+    task=must.instance(Task, "`load_task` reads one"),
+    recipe=must.instance(Recipe),
+    rows=must.whole(2),
+)
 def inspect_candidate(
     source: str | Path,  # as for `load_model`
     task: Task,
@@ -95,6 +102,7 @@ def inspect_candidate(
     )
 
 
+@must.checked(source=must.path(folder=True))
 def name_of(
     source: str | Path,  # of a candidate
 ) -> str:  # the last part of its folder, or its name on the hub
@@ -132,6 +140,7 @@ _FACTS = (
 class Study:
     "Candidates, a task, a policy and a budget, kept in a folder; `ask` and `tell`, or `run`."
 
+    @must.checked(folder=must.path(folder=True))
     def __init__(
         self,
         folder: str
@@ -377,6 +386,14 @@ def _check_records(store):
 
 
 # %% ../../nbs/07_tune/study.ipynb #6f9fc51d
+@must.checked(
+    folder=must.path(folder=True),
+    task=must.path(folder=True),
+    policy=must.text(),
+    recipe=must.instance(Recipe, optional=True),
+    unit=must.one_of(("byte", "token"), optional=True),
+    probes=must.flag,
+)
 def new_study(
     folder: str | Path,  # new or empty, or that of the same study
     *,
@@ -433,8 +450,6 @@ def new_study(
     elsewhere, recipe = isinstance(candidates, dict), recipe or Recipe()
     loaded = None if elsewhere else load_task(task, test=test, columns=columns)
     sizes, target = _checked_sizes(sizes, target, loaded)
-    if unit not in (None, "byte", "token"):
-        raise ValueError(f"`unit` must be byte or token, got {unit!r}")
     if budget_size:
         policy, budget = "all", None
     else:
@@ -690,7 +705,11 @@ def json_safe(
     result
         the same as JSON gives it back: tuples as lists, keys as text
     """
-    return json.loads(json.dumps(value))
+    try:
+        return json.loads(json.dumps(value))
+    except (TypeError, ValueError) as error:
+        kind = f"{must.shown(value)}: {error}"
+        raise TypeError(f"`value` must be what JSON can hold, got {kind}") from None
 
 
 # %% ../../nbs/07_tune/study.ipynb #57d00005

@@ -194,7 +194,7 @@ def test_a_refused_result_leaves_nothing(store, run, loss, error, message):
 
 
 def test_a_candidate_needs_parameters(store):
-    with pytest.raises(ValueError, match="`n_params` must be > 0"):
+    with pytest.raises(ValueError, match="`n_params` must be a whole number from 1"):
         store.add_candidate("x", 0)
 
 
