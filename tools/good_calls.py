@@ -360,7 +360,7 @@ def of_kernels(new):
         ),
         (
             dynamics.plot_learning_curve,
-            dict(**at, at=None, measured=None, stderr=None, colour="#222222", style="-", mark="o"),
+            dict(**at, at=None, measured=None, stderr=None),
         ),
         (dynamics.empirical_weights, dict(K=K, y=r)),
         (dynamics.measured_learning_curve, dict(K=K, y=r, D=[1.0, 2.0], ridge=0.1)),

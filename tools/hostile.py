@@ -432,6 +432,12 @@ def try_functions(findings, folder, every=1, packages=None):
         findings.add(f"{package}: {label}({argument}={name})", problems)
 
 
+def is_named(message, value):
+    "Whether a message says which argument, table or file is meant."
+    is_path = isinstance(value, str) and value and value in message
+    return is_path or any(sign in message for sign in ("`", "the table", "a column"))
+
+
 def problems_of_call(function, right, argument, value):
     "What is wrong with the end of a call: only an error that names an argument, or a result."
     if value is len and argument in OWN:
@@ -442,10 +448,13 @@ def problems_of_call(function, right, argument, value):
             with alarm(), contextlib.redirect_stdout(io.StringIO()):
                 function(**{**right, argument: value})
         except (ValueError, TypeError, ImportError) as error:
-            if "`" not in str(error) and "the table" not in str(error):
+            if not is_named(str(error), value):
                 yield f"names no argument: {type(error).__name__}: {error}"[:200]
             if "\n" in str(error) or len(str(error)) > 600:
                 yield f"is not one line: {str(error)[:200]!r}"
+        except FileNotFoundError as error:
+            if not error.filename:
+                yield f"names no file: {error}"
         except Hang:
             yield "hung"
         except Exception as error:

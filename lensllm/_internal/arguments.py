@@ -188,9 +188,17 @@ def size(least: int = 1, *, optional: bool = False) -> Rule:
     return whole(least, what="a whole number of examples", optional=optional)
 
 
-def seed() -> Rule:
-    "A seed of a random generator."
-    return whole(0, 2**63 - 1, what="a whole number, a seed")
+def seed(
+    negative: bool = False,  # one below 0 is allowed too
+) -> Rule:
+    """A seed of a random generator.
+
+    Parameters
+    ----------
+    negative : bool, default False
+        one below 0 is allowed too
+    """
+    return whole(1 - 2**63 if negative else 0, 2**63 - 1, what="a whole number, a seed")
 
 
 # %% ../../nbs/10_internal/arguments.ipynb #a1c0e012
@@ -394,7 +402,8 @@ def numbers_of(
     """
     try:
         kind = np.asarray(values).dtype.kind
-        array = None if kind in "bcSUmM" else np.asarray(values, float)
+        is_none = values is None or kind in "bcSUmM"
+        array = None if is_none else np.asarray(values, float)
     except (TypeError, ValueError, OverflowError):
         array = None
     if array is None or (shape is not None and array.shape != shape):

@@ -252,7 +252,7 @@ def header_size(
     int | None
         training-set size, examples; None where the name is no number
     """
-    if isinstance(header, bool) or (not isinstance(header, str) and header != header):
+    if isinstance(header, bool):
         return None
     count = as_count(header, decimal)
     text = _clean_text(header)

@@ -359,8 +359,8 @@ def read_frame(
         decimal sign of a text file
     """
     path = Path(path)
-    if decimal not in (None, ".", ","):
-        raise ValueError(f"`decimal` must be '.' or ',', got {decimal!r}")
+    if not (decimal is None or (isinstance(decimal, str) and decimal in (".", ","))):
+        raise ValueError(f"`decimal` must be '.' or ',', got {must.shown(decimal)}")
     try:
         if path.suffix.lower() not in (".parquet", ".pq"):
             return text_frame(path, decimal)

@@ -95,7 +95,13 @@ def chosen(
     int
         position of the highest score; the first among equals
     """
-    return int(np.argmax(np.asarray(scores, float)))
+    scores = must.vector("scores", scores)
+    if scores.ndim != 1 or not scores.size or np.isnan(scores).any():
+        raise ValueError(
+            "`scores` must be a vector of at least one number, without NaN, "
+            f"got {must.shown(scores)}; leave out what is unknown"
+        )
+    return int(np.argmax(scores))
 
 
 @must.checked(scores=must.numeric, losses=must.numeric)
@@ -422,10 +428,21 @@ def flops(
     float | np.ndarray
         FLOP, an estimate that ignores attention over long contexts
     """
+    given = dict(examples=examples, tokens=tokens, epochs=epochs)
+    for name, value in given.items():
+        if not (np.asarray(value, float) >= 0).all():
+            raise ValueError(f"`{name}` must be known and >= 0, got {must.shown(value)}")
     n = np.asarray(n_params, float)
     if not (n > 0).all():
         raise ValueError(f"`n_params` must be known and > 0, got {n_params}; fill in the column")
-    return (6 if train else 2) * n * np.asarray(examples, float) * tokens * epochs
+    with np.errstate(over="ignore"):
+        work = (6 if train else 2) * n * np.asarray(examples, float) * tokens * epochs
+    if not np.isfinite(work).all():
+        raise ValueError(
+            "`n_params` times `examples`, `tokens` and `epochs` must be a finite number of FLOP, "
+            f"got {must.shown(n_params)} times {must.shown(examples)}; check for a slip of the pen"
+        )
+    return work
 
 
 # %% ../../nbs/01_curves/metrics.ipynb #2aa05603
@@ -454,6 +471,10 @@ def example_work(
         raise ValueError(
             f"`n_params` must be known to count FLOP; {n.index[n.isna()][0]} has none; "
             f"fill in the column, or name a column with your own costs{hint}"
+        )
+    if np.shape(tokens) not in ((), (2,)) or not (np.asarray(tokens, float) >= 0).all():
+        raise ValueError(
+            f"`tokens` must be a number >= 0, or two, read and written, got {must.shown(tokens)}"
         )
     n_input, n_output = tokens if np.ndim(tokens) else (tokens, 0.0)
     with_encoder = known.encoder_params * n_input + (n - known.encoder_params) * n_output

@@ -558,6 +558,15 @@ def lens_split(
 SMOOTHING = (1e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1)  # shares of the uniform distribution that are tried
 
 
+def _check_columns(name, values):
+    "One column per smoothing."
+    if values.ndim and values.shape[-1] not in (1, len(SMOOTHING)):
+        raise ValueError(
+            f"`{name}` must have a column for each of {len(SMOOTHING)} smoothings, "
+            f"got shape {values.shape}"
+        )
+
+
 @dataclass(frozen=True)
 class Scale:
     """How nats become risks in [0, 1], for every smoothing.
@@ -613,6 +622,7 @@ class Scale:
         np.ndarray
             the same in [0, 1]
         """
+        _check_columns("nats", nats)
         low, high = self.ranges.T
         return np.clip((nats - low) / (high - low), 0, 1)  # only rounding lies beyond
 
@@ -633,6 +643,7 @@ class Scale:
         np.ndarray
             the same as losses
         """
+        _check_columns("risks", risks)
         low, high = self.ranges.T
         return low + risks * (high - low)
 
@@ -1282,7 +1293,7 @@ def _check_certify_options(delta, noise):
 def _checked_ways(ways):
     "The ways as a list, if all have a name that is known."
     if isinstance(ways, str) or not hasattr(ways, "__iter__"):
-        example = [ways] if ways in WAYS else list(WAYS)
+        example = [ways] if isinstance(ways, str) and ways in WAYS else list(WAYS)
         raise TypeError(f"`ways` must be a list of names, got {shown(ways)}; take {example}")
     ways = list(ways)
     if not ways:

@@ -13,7 +13,7 @@ import pandas as pd
 from fastcore.basics import patch
 from numpy.typing import ArrayLike
 
-from .._internal.arguments import checked, instance, number, vector
+from .._internal.arguments import checked, instance, number, shown, vector
 from ..curves.table import CurveSet
 from ..forecast.fit import Fit, fit_law
 from ..forecast.kalman import Hint
@@ -398,6 +398,7 @@ def from_rectified(
 
 # %% ../../nbs/05_kernels/lens.ipynb #830f8328
 @patch
+@checked(fit=instance(Fit, "`fit_law` makes one"))
 def doubts(
     self: LensLaw,
     fit: Fit,  # of `law()` or of `law(t)`
@@ -455,7 +456,7 @@ def hint_of(
     for name, pair in dict(D_l=D_l, beta=beta, E=E).items():
         if pair is not None and np.shape(pair) != (2,):
             raise ValueError(
-                f"`{name}` must be a pair (value, standard deviation), got {pair}; "
+                f"`{name}` must be a pair (value, standard deviation), got {shown(pair)}; "
                 "leave it out where nothing is known"
             )
     if D_l is not None and not D_l[0] > 0:

@@ -164,6 +164,7 @@ def _eigvals_and_floor(K):
     if isinstance(K, Spectrum) or np.ndim(getattr(K, "K", K)) != 1:
         decomposition = spectrum(K)
         return decomposition.eigvals, decomposition.floor
+    vector("K", K)
     values = np.asarray(K)
     error = len(values) * _machine_epsilon(values)
     eigvals = np.sort(values.astype(float))[::-1]

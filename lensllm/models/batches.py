@@ -153,6 +153,8 @@ def take(
     dict
         the same entries, only those rows
     """
+    if isinstance(rows, (str, bytes)):
+        raise TypeError(f"`rows` must be an index, got {shown(rows)}")
     try:
         return {k: v[rows].to(device or v.device) for k, v in batch.items()}
     except (IndexError, TypeError) as error:
@@ -553,6 +555,11 @@ def logits_and_labels(
     tuple[torch.Tensor, torch.Tensor]
         logits (n, tokens, C) and their targets (n, tokens)
     """
+    if "labels" not in batch:
+        raise ValueError(
+            f"`batch` must hold `labels`, got {', '.join(map(str, batch)) or 'nothing'}; "
+            "use a collator that makes them"
+        )
     shift, labels = label_shift(model), batch["labels"]
     config = getattr(_unwrapped(model), "config", None)
     inputs = {k: v for k, v in batch.items() if k not in ("labels", "position", "token")}

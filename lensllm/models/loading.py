@@ -165,9 +165,10 @@ def pick_device(
         if torch.cuda.is_available():
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
+    must.instance((str, torch.device), "such as 'cpu' or 'cuda'")("device", device)
     try:
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, TypeError) as e:
+    except (RuntimeError, AssertionError) as e:
         reason = str(e).splitlines()[0][:120]
         raise ValueError(
             f"`device` must be one that torch has here, got {must.shown(device)}: {reason}"
@@ -176,7 +177,6 @@ def pick_device(
 
 
 # %% ../../nbs/04_models/loading.ipynb #4f27f69c
-@must.checked(name=must.path(folder=True))
 def load_model(
     name: str | Path,  # a shipped candidate, a folder, or a name on the hub
     *,
@@ -201,6 +201,7 @@ def load_model(
     """
     from lensllm.models.behaviour import check_writes
 
+    must.path(folder=True)("MODEL", name)
     check_trust(trust)
     folder, device = Path(name).expanduser(), pick_device(device)
     if not folder.exists() and str(name) in zoo_names():  # your own folder comes first

@@ -86,9 +86,10 @@ def fit_tail(
         warnings.simplefilter("ignore")
         fit = powerlaw.Fit(x, xmin=start, verbose=0, parameter_ranges=dict(alpha=[0.0, 50.0]))
         cutoff = _cutoff(fit)
+        alpha, error = float(fit.power_law.alpha), float(fit.power_law.standard_err)
     return Tail(
-        alpha=float(fit.power_law.alpha),
-        alpha_se=float(fit.power_law.standard_err),
+        alpha=alpha,
+        alpha_se=error,
         cutoff=cutoff,
         start=float(fit.xmin),
         n=int((x >= fit.xmin).sum()),

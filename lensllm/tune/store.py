@@ -59,7 +59,7 @@ def _as_json(name, value):
         raise TypeError(f"`{name}` must be what JSON can hold, got {kind}") from None
 
 
-_SEED = must.whole(-(2**63) + 1, 2**63 - 1, what="a whole number, a seed")
+_SEED = must.seed(negative=True)
 
 
 class Store:

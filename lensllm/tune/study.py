@@ -14,8 +14,9 @@ __all__ = [
 ]
 
 # %% ../../nbs/07_tune/study.ipynb #cd087714
-import json, math, time
+import json, math, sys, time
 from dataclasses import asdict, replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 import numpy as np, pandas as pd
@@ -41,7 +42,6 @@ LADDER = tuple(100 * 2**k for k in range(11))  # 100 to 102,400: sizes, if none 
 
 
 @must.checked(
-    source=must.path(folder=True),
     task=must.instance(Task, "`load_task` reads one"),
     recipe=must.instance(Recipe),
     rows=must.whole(2),
@@ -102,7 +102,6 @@ def inspect_candidate(
     )
 
 
-@must.checked(source=must.path(folder=True))
 def name_of(
     source: str | Path,  # of a candidate
 ) -> str:  # the last part of its folder, or its name on the hub
@@ -118,6 +117,7 @@ def name_of(
     str
         the last part of its folder, or its name on the hub
     """
+    must.path(folder=True)("candidate", source)
     path = Path(str(source)).expanduser()
     return path.resolve().name if path.is_dir() else str(source).rstrip("/")
 
@@ -386,13 +386,25 @@ def _check_records(store):
 
 
 # %% ../../nbs/07_tune/study.ipynb #6f9fc51d
+def _candidates(name, value):
+    "Names with their parameters, or a list of sources."
+    if isinstance(value, Mapping):
+        count = must.whole(what="a whole number of parameters")
+        return {
+            must.text()("candidate", key): count(f"{name}[{key}]", n) for key, n in value.items()
+        }
+    return must.several(must.path(folder=True), single=(str, Path))("candidate", value)
+
+
 @must.checked(
     folder=must.path(folder=True),
     task=must.path(folder=True),
     policy=must.text(),
     recipe=must.instance(Recipe, optional=True),
-    unit=must.one_of(("byte", "token"), optional=True),
     probes=must.flag,
+    candidates=_candidates,
+    sizes=must.several(optional=True),
+    trust=must.several(),
 )
 def new_study(
     folder: str | Path,  # new or empty, or that of the same study
@@ -444,6 +456,8 @@ def new_study(
     trust : tuple, default ()
         as for `load_model`; it holds for this object, and is not kept
     """
+    if unit is not None:
+        must.one_of(("byte", "token"))("unit", unit)
     seed, target = whole_number("seed", seed), _whole_or_none("target", target)
     budget_size = _whole_or_none("budget_size", budget_size)
     sizes = None if sizes is None else [whole_number("sizes", size) for size in sizes]
@@ -615,9 +629,9 @@ def _check_budget(known, budget, budget_size, sizes):
 def _check_share(budget):
     "Refuse what is no share."
     is_number = isinstance(budget, (int, float, np.number)) and not isinstance(budget, bool)
-    if not is_number or not 0 < budget < math.inf:
+    if not is_number or not 0 < budget <= sys.float_info.max:
         raise ValueError(
-            f"`budget` must be a share > 0 of full fine-tuning, got {budget!r}; "
+            f"`budget` must be a share > 0 of full fine-tuning, got {must.shown(budget)}; "
             "0.02 is two per cent"
         )
 
@@ -714,6 +728,7 @@ def json_safe(
 
 # %% ../../nbs/07_tune/study.ipynb #57d00005
 @patch
+@must.checked(trust=must.several(optional=True))
 def check_sources(
     self: Study,
     trust: tuple
@@ -797,6 +812,7 @@ def _models_trust(trust):
 
 # %% ../../nbs/07_tune/study.ipynb #d85185cc
 @patch
+@must.checked(keep=must.flag)
 def fund(
     self: Study,
     budget: float,  # share of what fine-tuning every candidate on the target costs, > 0
@@ -952,7 +968,16 @@ def _searches(self: Study):
 
 
 # %% ../../nbs/07_tune/study.ipynb #eb9135c7
+def _run_of_any_seed(name, value):
+    "A model and a training-set size."
+    run = must.several()(name, value)
+    if len(run) != 2:
+        raise ValueError(f"`{name}` must hold (model, train_size), got {must.shown(value)}")
+    return must.text()("model", run[0]), must.size(0)("train_size", run[1])
+
+
 @patch
+@must.checked(runs=must.several(_run_of_any_seed), told=must.flag)
 def priced(
     self: Study,
     runs: list,  # (model, train_size) pairs, of any size
@@ -1008,6 +1033,7 @@ def _candidate_price(candidate, recipe, size, smaller=0):
 
 # %% ../../nbs/07_tune/study.ipynb #08e0281a
 @patch
+@must.checked(model=must.text(), reason=must.text(optional=True), correct=must.flag)
 def tell(
     self: Study,
     model: str,  # a candidate
@@ -1137,6 +1163,7 @@ def ranking(
 
 # %% ../../nbs/07_tune/study.ipynb #0d1f52a0
 @patch
+@must.checked(trust=must.several(optional=True))
 def run(
     self: Study,
     *,

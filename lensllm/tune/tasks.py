@@ -899,6 +899,13 @@ def _pair_parts(prompt, target, first, first_written, tokenizer):
 
 
 # %% ../../nbs/07_tune/tasks.ipynb #85b098fc
+def _encoded_row(name, value):
+    "Input ids and labels, as `encode` gives them."
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"`{name}` must hold rows of `encode`, got {must.shown(value)}")
+    return value
+
+
 def _tokenizer(name, value):
     "A tokenizer of transformers, which is not imported for this."
     if not (callable(value) and hasattr(value, "eos_token_id")):
@@ -969,7 +976,7 @@ def _cut_pair(parts, most):
     return parts.first + parts.prompt[-room:], parts.target[:most]
 
 
-@must.checked(encoded=must.several(), tokenizer=_tokenizer)
+@must.checked(encoded=must.several(_encoded_row), tokenizer=_tokenizer)
 def collate(
     encoded: list,  # rows as `encode` gives them
     tokenizer: "transformers.PreTrainedTokenizerBase",

@@ -121,7 +121,11 @@ def ratio(
 
 
 @torch.no_grad()
-@must.checked(model=must.torch_model, encoded=must.several(), rows_at_once=must.whole())
+@must.checked(
+    model=must.torch_model,
+    encoded=must.several(must.instance((tuple, list), "`encode` makes them")),
+    rows_at_once=must.whole(),
+)
 def row_costs(
     model,
     tokenizer,
@@ -182,7 +186,7 @@ def _decoded(tokens, tokenizer):
 
 
 # %% ../../nbs/07_tune/training.ipynb #1f4beefb
-@must.checked(model=must.torch_model, recipe=must.instance(Recipe), seed=must.seed())
+@must.checked(model=must.torch_model, recipe=must.instance(Recipe), seed=must.seed(negative=True))
 def prepared(
     model,  # as `load_model` gives it
     recipe: Recipe,
@@ -600,7 +604,7 @@ def _optional_function(name, value):
     model=must.path(folder=True),
     task=must.instance(Task, "`load_task` reads one"),
     train_size=must.whole(0),
-    seed=must.seed(),
+    seed=must.seed(negative=True),
     recipe=must.instance(Recipe),
     progress=must.function,
     checkpoint=must.path(optional=True),
@@ -820,7 +824,7 @@ def _record(model, task, train_size, seed, recipe, loop, costs, cut, seconds):
     model=must.path(folder=True),
     task=must.instance(Task, "`load_task` reads one"),
     recipe=must.instance(Recipe),
-    seed=must.seed(),
+    seed=must.seed(negative=True),
     rows=must.whole(),
     steps=must.whole(),
 )
