@@ -319,6 +319,12 @@ def torch_model(name: str, value):
             f"`{name}` must be a model, a torch.nn.Module, got {shown(value)}; "
             "load one with `load_model`"
         )
+    first = next(iter(value.parameters()), None)
+    if getattr(first, "is_meta", False):
+        raise ValueError(
+            f"`{name}` must hold its weights, those of this {type(value).__name__} are on torch's "
+            "meta device, which keeps none; load it on another"
+        )
     return value
 
 

@@ -101,12 +101,22 @@ NO_LOSS = (
 )
 
 
+_OTHER_DIGITS = "write it with the digits 0 to 9"
+
+
+def _other_digits(text):
+    "Whether a text has digits of another script."
+    return any(sign.isdigit() and not sign.isascii() for sign in text)
+
+
 def _remedy_of_number(text, decimal):
     "What to do about text in the place of a loss."
     if not any(map(str.isdigit, text)) or text.startswith("#"):  # OOM, -, diverged, nan, #DIV/0!
         return NO_LOSS
     if "%" in text:
         return "a percentage is no loss: give the loss itself"
+    if _other_digits(text):
+        return _OTHER_DIGITS
     if re.fullmatch(r"[-+]?[0-9]*,[0-9]+|[-+]?[0-9]{1,3}(,[0-9]{3})+", text) and decimal != ",":
         return (
             "write it with a decimal point; where all numbers have a decimal comma, "
@@ -121,6 +131,8 @@ def _remedy_of_count(text, decimal):
     "What to do about text in the place of a count."
     if "%" in text:
         return "write the number itself: a percentage is no count"
+    if _other_digits(text):
+        return _OTHER_DIGITS
     if not re.search(r"[0-9]", text):
         return "write a number, or leave the run out"
     sign = "." if "." in text else ","

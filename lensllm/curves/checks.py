@@ -23,6 +23,7 @@ __all__ = [
 
 # %% ../../nbs/01_curves/checks.ipynb #cea786a2
 import re
+import unicodedata
 
 import numpy as np, pandas as pd
 
@@ -451,6 +452,17 @@ def _curve_warnings(D, loss, sigma, min_points=4):
 _SUMMARIES = ("average", "avg", "mean", "median", "total", "sum", "std", "min", "max", "all")
 
 
+def _one_to_a_reader(names):
+    "Names that differ from an earlier one in case, accents' code or invisible signs: both of them."
+    seen = {}
+    for name in names:
+        plain = unicodedata.normalize("NFKC", name).casefold()
+        shape = "".join(sign for sign in plain if unicodedata.category(sign) not in ("Cf", "Cc"))
+        first = seen.setdefault(" ".join(shape.split()), name)
+        if first != name:
+            yield name, first
+
+
 def _task_warnings(task, frame):
     "Every warning about one task: (flag, model, train_size, detail, remedy)."
     losses = frame.pivot_table(
@@ -483,6 +495,11 @@ def _task_warnings(task, frame):
 
     for model, size, detail in _shared_losses(losses):
         yield "shared value", model, size, detail, "check for a copied cell"
+
+    for model, other in _one_to_a_reader(losses.index):
+        detail = f"its name reads like that of {other!r}, which is another model here"
+        remedy = "give both one name if they are one model, or tell them apart"
+        yield "similar names", model, np.nan, detail, remedy
 
     for model in losses.index[losses.index.str.lower().isin(_SUMMARIES)]:
         detail = "the name is that of a summary, and its losses are ranked like a model's"

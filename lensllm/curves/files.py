@@ -72,7 +72,7 @@ def file_text(
     path : Path
         a file
     """
-    raw = path.read_bytes()
+    raw = Path(path).read_bytes()
     encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
         text = raw.decode(encoding)
@@ -248,6 +248,16 @@ def check_headers(
             )
 
 
+def _check_first_line(table, path):
+    "Refuse a title in the place of the header."
+    named = [name for name in table.header if name]
+    if len(named) == 1 < len(table.header) - 1 and table.rows and all(table.rows[0]):
+        raise ValueError(
+            f"the first line of {path} must be the header, got {named[0]!r} alone above rows of "
+            f"{len(table.header)} cells; delete the lines above the names of the columns"
+        )
+
+
 def _named_columns(table, path):
     "The columns by name; an index that pandas wrote is left out."
     columns = list(zip(*table.rows)) or [()] * len(table.header)
@@ -319,6 +329,7 @@ def text_frame(
         names as text, numbers as floats, and `UnreadCell`s
     """
     table = text_table(path)
+    _check_first_line(table, path)
     check_headers([name for name in table.header if name], place=str(path))
     if "model" not in table.header and any(
         re.fullmatch(r"[0-9]+\.[0-9]+", h) for h in table.header

@@ -189,6 +189,7 @@ def read_log(
     eval_set : str | None, default None
         name of the evaluation set; None: `eval_loss`
     """
+    path = Path(path)
     entries, state = _READERS.get(path.name, _state_entries)(path)
     key = "eval_loss" if eval_set is None else f"eval_{eval_set}_loss"
     log = Log(path, 0.0)

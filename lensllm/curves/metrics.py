@@ -428,6 +428,9 @@ def flops(
     float | np.ndarray
         FLOP, an estimate that ignores attention over long contexts
     """
+    for name, value in dict(tokens=tokens, epochs=epochs).items():
+        if np.ndim(value) and not isinstance(value, (np.ndarray, pd.Series)):
+            raise TypeError(f"`{name}` must be a number or an array, got {must.shown(value)}")
     given = dict(examples=examples, tokens=tokens, epochs=epochs)
     for name, value in given.items():
         if not (np.asarray(value, float) >= 0).all():

@@ -292,6 +292,11 @@ def kernel_learning_curve(
             f"`D` must be a number of examples >= 0, got {D[~is_size].ravel()[0]}; "
             "0 is before any training"
         )
+    if ridge * max(D.max(initial=0), 1) > 1e150 or noise > 1e150:
+        raise ValueError(
+            "`ridge`, `noise` and `ridge` times `D` must be at most 1e150, "
+            f"got {ridge:g} and {noise:g}"
+        )
     kappa = _kappa(lam, D, ridge)
     has_root = kappa > 0
     below = np.where(has_root[..., None], lam * D[..., None] + kappa[..., None], np.inf)

@@ -459,6 +459,9 @@ def hint_of(
                 f"`{name}` must be a pair (value, standard deviation), got {shown(pair)}; "
                 "leave it out where nothing is known"
             )
+    D_l, beta, E = (
+        v if v is None else vector(n, v) for n, v in zip(("D_l", "beta", "E"), (D_l, beta, E))
+    )
     if D_l is not None and not D_l[0] > 0:
         raise ValueError(
             f"`D_l` must be > 0, got {D_l[0]}; "

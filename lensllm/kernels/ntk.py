@@ -54,6 +54,7 @@ from lensllm.models.batches import (
     PARAMS,
     Batch,
     as_device,
+    check_depends,
     as_output,
     evaluating,
     free_bytes,
@@ -253,6 +254,8 @@ def ntk_gram(
         left, right = _each(lambda b: b.beside(like), left, right)
         if output == "sampled":
             left, right, residual = _with_sampled_logits(model, left, right, samples, seed)
+        if callable(output):
+            check_depends(output, model, left, chosen)
         way = "layerwise" if method == "auto" else method
         walk = Walk(model, as_output(output), chosen, way, micro_batch)
         if sketch is not None:

@@ -26,6 +26,7 @@ __all__ = [
     "layer_of",
     "evaluating",
     "check_rows_apart",
+    "check_depends",
     "in_precision",
     "free_bytes",
     "first_nonfinite",
@@ -102,6 +103,12 @@ def n_rows(
                 f"`batch` entries must be tensors with one first dimension, got {name!r} of shape "
                 f"{shape} beside {n} rows; leave it out, or give it a row for each sequence"
             )
+    kept = next((name for name, value in batch.items() if value.is_meta), None)
+    if kept is not None:
+        raise ValueError(
+            f"`batch` must hold its values, those of {kept!r} are on torch's meta device, which "
+            "keeps none; make it on another"
+        )
     if n == 0:
         raise ValueError("`batch` must hold at least one row, got none")
     return n
@@ -120,14 +127,16 @@ def as_device(
     value
         a name such as "cpu", a torch.device, or None for where things are
     """
+    if str(value) == "meta":
+        raise ValueError(f"`{name}` must be one that keeps values, got meta; take another")
     if value is None or isinstance(value, torch.device):
         return value
     try:
-        return torch.device(text()(name, value))
-    except RuntimeError as error:
+        return torch.empty(0, device=text()(name, value)).device
+    except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0][:120]
         raise ValueError(
-            f"`{name}` must be one that torch knows, got {value!r}: {reason}"
+            f"`{name}` must be one that torch has here, got {value!r}: {reason}"
         ) from None
 
 
@@ -153,11 +162,12 @@ def take(
     dict
         the same entries, only those rows
     """
-    if isinstance(rows, (str, bytes)):
+    is_text = isinstance(rows, list) and any(isinstance(row, (str, bytes)) for row in rows)
+    if is_text or isinstance(rows, (str, bytes)):
         raise TypeError(f"`rows` must be an index, got {shown(rows)}")
     try:
         return {k: v[rows].to(device or v.device) for k, v in batch.items()}
-    except (IndexError, TypeError) as error:
+    except (IndexError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0][:120]
         raise ValueError(
             f"`rows` must be an index of {len(next(iter(batch.values()), ()))} rows, "
@@ -862,10 +872,11 @@ def check_rows_apart(
         in eval mode
     """
     if batch.n_rows == 1:
+        _numbers_of(f, model, batch)
         return
     two_rows = batch.rows([0, _last_different_row(batch)])
     try:
-        alone = torch.stack([f(model, row).flatten() for row in two_rows.pieces(1)])
+        alone = torch.stack([_numbers_of(f, model, row) for row in two_rows.pieces(1)])
     except ValueError as e:
         raise ValueError(
             "`output` must be defined for a row alone, got for one row: "
@@ -892,6 +903,51 @@ def check_rows_apart(
             "`output` must give a row the same number whatever rows stand beside it, got "
             f"{alone[0, 0].item():.6g} for the first row alone and {together[0, 0].item():.6g} "
             "beside another; leave means, norms and statistics over the batch out"
+        )
+
+
+def _numbers_of(f, model, batch):
+    "The output of a batch, flat; refuse one that is no tensor of real numbers."
+    out = f(model, batch)
+    if not (isinstance(out, torch.Tensor) and out.is_floating_point()):
+        kind = out.dtype if isinstance(out, torch.Tensor) else type(out).__name__
+        raise TypeError(
+            f"`output` must give a tensor of real numbers, got {kind}; "
+            "return one number, or m of them, for each row"
+        )
+    return out.flatten()
+
+
+@checked(f=function, model=torch_model, batch=mapping(), params=mapping())
+def check_depends(
+    f: Callable,  # output: (model, batch) -> (n,) or (n, m)
+    model: torch.nn.Module,  # frozen, as in `evaluating`
+    batch: Batch,
+    params: dict,  # name -> parameter, as `pick_params` gives them
+):
+    """Refuse an output that no parameter reaches: its kernel would be zero without a word.
+
+    Parameters
+    ----------
+    f : Callable
+        output: (model, batch) -> (n,) or (n, m)
+    model : torch.nn.Module
+        frozen, as in `evaluating`
+    params : dict
+        name -> parameter, as `pick_params` gives them
+    """
+    try:
+        for p in params.values():
+            p.requires_grad_(True)
+        with torch.enable_grad():
+            reached = _numbers_of(f, model, batch.rows([0])).requires_grad
+    finally:
+        for p in params.values():
+            p.requires_grad_(False)
+    if not reached:
+        raise ValueError(
+            "`output` must depend on the parameters, got one that autograd takes for a constant; "
+            "leave out detach, no_grad, item and numpy"
         )
 
 

@@ -316,9 +316,14 @@ def _measured(model):
         reason = (str(e).splitlines() or [""])[0]
         if reason.startswith("`model`"):
             raise ValueError(reason) from None
+        precisions = {p.dtype for p in model.parameters() if p.is_floating_point()}
+        remedy = "give a function as `output`"
+        if len(precisions) > 1:
+            found = ", ".join(sorted(str(each)[6:] for each in precisions))
+            remedy = f"its weights are in {found}: bring them to one with model.float()"
         raise ValueError(
             f"`model` must read tokens and labels, {type(model).__name__} does not: "
-            f"{type(e).__name__}: {reason[:160]}; give a function as `output`"
+            f"{type(e).__name__}: {reason[:160]}; {remedy}"
         ) from None
     if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
         return None

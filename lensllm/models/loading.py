@@ -547,7 +547,7 @@ def _check_spelling(name, folder):
     "Refuse what is almost the name of a shipped candidate."
     if folder.exists() or "/" in str(name):
         return
-    near = get_close_matches(str(name), zoo_names(), 1, 0.8)
+    near = get_close_matches(str(name).lower(), zoo_names(), 1, 0.8)
     if near and near[0] != str(name):
         raise ValueError(
             "`MODEL` must be a shipped candidate, a folder, or a name on the hub, "

@@ -14,7 +14,7 @@ __all__ = [
 ]
 
 # %% ../../nbs/07_tune/study.ipynb #cd087714
-import json, math, sys, time
+import json, math, time
 from dataclasses import asdict, replace
 from collections.abc import Mapping
 from pathlib import Path
@@ -72,7 +72,7 @@ def inspect_candidate(
         n_params, encoder_params, family; tokens (read, written) per row; cut, a share of rows
     """
     from lensllm.models.loading import count_params, load_model
-    from lensllm.tune.training import max_tokens
+    from lensllm.tune.training import check_method, max_tokens
 
     model, tokenizer = load_model(source, device=device, trust=trust)
     if tokenizer.eos_token_id is None:
@@ -80,6 +80,7 @@ def inspect_candidate(
             "`candidate` must have a tokenizer with an end token, without which no target ends, "
             f"got {source}; set eos_token and save the tokenizer again"
         )
+    check_method(model, recipe)
     fit = dict(max_tokens=max_tokens(model, recipe), pairs=model.config.is_encoder_decoder)
     sample = [*task.test[: rows // 2], *task.train[: rows // 2]]
     cut = count_cut(sample, tokenizer, **fit) / len(sample)
@@ -404,7 +405,7 @@ def _candidates(name, value):
     probes=must.flag,
     candidates=_candidates,
     sizes=must.several(optional=True),
-    trust=must.several(),
+    trust=must.several(must.text()),
 )
 def new_study(
     folder: str | Path,  # new or empty, or that of the same study
@@ -629,7 +630,7 @@ def _check_budget(known, budget, budget_size, sizes):
 def _check_share(budget):
     "Refuse what is no share."
     is_number = isinstance(budget, (int, float, np.number)) and not isinstance(budget, bool)
-    if not is_number or not 0 < budget <= sys.float_info.max:
+    if not is_number or not 0 < float(min(budget, 1e300)) < 1e300:
         raise ValueError(
             f"`budget` must be a share > 0 of full fine-tuning, got {must.shown(budget)}; "
             "0.02 is two per cent"
@@ -728,7 +729,7 @@ def json_safe(
 
 # %% ../../nbs/07_tune/study.ipynb #57d00005
 @patch
-@must.checked(trust=must.several(optional=True))
+@must.checked(trust=must.several(must.text(), optional=True))
 def check_sources(
     self: Study,
     trust: tuple
@@ -1163,7 +1164,7 @@ def ranking(
 
 # %% ../../nbs/07_tune/study.ipynb #0d1f52a0
 @patch
-@must.checked(trust=must.several(optional=True))
+@must.checked(trust=must.several(must.text(), optional=True))
 def run(
     self: Study,
     *,

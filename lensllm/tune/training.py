@@ -8,6 +8,7 @@ __all__ = [
     "ratio",
     "row_costs",
     "prepared",
+    "check_method",
     "Moment",
     "finetune",
     "max_tokens",
@@ -231,6 +232,21 @@ def _with_adapters(model, seed):
 
 # %% ../../nbs/07_tune/training.ipynb #ba524c66
 _FINAL_NORMS = ("ln_f", "final_layer_norm", "norm", "norm_f")
+
+
+def check_method(
+    model,  # as `load_model` gives it
+    recipe: Recipe,
+):
+    """Refuse to train the last K layers of a model that has fewer.
+
+    Parameters
+    ----------
+    model
+        as `load_model` gives it
+    """
+    if recipe.method.startswith("last-"):
+        _last_layers(model, int(recipe.method.removeprefix("last-")))
 
 
 def _last_layers(model, k):
