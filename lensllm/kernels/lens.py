@@ -49,7 +49,7 @@ class LensLaw:
     def __post_init__(self):
         for name in ("eigvals", "weights"):
             object.__setattr__(self, name, vector(name, getattr(self, name)).copy())
-        object.__setattr__(self, "eta", number(above=0)("eta", self.eta))
+        object.__setattr__(self, "eta", number()("eta", self.eta))
         lam, w = self.eigvals, self.weights
         if lam.ndim != 1 or lam.shape != w.shape or not lam.size:
             raise ValueError(
@@ -591,7 +591,6 @@ def kernel_features(
 
 
 # %% ../../nbs/05_kernels/lens.ipynb #815f1691
-@checked(features=instance(pd.DataFrame), new=instance(pd.DataFrame, optional=True))
 def learn_hints(
     features: pd.DataFrame,  # numbers, one row per model, no missing values
     curves: CurveSet,  # known curves of one task; those of models without features are not used

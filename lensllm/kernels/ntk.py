@@ -255,7 +255,7 @@ def ntk_gram(
         if output == "sampled":
             left, right, residual = _with_sampled_logits(model, left, right, samples, seed)
         if callable(output):
-            check_depends(output, model, left, chosen)
+            check_depends(output, model, left)
         way = "layerwise" if method == "auto" else method
         walk = Walk(model, as_output(output), chosen, way, micro_batch)
         if sketch is not None:

@@ -918,12 +918,11 @@ def _numbers_of(f, model, batch):
     return out.flatten()
 
 
-@checked(f=function, model=torch_model, batch=mapping(), params=mapping())
+@checked(f=function, model=torch_model, batch=mapping())
 def check_depends(
     f: Callable,  # output: (model, batch) -> (n,) or (n, m)
     model: torch.nn.Module,  # frozen, as in `evaluating`
     batch: Batch,
-    params: dict,  # name -> parameter, as `pick_params` gives them
 ):
     """Refuse an output that no parameter reaches: its kernel would be zero without a word.
 
@@ -933,16 +932,15 @@ def check_depends(
         output: (model, batch) -> (n,) or (n, m)
     model : torch.nn.Module
         frozen, as in `evaluating`
-    params : dict
-        name -> parameter, as `pick_params` gives them
     """
+    params = pick_params(model, "all").values()
     try:
-        for p in params.values():
+        for p in params:
             p.requires_grad_(True)
         with torch.enable_grad():
-            reached = _numbers_of(f, model, batch.rows([0])).requires_grad
+            reached = _numbers_of(f, model, batch.rows(slice(2))).requires_grad
     finally:
-        for p in params.values():
+        for p in params:
             p.requires_grad_(False)
     if not reached:
         raise ValueError(

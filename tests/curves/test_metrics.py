@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lensllm.curves.metrics import (
+    chosen,
+    flops,
     agreement,
     cost_fraction,
     coverage,

@@ -1,6 +1,7 @@
 "LensLLM's law and hints: the matrix exponential, conversions, regressions, and refused input."
 
 import re
+import warnings
 from types import SimpleNamespace
 
 import numpy as np

@@ -430,7 +430,7 @@ def test_rows_that_touch_each_other_are_refused(bilinear, method):
         (dict(params=lambda name, p: False), ValueError, "matches none"),
         (dict(dtype=torch.int64), TypeError, "integers have no gradients"),
         (dict(products=torch.int8), TypeError, "`products` must be None"),
-        (dict(method="fast"), ValueError, "must be auto, layerwise"),
+        (dict(method="fast"), ValueError, "must be one of auto, layerwise"),
         (dict(memory=1000), ValueError, "`memory` must be more than the workspace"),
         (dict(micro_batch=0), ValueError, "`micro_batch`"),
         (dict(sketch=7), ValueError, "even number"),
