@@ -2085,6 +2085,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                 'lensllm/tune/study.py'),
                                     'lensllm.tune.study._run_of_any_seed': ('07_tune/study.html#_run_of_any_seed', 'lensllm/tune/study.py'),
                                     'lensllm.tune.study._task_source': ('07_tune/study.html#_task_source', 'lensllm/tune/study.py'),
+                                    'lensllm.tune.study._trusted': ('07_tune/study.html#_trusted', 'lensllm/tune/study.py'),
                                     'lensllm.tune.study._whole_or_none': ('07_tune/study.html#_whole_or_none', 'lensllm/tune/study.py'),
                                     'lensllm.tune.study.inspect_candidate': ( '07_tune/study.html#inspect_candidate',
                                                                               'lensllm/tune/study.py'),

@@ -387,6 +387,13 @@ def _check_records(store):
 
 
 # %% ../../nbs/07_tune/study.ipynb #6f9fc51d
+def _trusted(name, value):
+    "What is trusted, as a list; None for what was trusted before."
+    if isinstance(value, str):
+        raise ValueError(f"`{name}` must hold code or pickle, got the text {value!r}; give a list")
+    return must.several(must.text(), optional=True)(name, value)
+
+
 def _candidates(name, value):
     "Names with their parameters, or a list of sources."
     if isinstance(value, Mapping):
@@ -405,7 +412,7 @@ def _candidates(name, value):
     probes=must.flag,
     candidates=_candidates,
     sizes=must.several(optional=True),
-    trust=must.several(must.text()),
+    trust=_trusted,
 )
 def new_study(
     folder: str | Path,  # new or empty, or that of the same study
@@ -729,7 +736,7 @@ def json_safe(
 
 # %% ../../nbs/07_tune/study.ipynb #57d00005
 @patch
-@must.checked(trust=must.several(must.text(), optional=True))
+@must.checked(trust=_trusted)
 def check_sources(
     self: Study,
     trust: tuple
@@ -1164,7 +1171,7 @@ def ranking(
 
 # %% ../../nbs/07_tune/study.ipynb #0d1f52a0
 @patch
-@must.checked(trust=must.several(must.text(), optional=True))
+@must.checked(trust=_trusted)
 def run(
     self: Study,
     *,
