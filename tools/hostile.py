@@ -20,10 +20,15 @@ import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent))
+from good_calls import all_calls as good_calls  # noqa: E402  # beside this file
+
 os.environ.setdefault("MPLBACKEND", "agg")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("COLUMNS", "200")
 LIMIT = 20  # seconds of the processor for one input
 PATIENCE = 12  # times longer by the clock, on a machine that is busy
+OWN = ("output", "params", "progress", "f", "watch")  # a function of the caller may fail as it does
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -133,6 +138,10 @@ def write_inputs(folder):
         place = folder / "logs" / name / "m" / "200"
         place.mkdir(parents=True)
         (place / "trainer_state.json").write_text(text)
+    place = folder / "logs" / "sound" / "a" / "200"
+    place.mkdir(parents=True)
+    entries = '{"eval_loss": 3.0, "step": 1}, {"eval_loss": 2.5, "step": 2}'
+    (place / "trainer_state.json").write_text(f'{{"global_step": 2, "log_history": [{entries}]}}')
     checkpoints = {
         "no_type": {"config.json": "{}"},
         "not_json": {"config.json": "{"},
@@ -407,187 +416,45 @@ def palette():
     )
 
 
-def small_curves():
-    "Three candidates on five sizes."
-    from lensllm.curves.table import CurveSet
-
-    losses = {
-        "200": [3.0, 3.1, 3.2],
-        "400": [2.9, 2.95, 3.0],
-        "800": [2.8, 2.82, 2.9],
-        "1600": [2.7, 2.72, 2.8],
-        "3200": [2.6, 2.65, 2.72],
-    }
-    return CurveSet(dict(model=["a", "b", "c"], n_params=[1e8, 2e8, 3e8], **losses))
-
-
-def forecasts(curves):
-    "Functions of `forecast`, each with arguments that are right."
-    import numpy as np
-    from lensllm.forecast import fit, kalman, laws, posterior, prior
-
-    D, loss = curves.curve("a")
-    point = dict(D=D, B=1.0, D_l=1.0, beta=0.5, E=1.0)
-    fitted = fit.fit_law("rectified", D, loss)
-    panel = kalman.panel(curves)
-    motion = kalman.motion_of(panel, "rectified")
-    shared, _ = prior.generic("rectified")
-    growth = kalman.expected_growth(panel, shared, motion)
-    state = list(kalman.filter_curves(panel, shared, motion))[-1].state
-    post = posterior.fit_posterior(curves, 12800, laws="rectified", prior="generic")
-    learned = prior.learn_prior([curves])
-    law = dict(name="mine", fn=min, bounds={"E": (0, 1)}, units={"E": "1"}, formula="", guess=min)
-    settings = dict(prior="generic", laws="rectified", robust=True, pooled=True)
-    return [
-        (fit.fit_law, dict(law="rectified", D=D, loss=loss, robust=None, n_starts=1)),
-        (fitted.predict, dict(D=6400, interval=0.9)),
-        (fitted.profile_interval, dict(level=0.9)),
-        (fitted.plot, dict(target=6400, interval=0.9, unit="nats", ax=None)),
-        (laws.RECTIFIED, point),
-        (laws.RECTIFIED.grad, point),
-        (laws.RECTIFIED.bounded, dict(E=(0, 1))),
-        (laws.RECTIFIED.starts, dict(D=D, loss=loss, n=2)),
-        (laws.Law, law),
-        (laws.separable, dict(axes=min, shape=dict, linear=("B", "E"))),
-        (laws.as_law, dict(law="rectified")),
-        (laws.register, dict(law="a law")),
-        (kalman.damping, dict(level=np.ones(3), motion=motion)),
-        (kalman.panel, dict(seen=curves, target=800)),
-        (kalman.motion_of, dict(curves=panel, law="rectified")),
-        (kalman.expected_growth, dict(curves=panel, shared=shared, motion=motion)),
-        (
-            kalman.look_ahead,
-            dict(state=state, distance=np.ones(3), expected=growth, motion=motion),
-        ),
-        (kalman.evidence, dict(curves=panel, shared=shared, motion=motion, robust=True)),
-        (kalman.filter_curves, dict(curves=panel, shared=shared, motion=motion, robust=True)),
-        (
-            kalman.with_families,
-            dict(state=state, curves=panel, expected=growth, family_share=0.4),
-        ),
-        (kalman.with_hints, dict(state=state, curves=panel, hints={}, motion=motion)),
-        (kalman.Hint, dict(mean=[0, 0.3, 1.0], spread=[1, 0.1, 0.1])),
-        (prior.generic, dict(law="rectified")),
-        (prior.learn_prior, dict(tasks=[curves])),
-        (prior.load_prior, dict(path=None)),
-        (prior.as_prior, dict(prior="transfer", curves=panel)),
-        (learned.pooled, dict(law="rectified")),
-        (learned.without, dict(curves=panel)),
-        (learned.families, dict(curves=panel)),
-        (learned.own_growth, dict(curves=panel)),
-        (learned.annotate, dict(curves=panel)),
-        (
-            posterior.fit_posterior,
-            dict(seen=curves, target=12800, family_share=0.4, hints=None, **settings),
-        ),
-        (post.at, dict(size=12800)),
-        (post.quantile, dict(p=0.5)),
-        (post.shrunk, dict(caution=1.0)),
-        (post.within, dict(x=0.1, model="a", n=21)),
-        (posterior.in_percent, dict(p=0.5)),
-    ]
-
-
-def choices(curves):
-    "Functions of `choose`, each with arguments that are right."
-    import pandas as pd
-    from lensllm.choose import policies, replay, selectors
-
-    D, loss = curves.curve("a")
-    seen, costs = curves.up_to(1600), policies.run_costs(curves)
-    ranking = selectors.rank(curves, 12800, method="ats")
-    plan = policies.plan(curves, "50%", target=12800, policy="full")
-    truth = pd.Series(dict(a=2.0, b=2.1, c=2.2))
-    races = dict(start=800, growth=4.0, finalists=2, power=0.25, caution=1.0, p_best=1.0)
-    priced = dict(task="t", policy="race", target=100, unit=None, budget_fraction=0.1)
-    named = ("full", "subtuning", "uniform", "halving", "hyperband", "race")
-    simple = ("modelsize", "subtuning", "ats", "rectifiedfit", "posterior")
-    return [
-        (selectors.accept_then_stop, dict(D=D, loss=loss, k=3, delta=5)),
-        (selectors.AtS, dict(k=3, delta=5.0)),
-        (selectors.LawFit, dict(law="rectified", name="z", robust=None, interval=0.9)),
-        (selectors.PosteriorSelector, dict(robust=True, pooled=True, second=True)),
-        (selectors.NLPMetrics, dict(metric="pl_alpha", name="m")),
-        (selectors.as_selector, dict(selector="ats")),
-        (selectors.rank, dict(curves=curves, target=12800, seen=1600, method="ats")),
-        (
-            selectors.compare,
-            dict(selectors="ats", tasks=curves, ratios=[2], target=3200, progress=iter),
-        ),
-        *(
-            (selectors.as_selector(name).rank, dict(seen=seen, target=12800, alone=False))
-            for name in simple
-        ),
-        (ranking.evaluate, dict(truth=truth)),
-        (ranking.to_dict, dict(truth=truth)),
-        (ranking.plot, dict(truth=None, top=2, ax=None)),
-        (
-            policies.run_costs,
-            dict(curves=curves, sizes=[200], column=None, tokens=1.0, epochs=1.0, probe=0.0),
-        ),
-        (policies.Plan, dict(runs=())),
-        (policies.last_loss, dict(seen=curves, target=12800)),
-        (policies.ats_loss, dict(seen=curves, target=12800)),
-        (policies.slope_loss, dict(seen=curves, target=12800)),
-        (policies.UniformLadder, dict(rank="ats", top=800, name="u")),
-        (policies.Halving, dict(start=800, keep=0.5, rank="slope", name="h")),
-        (policies.Hyperband, dict(starts=(200, 400), keep=0.5, rank="slope", name="h")),
-        (policies.Race, dict(regret=0.0, workers=None, prior="generic", name="race", **races)),
-        *(
-            (policies.as_policy(name).next, dict(seen=seen, costs=costs, budget=1e13))
-            for name in named
-        ),
-        (policies.as_policy, dict(policy="race")),
-        (policies.budget_share, dict(budget="2%", whole=1e10, priced=False)),
-        (
-            policies.PricedPlan,
-            dict(plan=plan, prices=[1.0] * len(plan), whole=10.0, spent_fraction=0.1, **priced),
-        ),
-        (
-            policies.plan,
-            dict(curves=curves, budget="50%", target=12800, policy="full", up_to=800, failed=()),
-        ),
-        (policies.never_run, dict(candidates=["a"], runs=curves.frame, plan=[])),
-        (
-            replay.simulate,
-            dict(policy="full", curves=curves, budget=0.5, target=3200, costs=None, failed=()),
-        ),
-        (
-            replay.pareto,
-            dict(policies=["full"], tasks=[curves], budgets=[0.5], draws=1, size=2, seed=0),
-        ),
-        (replay.pareto_summary, dict(results=replay.pareto(["full"], [curves], [0.5], size=2))),
-    ]
-
-
-def try_functions(findings, every=1):
+def try_functions(findings, folder, every=1, packages=None):
     "Each argument of each function with every wrong value, the others right."
-    curves = small_curves()
-    calls = [
-        (function, right, argument, name, value)
-        for function, right in (*forecasts(curves), *choices(curves))
-        for argument in right
-        for name, value in palette().items()
-    ]
-    for function, right, argument, name, value in calls[::every]:
+    new = folder / "new_files"
+    new.mkdir()
+    calls = []
+    for package, functions in good_calls(folder, new).items():
+        if packages is None or package in packages:
+            for function, right in functions:
+                calls += [(package, function, right, argument) for argument in right]
+    calls = [(*call, name, value) for call in calls for name, value in palette().items()]
+    for package, function, right, argument, name, value in calls[::every]:
         label = getattr(function, "__qualname__", type(function).__name__)
-        findings.add(
-            f"{label}({argument}={name})", list(problems_of_call(function, right, argument, value))
-        )
+        problems = list(problems_of_call(function, right, argument, value))
+        findings.add(f"{package}: {label}({argument}={name})", problems)
+
+
+def is_named(message, value):
+    "Whether a message says which argument, table or file is meant."
+    is_path = isinstance(value, str) and value and value in message
+    return is_path or any(sign in message for sign in ("`", "the table", "a column"))
 
 
 def problems_of_call(function, right, argument, value):
     "What is wrong with the end of a call: only an error that names an argument, or a result."
+    if value is len and argument in OWN:
+        return
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         try:
             with alarm(), contextlib.redirect_stdout(io.StringIO()):
                 function(**{**right, argument: value})
         except (ValueError, TypeError, ImportError) as error:
-            if "`" not in str(error) and "the table" not in str(error):
+            if not is_named(str(error), value):
                 yield f"names no argument: {type(error).__name__}: {error}"[:200]
             if "\n" in str(error) or len(str(error)) > 600:
                 yield f"is not one line: {str(error)[:200]!r}"
+        except FileNotFoundError as error:
+            if not error.filename:
+                yield f"names no file: {error}"
         except Hang:
             yield "hung"
         except Exception as error:
@@ -609,7 +476,7 @@ def main(every=1):
         try:
             try_commands(Path(place), findings, every)
             calls = findings.tried
-            try_functions(findings, every)
+            try_functions(findings, Path(place), every)
         finally:
             os.chdir(here)
     for what, problem in findings.wrong:

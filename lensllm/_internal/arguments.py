@@ -19,10 +19,13 @@ __all__ = [
     "instance",
     "function",
     "axes",
+    "mapping",
+    "torch_model",
     "path",
     "several",
     "numbers_of",
     "vector",
+    "numeric",
     "checked",
     "check_fields",
 ]
@@ -185,9 +188,17 @@ def size(least: int = 1, *, optional: bool = False) -> Rule:
     return whole(least, what="a whole number of examples", optional=optional)
 
 
-def seed() -> Rule:
-    "A seed of a random generator."
-    return whole(0, 2**63 - 1, what="a whole number, a seed")
+def seed(
+    negative: bool = False,  # one below 0 is allowed too
+) -> Rule:
+    """A seed of a random generator.
+
+    Parameters
+    ----------
+    negative : bool, default False
+        one below 0 is allowed too
+    """
+    return whole(1 - 2**63 if negative else 0, 2**63 - 1, what="a whole number, a seed")
 
 
 # %% ../../nbs/10_internal/arguments.ipynb #a1c0e012
@@ -214,6 +225,7 @@ def one_of(
     *,
     optional: bool = False,  # None stands for a default
     or_a: type | tuple = (),  # objects that need no name
+    or_function: bool = False,  # a function needs no name either
 ) -> Rule:
     """A name among some, or an object.
 
@@ -225,16 +237,21 @@ def one_of(
         None stands for a default
     or_a : type | tuple, default ()
         objects that need no name
+    or_function : bool, default False
+        a function needs no name either
     """
+    end = " or a function" if or_function else ""
 
     def rule(name, value):
         if (value is None and optional) or (or_a and isinstance(value, or_a)):
+            return value
+        if or_function and callable(value):
             return value
         names = list(choices() if callable(choices) else choices)
         if not isinstance(value, str) or value not in names:
             start = "None, " if optional else ""
             raise ValueError(
-                f"`{name}` must be one of {start}{', '.join(names)}, got {shown(value)}"
+                f"`{name}` must be one of {start}{', '.join(names)}{end}, got {shown(value)}"
             )
         return value
 
@@ -284,14 +301,54 @@ def axes(name: str, value):
     return value
 
 
-def path(*, optional: bool = False) -> Rule:
-    "A file or folder, as text or as a Path."
+def mapping(*, optional: bool = False) -> Rule:
+    "A dictionary, or what works as one."
+
+    def rule(name, value):
+        if not (isinstance(value, Mapping) or (value is None and optional)):
+            raise TypeError(f"`{name}` must be a dictionary, got {shown(value)}")
+        return value
+
+    return rule
+
+
+def torch_model(name: str, value):
+    "A model of torch, which is not imported for this."
+    if isinstance(value, type) or not callable(getattr(value, "named_parameters", None)):
+        raise TypeError(
+            f"`{name}` must be a model, a torch.nn.Module, got {shown(value)}; "
+            "load one with `load_model`"
+        )
+    first = next(iter(value.parameters()), None)
+    if getattr(first, "is_meta", False):
+        raise ValueError(
+            f"`{name}` must hold its weights, those of this {type(value).__name__} are on torch's "
+            "meta device, which keeps none; load it on another"
+        )
+    return value
+
+
+def path(
+    *,
+    optional: bool = False,  # None stands for a default
+    folder: bool = False,  # a folder, which may be the one you are in
+) -> Rule:
+    """A file or folder, as text or as a Path.
+
+    Parameters
+    ----------
+    optional : bool, default False
+        None stands for a default
+    folder : bool, default False
+        a folder, which may be the one you are in
+    """
+    what, refused = ("folder", ("",)) if folder else ("file", ("", "."))
 
     def rule(name, value):
         if value is None and optional:
             return None
-        if not isinstance(value, (str, Path)) or str(value) in ("", ".") or "\0" in str(value):
-            raise ValueError(f"`{name}` must be the path of a file, got {shown(value)}")
+        if not isinstance(value, (str, Path)) or str(value) in refused or "\0" in str(value):
+            raise ValueError(f"`{name}` must be the path of a {what}, got {shown(value)}")
         return value
 
     return rule
@@ -351,7 +408,8 @@ def numbers_of(
     """
     try:
         kind = np.asarray(values).dtype.kind
-        array = None if kind in "bcSUmM" else np.asarray(values, float)
+        is_none = values is None or kind in "bcSUmM"
+        array = None if is_none else np.asarray(values, float)
     except (TypeError, ValueError, OverflowError):
         array = None
     if array is None or (shape is not None and array.shape != shape):
@@ -363,6 +421,12 @@ def numbers_of(
 def vector(name: str, values) -> np.ndarray:
     "Numbers as a float array of any shape, one number alone among them."
     return numbers_of(name, values)
+
+
+def numeric(name: str, values):
+    "Numbers in whatever holds them: a Series keeps its index."
+    numbers_of(name, values)
+    return values
 
 
 # %% ../../nbs/10_internal/arguments.ipynb #a1c0e016

@@ -23,6 +23,7 @@ import numbers
 import re
 from decimal import Decimal
 
+from .._internal.arguments import shown
 from .._internal.text import shortened
 
 
@@ -80,7 +81,7 @@ def _value_or_text(value):
 
 def _short_text(value):
     "What a message shows of any value."
-    return shortened(str(value), 60)
+    return shortened(" ".join(str(value).split()), 60)
 
 
 def _remedy_of_type(value):
@@ -100,12 +101,22 @@ NO_LOSS = (
 )
 
 
+_OTHER_DIGITS = "write it with the digits 0 to 9"
+
+
+def _other_digits(text):
+    "Whether a text has digits of another script."
+    return any(sign.isdigit() and not sign.isascii() for sign in text)
+
+
 def _remedy_of_number(text, decimal):
     "What to do about text in the place of a loss."
     if not any(map(str.isdigit, text)) or text.startswith("#"):  # OOM, -, diverged, nan, #DIV/0!
         return NO_LOSS
     if "%" in text:
         return "a percentage is no loss: give the loss itself"
+    if _other_digits(text):
+        return _OTHER_DIGITS
     if re.fullmatch(r"[-+]?[0-9]*,[0-9]+|[-+]?[0-9]{1,3}(,[0-9]{3})+", text) and decimal != ",":
         return (
             "write it with a decimal point; where all numbers have a decimal comma, "
@@ -120,6 +131,8 @@ def _remedy_of_count(text, decimal):
     "What to do about text in the place of a count."
     if "%" in text:
         return "write the number itself: a percentage is no count"
+    if _other_digits(text):
+        return _OTHER_DIGITS
     if not re.search(r"[0-9]", text):
         return "write a number, or leave the run out"
     sign = "." if "." in text else ","
@@ -145,8 +158,8 @@ def _swapped(text):
 
 def _check_decimal(decimal):
     "Refuse a decimal sign that no rule knows."
-    if decimal not in DECIMALS:
-        raise ValueError(f"`decimal` must be '.' or ',', got {decimal!r}")
+    if not isinstance(decimal, str) or decimal not in DECIMALS:
+        raise ValueError(f"`decimal` must be '.' or ',', got {shown(decimal)}")
 
 
 def as_number(
@@ -251,7 +264,7 @@ def header_size(
     int | None
         training-set size, examples; None where the name is no number
     """
-    if isinstance(header, bool) or (not isinstance(header, str) and header != header):
+    if isinstance(header, bool):
         return None
     count = as_count(header, decimal)
     text = _clean_text(header)

@@ -23,14 +23,29 @@ __all__ = [
 
 # %% ../../nbs/01_curves/checks.ipynb #cea786a2
 import re
+import unicodedata
 
 import numpy as np, pandas as pd
 
+from .._internal import arguments as must
 from .._internal.text import shortened
 from .cells import NO_LOSS, UnreadCell, as_count, as_number
 
 
 # %% ../../nbs/01_curves/checks.ipynb #9fa9d814
+def _pair(name, value):
+    "Sizes and losses, as two arrays of one length."
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__len__") or len(value) != 2:
+        raise TypeError(f"`{name}` must hold pairs of sizes and losses, got {must.shown(value)}")
+    D, loss = (must.vector(name, part) for part in value)
+    if D.ndim != 1 or D.shape != loss.shape:
+        raise ValueError(
+            f"`{name}` must hold sizes and losses of one length, got {D.shape} and {loss.shape}"
+        )
+    return D, loss
+
+
+@must.checked(curves=must.several(_pair))
 def log_noise(
     curves: list,  # (D, loss) pairs; D > 0 in rising order, loss > 0 in nats
 ) -> float:  # estimate of the s.d. of ln(loss), pooled over the curves; 0 if none has 3 points
@@ -71,6 +86,7 @@ COLUMNS = dict(  # the tidy frame, in order
     test_loss_se="float",
 )
 NEEDED = ("model", "train_size", "test_loss")
+_TABLE = must.instance(pd.DataFrame, "make one of your table with `as_frame`")
 KEY = ["task", "model", "train_size", "seed"]  # one run
 _FLAG_COLUMNS = ["severity", "flag", "task", "model", "train_size", "detail", "remedy"]
 COUNTS = ("train_size", "seed")
@@ -170,6 +186,7 @@ def _error_row(flag, frame, i, column, rule, remedy):
 
 
 # %% ../../nbs/01_curves/checks.ipynb #6b0c93d2
+@must.checked(column=must.instance(pd.Series), name=must.text())
 def numbers_of(
     column: pd.Series,  # values of any type
     name: str,  # of the column: sizes, seeds and parameters are counts
@@ -203,6 +220,7 @@ def _read_value(value, name):
     return as_number(value)
 
 
+@must.checked(frame=_TABLE)
 def with_numbers(
     frame: pd.DataFrame,  # tidy and without errors
 ) -> pd.DataFrame:  # a copy whose number columns hold floats, sizes and seeds ints
@@ -292,6 +310,7 @@ def _model_errors(frame):
             yield _error_row(f"two {plural}", frame, i, column, rule, remedy)
 
 
+@must.checked(frame=_TABLE)
 def name_errors(
     frame: pd.DataFrame,  # tidy, names as they were handed over
 ) -> pd.DataFrame:  # columns as in `quality_errors`
@@ -433,6 +452,17 @@ def _curve_warnings(D, loss, sigma, min_points=4):
 _SUMMARIES = ("average", "avg", "mean", "median", "total", "sum", "std", "min", "max", "all")
 
 
+def _one_to_a_reader(names):
+    "Names that differ from an earlier one in case, accents' code or invisible signs: both of them."
+    seen = {}
+    for name in names:
+        plain = unicodedata.normalize("NFKC", name).casefold()
+        shape = "".join(sign for sign in plain if unicodedata.category(sign) not in ("Cf", "Cc"))
+        first = seen.setdefault(" ".join(shape.split()), name)
+        if first != name:
+            yield name, first
+
+
 def _task_warnings(task, frame):
     "Every warning about one task: (flag, model, train_size, detail, remedy)."
     losses = frame.pivot_table(
@@ -466,6 +496,11 @@ def _task_warnings(task, frame):
     for model, size, detail in _shared_losses(losses):
         yield "shared value", model, size, detail, "check for a copied cell"
 
+    for model, other in _one_to_a_reader(losses.index):
+        detail = f"its name reads like that of {other!r}, which is another model here"
+        remedy = "give both one name if they are one model, or tell them apart"
+        yield "similar names", model, np.nan, detail, remedy
+
     for model in losses.index[losses.index.str.lower().isin(_SUMMARIES)]:
         detail = "the name is that of a summary, and its losses are ranked like a model's"
         yield "summary row", model, np.nan, detail, "delete the row if it is a mean of the others"
@@ -484,6 +519,7 @@ def _unread_parameters(frame):
 
 
 # %% ../../nbs/01_curves/checks.ipynb #a3e6b0bc
+@must.checked(frame=_TABLE, needed=must.several(must.text()))
 def check_columns(
     frame: pd.DataFrame,
     needed: tuple | list = NEEDED,  # names of columns
@@ -515,6 +551,7 @@ _MEANT = dict(  # names that people give to a column
 _SIZE_AND_MORE = re.compile(r".*[0-9].*[A-Za-z=%_].*|.*[A-Za-z=%_].*[0-9].*")
 
 
+@must.checked(column=must.text(), present=must.several())
 def similar_column(
     column: str,  # of `COLUMNS`
     present,  # names of columns
@@ -555,6 +592,7 @@ def _hint(column, present):
     return ""
 
 
+@must.checked(frame=_TABLE)
 def quality_errors(
     frame: pd.DataFrame,  # tidy: `model`, `train_size`, `test_loss`, and further of `COLUMNS`
 ) -> pd.DataFrame:  # one row per error: severity, flag, task, model, train_size, detail, remedy
@@ -580,6 +618,7 @@ def quality_errors(
     return pd.DataFrame(errors, columns=_FLAG_COLUMNS)
 
 
+@must.checked(frame=_TABLE)
 def quality_flags(
     frame: pd.DataFrame,  # tidy, as for `quality_errors`
 ) -> pd.DataFrame:  # one row per finding, columns as in `quality_errors`

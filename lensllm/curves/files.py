@@ -32,6 +32,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from .._internal import arguments as must
 from .._internal.text import unguarded_cell
 from .cells import EMPTY, UnreadCell, as_count, as_number, header_size
 from .checks import COLUMNS, COUNTS, PARAMETERS
@@ -60,6 +61,7 @@ class TextTable:
     delimiter: str
 
 
+@must.checked(path=must.path())
 def file_text(
     path: Path,  # a file
 ) -> str:
@@ -70,7 +72,7 @@ def file_text(
     path : Path
         a file
     """
-    raw = path.read_bytes()
+    raw = Path(path).read_bytes()
     encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
         text = raw.decode(encoding)
@@ -156,6 +158,7 @@ def _best_delimiter(lines, path):
 
 
 # %% ../../nbs/01_curves/files.ipynb #ee9aac08
+@must.checked(path=must.path())
 def text_table(
     path: str | Path,  # CSV, TSV or text
 ) -> TextTable:
@@ -214,6 +217,7 @@ def _squared(header, rows, lines, path):
 NAMES = ("task", "model", "family", "unit")  # columns that hold text
 
 
+@must.checked(headers=must.several(), sizes=must.mapping(optional=True))
 def check_headers(
     headers: list,  # names of columns
     sizes: dict | None = None,  # training-set size of the headers that name one
@@ -242,6 +246,16 @@ def check_headers(
                 f"every training-set size must have one column, {str(other)!r} and {str(header)!r} "
                 f"in {place} are both {size:,}; rename or remove one"
             )
+
+
+def _check_first_line(table, path):
+    "Refuse a title in the place of the header."
+    named = [name for name in table.header if name]
+    if len(named) == 1 < len(table.header) - 1 and table.rows and all(table.rows[0]):
+        raise ValueError(
+            f"the first line of {path} must be the header, got {named[0]!r} alone above rows of "
+            f"{len(table.header)} cells; delete the lines above the names of the columns"
+        )
 
 
 def _named_columns(table, path):
@@ -295,6 +309,7 @@ def _read_column(name, cells, decimal):
     return numbers
 
 
+@must.checked(path=must.path())
 def text_frame(
     path: str | Path,  # CSV, TSV or text
     decimal: str | None = None,  # its decimal sign; None: "." unless ; parts the columns
@@ -314,6 +329,7 @@ def text_frame(
         names as text, numbers as floats, and `UnreadCell`s
     """
     table = text_table(path)
+    _check_first_line(table, path)
     check_headers([name for name in table.header if name], place=str(path))
     if "model" not in table.header and any(
         re.fullmatch(r"[0-9]+\.[0-9]+", h) for h in table.header
@@ -330,7 +346,7 @@ def text_frame(
         decimal = _file_decimal(table.delimiter, number_cells)
     sizes = {name: header_size(name, decimal) for name in columns if name not in COLUMNS}
     sizes = {name: size for name, size in sizes.items() if size is not None}
-    check_headers(columns, sizes, str(path))
+    check_headers(list(columns), sizes, str(path))
     read = {
         sizes.get(name, name): pd.Series(_read_column(name, cells, decimal), dtype=object)
         for name, cells in columns.items()
@@ -339,6 +355,7 @@ def text_frame(
 
 
 # %% ../../nbs/01_curves/files.ipynb #dd959a9c
+@must.checked(path=must.path())
 def read_frame(
     path: str | Path,  # CSV (.csv, .tsv, .txt) or Parquet (.parquet, .pq)
     decimal: str | None = None,  # decimal sign of a text file
@@ -353,8 +370,8 @@ def read_frame(
         decimal sign of a text file
     """
     path = Path(path)
-    if decimal not in (None, ".", ","):
-        raise ValueError(f"`decimal` must be '.' or ',', got {decimal!r}")
+    if not (decimal is None or (isinstance(decimal, str) and decimal in (".", ","))):
+        raise ValueError(f"`decimal` must be '.' or ',', got {must.shown(decimal)}")
     try:
         if path.suffix.lower() not in (".parquet", ".pq"):
             return text_frame(path, decimal)
@@ -372,6 +389,7 @@ def read_frame(
         ) from None
 
 
+@must.checked(path=must.path(folder=True))
 def similar_path(
     path: str | Path,  # that does not exist
 ) -> str:  # "" where nothing is similar
@@ -529,6 +547,7 @@ def _frame_of_series(series):
 
 
 # %% ../../nbs/01_curves/files.ipynb #0e3f034d
+@must.checked(frame=must.instance(pd.DataFrame, "make one with `as_frame`"))
 def plain_frame(
     frame: pd.DataFrame,
     place: str = "the table",

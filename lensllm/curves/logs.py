@@ -15,6 +15,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .._internal import arguments as must
 from .cells import UnreadCell, as_count, as_number
 
 
@@ -174,6 +175,7 @@ def _step_of(entry, path, i):
 
 
 # %% ../../nbs/01_curves/logs.ipynb #0cab89eb
+@must.checked(path=must.path(), eval_set=must.text(optional=True))
 def read_log(
     path: Path,  # a file named as in rule 1, or any state file
     eval_set: str | None = None,  # name of the evaluation set; None: `eval_loss`
@@ -187,6 +189,7 @@ def read_log(
     eval_set : str | None, default None
         name of the evaluation set; None: `eval_loss`
     """
+    path = Path(path)
     entries, state = _READERS.get(path.name, _state_entries)(path)
     key = "eval_loss" if eval_set is None else f"eval_{eval_set}_loss"
     log = Log(path, 0.0)
@@ -241,6 +244,7 @@ _LOG_FILE = re.compile(r"[^/]+\.jsonl?$")
 _CHECKPOINT = re.compile(r"(tmp-)?checkpoint-[^/]+")
 
 
+@must.checked(pattern=must.text())
 def check_pattern(
     pattern: str,  # such as {model}/{train_size}
 ) -> None:
@@ -304,6 +308,7 @@ def _looks_like_size(name):
     return re.fullmatch(r"[0-9][0-9.,_]*[kKM]?", name) is not None
 
 
+@must.checked(parts=must.several(must.text()))
 def suggested_pattern(
     parts: tuple,  # folders of a run
 ) -> str:  # "" where no part looks like a size
@@ -527,6 +532,12 @@ class Runs:
     doubts: list = field(default_factory=list)  # (flag, model, train_size, detail, remedy)
 
 
+@must.checked(
+    paths=must.several(must.path(folder=True), single=(str, Path)),
+    pattern=must.text(),
+    take=must.one_of(("best", "last")),
+    eval_set=must.text(optional=True),
+)
 def run_rows(
     paths: str | Path | list,  # logs, or folders that are searched for them
     pattern: str = "{model}/{train_size}",  # how folders name runs
@@ -546,10 +557,8 @@ def run_rows(
     eval_set : str | None, default None
         name of an evaluation set
     """
-    if take not in ("best", "last"):
-        raise ValueError(f"`take` must be 'best' or 'last', got {take!r}")
     check_pattern(pattern)
-    given = [Path(p) for p in ([paths] if isinstance(paths, (str, Path)) else paths)]
+    given = [Path(path) for path in paths]
     ends_in_file = _LOG_FILE.search(pattern)
     name = ends_in_file[0] if ends_in_file else ""
     files = [

@@ -25,7 +25,8 @@ __all__ = [
 # %% ../../nbs/01_curves/metrics.ipynb #d526f3a6
 import numpy as np, pandas as pd
 
-from .checks import similar_column
+from .._internal import arguments as must
+from .checks import check_columns, similar_column
 
 
 # %% ../../nbs/01_curves/metrics.ipynb #bd508eb0
@@ -52,6 +53,7 @@ def _aligned_pair(scores, losses):
 
 
 # %% ../../nbs/01_curves/metrics.ipynb #25ffb139
+@must.checked(scores=must.numeric, losses=must.numeric)
 def pearson(
     scores: np.ndarray | pd.Series,  # higher is better, shape (k,) or Series by model
     losses: np.ndarray | pd.Series,  # true losses, nats/token, same shape
@@ -77,6 +79,7 @@ def pearson(
 
 
 # %% ../../nbs/01_curves/metrics.ipynb #0585b45e
+@must.checked(scores=must.numeric)
 def chosen(
     scores: np.ndarray | pd.Series,  # higher is better, shape (k,)
 ) -> int:  # position of the highest score; the first among equals
@@ -92,9 +95,16 @@ def chosen(
     int
         position of the highest score; the first among equals
     """
-    return int(np.argmax(np.asarray(scores, float)))
+    scores = must.vector("scores", scores)
+    if scores.ndim != 1 or not scores.size or np.isnan(scores).any():
+        raise ValueError(
+            "`scores` must be a vector of at least one number, without NaN, "
+            f"got {must.shown(scores)}; leave out what is unknown"
+        )
+    return int(np.argmax(scores))
 
 
+@must.checked(scores=must.numeric, losses=must.numeric)
 def regret(
     scores: np.ndarray | pd.Series,  # higher is better, shape (k,)
     losses: np.ndarray | pd.Series,  # true losses, nats/token, shape (k,)
@@ -117,6 +127,7 @@ def regret(
     return float(losses[chosen(scores)] - losses.min())
 
 
+@must.checked(scores=must.numeric, losses=must.numeric)
 def relative_accuracy(
     scores: np.ndarray | pd.Series,  # higher is better, shape (k,)
     losses: np.ndarray | pd.Series,  # true losses, nats/token, shape (k,)
@@ -142,6 +153,7 @@ def relative_accuracy(
 
 
 # %% ../../nbs/01_curves/metrics.ipynb #52d748d5
+@must.checked(scores=must.numeric, losses=must.numeric)
 def spearman(
     scores: np.ndarray | pd.Series,  # higher is better, shape (k,)
     losses: np.ndarray | pd.Series,  # true losses, nats/token, shape (k,)
@@ -165,6 +177,7 @@ def spearman(
 
 
 # %% ../../nbs/01_curves/metrics.ipynb #a544089b
+@must.checked(scores=must.numeric, losses=must.numeric)
 def kendall(
     scores: np.ndarray | pd.Series,  # higher is better, shape (k,)
     losses: np.ndarray | pd.Series,  # true losses, nats/token, shape (k,)
@@ -192,6 +205,7 @@ def kendall(
 
 
 # %% ../../nbs/01_curves/metrics.ipynb #88ecb3ff
+@must.checked(scores=must.numeric, losses=must.numeric, k=must.whole())
 def top_k_recall(
     scores: np.ndarray | pd.Series,  # higher is better, shape (n,)
     losses: np.ndarray | pd.Series,  # true losses, nats/token, shape (n,)
@@ -222,6 +236,7 @@ def top_k_recall(
 
 
 # %% ../../nbs/01_curves/metrics.ipynb #befb62a4
+@must.checked(scores=must.numeric, losses=must.numeric)
 def agreement(
     scores: pd.Series,  # by model, higher is better
     losses: pd.Series,  # by model, true losses, nats/token
@@ -252,6 +267,7 @@ def agreement(
 
 
 # %% ../../nbs/01_curves/metrics.ipynb #808c6d35
+@must.checked(low=must.vector, high=must.vector, truth=must.vector)
 def coverage(
     low: np.ndarray,  # lower ends, shape (k,)
     high: np.ndarray,  # upper ends, shape (k,)
@@ -273,7 +289,6 @@ def coverage(
     float
         0 to 1
     """
-    low, high, truth = (np.asarray(a, float) for a in (low, high, truth))
     _check_vectors(low=low, high=high, truth=truth)
     crossed = np.flatnonzero(~(low <= high))
     if len(crossed):
@@ -281,6 +296,7 @@ def coverage(
     return float(((low <= truth) & (truth <= high)).mean())
 
 
+@must.checked(low=must.vector, high=must.vector)
 def width(
     low: np.ndarray,  # lower ends, shape (k,)
     high: np.ndarray,  # upper ends, shape (k,)
@@ -299,7 +315,6 @@ def width(
     float
         in the unit of the ends
     """
-    low, high = np.asarray(low, float), np.asarray(high, float)
     _check_vectors(low=low, high=high)
     return float((high - low).mean())
 
@@ -323,6 +338,7 @@ def _check_vectors(**vectors):
 
 
 # %% ../../nbs/01_curves/metrics.ipynb #575778ec
+@must.checked(quantiles=must.vector, levels=must.vector, truth=must.vector)
 def crps(
     quantiles: np.ndarray,  # forecast quantiles at `levels`, shape (k, q), nats
     levels: np.ndarray,  # probabilities spread evenly over (0, 1), rising, shape (q,)
@@ -346,7 +362,6 @@ def crps(
     """
     import scoringrules
 
-    quantiles, levels, truth = (np.asarray(a, float) for a in (quantiles, levels, truth))
     _check_vectors(truth=truth)
     _check_vectors(levels=levels)
     wanted = (truth.size, levels.size)
@@ -378,6 +393,13 @@ def _check_levels(levels):
 
 
 # %% ../../nbs/01_curves/metrics.ipynb #490a9f17
+@must.checked(
+    n_params=must.numeric,
+    examples=must.numeric,
+    tokens=must.numeric,
+    epochs=must.numeric,
+    train=must.flag,
+)
 def flops(
     n_params: float | np.ndarray,  # parameters, > 0; scalar or array
     examples: float | np.ndarray,  # examples processed in one epoch; scalar or array
@@ -406,13 +428,28 @@ def flops(
     float | np.ndarray
         FLOP, an estimate that ignores attention over long contexts
     """
+    for name, value in dict(tokens=tokens, epochs=epochs).items():
+        if np.ndim(value) and not isinstance(value, (np.ndarray, pd.Series)):
+            raise TypeError(f"`{name}` must be a number or an array, got {must.shown(value)}")
+    given = dict(examples=examples, tokens=tokens, epochs=epochs)
+    for name, value in given.items():
+        if not (np.asarray(value, float) >= 0).all():
+            raise ValueError(f"`{name}` must be known and >= 0, got {must.shown(value)}")
     n = np.asarray(n_params, float)
     if not (n > 0).all():
         raise ValueError(f"`n_params` must be known and > 0, got {n_params}; fill in the column")
-    return (6 if train else 2) * n * np.asarray(examples, float) * tokens * epochs
+    with np.errstate(over="ignore"):
+        work = (6 if train else 2) * n * np.asarray(examples, float) * tokens * epochs
+    if not np.isfinite(work).all():
+        raise ValueError(
+            "`n_params` times `examples`, `tokens` and `epochs` must be a finite number of FLOP, "
+            f"got {must.shown(n_params)} times {must.shown(examples)}; check for a slip of the pen"
+        )
+    return work
 
 
 # %% ../../nbs/01_curves/metrics.ipynb #2aa05603
+@must.checked(frame=must.instance(pd.DataFrame), tokens=must.numeric)
 def example_work(
     frame: pd.DataFrame,  # tidy: model, n_params; active_params, encoder_params where they apply
     tokens: float | tuple[float, float] = (
@@ -425,6 +462,7 @@ def example_work(
     An encoder's parameters work on the input and the others on the output. Without an encoder,
     all work on both. In a mixture of experts, `active_params` work.
     """
+    check_columns(frame, ["model"])
     columns = ["n_params", "active_params", "encoder_params"]
     present = [column for column in columns if column in frame]
     known = frame.groupby("model", sort=False)[present].first()  # the first that is known
@@ -437,12 +475,17 @@ def example_work(
             f"`n_params` must be known to count FLOP; {n.index[n.isna()][0]} has none; "
             f"fill in the column, or name a column with your own costs{hint}"
         )
+    if np.shape(tokens) not in ((), (2,)) or not (np.asarray(tokens, float) >= 0).all():
+        raise ValueError(
+            f"`tokens` must be a number >= 0, or two, read and written, got {must.shown(tokens)}"
+        )
     n_input, n_output = tokens if np.ndim(tokens) else (tokens, 0.0)
     with_encoder = known.encoder_params * n_input + (n - known.encoder_params) * n_output
     return with_encoder.fillna(n * (n_input + n_output))
 
 
 # %% ../../nbs/01_curves/metrics.ipynb #2a5924ef
+@must.checked(seen=must.instance(pd.DataFrame), target=must.size())
 def cost_fraction(
     seen: pd.DataFrame,  # tidy, the runs that were made: train_size, and what `example_work` reads
     target: int,  # size on which every candidate would be tuned otherwise, examples
@@ -461,6 +504,7 @@ def cost_fraction(
     float
         cost of the runs over the cost of tuning every candidate on `target`; may exceed 1
     """
+    check_columns(seen, ["model", "train_size"])
     work = example_work(seen)
     spent = flops(seen.model.map(work), seen.train_size).sum()
     return float(spent / flops(work, target).sum())

@@ -22,10 +22,12 @@ from collections import Counter
 from difflib import get_close_matches
 from functools import cached_property
 from importlib.resources import files
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 import numpy as np, pandas as pd
 from fastcore.basics import patch
+from .._internal import arguments as must
 from .._internal.atomic import atomic_path
 from .._internal.text import guarded_cell
 from .cells import EMPTY, UnreadCell, as_number, header_size, whole_number
@@ -285,7 +287,11 @@ def __len__(self: CurveSet):
 
 
 # %% ../../nbs/01_curves/table.ipynb #c3de9c83
+_SOME = must.several(must.text(), single=str, optional=True)
+
+
 @patch
+@must.checked(task=_SOME, model=_SOME, family=_SOME)
 def filter(
     self: CurveSet,
     task: str | list[str] | None = None,  # keep this task, or these
@@ -312,7 +318,6 @@ def filter(
     for column, wanted in dict(task=task, model=model, family=family).items():
         if wanted is None:
             continue
-        wanted = [wanted] if isinstance(wanted, str) else list(wanted)
         present = list(dict.fromkeys(self.frame[column]))
         unknown = [name for name in wanted if name not in present]
         if unknown:
@@ -345,6 +350,11 @@ def where(
     CurveSet
         those runs, not checked a second time
     """
+    keep = np.asarray(keep)
+    if keep.dtype != bool or keep.shape != (len(self),):
+        raise ValueError(
+            f"`keep` must be True or False for each of {len(self)} rows, got {must.shown(keep)}"
+        )
     if not keep.any():
         sizes = ", ".join(f"{size:,}" for size in self.sizes)
         raise ValueError(f"no run is left after {what}; the table has sizes {sizes}")
@@ -447,6 +457,7 @@ def at(
 
 # %% ../../nbs/01_curves/table.ipynb #135599ae
 @patch
+@must.checked(model=must.text())
 def curve(
     self: CurveSet,
     model: str,  # its name
@@ -545,6 +556,7 @@ def _listed_benchmarks():
     return ", ".join(f"{name}/… ({n})" if n > 1 else name for name, n in count.items())
 
 
+@must.checked(name=must.text())
 def load_benchmark(
     name: str,  # one of `benchmark_names()`
 ) -> CurveSet:  # the task's complete curves
@@ -565,6 +577,7 @@ def load_benchmark(
 
 
 # %% ../../nbs/01_curves/table.ipynb #58b2528c
+@must.checked(name=must.text())
 def load_published(
     name: str,  # "selection", "law_fits" or "claims_lensllm"
 ) -> pd.DataFrame:  # figures as others published them, digits untouched; see NOTICE
@@ -588,6 +601,7 @@ def load_published(
 
 
 # %% ../../nbs/01_curves/table.ipynb #4cd83589
+@must.checked(path=must.path(folder=True))
 def read_table(
     path: str | Path,  # CSV (.csv, .tsv, .txt) or Parquet (.parquet, .pq) file, tidy or wide
     decimal: str | None = None,  # decimal sign of a text file; "." unless ; parts its columns
@@ -712,6 +726,7 @@ def _curves_of_runs(runs, task=None):
 
 # %% ../../nbs/01_curves/table.ipynb #09bbf6ad
 @patch
+@must.checked(path=must.path())
 def save(
     self: CurveSet,
     path: str | Path,  # file to write: .csv, .tsv or .parquet
@@ -820,6 +835,7 @@ def _repr_html_(self: CurveSet):
 
 # %% ../../nbs/01_curves/table.ipynb #a71b0bc9
 @patch
+@must.checked(ax=must.axes)
 def plot(
     self: CurveSet,
     highlight: int | list[str] = 3,  # how many of the best to colour (0 to 6), or model names
@@ -850,7 +866,8 @@ def plot(
         )
     title = f"{self.tasks[0]}: {len(losses)} models"
     last_loss, last_size = losses.ffill(axis=1).iloc[:, -1], losses.columns[-1]
-    if not isinstance(highlight, int):
+    if isinstance(highlight, bool) or not isinstance(highlight, Integral):
+        highlight = must.several(must.text(), single=str)("highlight", highlight)
         shown = self.filter(model=highlight).models
     elif 0 <= highlight <= 6:
         shown = list(last_loss.nsmallest(highlight).index)

@@ -34,7 +34,8 @@ from typing import TYPE_CHECKING
 import numpy as np, pandas as pd, torch
 import torch.nn.functional as F
 from fastcore.basics import patch
-from .._internal.arguments import checked, function, number, shown, vector, whole
+from .._internal.arguments import axes, checked, function, instance, mapping, torch_model
+from .._internal.arguments import number, one_of, shown, vector, whole
 from . import certificates as formulas
 from .curvature import curvature_along, layer_traces
 from .products import _as_batches, check_generator
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 
 # %% ../../nbs/06_generalization/bounds.ipynb #aa950bc6
+@checked(model0=torch_model, model=torch_model)
 def update_of(
     model0: torch.nn.Module,  # the start
     model: torch.nn.Module,  # the end, of the same architecture
@@ -194,6 +196,9 @@ class Terms:
     num_probes=whole(),
     steps=whole(),
     progress=function,
+    model0=torch_model,
+    model=torch_model,
+    over=one_of(("max", "mean")),
 )
 def bound_terms(
     model0: torch.nn.Module,  # the start
@@ -270,8 +275,6 @@ def _check_term_options(n, loss_bound, b, over):
         )
     if not 0 < b < 1:
         raise ValueError(f"`b` must lie in (0, 1), got {b}")
-    if over not in ("max", "mean"):
-        raise ValueError(f"`over` must be max or mean, got {over!r}")
 
 
 # %% ../../nbs/06_generalization/bounds.ipynb #45a0770f
@@ -345,6 +348,7 @@ def _with_terms(frame, n, B, b):
 
 # %% ../../nbs/06_generalization/bounds.ipynb #877b2478
 @patch
+@checked(ax=axes)
 def plot(
     self: Terms,
     *,
@@ -554,6 +558,15 @@ def lens_split(
 SMOOTHING = (1e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1)  # shares of the uniform distribution that are tried
 
 
+def _check_columns(name, values):
+    "One column per smoothing."
+    if values.ndim and values.shape[-1] not in (1, len(SMOOTHING)):
+        raise ValueError(
+            f"`{name}` must have a column for each of {len(SMOOTHING)} smoothings, "
+            f"got shape {values.shape}"
+        )
+
+
 @dataclass(frozen=True)
 class Scale:
     """How nats become risks in [0, 1], for every smoothing.
@@ -574,8 +587,7 @@ class Scale:
     def __post_init__(self):
         whole(2)("V", self.V)
         number(above=0)("tokens_per_byte", self.tokens_per_byte)
-        if self.unit not in ("token", "byte"):
-            raise ValueError(f"`unit` must be token or byte, got {shown(self.unit)}")
+        one_of(("token", "byte"))("unit", self.unit)
 
     @property
     def _tokens_per_unit(self):
@@ -593,6 +605,7 @@ class Scale:
         of_token = np.array([formulas.smoothed_range(a, self.V) for a in SMOOTHING])
         return of_token * np.array([[self.unit == "token", self._tokens_per_unit]])
 
+    @checked(nats=vector)
     def risks(
         self,
         nats: np.ndarray,  # losses, (n, smoothings)
@@ -609,9 +622,11 @@ class Scale:
         np.ndarray
             the same in [0, 1]
         """
+        _check_columns("nats", nats)
         low, high = self.ranges.T
         return np.clip((nats - low) / (high - low), 0, 1)  # only rounding lies beyond
 
+    @checked(risks=vector)
     def nats(
         self,
         risks: np.ndarray,  # in [0, 1], (n, smoothings) or (smoothings,)
@@ -628,12 +643,14 @@ class Scale:
         np.ndarray
             the same as losses
         """
+        _check_columns("risks", risks)
         low, high = self.ranges.T
         return low + risks * (high - low)
 
 
 # %% ../../nbs/06_generalization/bounds.ipynb #0c43ecdd
 @torch.no_grad()
+@checked(model=torch_model, batch=mapping(), scale=instance(Scale))
 def row_nats(
     model: torch.nn.Module,  # in eval mode
     batch: dict,  # one batch, with `target_bytes` (n,) for nats per byte
@@ -754,7 +771,7 @@ class Noise:
 
 
 # %% ../../nbs/06_generalization/bounds.ipynb #40d56795
-@checked(tolerance=number(infinite=True), draws=whole())
+@checked(tolerance=number(infinite=True), draws=whole(), model0=torch_model, model=torch_model)
 def tolerated_noise(
     model0: torch.nn.Module,  # the start
     model: torch.nn.Module,  # the end
@@ -1011,6 +1028,7 @@ def _first_bad_layer(model, batches):
 
 # %% ../../nbs/06_generalization/bounds.ipynb #13624459
 @torch.no_grad()
+@checked(model=torch_model)
 def plain_losses(
     model: torch.nn.Module,  # in eval mode
     batches: dict | list,  # a dictionary of tensors or a list of them
@@ -1172,6 +1190,9 @@ WAYS = ("held out", "PAC-Bayes", "compression")  # of coming to a certificate
     tokens_per_byte=number(above=0),
     noise=number(optional=True),
     draws=whole(),
+    model0=torch_model,
+    model=torch_model,
+    unit=one_of(("token", "byte")),
 )
 def certify(
     model0: torch.nn.Module,  # the start; for LoRA with its adapters as before training
@@ -1227,7 +1248,7 @@ def certify(
     """
     train = _batches_beside(model, data, "data")
     fresh = [] if held_out is None else _batches_beside(model, held_out, "held_out")
-    _check_certify_options(delta, unit, noise)
+    _check_certify_options(delta, noise)
     check_generator(generator)
     ways = _checked_ways(ways)
     if unit == "byte":
@@ -1262,11 +1283,9 @@ def _vocabulary_size(model, batch):
 
 
 # %% ../../nbs/06_generalization/bounds.ipynb #07a18880
-def _check_certify_options(delta, unit, noise):
+def _check_certify_options(delta, noise):
     "Refuse options that have no meaning."
     formulas.check_delta(delta)
-    if unit not in ("token", "byte"):
-        raise ValueError(f"`unit` must be token or byte, got {unit!r}")
     if noise is not None and not noise > 0:
         raise ValueError(f"`noise` must be > 0, got {noise}")
 
@@ -1274,13 +1293,14 @@ def _check_certify_options(delta, unit, noise):
 def _checked_ways(ways):
     "The ways as a list, if all have a name that is known."
     if isinstance(ways, str) or not hasattr(ways, "__iter__"):
-        raise TypeError(f"`ways` must be a list of names, got {ways!r}; take [{ways!r}]")
+        example = [ways] if isinstance(ways, str) and ways in WAYS else list(WAYS)
+        raise TypeError(f"`ways` must be a list of names, got {shown(ways)}; take {example}")
     ways = list(ways)
     if not ways:
         raise ValueError(f"`ways` must name at least one of {', '.join(WAYS)}, got none")
     for way in ways:
-        if way not in WAYS:
-            raise ValueError(f"`ways` must be of {', '.join(WAYS)}, got {way!r}")
+        if not isinstance(way, str) or way not in WAYS:
+            raise ValueError(f"`ways` must be of {', '.join(WAYS)}, got {shown(way)}")
     return ways
 
 
@@ -1354,6 +1374,7 @@ def _check_rest_is_unchanged(model0, model, update):
 
 # %% ../../nbs/06_generalization/bounds.ipynb #5e76f789
 @patch
+@checked(ax=axes)
 def plot(  # noqa: F811
     self: Certificates,
     *,

@@ -25,7 +25,7 @@ __all__ = [
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import gammaln
-from .._internal.arguments import checked, number, vector, whole
+from .._internal.arguments import checked, number, shown, vector, whole
 
 
 # %% ../../nbs/06_generalization/certificates.ipynb #7c11e81b
@@ -427,8 +427,15 @@ def gaussian_kl(
     for name, value in (("sigma", sigma), ("sigma0", sigma0)):
         if not (value > 0).all():
             raise ValueError(f"`{name}` must be > 0, got {_first_bad(value, value > 0):g}")
-    ratio = (sigma / sigma0) ** 2
-    return float(np.sum(size * (ratio - 1 - np.log(ratio)) + shift2 / sigma0**2) / 2)
+    for name, value in (("shift2", shift2), ("size", size)):
+        if not (value >= 0).all():
+            raise ValueError(f"`{name}` must be >= 0, got {_first_bad(value, value >= 0):g}")
+    with np.errstate(
+        over="ignore", divide="ignore", invalid="ignore"
+    ):  # what overflows is an infinite divergence
+        ratio = (sigma / sigma0) ** 2
+        kl = np.sum(size * (ratio - 1 - np.log(ratio)) + shift2 / sigma0**2) / 2
+    return float(np.inf if np.isnan(kl) else kl)
 
 
 # %% ../../nbs/06_generalization/certificates.ipynb #b0ae6a92
@@ -479,8 +486,9 @@ def code_nats(
     """
     counts = np.asarray(counts, float)
     if counts.ndim != 1 or not len(counts) or not ((counts >= 0) & (counts % 1 == 0)).all():
-        found = np.array2string(counts, threshold=8)
-        raise ValueError(f"`counts` must be whole numbers >= 0, one per symbol, got {found}")
+        raise ValueError(
+            f"`counts` must be whole numbers >= 0, one per symbol, got {shown(counts)}"
+        )
     half = len(counts) / 2
     symbols = (gammaln(counts + 0.5) - gammaln(0.5)).sum()
     return float(gammaln(counts.sum() + half) - gammaln(half) - symbols)

@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 import numpy as np, torch
 from fastcore.basics import patch
-from .._internal.arguments import checked, function, number, shown, vector, whole
+from .._internal.arguments import axes, checked, function, torch_model, number, one_of
+from .._internal.arguments import shown, text, vector, whole
 from .products import Products, check_generator
 
 if TYPE_CHECKING:
@@ -144,6 +145,9 @@ def as_products(
                 "got more of them; leave them out"
             )
         return _Matrix(_check_symmetric(model)) if isinstance(model, torch.Tensor) else model
+    torch_model("model", model)
+    if generator is not None:
+        check_generator(generator)
     if batches is None:
         raise ValueError(
             "`batches` must be given with a model, got None; "
@@ -278,7 +282,7 @@ def hessian_trace(
         of the trace, unbiased
     """
     if not isinstance(method, str) or method not in _FEWEST_PROBES:
-        raise ValueError(f"`method` must be hutchinson, hutch++ or xtrace, got {method!r}")
+        raise ValueError(f"`method` must be hutchinson, hutch++ or xtrace, got {shown(method)}")
     fewest = _FEWEST_PROBES[method]
     if num_probes < fewest:
         raise ValueError(
@@ -412,7 +416,12 @@ class Eigenvalues:
 
 
 # %% ../../nbs/06_generalization/curvature.ipynb #1bfeb7c4
-@checked(k=whole(), rtol=number(least=0), max_products=whole(optional=True))
+@checked(
+    k=whole(),
+    rtol=number(least=0),
+    max_products=whole(optional=True),
+    which=one_of(("largest", "magnitude")),
+)
 def top_eigenvalues(
     model: "torch.nn.Module | Products | torch.Tensor",
     batches: dict | list | None = None,  # as for `as_products`
@@ -450,8 +459,6 @@ def top_eigenvalues(
     Eigenvalues
         up to rounding and the errors it states
     """
-    if which not in ("largest", "magnitude"):
-        raise ValueError(f"`which` must be largest or magnitude, got {which!r}")
     A = as_products(model, batches, params=params, generator=generator, **options)
     if not 1 <= k <= A.P:
         raise ValueError(f"`k` must lie in 1 to the number of parameters, {A.P}, got {k}")
@@ -582,6 +589,7 @@ class Density:
         )
 
     @checked(f=function)
+    @checked(unit=text())
     def mean_of(
         self,
         f: Callable,  # a function of eigenvalues, on arrays
@@ -693,6 +701,7 @@ def at(
 
 # %% ../../nbs/06_generalization/curvature.ipynb #47debadc
 @patch
+@checked(width=number(above=0, optional=True), ax=axes)
 def plot(
     self: Density,
     width: float | None = None,  # of the Gaussian; a hundredth of the spectrum's range when None

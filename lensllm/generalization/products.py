@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 import torch
 import torch.nn.functional as F
-from .._internal.arguments import checked, number
+from .._internal.arguments import checked, number, one_of, shown, torch_model, whole
 from ..kernels.gradients import _Output, math_attention
 from ..models.behaviour import held
 from lensllm.models.batches import (
@@ -458,26 +458,23 @@ def check_generator(
         )
 
 
-def _check_options(kind, method, batch_size, dtype, output, generator):
+_PRECISIONS = (torch.float32, torch.float64)
+
+
+def _check_options(kind, dtype, output, generator):
     "Refuse options that have no meaning."
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise ValueError(f"`kind` must be one of {', '.join(KINDS)}, got {kind!r}")
-    if method not in ("auto", "double", "forward"):
-        raise ValueError(f"`method` must be auto, double or forward, got {method!r}")
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"`batch_size` must be a whole number >= 1, got {batch_size!r}")
-    if dtype not in (None, torch.float32, torch.float64):
-        raise TypeError(f"`dtype` must be torch.float32 or torch.float64, got {dtype}")
-    if output != "loss" and not callable(output):
+    if not (dtype is None or (isinstance(dtype, torch.dtype) and dtype in _PRECISIONS)):
+        raise TypeError(f"`dtype` must be torch.float32 or torch.float64, got {shown(dtype)}")
+    if not (callable(output) or (isinstance(output, str) and output == "loss")):
         raise ValueError(
-            f"`output` must be 'loss' or a function (model, batch) -> (n,), got {output!r}"
+            f"`output` must be 'loss' or a function (model, batch) -> (n,), got {shown(output)}"
         )
     if output != "loss" and kind in ("gauss_newton", "fisher"):
         raise ValueError(
             f"`kind` {kind!r} is defined for output 'loss', whose logits are known, "
             "got a function; take 'hessian' or 'empirical_fisher'"
         )
-    if kind == "fisher":
+    if kind == "fisher" or generator is not None:
         check_generator(generator)
 
 
@@ -529,6 +526,12 @@ class Products:
     "A curvature matrix of the mean over rows that multiplies vectors, exact up to rounding."
 
     @checked(memory=number(least=0, optional=True))
+    @checked(
+        model=torch_model,
+        kind=one_of(KINDS),
+        method=one_of(("auto", "double", "forward")),
+        batch_size=whole(),
+    )
     def __init__(
         self,
         model: torch.nn.Module,  # a Hugging Face language model, or any torch module
@@ -568,7 +571,7 @@ class Products:
         generator : torch.Generator | None, default None
             of the drawn targets, for kind="fisher"
         """
-        _check_options(kind, method, batch_size, dtype, output, generator)
+        _check_options(kind, dtype, output, generator)
         batches = _as_batches(model, batches, output)
         self.kind, self.output = kind, output
         self.model = in_precision(model, dtype)
@@ -657,6 +660,9 @@ class Products:
         dict[str, torch.Tensor]
             name -> the parameter's part of v, in its shape
         """
+        if not isinstance(v, torch.Tensor) or v.shape != (self.P,):
+            got = tuple(v.shape) if isinstance(v, torch.Tensor) else shown(v)
+            raise ValueError(f"`v` must be a tensor of shape ({self.P},), got {got}")
         parts = v.split([p.numel() for p in self.params.values()])
         named = zip(self.params.items(), parts)
         return {name: part.view(p.shape) for (name, p), part in named}

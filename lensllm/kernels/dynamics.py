@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 from scipy.special import softmax
 
-from .._internal.arguments import checked, number, vector
+from .._internal.arguments import axes, checked, number, shown, text, vector
 from .._internal.style import INK, new_axes
 from .spectra import Spectrum, spectrum
 
@@ -32,7 +32,8 @@ def _elapsed_time(times, eta):
     t = np.asarray(times, float)
     if t.ndim != 1 or not len(t) or not np.isfinite(t).all() or t[0] < 0 or (np.diff(t) <= 0).any():
         raise ValueError(
-            f"`times` must be >= 0 and strictly rising, shape (k,), got {times}; np.unique sorts"
+            "`times` must be >= 0 and strictly rising, shape (k,), "
+            f"got {shown(times)}; np.unique sorts"
         )
     if not (np.isfinite(eta) and eta > 0):
         raise ValueError(f"`eta` must be > 0, got {eta}; a larger one only makes time pass faster")
@@ -254,6 +255,7 @@ def _checked_modes(eigvals, weights, ridge, noise):
     ridge=number(infinite=True),
     noise=number(infinite=True),
 )
+@np.errstate(over="ignore")  # a square that overflows belongs to a share of 0
 def kernel_learning_curve(
     eigvals: "ArrayLike",  # eigenvalues of the population, >= 0, shape (m,)
     target_weights: "ArrayLike",  # w of the target sum_i w_i sqrt(lambda_i) phi_i, (m,) or (m, c)
@@ -290,6 +292,11 @@ def kernel_learning_curve(
             f"`D` must be a number of examples >= 0, got {D[~is_size].ravel()[0]}; "
             "0 is before any training"
         )
+    if ridge * max(D.max(initial=0), 1) > 1e150 or noise > 1e150:
+        raise ValueError(
+            "`ridge`, `noise` and `ridge` times `D` must be at most 1e150, "
+            f"got {ridge:g} and {noise:g}"
+        )
     kappa = _kappa(lam, D, ridge)
     has_root = kappa > 0
     below = np.where(has_root[..., None], lam * D[..., None] + kappa[..., None], np.inf)
@@ -301,14 +308,28 @@ def kernel_learning_curve(
     at_peak = one_minus_gamma <= 0
     divisor = np.where(at_peak, 1.0, one_minus_gamma)
     bias = kappa**2 * (power * lam / below**2).sum(-1) / divisor
-    if not noise:
-        return bias
-    variance = np.where(at_peak, np.inf, (1 - one_minus_gamma) / divisor)
-    return bias + outputs * noise**2 * variance
+    if noise:
+        variance = np.where(at_peak, np.inf, (1 - one_minus_gamma) / divisor)
+        bias = bias + outputs * np.square(noise) * variance
+    return bias
 
 
 # %% ../../nbs/05_kernels/dynamics.ipynb #eed44aac
-@checked(D=vector, E_g=vector)
+def _optional_vector(name, values):
+    "Numbers as an array, or None."
+    return values if values is None else vector(name, values)
+
+
+@checked(
+    D=vector,
+    E_g=vector,
+    at=_optional_vector,
+    measured=_optional_vector,
+    stderr=_optional_vector,
+    style=text(),
+    mark=text(),
+    ax=axes,
+)
 def plot_learning_curve(
     D: "ArrayLike",  # examples, shape (k,)
     E_g: "ArrayLike",  # predicted test error at each of `D`, squared unit of the target, shape (k,)
@@ -354,6 +375,11 @@ def plot_learning_curve(
         raise ValueError(
             f"`D` and `E_g` must have one shape (k,), got {D.shape} and {E_g.shape}; "
             "give an error for each size"
+        )
+    if at is not None and np.shape(at) != np.shape(measured):
+        raise ValueError(
+            f"`at` and `measured` must have one shape, got {np.shape(at)} and "
+            f"{np.shape(measured)}; give what was measured for each size"
         )
     ax = new_axes() if ax is None else ax
     ax.set(xscale="log", yscale="log")
@@ -434,6 +460,7 @@ def empirical_weights(
 
 # %% ../../nbs/05_kernels/dynamics.ipynb #39fb5a5e
 @checked(y=vector, D=vector, ridge=number(infinite=True))
+@np.errstate(over="ignore")
 def measured_learning_curve(
     K: "ArrayLike | Spectrum",  # kernel (n, n) on independent examples, or an object with a `.K`
     y: "ArrayLike",  # targets less the model's predictions before training, shape (n,) or (n, c)

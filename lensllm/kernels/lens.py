@@ -13,7 +13,7 @@ import pandas as pd
 from fastcore.basics import patch
 from numpy.typing import ArrayLike
 
-from .._internal.arguments import checked, number, vector
+from .._internal.arguments import checked, instance, number, shown, vector
 from ..curves.table import CurveSet
 from ..forecast.fit import Fit, fit_law
 from ..forecast.kalman import Hint
@@ -48,7 +48,8 @@ class LensLaw:
 
     def __post_init__(self):
         for name in ("eigvals", "weights"):
-            object.__setattr__(self, name, np.array(getattr(self, name), float))
+            object.__setattr__(self, name, vector(name, getattr(self, name)).copy())
+        object.__setattr__(self, "eta", number()("eta", self.eta))
         lam, w = self.eigvals, self.weights
         if lam.ndim != 1 or lam.shape != w.shape or not lam.size:
             raise ValueError(
@@ -397,6 +398,7 @@ def from_rectified(
 
 # %% ../../nbs/05_kernels/lens.ipynb #830f8328
 @patch
+@checked(fit=instance(Fit, "`fit_law` makes one"))
 def doubts(
     self: LensLaw,
     fit: Fit,  # of `law()` or of `law(t)`
@@ -454,9 +456,12 @@ def hint_of(
     for name, pair in dict(D_l=D_l, beta=beta, E=E).items():
         if pair is not None and np.shape(pair) != (2,):
             raise ValueError(
-                f"`{name}` must be a pair (value, standard deviation), got {pair}; "
+                f"`{name}` must be a pair (value, standard deviation), got {shown(pair)}; "
                 "leave it out where nothing is known"
             )
+    D_l, beta, E = (
+        v if v is None else vector(n, v) for n, v in zip(("D_l", "beta", "E"), (D_l, beta, E))
+    )
     if D_l is not None and not D_l[0] > 0:
         raise ValueError(
             f"`D_l` must be > 0, got {D_l[0]}; "
@@ -679,6 +684,8 @@ def _ridge_prediction(X, Y, x, penalties=_PENALTIES):
     Z, z = ((v - centre)[..., varies] / scale[varies] for v in (X, x))
     n, mean = len(Z), Y.mean(0)
     U, s, Vt = np.linalg.svd(Z, full_matrices=False)
+    kept = s > 1e-12 * s.max(initial=0)  # features that repeat others say nothing either
+    U, s, Vt = U[:, kept], s[kept], Vt[kept]
     if not len(s):
         return mean
     shrink = s**2 / (s**2 + n * penalties[:, None])  # (penalties, features); a penalty per example

@@ -33,7 +33,8 @@ from zipfile import BadZipFile
 import numpy as np, pandas as pd, torch
 from fastcore.basics import patch
 from transformers.trainer_callback import TrainerCallback
-from .._internal.arguments import checked, function, number, path, seed, several, whole
+from .._internal.arguments import checked, function, instance, torch_model, number, path, seed
+from .._internal.arguments import axes, one_of, several, shown, whole
 from .._internal.atomic import atomic_path
 from lensllm.kernels.dynamics import (  # noqa: F401
     cross_entropy_flow,
@@ -50,7 +51,11 @@ from lensllm.kernels.spectra import (  # noqa: F401
     target_alignment,
 )
 from lensllm.models.batches import (
+    OUTPUTS,
+    PARAMS,
     Batch,
+    as_device,
+    check_depends,
     as_output,
     evaluating,
     free_bytes,
@@ -128,10 +133,15 @@ class Kernel:
 
 
 # %% ../../nbs/05_kernels/ntk.ipynb #35727f0b
+_METHODS = ("auto", "layerwise", "functional", "naive")
+
+
 def _check_options(method, dtype, products, micro_batch, memory, sketch, params, devices):
     "Refuse options of `ntk_gram` that make no sense."
-    if method not in ("auto", "layerwise", "functional", "naive"):
-        raise ValueError(f"`method` must be auto, layerwise, functional or naive, got {method!r}")
+    if not isinstance(method, str) or method not in _METHODS:
+        raise ValueError(f"`method` must be one of {', '.join(_METHODS)}, got {shown(method)}")
+    for name, value in dict(dtype=dtype, products=products).items():
+        instance(torch.dtype, "such as torch.float32", optional=True)(name, value)
     if dtype not in (None, torch.float32, torch.float64):
         raise TypeError(
             f"`dtype` must be torch.float32 or torch.float64, got {dtype}; integers have no "
@@ -139,8 +149,7 @@ def _check_options(method, dtype, products, micro_batch, memory, sketch, params,
         )
     if products not in (None, torch.bfloat16, torch.float16):
         raise TypeError(f"`products` must be None, torch.bfloat16 or torch.float16, got {products}")
-    if isinstance(micro_batch, bool) or not isinstance(micro_batch, int) or micro_batch < 1:
-        raise ValueError(f"`micro_batch` must be a whole number >= 1, got {micro_batch!r}")
+    whole()("micro_batch", micro_batch)
     if memory is not None and not memory > WORKSPACE:
         raise ValueError(
             f"`memory` must be more than the workspace of {WORKSPACE / 1e6:.3g} MB, "
@@ -170,8 +179,11 @@ def _optional_function(name, value):
     seed=seed(),
     memory=number(above=0, optional=True),
     sketch=whole(optional=True),
-    devices=several(optional=True),
+    devices=several(as_device, optional=True),
     progress=_optional_function,
+    model=torch_model,
+    output=one_of(OUTPUTS, or_function=True),
+    params=one_of(PARAMS, or_function=True),
 )
 def ntk_gram(
     model: torch.nn.Module,  # a language model, or any module whose rows do not touch each other
@@ -244,6 +256,8 @@ def ntk_gram(
         left, right = _each(lambda b: b.beside(like), left, right)
         if output == "sampled":
             left, right, residual = _with_sampled_logits(model, left, right, samples, seed)
+        if callable(output):
+            check_depends(output, model, left)
         way = "layerwise" if method == "auto" else method
         walk = Walk(model, as_output(output), chosen, way, micro_batch)
         if sketch is not None:
@@ -346,6 +360,7 @@ def _name_of(option):
 
 # %% ../../nbs/05_kernels/ntk.ipynb #6c1ba4d2
 @patch
+@checked(path=path())
 def save(
     self: Kernel,
     path: str | Path,  # an .npz file; written whole or not at all
@@ -448,6 +463,7 @@ def to_dict(
 
 # %% ../../nbs/05_kernels/ntk.ipynb #1fa0d334
 @patch
+@checked(ax=axes)
 def plot(
     self: Kernel,
     *,
@@ -602,6 +618,7 @@ def frame(
 
 # %% ../../nbs/05_kernels/ntk.ipynb #45b62b45
 @patch
+@checked(ax=axes)
 def plot(  # noqa: F811
     self: NTKTracker,
     *,

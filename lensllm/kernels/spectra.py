@@ -25,7 +25,7 @@ from scipy import stats
 from scipy.linalg import helmert
 from scipy.special import beta as beta_function
 
-from .._internal.arguments import checked, flag, number, shown, vector
+from .._internal.arguments import axes, checked, flag, instance, number, shown, vector
 from .._internal.style import GREY, INK, new_axes
 
 # %% ../../nbs/05_kernels/spectra.ipynb #40ae881e
@@ -41,7 +41,10 @@ def _machine_epsilon(values):
 
 def _kernel_and_error(K, name="K"):
     "The kernel as a symmetric float64 matrix, and its relative error (of its precision or stated)."
-    matrix = np.asarray(getattr(K, "K", K))
+    try:
+        matrix = np.asarray(getattr(K, "K", K))
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"`{name}` must be a matrix, got {shown(K)}; {error}"[:300]) from None
     if matrix.dtype.kind not in "fiu":
         raise TypeError(
             f"`{name}` must be a matrix of real numbers, got {type(K).__name__} of {matrix.dtype}; "
@@ -161,6 +164,7 @@ def _eigvals_and_floor(K):
     if isinstance(K, Spectrum) or np.ndim(getattr(K, "K", K)) != 1:
         decomposition = spectrum(K)
         return decomposition.eigvals, decomposition.floor
+    vector("K", K)
     values = np.asarray(K)
     error = len(values) * _machine_epsilon(values)
     eigvals = np.sort(values.astype(float))[::-1]
@@ -413,6 +417,7 @@ def _decay_or_none(K):
 
 
 @patch
+@checked(ax=axes, decay=instance(Decay, "`decay_exponent` makes one", optional=True))
 def plot(
     self: Spectrum,
     ax=None,  # Axes to draw on; new ones when None

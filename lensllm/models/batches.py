@@ -11,6 +11,7 @@ __all__ = [
     "PARAMS",
     "shifted_labels",
     "n_rows",
+    "as_device",
     "take",
     "beside",
     "Batch",
@@ -25,6 +26,7 @@ __all__ = [
     "layer_of",
     "evaluating",
     "check_rows_apart",
+    "check_depends",
     "in_precision",
     "free_bytes",
     "first_nonfinite",
@@ -37,7 +39,8 @@ from contextlib import contextmanager
 import psutil, torch
 from fastcore.basics import patch
 import torch.nn.functional as F
-from .._internal.arguments import checked, seed, shown, whole
+from .._internal.arguments import checked, function, instance, mapping, torch_model, seed
+from .._internal.arguments import shown, text, whole
 from .behaviour import _is_encoder_decoder, _unwrapped, behaviour, held
 from .behaviour import label_shift, quiet_options, same_behaviour, token_logits
 from .loading import most_tokens
@@ -46,6 +49,7 @@ from .loading import most_tokens
 IGNORED = -100  # label of a masked position: nothing is predicted there
 
 
+@checked(labels=instance(torch.Tensor), shift=whole(0))
 def shifted_labels(
     labels: torch.Tensor,  # shape (n, tokens)
     shift: int,  # from `label_shift`
@@ -99,11 +103,44 @@ def n_rows(
                 f"`batch` entries must be tensors with one first dimension, got {name!r} of shape "
                 f"{shape} beside {n} rows; leave it out, or give it a row for each sequence"
             )
+    kept = next((name for name, value in batch.items() if value.is_meta), None)
+    if kept is not None:
+        raise ValueError(
+            f"`batch` must hold its values, those of {kept!r} are on torch's meta device, which "
+            "keeps none; make it on another"
+        )
     if n == 0:
         raise ValueError("`batch` must hold at least one row, got none")
     return n
 
 
+def as_device(
+    name: str,  # of the argument
+    value,  # a name such as "cpu", a torch.device, or None for where things are
+) -> "torch.device | None":
+    """A device as an argument names it.
+
+    Parameters
+    ----------
+    name : str
+        of the argument
+    value
+        a name such as "cpu", a torch.device, or None for where things are
+    """
+    if str(value) == "meta":
+        raise ValueError(f"`{name}` must be one that keeps values, got meta; take another")
+    if value is None or isinstance(value, torch.device):
+        return value
+    try:
+        return torch.empty(0, device=text()(name, value)).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise ValueError(
+            f"`{name}` must be one that torch has here, got {value!r}: {reason}"
+        ) from None
+
+
+@checked(batch=mapping(), device=as_device)
 def take(
     batch: Mapping,  # name -> tensor, rows first
     rows: "slice | list | torch.Tensor",  # which rows, as an index
@@ -125,9 +162,20 @@ def take(
     dict
         the same entries, only those rows
     """
-    return {k: v[rows].to(device or v.device) for k, v in batch.items()}
+    is_text = isinstance(rows, list) and any(isinstance(row, (str, bytes)) for row in rows)
+    if is_text or isinstance(rows, (str, bytes)):
+        raise TypeError(f"`rows` must be an index, got {shown(rows)}")
+    try:
+        return {k: v[rows].to(device or v.device) for k, v in batch.items()}
+    except (IndexError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise ValueError(
+            f"`rows` must be an index of {len(next(iter(batch.values()), ()))} rows, "
+            f"got {shown(rows)}: {reason}"
+        ) from None
 
 
+@checked(batch=mapping(), like=instance(torch.Tensor))
 def beside(
     batch: Mapping,  # name -> tensor
     like: torch.Tensor,  # a tensor, such as a parameter
@@ -198,6 +246,8 @@ class Batch(dict):
         Batch
             the same tensors
         """
+        torch_model("model", model)
+        as_output(output)
         if callable(output):  # what your own function needs, only you know
             return cls(batch, lambda: label_shift(model))
         n_rows(batch)
@@ -260,6 +310,7 @@ class Batch(dict):
         """
         return Batch(take(self, which), self._shift)
 
+    @checked(size=whole())
     def pieces(
         self,
         size: int,  # rows per piece, >= 1
@@ -279,6 +330,7 @@ class Batch(dict):
         for start in range(0, self.n_rows, size):
             yield self.rows(slice(start, start + size))
 
+    @checked(device=as_device)
     def to(
         self,
         device: "torch.device | str",  # where to put the tensors
@@ -292,6 +344,7 @@ class Batch(dict):
         """
         return Batch({k: v.to(device) for k, v in self.items()}, self._shift)
 
+    @checked(like=instance(torch.Tensor))
     def beside(
         self,
         like: torch.Tensor,  # such as a parameter: its device, and its precision for floats
@@ -474,6 +527,7 @@ def _check_targets(self: Batch):
 
 
 # %% ../../nbs/04_models/batches.ipynb #3e99ccdf
+@checked(model=torch_model)
 def check_batch(
     model: torch.nn.Module,
     batch: Mapping,  # as for `logits_and_labels`
@@ -492,6 +546,7 @@ def check_batch(
 
 
 # %% ../../nbs/04_models/batches.ipynb #3308b004
+@checked(model=torch_model, batch=mapping())
 def logits_and_labels(
     model: torch.nn.Module,  # a language model, or any module that maps `input_ids` to logits
     batch: Mapping,  # input_ids, attention_mask, labels; decoder_input_ids are made if missing
@@ -510,6 +565,11 @@ def logits_and_labels(
     tuple[torch.Tensor, torch.Tensor]
         logits (n, tokens, C) and their targets (n, tokens)
     """
+    if "labels" not in batch:
+        raise ValueError(
+            f"`batch` must hold `labels`, got {', '.join(map(str, batch)) or 'nothing'}; "
+            "use a collator that makes them"
+        )
     shift, labels = label_shift(model), batch["labels"]
     config = getattr(_unwrapped(model), "config", None)
     inputs = {k: v for k, v in batch.items() if k not in ("labels", "position", "token")}
@@ -520,6 +580,7 @@ def logits_and_labels(
     return logits, shifted_labels(labels, shift)
 
 
+@checked(model=torch_model, batch=mapping())
 def sequence_loss(
     model: torch.nn.Module,
     batch: Mapping,
@@ -540,6 +601,7 @@ def sequence_loss(
     return loss.view(labels.shape).sum(1) / (labels != IGNORED).sum(1)
 
 
+@checked(model=torch_model, batch=mapping())
 def summed_logits(
     model: torch.nn.Module,
     batch: Mapping,
@@ -557,6 +619,7 @@ def summed_logits(
 
 # %% ../../nbs/04_models/batches.ipynb #c51cf19f
 @patch
+@checked(model=torch_model, m=whole(), seed=seed())
 def with_sampled_logits(
     self: Batch,
     model: torch.nn.Module,
@@ -593,7 +656,7 @@ def with_sampled_logits(
     return self.with_entries(position=position.to(device), token=token.to(device)), residual
 
 
-@checked(m=whole(), seed=seed())
+@checked(m=whole(), seed=seed(), model=torch_model)
 def sample_logits(
     model: torch.nn.Module,
     batch: Mapping,  # as for `logits_and_labels`
@@ -620,6 +683,7 @@ def sample_logits(
     return Batch.of(model, batch, "sampled").with_sampled_logits(model, m, seed=seed)
 
 
+@checked(model=torch_model, batch=mapping())
 def sampled_logits(
     model: torch.nn.Module,
     batch: Mapping,  # with entries `position` and `token`
@@ -670,7 +734,7 @@ def as_output(
     if not isinstance(output, str) or output not in OUTPUTS:
         raise ValueError(
             f"`output` must be one of {', '.join(OUTPUTS)} or a function of (model, batch), "
-            f"got {output!r}"
+            f"got {shown(output)}"
         )
     return OUTPUTS[output]
 
@@ -684,6 +748,7 @@ PARAMS = dict(
 )
 
 
+@checked(model=torch_model)
 def pick_params(
     model: torch.nn.Module,
     params: "str | Callable",  # a key of `PARAMS` ("layers": all), or (name, parameter) -> bool
@@ -703,7 +768,7 @@ def pick_params(
     if not callable(params) and not (isinstance(params, str) and params in PARAMS):
         raise ValueError(
             f"`params` must be one of {', '.join(PARAMS)} or a function of (name, parameter), "
-            f"got {params!r}"
+            f"got {shown(params)}"
         )
     wanted = params if callable(params) else PARAMS[params]
     named = {k: p for k, p in model.named_parameters() if p.is_floating_point()}
@@ -719,6 +784,7 @@ def pick_params(
     raise ValueError(f"`params` must match at least one parameter, {params!r} matches none; {hint}")
 
 
+@checked(name=text())
 def layer_of(
     name: str,  # name of a parameter
 ) -> str:  # the part up to its first number ("transformer.h.0"), or the module's name
@@ -790,6 +856,7 @@ def _changes_in_training(module):
 
 # %% ../../nbs/04_models/batches.ipynb #b9c20002
 @torch.no_grad()
+@checked(f=function, model=torch_model, batch=instance(Batch, "make one with `Batch.of`"))
 def check_rows_apart(
     f: Callable,  # output: (model, batch) -> (n,) or (n, m)
     model: torch.nn.Module,  # in eval mode
@@ -810,10 +877,10 @@ def check_rows_apart(
         outputs per row
     """
     if batch.n_rows == 1:
-        return f(model, batch).numel()
+        return _numbers_of(f, model, batch).numel()
     two_rows = batch.rows([0, _last_different_row(batch)])
     try:
-        alone = torch.stack([f(model, row).flatten() for row in two_rows.pieces(1)])
+        alone = torch.stack([_numbers_of(f, model, row) for row in two_rows.pieces(1)])
     except ValueError as e:
         raise ValueError(
             "`output` must be defined for a row alone, got for one row: "
@@ -844,6 +911,49 @@ def check_rows_apart(
     return alone.shape[1]
 
 
+def _numbers_of(f, model, batch):
+    "The output of a batch, flat; refuse one that is no tensor of real numbers."
+    out = f(model, batch)
+    if not (isinstance(out, torch.Tensor) and out.is_floating_point()):
+        kind = out.dtype if isinstance(out, torch.Tensor) else type(out).__name__
+        raise TypeError(
+            f"`output` must give a tensor of real numbers, got {kind}; "
+            "return one number, or m of them, for each row"
+        )
+    return out.flatten()
+
+
+@checked(f=function, model=torch_model, batch=mapping())
+def check_depends(
+    f: Callable,  # output: (model, batch) -> (n,) or (n, m)
+    model: torch.nn.Module,  # frozen, as in `evaluating`
+    batch: Batch,
+):
+    """Refuse an output that no parameter reaches: its kernel would be zero without a word.
+
+    Parameters
+    ----------
+    f : Callable
+        output: (model, batch) -> (n,) or (n, m)
+    model : torch.nn.Module
+        frozen, as in `evaluating`
+    """
+    params = pick_params(model, "all").values()
+    try:
+        for p in params:
+            p.requires_grad_(True)
+        with torch.enable_grad():
+            reached = _numbers_of(f, model, batch.rows(slice(2))).requires_grad
+    finally:
+        for p in params:
+            p.requires_grad_(False)
+    if not reached:
+        raise ValueError(
+            "`output` must depend on the parameters, got one that autograd takes for a constant; "
+            "leave out detach, no_grad, item and numpy"
+        )
+
+
 def _last_different_row(batch):
     "The last row that is not the same as the first; the last one if all are the same."
     for i in reversed(range(1, batch.n_rows)):
@@ -853,6 +963,7 @@ def _last_different_row(batch):
 
 
 # %% ../../nbs/04_models/batches.ipynb #b2e1d4c3
+@checked(model=torch_model)
 def in_precision(
     model: torch.nn.Module,
     dtype: "torch.dtype | None" = None,  # as wanted; None: as it is, but at least float32
@@ -879,6 +990,7 @@ def in_precision(
     return same_behaviour(model, copy.deepcopy(model).to(dtype))
 
 
+@checked(device=instance(torch.device))
 def free_bytes(
     device: torch.device,
 ) -> int:  # an estimate: other processes may take it
@@ -896,6 +1008,7 @@ def free_bytes(
 
 # %% ../../nbs/04_models/batches.ipynb #aa8e809d
 @torch.no_grad()
+@checked(f=function, model=torch_model, batch=mapping())
 def first_nonfinite(
     f: Callable,  # output: (model, batch) -> tensor
     model: torch.nn.Module,

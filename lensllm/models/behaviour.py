@@ -24,6 +24,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch.utils.weak import WeakIdKeyDictionary
+from .._internal.arguments import checked, torch_model
 from .loading import most_tokens
 
 # %% ../../nbs/04_models/behaviour.ipynb #b9c1000b
@@ -315,9 +316,14 @@ def _measured(model):
         reason = (str(e).splitlines() or [""])[0]
         if reason.startswith("`model`"):
             raise ValueError(reason) from None
+        precisions = {p.dtype for p in model.parameters() if p.is_floating_point()}
+        remedy = "give a function as `output`"
+        if len(precisions) > 1:
+            found = ", ".join(sorted(str(each)[6:] for each in precisions))
+            remedy = f"its weights are in {found}: bring them to one with model.float()"
         raise ValueError(
             f"`model` must read tokens and labels, {type(model).__name__} does not: "
-            f"{type(e).__name__}: {reason[:160]}; give a function as `output`"
+            f"{type(e).__name__}: {reason[:160]}; {remedy}"
         ) from None
     if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
         return None
@@ -341,6 +347,7 @@ def _traits(model):
     return type(model), flags, parts, own
 
 
+@checked(model=torch_model)
 def behaviour(
     model: torch.nn.Module,  # a Hugging Face model, or any module
 ) -> Behaviour | None:  # None for a module without configuration, token embeddings or own loss
@@ -368,6 +375,7 @@ def behaviour(
     return known[1]
 
 
+@checked(model=torch_model, copied=torch_model)
 def same_behaviour(
     model: torch.nn.Module,
     copied: torch.nn.Module,  # a copy of it, in another precision or on another device
@@ -391,6 +399,7 @@ def same_behaviour(
 
 
 # %% ../../nbs/04_models/behaviour.ipynb #b9c10018
+@checked(model=torch_model)
 def label_shift(
     model: torch.nn.Module,  # a Hugging Face model, or any module
 ) -> int:  # 1 where labels are those of the next token, 0 where they stay
@@ -413,6 +422,7 @@ def label_shift(
 
 
 # %% ../../nbs/04_models/behaviour.ipynb #b9c1001e
+@checked(model=torch_model)
 def check_writes(
     model: torch.nn.Module,
     name: str,  # of the model, for the message

@@ -28,6 +28,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 import pandas as pd
+from .._internal import arguments as must
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -74,6 +75,7 @@ def load_zoo() -> pd.DataFrame:  # one row per candidate; `loss`: nats/token on 
 
 
 # %% ../../nbs/04_models/loading.ipynb #37997370
+@must.checked(model=must.torch_model)
 def count_params(
     model: "PreTrainedModel",
 ) -> tuple[int, int | None]:  # (all parameters, the encoder's or None); tied weights once
@@ -89,6 +91,12 @@ def count_params(
     return total, encoder and sum(p.numel() for p in encoder.parameters())
 
 
+@must.checked(
+    n_params=must.number(0),
+    encoder_params=must.number(0, optional=True),
+    read=must.number(0),
+    written=must.number(0),
+)
 def token_work(
     n_params: int,
     encoder_params: int | None,  # both as `count_params` gives them
@@ -116,6 +124,7 @@ def token_work(
     return encoder_params * read + (n_params - encoder_params) * written
 
 
+@must.checked(model=must.torch_model)
 def most_tokens(
     model: "PreTrainedModel",
 ) -> int:  # a very large number if the configuration does not say
@@ -152,16 +161,17 @@ def pick_device(
     """
     import torch
 
-    if device == "auto":
+    if isinstance(device, str) and device == "auto":
         if torch.cuda.is_available():
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
+    must.instance((str, torch.device), "such as 'cpu' or 'cuda'")("device", device)
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as e:
         reason = str(e).splitlines()[0][:120]
         raise ValueError(
-            f"`device` must be one that torch has here, got {device}: {reason}"
+            f"`device` must be one that torch has here, got {must.shown(device)}: {reason}"
         ) from None
     return device
 
@@ -191,6 +201,7 @@ def load_model(
     """
     from lensllm.models.behaviour import check_writes
 
+    must.path(folder=True)("MODEL", name)
     check_trust(trust)
     folder, device = Path(name).expanduser(), pick_device(device)
     if not folder.exists() and str(name) in zoo_names():  # your own folder comes first
@@ -536,7 +547,7 @@ def _check_spelling(name, folder):
     "Refuse what is almost the name of a shipped candidate."
     if folder.exists() or "/" in str(name):
         return
-    near = get_close_matches(str(name), zoo_names(), 1, 0.8)
+    near = get_close_matches(str(name).lower(), zoo_names(), 1, 0.8)
     if near and near[0] != str(name):
         raise ValueError(
             "`MODEL` must be a shipped candidate, a folder, or a name on the hub, "
@@ -575,10 +586,15 @@ def check_trust(
     trust
         of `TRUST`, a list or a tuple
     """
-    wrong = [t for t in trust if t not in TRUST]
-    if wrong or isinstance(trust, str):
-        got = trust if isinstance(trust, str) else wrong[0]
-        raise ValueError(f"`trust` must hold {' or '.join(TRUST)}, got {got!r}")
+    if isinstance(trust, str):
+        example = [trust] if trust in TRUST else list(TRUST)
+        raise ValueError(
+            f"`trust` must hold {' or '.join(TRUST)}, got the text {must.shown(trust)}; "
+            f"give a list, such as {example}"
+        )
+    for name in must.several()("trust", trust):
+        if not isinstance(name, str) or name not in TRUST:
+            raise ValueError(f"`trust` must hold {' or '.join(TRUST)}, got {must.shown(name)}")
 
 
 def _check_folder(folder, name):
@@ -601,6 +617,7 @@ def _check_folder(folder, name):
 
 
 # %% ../../nbs/04_models/loading.ipynb #6461a396
+@must.checked(characters=must.text())
 def character_tokenizer(
     characters: str,  # the alphabet, each once
 ) -> "PreTrainedTokenizerBase":  # ids 0 to 3 are <pad>, <s>, </s>, <unk>
@@ -633,6 +650,7 @@ def character_tokenizer(
 
 
 # %% ../../nbs/04_models/loading.ipynb #ee11eb94
+@must.checked(start=must.path(folder=True), end=must.path(folder=True))
 def load_pair(
     start: str | Path,  # the model before: a folder, or a name on the hub
     end: str | Path,  # after: the same, or a folder with adapters that peft saved

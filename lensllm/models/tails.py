@@ -11,7 +11,7 @@ __all__ = ["Tail", "fit_tail", "weight_tails", "tail_metrics"]
 import warnings
 from typing import TYPE_CHECKING, NamedTuple
 import numpy as np, pandas as pd
-from .._internal.arguments import checked, number, vector
+from .._internal.arguments import checked, torch_model, number, vector
 
 if TYPE_CHECKING:
     import torch
@@ -86,9 +86,10 @@ def fit_tail(
         warnings.simplefilter("ignore")
         fit = powerlaw.Fit(x, xmin=start, verbose=0, parameter_ranges=dict(alpha=[0.0, 50.0]))
         cutoff = _cutoff(fit)
+        alpha, error = float(fit.power_law.alpha), float(fit.power_law.standard_err)
     return Tail(
-        alpha=float(fit.power_law.alpha),
-        alpha_se=float(fit.power_law.standard_err),
+        alpha=alpha,
+        alpha_se=error,
         cutoff=cutoff,
         start=float(fit.xmin),
         n=int((x >= fit.xmin).sum()),
@@ -115,6 +116,7 @@ def _cutoff(fit):
 
 
 # %% ../../nbs/04_models/tails.ipynb #e1b31f9a
+@checked(model=torch_model)
 def weight_tails(
     model: "torch.nn.Module",  # from transformers or torch
 ) -> pd.DataFrame:  # one row per matrix: name, rows, columns, and the fields of `Tail`
@@ -164,6 +166,7 @@ def _spectrum(weight):
     return singular**2 / max(weight.shape)
 
 
+@checked(model=torch_model)
 def tail_metrics(
     model: "torch.nn.Module",  # as for `weight_tails`
 ) -> dict:  # pl_alpha and e_tpl_lambda, means over the matrices, as the selector nlpmetrics reads

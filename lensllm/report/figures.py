@@ -10,6 +10,7 @@ __all__ = ["LABELS", "plot_compare", "plot_predictions"]
 # %% ../../nbs/08_report/figures.ipynb #cc161ee1
 from typing import TYPE_CHECKING
 import pandas as pd
+from .._internal import arguments as must
 from .._internal.style import GREY, INK, label_ends, new_axes, palette, series_looks
 from .._internal.style import short_name
 
@@ -28,6 +29,12 @@ LABELS = dict(  # what a column of `compare` means on an axis
 
 
 # %% ../../nbs/08_report/figures.ipynb #aec9ad4d
+@must.checked(
+    table=must.instance(pd.DataFrame, "take that of `compare`"),
+    metric=must.text(),
+    highlight=must.several(must.text(), single=str, optional=True),
+    ax=must.axes,
+)
 def plot_compare(
     table: pd.DataFrame,  # from `compare`; one task, or its means over tasks
     metric: str = "pearson",  # column to draw: a key of `LABELS`
@@ -56,6 +63,13 @@ def plot_compare(
     """
     if metric not in LABELS:
         raise ValueError(f"`metric` must be one of {', '.join(LABELS)}, got {metric!r}")
+    needed = ["method", "ratio", metric]
+    lost = [column for column in needed if column not in table]
+    if lost or not len(table):
+        raise ValueError(
+            f"`table` must be one of `compare`, with rows and the columns {', '.join(needed)}, "
+            f"got {len(table)} rows and {', '.join(map(str, table.columns)) or 'no columns'}"
+        )
     lines = table.pivot_table(
         index="method", columns="ratio", values=metric, aggfunc="mean", sort=False
     )
@@ -107,6 +121,18 @@ def _dress_seen_axis(ax, ratios, metric, table):
 
 
 # %% ../../nbs/08_report/figures.ipynb #5bab6951
+def _ranking(name, value):
+    "A ranking, whose class is not imported for this."
+    if not all(hasattr(value, part) for part in ("frame", "seen", "best", "method")):
+        raise TypeError(
+            f"`{name}` must be a Ranking, got {must.shown(value)}; `lensllm.rank` makes one"
+        )
+    return value
+
+
+@must.checked(
+    ranking=_ranking, truth=must.instance(pd.Series, "give true losses by model"), ax=must.axes
+)
 def plot_predictions(
     ranking: "Ranking",  # by a method that predicts losses
     truth: pd.Series,  # by model: loss at the target, in the unit of the curves
@@ -133,7 +159,13 @@ def plot_predictions(
     if predicted.predicted_loss.isna().any():
         raise ValueError(f"`ranking` must predict losses; {ranking.method} gives scores only")
     ax = new_axes(size=(4.4, 4.2)) if ax is None else ax
-    true = truth[predicted.index]
+    lost = [model for model in predicted.index if model not in truth.index]
+    if lost:
+        raise ValueError(
+            f"`truth` must hold every model of `ranking`, got none for {lost[0]!r} "
+            f"({len(lost)} such); take the losses of one size, such as `curves.at(size)`"
+        )
+    true = pd.Series(must.vector("truth", truth[predicted.index]), predicted.index)
     if predicted.high.notna().any():
         ax.vlines(true, predicted.low, predicted.high, color=GREY, lw=1)
     ax.plot(true, predicted.predicted_loss, "o", color=palette(1)[0], ms=4)

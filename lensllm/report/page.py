@@ -11,6 +11,7 @@ __all__ = ["PAGE", "study_report"]
 import base64, io
 from pathlib import Path
 import pandas as pd
+from .._internal import arguments as must
 from .._internal.style import new_axes, palette
 from .._internal.atomic import atomic_path
 from .._internal.text import escape_figure, visible
@@ -107,6 +108,16 @@ PAGE = _HEAD + _ANSWER + _TABLES
 
 
 # %% ../../nbs/08_report/page.ipynb #f04f5cf5
+def _study(name, value):
+    "A study, whose class is not imported for this."
+    if not (hasattr(value, "store") and hasattr(value, "facts")):
+        raise TypeError(
+            f"`{name}` must be a Study, got {must.shown(value)}; open one with `lensllm.Study`"
+        )
+    return value
+
+
+@must.checked(study=_study, path=must.path())
 def study_report(
     study,  # a `lensllm.tune.study.Study`, with or without finished runs
     path: str | Path,  # file to write, .html

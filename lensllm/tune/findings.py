@@ -10,6 +10,7 @@ import copy
 from typing import TYPE_CHECKING
 import numpy as np, torch
 from fastcore.basics import patch
+from .._internal import arguments as must
 from ..generalization.bounds import certify, update_of
 from .tasks import collate
 from ..generalization.curvature import hessian_trace
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 class Findings:
     "Kernel, distance, curvature and certificate of a run: `watch` of `finetune`, then `found`."
 
+    @must.checked(runs=must.whole(), delta=must.number(above=0, below=1))
     def __init__(
         self,
         runs: int = 1,  # among how many the test rows may choose, >= 1
@@ -43,8 +45,7 @@ class Findings:
         delta : float, default 0.05
             probability with which any of the certificates may fail
         """
-        if not runs >= 1:
-            raise ValueError(f"`runs` must be >= 1, got {runs}")
+        rows = must.whole(0)("rows", rows)
         if not rows >= 4:
             raise ValueError(f"`rows` must be >= 4, got {rows}; a kernel of fewer says nothing")
         self.runs, self.rows, self.delta = runs, rows, delta

@@ -16,8 +16,9 @@ __all__ = [
 ]
 
 # %% ../../nbs/07_tune/recipe.ipynb #85560993
-import math
+import math, re
 from dataclasses import dataclass
+from .._internal import arguments as must
 from ..curves.metrics import flops
 from ..models.loading import token_work
 
@@ -86,6 +87,7 @@ class Recipe:
     def __post_init__(self):
         _check_recipe(self)
 
+    @must.checked(n=must.whole(0))
     def steps(
         self,
         n: int,  # training rows
@@ -104,6 +106,7 @@ class Recipe:
         """
         return max(self.least_steps, math.ceil(self.passes * n / self.batch))
 
+    @must.checked(m=must.whole(0), n=must.whole(0))
     def steps_from(
         self,
         m: int,  # rows of the smaller size that training continues from; 0: from the start
@@ -126,6 +129,7 @@ class Recipe:
         new = self.steps(n) if not m else math.ceil(self.passes * (n - m) / self.batch)
         return math.ceil((1 - 2 * DECAY_SHARE) * new), math.ceil(DECAY_SHARE * self.steps(n))
 
+    @must.checked(m=must.whole(0), n=must.whole(0))
     def effort(
         self,
         m: int,  # as for `steps_from`; a ladder of fresh runs ignores it
@@ -167,39 +171,42 @@ class Recipe:
 
 
 # %% ../../nbs/07_tune/recipe.ipynb #b6f12ab1
-_POSITIVE = (
-    "rate",
-    "passes",
-    "least_steps",
-    "batch",
-    "rows_at_once",
-    "max_tokens",
-    "checks",
-    "valid_rows",
-    "patience",
-    "clip",
+_RULES = dict(  # for each setting but the method, whose names are many
+    rate=must.number(above=0, most=1e6, optional=True),
+    passes=must.number(above=0, most=1e6),
+    least_steps=must.whole(),
+    batch=must.whole(),
+    rows_at_once=must.whole(optional=True),
+    warmup=must.number(0, 1),
+    weight_decay=must.number(0),
+    clip=must.number(above=0, infinite=True),
+    max_tokens=must.whole(optional=True),
+    checks=must.whole(),
+    valid_rows=must.whole(),
+    patience=must.whole(),
+    precision=must.one_of(("auto", "float32", "bfloat16")),
+    ladder=must.one_of(("fresh", "continue")),
 )
 
 
 def _check_recipe(recipe):
-    "Refuse settings that make no sense."
+    "Refuse settings that make no sense; numbers of other types become Python's own."
+    must.text()("method", recipe.method)
     kind, _, layers = recipe.method.partition("last-")
-    is_last = not kind and layers.isdigit() and int(layers) > 0
+    is_last = not kind and re.fullmatch("[0-9]{1,9}", layers) and int(layers) > 0
     if recipe.method not in ("full", "lora") and not is_last:
         raise ValueError(
-            f"`method` must be full, lora or last-K, such as last-2, got {recipe.method!r}"
+            "`method` must be full, lora or last-K, such as last-2, "
+            f"got {must.shown(recipe.method)}"
         )
-    for name in _POSITIVE:
+    for name, rule in _RULES.items():
         value = getattr(recipe, name)
-        if value is not None and not value > 0:
-            raise ValueError(f"`{name}` must be > 0, got {value}")
-    if recipe.ladder not in ("fresh", "continue"):
-        raise ValueError(f"`ladder` must be fresh or continue, got {recipe.ladder!r}")
-    if recipe.precision not in ("auto", "float32", "bfloat16"):
-        raise ValueError(f"`precision` must be auto, float32 or bfloat16, got {recipe.precision!r}")
+        read = rule(name, value)
+        object.__setattr__(recipe, name, value if type(value) is int else read)
 
 
 # %% ../../nbs/07_tune/recipe.ipynb #b6077b99
+@must.checked(step=must.whole(0), steps=must.whole(0), recipe=must.instance(Recipe))
 def fresh_rate(
     step: int,  # 0 for the first
     steps: int,  # of the whole run
@@ -225,6 +232,9 @@ def fresh_rate(
     return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
 
 
+@must.checked(
+    step=must.whole(0), decay_from=must.whole(0), steps=must.whole(0), recipe=must.instance(Recipe)
+)
 def continued_rate(
     step: int,  # 0 for the first of the smallest size
     decay_from: int,  # step at which the rate begins to fall
@@ -252,6 +262,23 @@ def continued_rate(
 
 
 # %% ../../nbs/07_tune/recipe.ipynb #273f215e
+def _two_numbers(name, value):
+    "Two numbers >= 0."
+    pair = must.several(must.number(0))(name, value)
+    if len(pair) != 2:
+        raise ValueError(f"`{name}` must be two numbers, got {len(pair)}")
+    return pair
+
+
+@must.checked(
+    n_params=must.number(0),
+    encoder_params=must.number(0, optional=True),
+    tokens=_two_numbers,
+    recipe=must.instance(Recipe),
+    others=_two_numbers,
+    n=must.whole(0),
+    m=must.whole(0),
+)
 def run_price(
     n_params: int,
     encoder_params: int | None,  # None: the model has no encoder
@@ -289,6 +316,13 @@ def run_price(
     return float(training + reading)
 
 
+@must.checked(
+    n_params=must.number(0),
+    encoder_params=must.number(0, optional=True),
+    tokens=_two_numbers,
+    recipe=must.instance(Recipe),
+    others=_two_numbers,
+)
 def search_price(
     n_params: int,
     encoder_params: int | None,

@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 import pandas as pd
 from fastcore.basics import patch
+from .._internal import arguments as must
 from .._internal.atomic import check_own_file, check_own_folder
 from .._internal.text import shortened
 from ..curves.table import CurveSet
@@ -40,9 +41,31 @@ _THIS_RUN = "(model, train_size, seed) = (?, ?, ?)"
 
 
 # %% ../../nbs/07_tune/store.ipynb #ec69a62c
+def _a_run(name, value):
+    "A model, a training-set size and a seed."
+    run = must.several()(name, value)
+    if len(run) != 3:
+        raise ValueError(f"`{name}` must be (model, train_size, seed), got {must.shown(value)}")
+    model, train_size, seed = run
+    return must.text()("model", model), must.size(0)("train_size", train_size), _SEED("seed", seed)
+
+
+def _as_json(name, value):
+    "A value as the store keeps it."
+    try:
+        return json.dumps(value)
+    except (TypeError, ValueError) as error:
+        kind = f"{must.shown(value)}: {error}"
+        raise TypeError(f"`{name}` must be what JSON can hold, got {kind}") from None
+
+
+_SEED = must.seed(negative=True)
+
+
 class Store:
     "A study's folder, open; any number of processes may have it open."
 
+    @must.checked(folder=must.path(folder=True), look=must.flag)
     def __init__(
         self,
         folder: str | Path,  # made if it does not exist, unless it is only looked at
@@ -310,6 +333,7 @@ def _migrate(db, folder):
 
 # %% ../../nbs/07_tune/store.ipynb #01ba09d2
 @patch
+@must.checked(key=must.text(), anew=must.flag)
 def set_fact(
     self: Store,
     key: str,
@@ -333,11 +357,12 @@ def set_fact(
     """
     instead = "REPLACE" if anew else "IGNORE"
     with self._transaction() as db:
-        db.execute(f"INSERT OR {instead} INTO facts VALUES (?, ?)", (key, json.dumps(value)))
+        db.execute(f"INSERT OR {instead} INTO facts VALUES (?, ?)", (key, _as_json("value", value)))
     return self.fact(key)
 
 
 @patch
+@must.checked(key=must.text())
 def fact(
     self: Store,
     key: str,
@@ -357,6 +382,12 @@ def fact(
 
 # %% ../../nbs/07_tune/store.ipynb #9e5c94bd
 @patch
+@must.checked(
+    name=must.text(),
+    n_params=must.whole(),
+    source=must.text(optional=True),
+    encoder_params=must.whole(0, optional=True),
+)
 def add_candidate(
     self: Store,
     name: str,  # as runs and reports call it
@@ -379,11 +410,7 @@ def add_candidate(
     encoder_params : int | None, default None
         of an encoder-decoder
     """
-    if not n_params or n_params <= 0:
-        raise ValueError(
-            f"`n_params` must be > 0, got {n_params} for {name}; count the model's parameters"
-        )
-    row = (name, source, int(n_params), encoder_params, json.dumps(facts))
+    row = (name, source, n_params, encoder_params, _as_json("facts", facts))
     with self._transaction() as db:
         db.execute("INSERT OR IGNORE INTO candidates VALUES (?, ?, ?, ?, ?)", row)
 
@@ -409,6 +436,11 @@ def candidates(
 
 # %% ../../nbs/07_tune/store.ipynb #e1241ef1
 @patch
+@must.checked(
+    runs=must.several(_a_run),
+    prices=must.several(must.number(0, infinite=True, optional=True), optional=True),
+    why=must.text(),
+)
 def plan(
     self: Store,
     runs: list,  # (model, train_size, seed)
@@ -432,9 +464,12 @@ def plan(
     int
         how many were new
     """
+    prices = [None] * len(runs) if prices is None else prices
+    if len(prices) != len(runs):
+        raise ValueError(f"`prices` must hold one per run, got {len(prices)} for {len(runs)} runs")
     before = self.db.total_changes
     with self._transaction() as db:
-        for run, price in zip(runs, prices or [None] * len(runs)):
+        for run, price in zip(runs, prices, strict=True):
             db.execute(
                 "INSERT OR IGNORE INTO runs (model, train_size, seed, state, price, why) "
                 "VALUES (?, ?, ?, 'planned', ?, ?)",
@@ -445,6 +480,7 @@ def plan(
 
 # %% ../../nbs/07_tune/store.ipynb #caf76368
 @patch
+@must.checked(in_turn=must.several(must.text()))
 def claim(
     self: Store,
     *,
@@ -503,6 +539,7 @@ def _lock_of(self: Store, run):
 
 
 @patch
+@must.checked(suffix=must.text())
 def artefact(
     self: Store,
     run: tuple,  # (model, train_size, seed), or a part of it
@@ -517,7 +554,7 @@ def artefact(
     suffix : str
         without the dot
     """
-    name = hashlib.sha256(json.dumps(run).encode()).hexdigest()[:16]
+    name = hashlib.sha256(_as_json("run", run).encode()).hexdigest()[:16]
     path = check_own_folder(self.folder / "locks") / f"{name}.{suffix}"
     if path.is_symlink():
         check_own_file(path)
@@ -542,6 +579,12 @@ def release(self: Store):
 
 # %% ../../nbs/07_tune/store.ipynb #db044776
 @patch
+@must.checked(
+    run=_a_run,
+    test_loss_se=must.number(0, optional=True),
+    correct=must.flag,
+    price=must.number(0, infinite=True, optional=True),
+)
 def done(
     self: Store,
     run: tuple,  # (model, train_size, seed), planned or not
@@ -570,29 +613,31 @@ def done(
         what it cost; None: what was planned
     """
     model, train_size, _ = run
-    if not (isinstance(test_loss, (int, float)) and 0 < test_loss < float("inf")):
+    try:
+        test_loss = must.number(above=0)("test_loss", test_loss)
+    except ValueError as error:
         raise ValueError(
-            f"`test_loss` must be a finite number > 0 in nats, got {test_loss} for {model} on "
-            f"{train_size} examples; tell a run that diverged as failed"
-        )
-    if test_loss_se is not None and not 0 <= test_loss_se < float("inf"):
-        raise ValueError(
-            f"`test_loss_se` must be a finite number >= 0 in nats, got {test_loss_se} for {model} "
-            f"on {train_size} examples; leave it out where it is unknown"
-        )
+            f"{error} for {model} on {train_size} examples; tell a run that diverged as failed"
+        ) from None
     self._end_run(
         run,
         "done",
         correct,
         price,
-        test_loss=float(test_loss),
+        test_loss=test_loss,
         test_loss_se=test_loss_se,
-        result=json.dumps(result),
+        result=_as_json("result", result),
         reason=None,
     )
 
 
 @patch
+@must.checked(
+    run=_a_run,
+    again=must.flag,
+    correct=must.flag,
+    price=must.number(0, infinite=True, optional=True),
+)
 def failed(
     self: Store,
     run: tuple,  # as for `done`
@@ -656,6 +701,7 @@ def _end_run(self: Store, run, state, correct, price, **columns):
 
 
 @patch
+@must.checked(run=_a_run)
 def forget(
     self: Store,
     run: tuple,  # as for `done`

@@ -16,11 +16,13 @@ __all__ = [
 # %% ../../nbs/07_tune/study.ipynb #cd087714
 import json, math, time
 from dataclasses import asdict, replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 import numpy as np, pandas as pd
 from fastcore.basics import patch
 from ..curves.cells import UnreadCell, as_number, number, whole_number
+from .._internal import arguments as must
 from .._internal.text import shortened
 from ..curves.metrics import flops
 from ..models.loading import check_trust, pick_device, zoo_names
@@ -39,6 +41,11 @@ if TYPE_CHECKING:
 LADDER = tuple(100 * 2**k for k in range(11))  # 100 to 102,400: sizes, if none are given
 
 
+@must.checked(
+    task=must.instance(Task, "`load_task` reads one"),
+    recipe=must.instance(Recipe),
+    rows=must.whole(2),
+)
 def inspect_candidate(
     source: str | Path,  # as for `load_model`
     task: Task,
@@ -65,7 +72,7 @@ def inspect_candidate(
         n_params, encoder_params, family; tokens (read, written) per row; cut, a share of rows
     """
     from lensllm.models.loading import count_params, load_model
-    from lensllm.tune.training import max_tokens
+    from lensllm.tune.training import check_method, max_tokens
 
     model, tokenizer = load_model(source, device=device, trust=trust)
     if tokenizer.eos_token_id is None:
@@ -73,6 +80,7 @@ def inspect_candidate(
             "`candidate` must have a tokenizer with an end token, without which no target ends, "
             f"got {source}; set eos_token and save the tokenizer again"
         )
+    check_method(model, recipe)
     fit = dict(max_tokens=max_tokens(model, recipe), pairs=model.config.is_encoder_decoder)
     sample = [*task.test[: rows // 2], *task.train[: rows // 2]]
     cut = count_cut(sample, tokenizer, **fit) / len(sample)
@@ -110,6 +118,7 @@ def name_of(
     str
         the last part of its folder, or its name on the hub
     """
+    must.path(folder=True)("candidate", source)
     path = Path(str(source)).expanduser()
     return path.resolve().name if path.is_dir() else str(source).rstrip("/")
 
@@ -132,6 +141,7 @@ _FACTS = (
 class Study:
     "Candidates, a task, a policy and a budget, kept in a folder; `ask` and `tell`, or `run`."
 
+    @must.checked(folder=must.path(folder=True))
     def __init__(
         self,
         folder: str
@@ -377,6 +387,33 @@ def _check_records(store):
 
 
 # %% ../../nbs/07_tune/study.ipynb #6f9fc51d
+def _trusted(name, value):
+    "What is trusted, as a list; None for what was trusted before."
+    if isinstance(value, str):
+        raise ValueError(f"`{name}` must hold code or pickle, got the text {value!r}; give a list")
+    return must.several(must.text(), optional=True)(name, value)
+
+
+def _candidates(name, value):
+    "Names with their parameters, or a list of sources."
+    if isinstance(value, Mapping):
+        count = must.whole(what="a whole number of parameters")
+        return {
+            must.text()("candidate", key): count(f"{name}[{key}]", n) for key, n in value.items()
+        }
+    return must.several(must.path(folder=True), single=(str, Path))("candidate", value)
+
+
+@must.checked(
+    folder=must.path(folder=True),
+    task=must.path(folder=True),
+    policy=must.text(),
+    recipe=must.instance(Recipe, optional=True),
+    probes=must.flag,
+    candidates=_candidates,
+    sizes=must.several(optional=True),
+    trust=_trusted,
+)
 def new_study(
     folder: str | Path,  # new or empty, or that of the same study
     *,
@@ -427,14 +464,14 @@ def new_study(
     trust : tuple, default ()
         as for `load_model`; it holds for this object, and is not kept
     """
+    if unit is not None:
+        must.one_of(("byte", "token"))("unit", unit)
     seed, target = whole_number("seed", seed), _whole_or_none("target", target)
     budget_size = _whole_or_none("budget_size", budget_size)
     sizes = None if sizes is None else [whole_number("sizes", size) for size in sizes]
     elsewhere, recipe = isinstance(candidates, dict), recipe or Recipe()
     loaded = None if elsewhere else load_task(task, test=test, columns=columns)
     sizes, target = _checked_sizes(sizes, target, loaded)
-    if unit not in (None, "byte", "token"):
-        raise ValueError(f"`unit` must be byte or token, got {unit!r}")
     if budget_size:
         policy, budget = "all", None
     else:
@@ -600,9 +637,9 @@ def _check_budget(known, budget, budget_size, sizes):
 def _check_share(budget):
     "Refuse what is no share."
     is_number = isinstance(budget, (int, float, np.number)) and not isinstance(budget, bool)
-    if not is_number or not 0 < budget < math.inf:
+    if not is_number or not 0 < float(min(budget, 1e300)) < 1e300:
         raise ValueError(
-            f"`budget` must be a share > 0 of full fine-tuning, got {budget!r}; "
+            f"`budget` must be a share > 0 of full fine-tuning, got {must.shown(budget)}; "
             "0.02 is two per cent"
         )
 
@@ -690,11 +727,16 @@ def json_safe(
     result
         the same as JSON gives it back: tuples as lists, keys as text
     """
-    return json.loads(json.dumps(value))
+    try:
+        return json.loads(json.dumps(value))
+    except (TypeError, ValueError) as error:
+        kind = f"{must.shown(value)}: {error}"
+        raise TypeError(f"`value` must be what JSON can hold, got {kind}") from None
 
 
 # %% ../../nbs/07_tune/study.ipynb #57d00005
 @patch
+@must.checked(trust=_trusted)
 def check_sources(
     self: Study,
     trust: tuple
@@ -778,6 +820,7 @@ def _models_trust(trust):
 
 # %% ../../nbs/07_tune/study.ipynb #d85185cc
 @patch
+@must.checked(keep=must.flag)
 def fund(
     self: Study,
     budget: float,  # share of what fine-tuning every candidate on the target costs, > 0
@@ -933,7 +976,16 @@ def _searches(self: Study):
 
 
 # %% ../../nbs/07_tune/study.ipynb #eb9135c7
+def _run_of_any_seed(name, value):
+    "A model and a training-set size."
+    run = must.several()(name, value)
+    if len(run) != 2:
+        raise ValueError(f"`{name}` must hold (model, train_size), got {must.shown(value)}")
+    return must.text()("model", run[0]), must.size(0)("train_size", run[1])
+
+
 @patch
+@must.checked(runs=must.several(_run_of_any_seed), told=must.flag)
 def priced(
     self: Study,
     runs: list,  # (model, train_size) pairs, of any size
@@ -989,6 +1041,7 @@ def _candidate_price(candidate, recipe, size, smaller=0):
 
 # %% ../../nbs/07_tune/study.ipynb #08e0281a
 @patch
+@must.checked(model=must.text(), reason=must.text(optional=True), correct=must.flag)
 def tell(
     self: Study,
     model: str,  # a candidate
@@ -1118,6 +1171,7 @@ def ranking(
 
 # %% ../../nbs/07_tune/study.ipynb #0d1f52a0
 @patch
+@must.checked(trust=_trusted)
 def run(
     self: Study,
     *,

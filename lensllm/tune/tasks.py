@@ -31,6 +31,7 @@ from importlib.resources import files
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from .._internal import arguments as must
 from .._internal.text import shortened, visible
 
 # %% ../../nbs/07_tune/tasks.ipynb #35506d4c
@@ -460,6 +461,15 @@ TASKS = Path(str(files("lensllm"))) / "data" / "tasks"  # those that are shipped
 TEST, VALID = 1000, 500  # rows at most; never more than a tenth of all rows each
 
 
+def _a_row(name, value):
+    "A prompt and its target."
+    row = tuple(must.several(must.text())(name, value))
+    if len(row) != 2:
+        raise ValueError(f"`{name}` must be a prompt and a target, got {len(row)} texts")
+    return row
+
+
+@must.checked(row=_a_row)
 def content_key(
     row: tuple,  # (prompt, target)
 ) -> str:  # 64 hexadecimal digits
@@ -531,7 +541,7 @@ class Task:
         if not 1 <= n <= len(self.train):
             raise ValueError(
                 f"`train_size` must be 1 to {len(self.train):,}, as many as {self.name} has to "
-                f"train on, got {n:,}; take smaller sizes, or give more texts"
+                f"train on, got {_shown(n)}; take smaller sizes, or give more texts"
             )
         return self.train[:n]
 
@@ -606,6 +616,15 @@ def _task(source, test, columns):
     return load_task(source, test=test, columns=columns)
 
 
+def _a_source(name, value):
+    "What a task is read from, as plain data."
+    lost = [key for key in ("task", "test", "columns") if key not in must.mapping()(name, value)]
+    if lost:
+        raise ValueError(f"`{name}` must hold task, test and columns, got none for {lost[0]}")
+    return value
+
+
+@must.checked(source=_a_source)
 def task_of(
     source: dict,  # task, test and columns, as for `load_task`
 ) -> Task:
@@ -621,6 +640,7 @@ def task_of(
 
 
 # %% ../../nbs/07_tune/tasks.ipynb #3406dd6f
+@must.checked(name=must.text())
 def split_rows(
     rows: list,  # (prompt, target) pairs
     name: str,  # of the task
@@ -879,6 +899,23 @@ def _pair_parts(prompt, target, first, first_written, tokenizer):
 
 
 # %% ../../nbs/07_tune/tasks.ipynb #85b098fc
+def _encoded_row(name, value):
+    "Input ids and labels, as `encode` gives them."
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"`{name}` must hold rows of `encode`, got {must.shown(value)}")
+    return value
+
+
+def _tokenizer(name, value):
+    "A tokenizer of transformers, which is not imported for this."
+    if not (callable(value) and hasattr(value, "eos_token_id")):
+        raise TypeError(
+            f"`{name}` must be a tokenizer, got {must.shown(value)}; `load_model` returns one"
+        )
+    return value
+
+
+@must.checked(tokenizer=_tokenizer, max_tokens=must.whole(2), pairs=must.flag)
 def encode(
     rows: list,  # (prompt, target) pairs
     tokenizer: "transformers.PreTrainedTokenizerBase",  # of the model
@@ -904,10 +941,6 @@ def encode(
     list
         (input ids, labels) of every row, without padding; labels of a prompt are -100
     """
-    if not isinstance(max_tokens, Integral) or isinstance(max_tokens, bool):
-        raise TypeError(f"`max_tokens` must be a whole number, got {_shown(max_tokens)}")
-    if max_tokens < 2:
-        raise ValueError(f"`max_tokens` must be >= 2, got {max_tokens}")
     encoded = []
     for i, parts in enumerate(_row_parts(rows, tokenizer, pairs), 1):
         if len(parts.first) >= max_tokens:
@@ -943,6 +976,7 @@ def _cut_pair(parts, most):
     return parts.first + parts.prompt[-room:], parts.target[:most]
 
 
+@must.checked(encoded=must.several(_encoded_row), tokenizer=_tokenizer)
 def collate(
     encoded: list,  # rows as `encode` gives them
     tokenizer: "transformers.PreTrainedTokenizerBase",
@@ -981,6 +1015,7 @@ def _padded_rows(rows, value):
 
 
 # %% ../../nbs/07_tune/tasks.ipynb #bf142e78
+@must.checked(tokenizer=_tokenizer)
 def as_batch(
     rows: list,
     tokenizer: "transformers.PreTrainedTokenizerBase",
@@ -996,6 +1031,7 @@ def as_batch(
     return collate(encode(rows, tokenizer, **options), tokenizer)
 
 
+@must.checked(tokenizer=_tokenizer, max_tokens=must.whole(2), pairs=must.flag)
 def count_cut(
     rows: list,
     tokenizer: "transformers.PreTrainedTokenizerBase",

@@ -8,6 +8,7 @@ __all__ = [
     "ratio",
     "row_costs",
     "prepared",
+    "check_method",
     "Moment",
     "finetune",
     "max_tokens",
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 import numpy as np, torch
 from fastcore.basics import patch
+from .._internal import arguments as must
 from .recipe import PROBE_STEPS, RATES, Recipe, continued_rate, fresh_rate
 from .tasks import Task, collate, count_cut, encode, task_of
 from .._internal.atomic import atomic_path
@@ -93,6 +95,7 @@ class Run:
 
 
 # %% ../../nbs/07_tune/training.ipynb #fc05a7b2
+@must.checked(a=must.vector, b=must.vector)
 def ratio(
     a: np.ndarray,  # a value per row, (n,)
     b: np.ndarray,  # a value per row, (n,), > 0
@@ -111,12 +114,19 @@ def ratio(
     tuple[float, float]
         sum of a over sum of b, and its standard error over rows
     """
+    if a.ndim != 1 or a.shape != b.shape or not len(a):
+        raise ValueError(f"`a` and `b` must be vectors of one length, got {a.shape} and {b.shape}")
     r = a.sum() / b.sum()
     variance = ((a - r * b) ** 2).sum() / (len(a) * max(len(a) - 1, 1))
     return float(r), float(np.sqrt(variance) / b.mean())
 
 
 @torch.no_grad()
+@must.checked(
+    model=must.torch_model,
+    encoded=must.several(must.instance((tuple, list), "`encode` makes them")),
+    rows_at_once=must.whole(),
+)
 def row_costs(
     model,
     tokenizer,
@@ -177,6 +187,7 @@ def _decoded(tokens, tokenizer):
 
 
 # %% ../../nbs/07_tune/training.ipynb #1f4beefb
+@must.checked(model=must.torch_model, recipe=must.instance(Recipe), seed=must.seed(negative=True))
 def prepared(
     model,  # as `load_model` gives it
     recipe: Recipe,
@@ -221,6 +232,21 @@ def _with_adapters(model, seed):
 
 # %% ../../nbs/07_tune/training.ipynb #ba524c66
 _FINAL_NORMS = ("ln_f", "final_layer_norm", "norm", "norm_f")
+
+
+def check_method(
+    model,  # as `load_model` gives it
+    recipe: Recipe,
+):
+    """Refuse to train the last K layers of a model that has fewer.
+
+    Parameters
+    ----------
+    model
+        as `load_model` gives it
+    """
+    if recipe.method.startswith("last-"):
+        _last_layers(model, int(recipe.method.removeprefix("last-")))
 
 
 def _last_layers(model, k):
@@ -585,6 +611,23 @@ def _moment_shower(watch, model, tokenizer, rows):
 
 
 # %% ../../nbs/07_tune/training.ipynb #bfdc32eb
+def _optional_function(name, value):
+    "A function, or None."
+    return value if value is None else must.function(name, value)
+
+
+@must.checked(
+    model=must.path(folder=True),
+    task=must.instance(Task, "`load_task` reads one"),
+    train_size=must.whole(0),
+    seed=must.seed(negative=True),
+    recipe=must.instance(Recipe),
+    progress=must.function,
+    checkpoint=must.path(optional=True),
+    trunk=must.path(optional=True),
+    keep=must.path(optional=True),
+    watch=_optional_function,
+)
 def finetune(
     model: str | Path,  # a folder, a shipped candidate, or a name on the hub
     task: Task,
@@ -685,6 +728,7 @@ def _made_ready(model, tokenizer, task, train_size, recipe, seed):
     return ready, {part: encode(texts, tokenizer, **fit) for part, texts in rows.items()}, cut
 
 
+@must.checked(model=must.torch_model, recipe=must.instance(Recipe))
 def max_tokens(
     model,  # with its configuration
     recipe: Recipe,
@@ -792,6 +836,14 @@ def _record(model, task, train_size, seed, recipe, loop, costs, cut, seconds):
 
 
 # %% ../../nbs/07_tune/training.ipynb #7679c1d8
+@must.checked(
+    model=must.path(folder=True),
+    task=must.instance(Task, "`load_task` reads one"),
+    recipe=must.instance(Recipe),
+    seed=must.seed(negative=True),
+    rows=must.whole(),
+    steps=must.whole(),
+)
 def probe_rate(
     model: str | Path,  # as for `finetune`
     task: Task,
@@ -854,6 +906,7 @@ def _probe_loss(model, task, recipe, rate, *, seed, device, trust, rows, steps):
 
 
 # %% ../../nbs/07_tune/training.ipynb #84a82330
+@must.checked(spec=must.mapping(), alone=must.flag)
 def work(
     spec: dict,  # model, task (as for `task_of`), train_size, seed, recipe, device, checkpoint; and
     # may have trunk, trust, threads (of torch), findings_of (runs among which one is chosen)

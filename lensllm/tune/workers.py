@@ -9,6 +9,8 @@ __all__ = ["InProcess", "Processes", "RayTasks", "check_executor", "open_executo
 import os
 from importlib.util import find_spec
 
+from .._internal import arguments as must
+
 
 # %% ../../nbs/07_tune/workers.ipynb #6407c0b1
 class InProcess:
@@ -69,6 +71,7 @@ class InProcess:
 class Processes:
     "Several processes beside this one; a process that dies loses one run."
 
+    @must.checked(workers=must.whole())
     def __init__(
         self,
         workers: int,  # runs at once
@@ -179,6 +182,7 @@ class RayTasks:
 
 
 # %% ../../nbs/07_tune/workers.ipynb #0029e1bf
+@must.checked(workers=must.whole(), ladder=must.text())
 def check_executor(
     name: str,  # "local" or "ray"
     workers: int,  # runs at once, >= 1
@@ -195,10 +199,7 @@ def check_executor(
     ladder : str
         as for `Recipe`
     """
-    if workers < 1:
-        raise ValueError(f"`workers` must be >= 1, got {workers}")
-    if name not in ("local", "ray"):
-        raise ValueError(f"`executor` must be local or ray, got {name!r}")
+    must.one_of(("local", "ray"))("executor", name)
     if name == "ray" and not find_spec("ray"):
         raise ValueError(
             "`executor` ray needs Ray, which is not installed; pip install 'lensllm[ray]'"
@@ -210,6 +211,7 @@ def check_executor(
         )
 
 
+@must.checked(name=must.one_of(("local", "ray")), workers=must.whole())
 def open_executor(
     name: str,
     workers: int,  # both as for `check_executor`

@@ -88,7 +88,7 @@ def test_mistake_is_one_line(one_line, in_tables, args, message):
         ("--candidate a=1e6 --candidate a=2e6", "got a twice"),
         ("--candidate a=1e6 --target 800 --budget 150", "write 150% for that many hundredths"),
         ("--candidate a=1e6 --costs hours", "`--costs` has no meaning with --candidate"),
-        ("--candidate a=1e6 --unit word", "`--unit` must be byte or token"),
+        ("--candidate a=1e6 --unit word", "`--unit` must be one of byte, token"),
     ],
 )
 def test_a_study_that_cannot_begin_leaves_no_folder(one_line, tmp_path, args, message):

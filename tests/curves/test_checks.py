@@ -182,3 +182,18 @@ def test_an_unbelievable_zero_shot_loss_is_flagged():
 def test_a_tuned_model_worse_than_zero_shot_is_flagged():
     frame = pd.DataFrame(dict(model="a", train_size=[0, 200, 400], test_loss=[2.5, 3.0, 2.9]))
     assert "worse than zero-shot" in set(quality_flags(frame).flag)
+
+
+@pytest.mark.parametrize(
+    "other", ["GPT2", "gpt2\u200b", "\uff47pt2"], ids=["case", "invisible sign", "wide letter"]
+)
+def test_two_names_that_read_alike_are_flagged(other):
+    frame = pd.DataFrame(
+        dict(
+            model=["gpt2"] * 2 + [other] * 2, train_size=[200, 400] * 2, test_loss=[3, 2.9, 3.2, 3]
+        )
+    )
+    flags = quality_flags(frame)
+    assert flags.model[flags.flag == "similar names"].tolist() in ([other], ["gpt2"])
+    apart = frame.assign(model=["gpt2"] * 2 + ["gpt3"] * 2)
+    assert "similar names" not in set(quality_flags(apart).flag)

@@ -361,3 +361,25 @@ def test_a_compressed_table_is_to_be_decompressed(tmp_path):
     (tmp_path / "t.csv").write_bytes(gzip.compress(b"model,200\na,3\n"))
     with pytest.raises(ValueError, match="is compressed; decompress it"):
         load_curves(tmp_path / "t.csv")
+
+
+def test_a_title_above_the_header_is_named(tmp_path):
+    text = "My results,,,\nmodel,200,400,800\na,3.1,3.0,2.9\nb,3.0,2.9,2.8\n"
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(ValueError, match="delete the lines above the names of the columns"):
+        load_curves(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("cells", ["200,٣.١", "２００,3.1"])
+def test_digits_of_another_script_are_to_be_written_anew(tmp_path, cells):
+    text = f"model,train_size,test_loss\na,{cells}\nb,400,3.0\n"
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match="write it with the digits 0 to 9"):
+        load_curves(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("decimal", [pd.NA, np.ones(2), 3], ids=["NA", "array", "3"])
+def test_a_decimal_sign_of_another_type_is_named(tmp_path, decimal):
+    (tmp_path / "t.csv").write_text("model,200,400\na,3,2\n")
+    with pytest.raises(ValueError, match="`decimal` must be"):
+        read_table(tmp_path / "t.csv", decimal)

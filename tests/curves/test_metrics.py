@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lensllm.curves.metrics import (
+    chosen,
+    flops,
     agreement,
     cost_fraction,
     coverage,
@@ -202,3 +204,17 @@ def test_a_model_of_unknown_size_has_no_cost():
     frame = pd.DataFrame(dict(model=["x"], n_params=[np.nan], train_size=[200]))
     with raises("x has none"):
         cost_fraction(frame, 400)
+
+
+@pytest.mark.parametrize("scores", [[1.0, float("nan")], [], None, ["x"]])
+def test_no_candidate_is_chosen_by_an_unknown_score(scores):
+    with pytest.raises(ValueError, match="`scores` must be"):
+        chosen(scores)
+
+
+@pytest.mark.parametrize(
+    "wrong", [dict(examples=-1), dict(tokens=float("nan")), dict(epochs=-2), dict(examples=1e308)]
+)
+def test_a_cost_that_cannot_be_is_refused(wrong):
+    with pytest.raises(ValueError, match=f"`{next(iter(wrong))}`"):
+        flops(**dict(n_params=1e8, examples=100) | wrong)

@@ -79,7 +79,7 @@ def test_a_model_that_has_not_moved_has_no_terms(tuned, four):
         (dict(n=0, loss_bound=1.0), "`n` must be a whole number from 1"),
         (dict(n=4, loss_bound=math.inf), "smooth the loss, or clip it"),
         (dict(n=4, loss_bound=1.0, b=1.0), "`b` must lie in (0, 1)"),
-        (dict(n=4, loss_bound=1.0, over="sum"), "max or mean"),
+        (dict(n=4, loss_bound=1.0, over="sum"), "one of max, mean"),
     ],
 )
 def test_option_of_the_terms_without_a_meaning_is_refused(tuned, four, options, message):
@@ -287,7 +287,7 @@ def in_second_block(name, p):
         (dict(noise=0.0), ValueError, "`noise` must be > 0"),
         (dict(draws=0), ValueError, "`draws` must be a whole number from 1"),
         (dict(unit="byte"), ValueError, "`target_bytes`"),
-        (dict(unit="word"), ValueError, "token or byte"),
+        (dict(unit="word"), ValueError, "one of token, byte"),
         (dict(generator=0), TypeError, "must be a torch.Generator"),
     ],
 )

@@ -149,7 +149,7 @@ def test_code_lengths_are_those_of_a_probability():
         (gaussian_kl, (1.0, 0.0, 1.0, 10), "`sigma` must be > 0"),
         (smoothed_range, (0.0, 50), "`a` must lie in (0, 1)"),
         (smoothed_range, (0.1, 1), "`V` must be >= 2"),
-        (code_nats, ([1.5],), "whole numbers >= 0, one per symbol, got [1.5]"),
+        (code_nats, ([1.5],), "whole numbers >= 0, one per symbol, got array([1.5])"),
     ],
 )
 def test_what_cannot_be_certified_is_refused(function, arguments, message):

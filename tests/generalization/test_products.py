@@ -378,7 +378,7 @@ def batch():
         (dict(kind="gauss_newton", output=sequence_loss), ValueError, "take 'hessian'"),
         (dict(output=_logits), ValueError, "`output` must give one number per row"),
         (dict(batch_size=0), ValueError, "`batch_size`"),
-        (dict(method="reverse"), ValueError, "auto, double or forward"),
+        (dict(method="reverse"), ValueError, "one of auto, double, forward"),
         (dict(dtype=torch.float16), TypeError, "torch.float32 or torch.float64"),
     ],
 )

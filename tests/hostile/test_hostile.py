@@ -36,9 +36,9 @@ def test_a_hostile_command_line_costs_one_line(hostile, odd_files, capsys):
 
 
 @pytest.mark.slow
-def test_a_wrong_argument_is_named(hostile, capsys):
+def test_a_wrong_argument_is_named(hostile, odd_files, capsys):
     findings = hostile.Findings()
-    hostile.try_functions(findings, every=int(os.environ.get("HOSTILE_EVERY", "16")))
+    hostile.try_functions(findings, odd_files, every=int(os.environ.get("HOSTILE_EVERY", "16")))
     with capsys.disabled():
         print(f"\n{findings.tried} calls with a wrong argument")
     assert not findings.wrong

@@ -65,3 +65,27 @@ def test_a_missing_argument_is_python_s_to_name():
     with pytest.raises(TypeError, match="'target'"):
         rank()
     assert rank.__name__ == "rank"
+
+
+@pytest.mark.parametrize(
+    "rule, wrong, message",
+    [
+        (must.mapping(), [1], "must be a dictionary"),
+        (must.torch_model, dict, "must be a model, a torch.nn.Module"),
+        (must.path(folder=True), "", "must be the path of a folder"),
+        (must.numeric, None, "must be numbers, got None"),
+        (must.one_of(("a",), or_function=True), 3, "must be one of a or a function, got 3"),
+    ],
+    ids=["mapping", "model", "folder", "numbers", "name or function"],
+)
+def test_a_rule_names_what_it_wants(rule, wrong, message):
+    with pytest.raises((TypeError, ValueError), match=f"`x` {message}"):
+        rule("x", wrong)
+
+
+def test_what_follows_a_rule_goes_through():
+    losses = pd.Series([1.0], ["a"])
+    assert must.numeric("x", losses) is losses
+    assert must.path(folder=True)("x", ".") == "."
+    assert must.one_of(("a",), or_function=True)("x", len) is len
+    assert must.seed(negative=True)("x", -1) == -1

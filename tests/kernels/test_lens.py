@@ -1,6 +1,7 @@
 "LensLLM's law and hints: the matrix exponential, conversions, regressions, and refused input."
 
 import re
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -518,3 +519,16 @@ def test_with_a_huge_penalty_the_regression_is_the_mean(regression):
     X, Y = regression
     found = _ridge_prediction(X, Y, X[0], np.array([1e12]))
     np.testing.assert_allclose(found, Y.mean(0), rtol=1e-8)
+
+
+def test_features_that_repeat_each_other_give_hints():
+    D = np.array([200, 400, 800, 1600, 3200])
+    table = {str(size): (20 + np.arange(6)) * size**-0.3 + np.arange(6) / 9 for size in D}
+    curves = CurveSet(dict(model=list("abcdef"), **table))
+    once = pd.DataFrame({"x": np.arange(6.0)}, index=list("abcdef"))
+    twice = once.assign(y=2 * once.x, z=-once.x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        hints = learn_hints(twice, curves)
+    for model, hint in learn_hints(once, curves).items():
+        np.testing.assert_allclose(hints[model].mean, hint.mean, rtol=0.3, atol=0.05)

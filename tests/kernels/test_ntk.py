@@ -430,7 +430,7 @@ def test_rows_that_touch_each_other_are_refused(bilinear, method):
         (dict(params=lambda name, p: False), ValueError, "matches none"),
         (dict(dtype=torch.int64), TypeError, "integers have no gradients"),
         (dict(products=torch.int8), TypeError, "`products` must be None"),
-        (dict(method="fast"), ValueError, "must be auto, layerwise"),
+        (dict(method="fast"), ValueError, "must be one of auto, layerwise"),
         (dict(memory=1000), ValueError, "`memory` must be more than the workspace"),
         (dict(micro_batch=0), ValueError, "`micro_batch`"),
         (dict(sketch=7), ValueError, "even number"),
@@ -560,3 +560,28 @@ def test_a_tracker_refuses_options_before_training(six_rows):
 def test_a_tracker_without_kernels_has_no_drift(six_rows):
     with pytest.raises(ValueError, match="holds no kernels yet"):
         NTKTracker(six_rows).frame()
+
+
+# --- outputs that no kernel can be made of
+
+NO_OUTPUTS = {
+    "a whole number": (lambda model, batch: 3, "must give a tensor of real numbers, got int"),
+    "nothing": (lambda model, batch: None, "must give a tensor of real numbers, got NoneType"),
+    "complex": (lambda model, batch: first_logit(model, batch) * 1j, "got torch.complex64"),
+    "an array": (lambda m, batch: first_logit(m, batch).detach().numpy(), "got ndarray"),
+    "a constant": (lambda model, batch: torch.ones(len(batch["labels"])), "must depend on"),
+    "detached": (lambda model, batch: first_logit(model, batch).detach(), "must depend on"),
+}
+
+
+@pytest.mark.parametrize("output, message", NO_OUTPUTS.values(), ids=NO_OUTPUTS)
+def test_an_output_without_a_gradient_is_refused(output, message):
+    model, batch = tiny_model("gpt2", seed=0, layers=1), tiny_batch(n=2, tokens=4, seed=0)
+    with pytest.raises((TypeError, ValueError), match=f"`output` {message}|{message}"):
+        ntk_gram(model, batch, output=output)
+
+
+def test_a_device_that_is_not_there_is_named():
+    model, batch = tiny_model("gpt2", seed=0, layers=1), tiny_batch(n=2, tokens=4, seed=0)
+    with pytest.raises(ValueError, match="`devices` must be one that torch has here, got 'gpu'"):
+        ntk_gram(model, batch, devices=["gpu"])

@@ -374,3 +374,35 @@ def test_an_output_that_makes_its_own_nan_is_named(model, rows):
         return (sequence_loss(model, batch) * 0 - 1).sqrt()
 
     assert first_nonfinite(root_of_minus_one, model, rows) == "the output itself"
+
+
+# --- what holds no values, and outputs that are none
+
+
+def test_weights_on_the_meta_device_are_refused(model, rows):
+    with pytest.raises(ValueError, match="`model` must hold its weights"):
+        Batch.of(copy.deepcopy(model).to("meta"), rows)
+
+
+def test_a_batch_on_the_meta_device_is_refused(model, rows):
+    with pytest.raises(ValueError, match="`batch` must hold its values, those of 'input_ids'"):
+        Batch.of(model, {name: tensor.to("meta") for name, tensor in rows.items()})
+
+
+def test_weights_in_two_precisions_are_to_be_brought_to_one(model, rows):
+    mixed = copy.deepcopy(model)
+    mixed.transformer.h[0].half()
+    with pytest.raises(ValueError, match=r"float16, float32: bring them to one with model.float"):
+        Batch.of(mixed, rows)
+
+
+@pytest.mark.parametrize("index", ["x", ["x"], [7], 1.5])
+def test_rows_that_are_no_index_are_named(rows, index):
+    with pytest.raises((TypeError, ValueError), match="`rows` must be an index"):
+        take(rows, index)
+
+
+@pytest.mark.parametrize("device", ["gpu", "meta", 3], ids=str)
+def test_a_device_that_keeps_nothing_is_named(rows, device):
+    with pytest.raises(ValueError, match="`device` must be"):
+        take(rows, [0], device)

@@ -174,7 +174,7 @@ def test_the_argument_is_named(gpt2):
 
 
 def test_a_device_that_is_not_there_is_refused():
-    with pytest.raises(ValueError, match="`device` must be one that torch has here, got tpu9"):
+    with pytest.raises(ValueError, match="`device` must be one that torch has here, got 'tpu9'"):
         pick_device("tpu9")
 
 

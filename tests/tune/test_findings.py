@@ -107,7 +107,7 @@ def test_a_run_that_keeps_its_start_has_no_certificate(watched):
 
 @pytest.mark.parametrize(
     "options, message",
-    [(dict(runs=0), "`runs` must be >= 1"), (dict(rows=1), "`rows` must be >= 4")],
+    [(dict(runs=0), "`runs` must be a whole number from 1"), (dict(rows=1), "`rows` must be >= 4")],
 )
 def test_too_few_runs_or_rows_are_refused(options, message):
     with pytest.raises(ValueError, match=message):

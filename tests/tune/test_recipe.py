@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from lensllm.tune.recipe import (
     Recipe,
@@ -22,10 +23,19 @@ CONTINUES = replace(FRESH, ladder="continue")
         (dict(method="some"), "`method` must be full, lora or last-K"),
         (dict(method="last-0"), "`method` must be full, lora or last-K"),
         (dict(method="last-x"), "`method` must be full, lora or last-K"),
-        (dict(rate=0.0), "`rate` must be > 0"),
-        (dict(passes=-1), "`passes` must be > 0"),
-        (dict(precision="half"), "`precision` must be auto"),
-        (dict(ladder="up"), "`ladder` must be fresh or continue"),
+        (dict(rate=0.0), "`rate` must lie in"),
+        (dict(rate=float("inf")), "`rate` must lie in"),
+        (dict(rate=float("nan")), "`rate` must lie in"),
+        (dict(passes=1e300), "`passes` must lie in"),
+        (dict(least_steps=2.5), "`least_steps` must be a whole number"),
+        (dict(batch=True), "`batch` must be a whole number"),
+        (dict(warmup=1.5), "`warmup` must lie in"),
+        (dict(weight_decay=float("nan")), "`weight_decay` must be finite"),
+        (dict(clip="x"), "`clip` must be"),
+        (dict(method=None), "`method` must be a text"),
+        (dict(passes=-1), "`passes` must lie in"),
+        (dict(precision="half"), "`precision` must be one of auto"),
+        (dict(ladder="up"), "`ladder` must be one of fresh, continue"),
     ],
 )
 def test_settings_without_sense_are_refused(settings, message):
@@ -81,3 +91,13 @@ def test_a_price_by_hand():
     recipe = Recipe(rate=1e-3)  # 60 steps of 16 rows, 10 checks
     by_hand = 1e6 * 40 * (6 * 60 * 16 + 2 * (10 * 200 + 1000))
     assert run_price(1e6, None, (40, 0), recipe, 100, (200, 1000)) == by_hand
+
+
+def test_numbers_of_other_types_become_plain_ones():
+    recipe = Recipe(batch=np.int64(8), rate=np.float32(0.5), checks=4.0)
+    assert [type(value) for value in (recipe.batch, recipe.rate, recipe.checks)] == [
+        int,
+        float,
+        int,
+    ]
+    assert Recipe(passes=6).passes == 6

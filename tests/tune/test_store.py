@@ -2,6 +2,7 @@
 
 import threading
 
+import numpy as np
 import pytest
 from lensllm.tune.store import Store
 
@@ -194,7 +195,7 @@ def test_a_refused_result_leaves_nothing(store, run, loss, error, message):
 
 
 def test_a_candidate_needs_parameters(store):
-    with pytest.raises(ValueError, match="`n_params` must be > 0"):
+    with pytest.raises(ValueError, match="`n_params` must be a whole number from 1"):
         store.add_candidate("x", 0)
 
 
@@ -216,3 +217,29 @@ def test_a_store_of_a_newer_version_is_refused(tmp_path):
     newer.db.execute("PRAGMA user_version = 99")
     with pytest.raises(ValueError, match="update lensllm"):
         Store(tmp_path)
+
+
+def test_a_run_of_numpys_numbers_is_the_same_run(store):
+    run = ("small", np.int64(300), np.int64(0))
+    store.plan([run])
+    store.done(run, np.float32(2.5))
+    kept = store.runs().set_index(["model", "train_size", "seed"]).loc[("small", 300, 0)]
+    assert (kept.state, kept.test_loss) == ("done", 2.5)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda store: store.plan([("small", 1, 0)], prices=[]), "`prices` must hold one per run"),
+        (lambda store: store.plan([("small", 1)]), r"`runs` must be \(model, train_size, seed\)"),
+        (lambda store: store.plan([("small", 1.5, 0)]), "`train_size` must be a whole number"),
+        (lambda store: store.set_fact("x", object()), "`value` must be what JSON can hold"),
+        (lambda store: store.failed(("small", 1, 0), "r", again=1), "`again` must be True or"),
+    ],
+    ids=["prices", "no seed", "a fraction", "an object", "a flag"],
+)
+def test_what_the_store_cannot_keep_is_named(store, call, message):
+    before = store.runs()
+    with pytest.raises((TypeError, ValueError), match=message):
+        call(store)
+    assert store.runs().equals(before)

@@ -545,7 +545,7 @@ def test_a_candidate_that_diverges_is_entered_with_its_reason(quick, tmp_path):
         (dict(policy="luck", budget_size=None), "`policy` must be one of"),
         (dict(policy="all", budget_size=None), "`policy` must be one of"),
         (dict(recipe=Recipe(max_tokens=4)), "cuts 100% of them"),
-        (dict(unit="bytes"), "`unit` must be byte or token"),
+        (dict(unit="bytes"), "`unit` must be one of byte, token"),
         (dict(candidates="nothing"), "is no folder"),
         (dict(task="nothing.csv"), "`task` must be a file"),
     ],

@@ -47,8 +47,8 @@ def test_one_worker_needs_no_process():
 @pytest.mark.parametrize(
     "name, count, ladder, message",
     [
-        ("local", 0, "fresh", "`workers` must be >= 1"),
-        ("slurm", 1, "fresh", "`executor` must be local or ray"),
+        ("local", 0, "fresh", "`workers` must be a whole number from 1"),
+        ("slurm", 1, "fresh", "`executor` must be one of local, ray"),
     ],
 )
 def test_what_cannot_make_runs_is_refused(name, count, ladder, message):
