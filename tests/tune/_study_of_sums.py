@@ -34,7 +34,7 @@ def set_up(folder, texts):
         sizes=SIZES,
         target=300,
         budget_size=300,
-        recipe=Recipe(rate=1e-2, passes=8, least_steps=60, checks=6),
+        recipe=Recipe(rate=1e-2, passes=2, least_steps=12, checks=3),
     )
 
 
