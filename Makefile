@@ -30,7 +30,8 @@ demo: .venv/installed ## rank 30 real models from curves; then fine-tune 6 small
 	$(BIN)/lensllm select flan --seen 12800 --plot demo/flan.png --out demo/flan.csv --force
 	OMP_NUM_THREADS=1 $(BIN)/lensllm run --out demo/headline --resume --task headline $(DEMO) --target 6400 --budget 25% --workers 2
 
-test: habits notebooks docs wheel ## everything: habits, notebooks, site, wheel, all tests
+test: habits ## everything: habits, notebooks, site, wheel, all tests
+	$(MAKE) -j3 notebooks docs wheel
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 check: habits ## for daily work: habits and the fast tests, about a minute
