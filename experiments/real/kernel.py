@@ -74,7 +74,7 @@ def measured(folder, rows, tokens):
         passes.append(timed(lambda: one_pass(model, batch))[1])
         kernel, seconds = timed(lambda: ntk_gram(model, batch))
         kernels.append(seconds)
-    gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     model.requires_grad_(True)
     G, loop = timed(lambda: gradient_rows(model, batch))
     expected, products = timed(lambda: double_products(G))
@@ -86,7 +86,7 @@ def measured(folder, rows, tokens):
         error=relative_error(torch.as_tensor(kernel.K), expected),
         error_of_single_products=relative_error(G @ G.T, expected),
         seconds=dict(one_pass=passes, kernel=kernels, loop=loop, loop_products=products),
-        gigabytes_of_the_kernel=gigabytes,
+        peak_gigabytes=gigabytes,
         method=kernel.method,
         sweeps=kernel.sweeps,
     )

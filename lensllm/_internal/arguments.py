@@ -342,7 +342,7 @@ def path(
     folder : bool, default False
         a folder, which may be the one you are in
     """
-    what, refused = ("folder", ("",)) if folder else ("file", ("", "."))
+    what, refused = ("file or folder", ("",)) if folder else ("file", ("", "."))
 
     def rule(name, value):
         if value is None and optional:

@@ -13,7 +13,7 @@ _NAMES = dict(
     selectors=["SELECTORS", "Selector", "Ranking", "as_selector", "rank", "compare"],
     policies=["POLICIES", "Policy", "Plan", "PricedPlan", "as_policy", "plan", "run_costs"],
     replay=["simulate", "Replay", "pareto", "pareto_summary"],
-    bench=["bench_scores", "bench_summary", "said_and_come"],
+    bench=["bench_scores", "bench_summary", "p_best_calibration"],
 )
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__, ["selectors", "policies", "replay", "bench"], _NAMES

@@ -7,12 +7,12 @@ source.
 # %% auto #0
 __all__ = [
     "FEWEST_SIZES",
-    "RATIOS",
+    "CUT_RATIOS",
     "SCORES",
-    "cells_of",
+    "cuts_of",
     "bench_scores",
     "bench_summary",
-    "said_and_come",
+    "p_best_calibration",
 ]
 
 # %% ../../nbs/03_choose/bench.ipynb #b0000003
@@ -28,12 +28,13 @@ from ..curves.table import CurveSet, benchmark_names, load_benchmark
 
 # %% ../../nbs/03_choose/bench.ipynb #b0000010
 FEWEST_SIZES = 3  # above 0, which a method may see
-RATIOS = tuple(2**k for k in range(1, 10))  # target over the largest size that may be seen
+CUT_RATIOS = tuple(2**k for k in range(1, 10))  # target over the largest size that may be seen
 
 
-def cells_of(
+@must.checked(curves=must.instance(CurveSet, "`load_curves` makes one"))
+def cuts_of(
     curves: CurveSet,  # of one task
-) -> list:  # pairs (ratio, largest size to be seen), each size once
+) -> list[tuple[int, int]]:  # pairs (ratio, largest size to be seen), each size once
     """Where a table can be cut so that something is left to learn from, and something to predict.
 
     Parameters
@@ -43,12 +44,12 @@ def cells_of(
 
     Returns
     -------
-    list
+    list[tuple[int, int]]
         pairs (ratio, largest size to be seen), each size once
     """
     sizes = [size for size in curves.complete().sizes if size > 0]
     found = {}
-    for ratio in RATIOS:
+    for ratio in CUT_RATIOS:
         seen = [size for size in sizes if size * ratio <= sizes[-1]]
         if len(seen) >= FEWEST_SIZES:
             found.setdefault(seen[-1], ratio)
@@ -71,23 +72,26 @@ def bench_scores(
 ) -> pd.DataFrame:  # one row per task, method and cell
     """Score methods on many tables.
 
-    Columns: source, task, method, ratio, seen, target, models, `refusal`, and what
-    `Ranking.evaluate` and `Ranking.certainty` give; NaN where the method says nothing.
+    Columns: source, task, method; ratio (target over seen), seen and target (in the table's own
+    sizes), models (a count), refusal (a text), and what `Ranking.evaluate` and
+    `Ranking.certainty` give, in their units; NaN where the method says nothing.
     """
     selectors = [as_selector(selector) for selector in selectors]
     if tasks is None:
         tasks = [load_benchmark(name) for name in benchmark_names()]
+    short = [task.one_task() for task in tasks if not cuts_of(task)]
+    if short:
+        raise ValueError(
+            f"`tasks` must have at least {FEWEST_SIZES + 1} sizes above 0 that all candidates "
+            f"have, the largest at least twice the third; {short[0]} has not: add sizes, or leave "
+            "it out"
+        )
     cells = [
-        (task.complete(), selector, *cell)
+        (task.complete(), selector, *cut)
         for task in tasks
         for selector in selectors
-        for cell in cells_of(task)
+        for cut in cuts_of(task)
     ]
-    if not cells:
-        raise ValueError(
-            f"`tasks` must hold curves of at least {FEWEST_SIZES + 1} sizes above 0 that all "
-            "candidates have, of which the largest is twice the third; add sizes"
-        )
     return pd.DataFrame([_bench_row(*cell) for cell in progress(cells)])
 
 
@@ -150,18 +154,19 @@ def bench_summary(
     counts = cells.assign(refused=cells.refusal != "").groupby(["source", "method"], sort=False)
     summary = by_method.mean().assign(
         se=by_method.relative_accuracy.sem(),
-        tasks=by_method.size(),
+        tasks=by_method.relative_accuracy.count(),
         cells=counts.size(),
         refused=counts.refused.sum(),
+        with_intervals=counts.coverage.count(),
     )
     return summary.reset_index()
 
 
 # %% ../../nbs/03_choose/bench.ipynb #b0000018
 @must.checked(cells=must.instance(pd.DataFrame, "`bench_scores` makes one"))
-def said_and_come(
+def p_best_calibration(
     cells: pd.DataFrame,  # from `bench_scores`
-) -> pd.DataFrame:  # one row per method and bin: mean `said`, share `come`, `cells`
+) -> pd.DataFrame:  # one row per method and bin: mean_p_best and share_best in [0, 1], cells
     """P(best) of the choice against how often it was the best, in five bins.
 
     Parameters
@@ -172,12 +177,12 @@ def said_and_come(
     Returns
     -------
     pd.DataFrame
-        one row per method and bin: mean `said`, share `come`, `cells`
+        one row per method and bin: mean_p_best and share_best in [0, 1], cells
     """
     check_columns(cells, ["method", "p_best", "hit"])
     said = cells.dropna(subset="p_best").astype(dict(p_best=float, hit=float))
     bins = pd.cut(said.p_best, np.linspace(0, 1, 6), include_lowest=True)
     groups = said.groupby(["method", bins.rename("bin")], observed=True)
     return groups.agg(
-        said=("p_best", "mean"), come=("hit", "mean"), cells=("hit", "size")
+        mean_p_best=("p_best", "mean"), share_best=("hit", "mean"), cells=("hit", "size")
     ).reset_index()

@@ -72,6 +72,8 @@ class Ranking:
         runs that the method read, rows of `seen.frame`
     posterior : Posterior | None
         where a method has one: more targets, regret, phases
+    level : float
+        probability of the intervals low to high
     """
 
     frame: pd.DataFrame  # columns `ROWS` and `score`: the choice first, then by score
@@ -81,6 +83,7 @@ class Ranking:
     doubts: tuple = ()  # the method's own, plain sentences, each about one model
     runs: pd.DataFrame | None = None  # runs that the method read, rows of `seen.frame`
     posterior: Posterior | None = None  # where a method has one: more targets, regret, phases
+    level: float = 0.9  # probability of the intervals low to high
 
     @property
     def best(self) -> str:  # a model's name
@@ -115,11 +118,14 @@ class Scored(NamedTuple):
         indexed by model: `score`, columns of `ROWS`, `chosen` where not the top
     doubts : tuple | list
         plain sentences, each about one model
+    level : float
+        probability of the intervals low to high
     """
 
     table: pd.DataFrame  # indexed by model: `score`, columns of `ROWS`, `chosen` where not the top
     doubts: tuple | list = ()  # plain sentences, each about one model
     posterior: Posterior | None = None
+    level: float = 0.9  # probability of the intervals low to high
 
 
 # %% ../../nbs/03_choose/selectors.ipynb #affddae3
@@ -181,6 +187,7 @@ class Selector:
             doubts=tuple(scored.doubts),
             runs=self.uses(seen.frame),
             posterior=scored.posterior,
+            level=scored.level,
         )
 
     def uses(
@@ -467,7 +474,8 @@ class LawFit(Selector):
         table = pd.DataFrame(rows).T.rename(columns=dict(loss="predicted_loss"))
         endless = ~np.isfinite(table.high)  # such an interval says nothing
         table.loc[endless, ["low", "high"]] = np.nan
-        return Scored(table.assign(score=-table.predicted_loss), doubts)
+        table = table.assign(score=-table.predicted_loss)
+        return Scored(table, doubts, level=self.interval)
 
 
 # %% ../../nbs/03_choose/selectors.ipynb #4e563c17
@@ -696,13 +704,16 @@ def certainty(
     self: Ranking,
     truth: pd.Series,  # by model: loss at the target, in the unit of the curves
 ) -> dict:  # 1: coverage_50, p_best, hit; of ln(loss): width, interval_score; None: not said
-    """What the ranking said of its own errors, beside what came.
+    """Sharpness and calibration of the ranking's own uncertainty.
 
-    `width` is the mean of ln(high/low) of the 90% intervals. `interval_score` adds 20 times what
-    true losses lie outside: lower is better, and wide intervals do not win by being wide.
-    `hit` is 1 if the choice was the best, which `p_best` foretold.
+    `width` is the mean of ln(high/low). `interval_score` is the width plus 2/(1 - level) times the
+    distance by which a true loss misses its interval, both in ln(loss), averaged: lower is better.
+    `hit` is 1 if the choice was the best, 0 if not; `p_best` is the probability given to that.
     """
     rows = self.frame.set_index("model").assign(true=truth)
+    if not np.isfinite(rows.true).all():
+        lost = rows.index[~np.isfinite(rows.true)][0]
+        raise ValueError(f"`truth` must hold a finite loss for every candidate, {lost} has none")
     chosen = rows.loc[self.best]
     found = dict.fromkeys(("coverage_50", "width", "interval_score", "p_best"))
     found["hit"] = float(chosen.true <= rows.true.min())
@@ -710,7 +721,8 @@ def certainty(
         true, low, high = (np.log(rows[name]) for name in ("true", "low", "high"))
         outside = np.maximum(low - true, 0) + np.maximum(true - high, 0)
         found["width"] = float((high - low).mean())
-        found["interval_score"] = float((high - low + 20 * outside).mean())
+        missed = 2 / (1 - self.level) * outside
+        found["interval_score"] = float((high - low + missed).mean())
     if np.isfinite(chosen.p_best):
         found["p_best"] = float(chosen.p_best)
     if self.posterior is not None:
@@ -1071,19 +1083,22 @@ def _comparison_row(task, selector, ratio, target):
     return row | (ranking.evaluate(truth) if ranking else dict.fromkeys(_METRICS)), refusal
 
 
+@must.checked(selector=must.instance(Selector, "`as_selector` makes one"))
 def ranked_or_refused(
-    selector: Selector,
+    selector: Selector,  # any method
     seen: CurveSet,  # curves of one task
-    target: int,  # examples
+    target: int,  # the size to rank for, in the table's own unit
 ) -> tuple:  # (Ranking, ""), or (None, why the method cannot rank these curves)
     """Rank, where a refusal is an answer; a fault of the method is raised.
 
     Parameters
     ----------
+    selector : Selector
+        any method
     seen : CurveSet
         curves of one task
     target : int
-        examples
+        the size to rank for, in the table's own unit
 
     Returns
     -------

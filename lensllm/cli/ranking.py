@@ -410,7 +410,7 @@ _Methods = Annotated[
         "-m",
         metavar="NAME",
         parser=refuse_renamed("lensllm", "ntkfit"),
-        help="Methods to compare; may be repeated. Default: all.",
+        help="Methods to compare; may be repeated. Default: all that can read the tables.",
     ),
 ]
 _Ratios = Annotated[
@@ -605,17 +605,19 @@ def bench_command(
 ):
     """Score methods on many tables, source by source: choice, errors, certainty.
 
-    Add yours to a source that ships: [bold]lensllm bench pet mine.csv --method posterior[/]
+    Score yours beside a source that ships: [bold]lensllm bench pet mine.csv -m posterior[/]
     """
     from lensllm.choose.bench import bench_scores, bench_summary
-    from lensllm.choose.selectors import SELECTORS
 
     output = Output(json_, csv, out)
     tables = _tables_of_sources(curves)
     tasks = all_tasks(tables, decimal=decimal, pattern=pattern, eval_set=eval_set)
     cells = bench_scores(
-        method or list(SELECTORS), tasks, progress=lambda cells: progress_bar(cells, "cells")
+        method or _bench_methods(), tasks, progress=lambda cells: progress_bar(cells, "cells")
     )
+    refused = cells[cells.refusal != ""].drop_duplicates(["method", "source"])
+    for row in refused.itertuples():
+        print(f"refused by {row.method}, such as {row.task}: {row.refusal}", file=sys.stderr)
     if output.write(cells, dict(rows=json_rows(cells))):
         return
     for source, rows in bench_summary(cells).groupby("source", sort=False):
@@ -633,8 +635,16 @@ _BENCH_COLUMNS = dict(  # column -> format
     coverage_50=".2f",
     width=".2f",
     interval_score=".2f",
+    with_intervals="d",
     refused="d",
 )
+
+
+def _bench_methods():
+    "All methods but the one whose column no table of losses has."
+    from lensllm.choose.selectors import SELECTORS
+
+    return [name for name in SELECTORS if name != "nlpmetrics"]
 
 
 def _tables_of_sources(names):

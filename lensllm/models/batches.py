@@ -40,7 +40,7 @@ import psutil, torch
 from fastcore.basics import patch
 import torch.nn.functional as F
 from .._internal.arguments import checked, function, instance, mapping, torch_model, seed
-from .._internal.arguments import shown, text, whole
+from .._internal.arguments import one_of, shown, text, whole
 from .behaviour import _is_encoder_decoder, _unwrapped, behaviour, held
 from .behaviour import label_shift, quiet_options, same_behaviour, token_logits
 from .loading import most_tokens
@@ -247,7 +247,7 @@ class Batch(dict):
             the same tensors
         """
         torch_model("model", model)
-        as_output(output)
+        one_of(("loss", "logits", "sampled"), or_function=True)("output", output)
         if callable(output):  # what your own function needs, only you know
             return cls(batch, lambda: label_shift(model))
         n_rows(batch)
@@ -877,10 +877,10 @@ def check_rows_apart(
         outputs per row
     """
     if batch.n_rows == 1:
-        return _numbers_of(f, model, batch).numel()
+        return _flat_output(f, model, batch).numel()
     two_rows = batch.rows([0, _last_different_row(batch)])
     try:
-        alone = torch.stack([_numbers_of(f, model, row) for row in two_rows.pieces(1)])
+        alone = torch.stack([_flat_output(f, model, row) for row in two_rows.pieces(1)])
     except ValueError as e:
         raise ValueError(
             "`output` must be defined for a row alone, got for one row: "
@@ -911,7 +911,7 @@ def check_rows_apart(
     return alone.shape[1]
 
 
-def _numbers_of(f, model, batch):
+def _flat_output(f, model, batch):
     "The output of a batch, flat; refuse one that is no tensor of real numbers."
     out = f(model, batch)
     if not (isinstance(out, torch.Tensor) and out.is_floating_point()):
@@ -923,10 +923,10 @@ def _numbers_of(f, model, batch):
     return out.flatten()
 
 
-@checked(f=function, model=torch_model, batch=mapping())
+@checked(f=function, model=torch_model, batch=instance(Batch, "make one with `Batch.of`"))
 def check_depends(
     f: Callable,  # output: (model, batch) -> (n,) or (n, m)
-    model: torch.nn.Module,  # frozen, as in `evaluating`
+    model: torch.nn.Module,  # in eval mode
     batch: Batch,
 ):
     """Refuse an output that no parameter reaches: its kernel would be zero without a word.
@@ -936,17 +936,17 @@ def check_depends(
     f : Callable
         output: (model, batch) -> (n,) or (n, m)
     model : torch.nn.Module
-        frozen, as in `evaluating`
+        in eval mode
     """
-    params = pick_params(model, "all").values()
+    required = {p: p.requires_grad for p in pick_params(model, "all").values()}
     try:
-        for p in params:
+        for p in required:
             p.requires_grad_(True)
         with torch.enable_grad():
-            reached = _numbers_of(f, model, batch.rows(slice(2))).requires_grad
+            reached = _flat_output(f, model, batch.rows(slice(2))).requires_grad
     finally:
-        for p in params:
-            p.requires_grad_(False)
+        for p, as_before in required.items():
+            p.requires_grad_(as_before)
     if not reached:
         raise ValueError(
             "`output` must depend on the parameters, got one that autograd takes for a constant; "

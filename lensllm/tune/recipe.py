@@ -172,7 +172,7 @@ class Recipe:
 
 # %% ../../nbs/07_tune/recipe.ipynb #b6f12ab1
 _RULES = dict(  # for each setting but the method, whose names are many
-    rate=must.number(above=0, most=1e6, optional=True),
+    rate=must.number(above=0, optional=True),
     passes=must.number(above=0, most=1e6),
     least_steps=must.whole(),
     batch=must.whole(),

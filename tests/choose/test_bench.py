@@ -1,11 +1,13 @@
 "The bench: which cells a table has, what is scored, and how cells become a summary."
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 import scoringrules
-from lensllm.choose.bench import bench_scores, bench_summary, cells_of, said_and_come
-from lensllm.choose.selectors import Ranking, Selector
+from lensllm.choose.bench import bench_scores, bench_summary, cuts_of, p_best_calibration
+from lensllm.choose.selectors import PosteriorSelector, Ranking, Selector
 from lensllm.curves.table import CurveSet, load_benchmark
 
 SIZES = [100, 200, 400, 800, 1600]
@@ -42,11 +44,11 @@ class Faulty(Selector):
         ([0, *SIZES], [(2, 800), (4, 400)]),  # a zero-shot loss is no size
         ([100, 200, 400, 3200], [(2, 400)]),  # each size once
         ([100, 200, 400], []),
-        ([100, 150, 300, 599], []),  # nothing up to half of the largest but two
+        ([100, 150, 300, 599], []),  # only two sizes lie up to half of the largest
     ],
 )
 def test_a_table_is_cut_where_three_sizes_are_left(sizes, cells):
-    assert cells_of(falling(sizes=sizes)) == cells
+    assert cuts_of(falling(sizes=sizes)) == cells
 
 
 def test_the_target_is_the_largest_size_that_all_have():
@@ -79,9 +81,10 @@ def test_a_fault_of_a_method_ends_the_bench():
         bench_scores(Faulty(), falling())
 
 
-def test_tables_too_short_for_a_cell_are_refused():
-    with pytest.raises(ValueError, match="`tasks` must hold curves of at least 4 sizes above 0"):
-        bench_scores("ats", falling(sizes=SIZES[:3]))
+def test_a_table_too_short_for_a_cell_is_refused_by_name():
+    short = falling(sizes=SIZES[:3], task="made/short")
+    with pytest.raises(ValueError, match="at least 4 sizes above 0 .* made/short has not"):
+        bench_scores("ats", [falling(), short])
 
 
 def ranking(low, high, p_best):
@@ -111,19 +114,29 @@ def test_what_a_method_does_not_say_is_none():
     assert silent == nothing | dict(hit=1.0)
 
 
-def test_half_of_a_posterior_lies_in_its_50_percent_intervals():
+def test_coverage_50_counts_true_losses_in_50_percent_intervals():
     curves = load_benchmark("mini/define").complete()
-    post = bench_scores("posterior", curves).iloc[0]
-    seen = curves.up_to(post.seen)
-    table = Selector.rank(_posterior(), seen, post.target).posterior.frame()
-    true = curves.at(post.target)[table.index]
-    assert post.coverage_50 == pytest.approx(true.between(table.low_50, table.high_50).mean())
+    seen, target = curves.up_to(curves.sizes[-2]), curves.sizes[-1]
+    ranked = PosteriorSelector().rank(seen, target)
+    median = ranked.posterior.frame().predicted_loss
+    truth = median.copy()
+    truth.iloc[::2] *= 100  # every second one lies far outside
+    share = 1 - len(truth.iloc[::2]) / len(truth)
+    assert ranked.certainty(truth)["coverage_50"] == pytest.approx(share)
 
 
-def _posterior():
-    from lensllm.choose.selectors import PosteriorSelector
+@pytest.mark.parametrize("truth", [dict(a=2.0), dict(a=2.0, b=np.nan)])
+def test_certainty_needs_the_truth_of_every_candidate(truth):
+    with pytest.raises(ValueError, match="`truth` must hold a finite loss for every candidate"):
+        ranking([1.8, 2.5], [2.2, 2.9], [0.9, 0.1]).certainty(truth)
 
-    return PosteriorSelector()
+
+def test_intervals_of_another_level_are_scored_by_theirs():
+    low, high, true = [1.8, 2.5], [2.2, 2.9], [2.0, 3.2]
+    half = dataclasses.replace(ranking(low, high, [0.9, 0.1]), level=0.5)
+    expected = scoringrules.interval_score(*np.log([true, low, high]), 0.5)
+    found = half.certainty(dict(zip("ab", true)))["interval_score"]
+    assert found == pytest.approx(np.mean(expected))
 
 
 def test_a_source_is_a_mean_over_tasks_and_a_task_one_over_cells():
@@ -135,9 +148,9 @@ def test_a_source_is_a_mean_over_tasks_and_a_task_one_over_cells():
     assert (summary.source, summary.tasks, summary.cells) == ("made", 2, 3)
 
 
-def test_said_and_come_are_counted_in_bins():
+def test_p_best_is_counted_in_bins():
     cells = pd.DataFrame(dict(method="made", p_best=[0.1, 0.9, 1.0, np.nan], hit=[0, 1, 0, 1]))
-    found = said_and_come(cells)
+    found = p_best_calibration(cells)
     assert found.cells.tolist() == [1, 2]
-    assert found.said.tolist() == pytest.approx([0.1, 0.95])
-    assert found.come.tolist() == [0.0, 0.5]
+    assert found.mean_p_best.tolist() == pytest.approx([0.1, 0.95])
+    assert found.share_best.tolist() == [0.0, 0.5]

@@ -72,7 +72,7 @@ def test_a_missing_argument_is_python_s_to_name():
     [
         (must.mapping(), [1], "must be a dictionary"),
         (must.torch_model, dict, "must be a model, a torch.nn.Module"),
-        (must.path(folder=True), "", "must be the path of a folder"),
+        (must.path(folder=True), "", "must be the path of a file or folder"),
         (must.numeric, None, "must be numbers, got None"),
         (must.one_of(("a",), or_function=True), 3, "must be one of a or a function, got 3"),
     ],

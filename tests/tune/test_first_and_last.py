@@ -112,7 +112,7 @@ def test_a_row_that_cannot_hold_its_first_tokens_is_refused():
 
 @pytest.mark.parametrize("max_tokens", [True, 2.5, "8", None, float("nan")])
 def test_a_length_is_a_whole_number(max_tokens):
-    with pytest.raises(TypeError, match="`max_tokens` must be a whole number"):
+    with pytest.raises(ValueError, match="`max_tokens` must be a whole number"):
         encode(PROMPTED, word_tokenizer(**BOTH), max_tokens=max_tokens)
 
 
