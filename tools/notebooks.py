@@ -19,7 +19,9 @@ SLACK = 0.02  # relative: another processor may round the last digits of an opti
 
 
 def texts(path):
-    "The text that each code cell shows, `{cell id: text}`; addresses and pictures are no text."
+    """The text that each code cell shows, `{cell id: text}`; addresses and pictures are no text, nor
+    are warnings, which a library may give once per process.
+    """
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     shown = {
         c["id"]: [
@@ -27,6 +29,7 @@ def texts(path):
             or o.get("data", {}).get("text/markdown")
             or o.get("data", {}).get("text/plain", "")
             for o in c["outputs"]
+            if o.get("name") != "stderr"
         ]
         for c in cells
         if c["cell_type"] == "code"
