@@ -19,8 +19,9 @@ SLACK = 0.02  # relative: another processor may round the last digits of an opti
 
 
 def texts(path):
-    """The text that each code cell shows, `{cell id: text}`; addresses and pictures are no text, nor
-    are warnings, which a library may give once per process.
+    """The text that each code cell shows, `{cell id: text}`.
+
+    Addresses and pictures are no text, nor are warnings, which a library may give once per process.
     """
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     shown = {
