@@ -73,8 +73,8 @@ def bench_scores(
     """Score methods on many tables.
 
     Columns: source, task, method; ratio (target over seen), seen and target (in the table's own
-    sizes), models (a count), refusal (a text), and what `Ranking.evaluate` and
-    `Ranking.certainty` give, in their units; NaN where the method says nothing.
+    sizes), models (a count), refusal (a text), and what evaluate and certainty of a
+    Ranking give, in their units; NaN where the method says nothing.
     """
     selectors = [as_selector(selector) for selector in selectors]
     if tasks is None:

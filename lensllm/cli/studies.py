@@ -451,7 +451,7 @@ def _finish(study, ranking, as_json):
 
 # %% ../../nbs/09_cli/studies.ipynb #0e4581c5
 class StudyWatch:
-    "Shows how a study goes on; called by `Study.run` as its `progress`."
+    "Shows how a study goes on; called by the run of a study as its progress."
 
     def __init__(
         self,
