@@ -81,6 +81,7 @@ def of_curves(odd, new):
         (metrics.top_k_recall, dict(**pair, k=2)),
         (metrics.coverage, dict(low=low, high=high, truth=low)),
         (metrics.width, dict(low=low, high=high)),
+        (metrics.interval_score, dict(low=low, high=high, truth=low, level=0.9)),
         (metrics.crps, dict(quantiles=np.ones((2, 2)), levels=np.array([0.2, 0.8]), truth=low)),
         (metrics.flops, dict(n_params=1e8, examples=200, tokens=1.0, epochs=1.0, train=True)),
         (metrics.example_work, dict(frame=frame, tokens=(1.0, 0.0))),
@@ -93,6 +94,7 @@ def of_curves(odd, new):
         (curves.curve, dict(model="a")),
         (curves.save, dict(path=new / "curves.csv")),
         (curves.plot, dict(highlight=2, ax=None)),
+        (table.benchmark_names, dict(source="mini")),
         (table.load_benchmark, dict(name="flan")),
         (table.load_published, dict(name="law_fits")),
         (table.read_table, dict(path=table_file, decimal=None)),
@@ -175,8 +177,10 @@ def of_forecast():
 
 def of_choose():
     "Functions of `choose`."
+    from functools import partial
+
     import pandas as pd
-    from lensllm.choose import policies, replay, selectors
+    from lensllm.choose import bench, policies, replay, selectors
 
     curves = small_curves()
     D, loss = curves.curve("a")
@@ -184,6 +188,7 @@ def of_choose():
     ranking = selectors.rank(curves, 12800, method="ats")
     plan = policies.plan(curves, "50%", target=12800, policy="full")
     truth = pd.Series(dict(a=2.0, b=2.1, c=2.2))
+    cells = bench.bench_scores("ats", [curves])
     races = dict(start=800, growth=4.0, finalists=2, power=0.25, caution=1.0, p_best=1.0)
     priced = dict(task="t", policy="race", target=100, unit=None, budget_fraction=0.1)
     named = ("full", "subtuning", "uniform", "halving", "hyperband", "race")
@@ -205,6 +210,12 @@ def of_choose():
             for name in simple
         ),
         (ranking.evaluate, dict(truth=truth)),
+        (ranking.certainty, dict(truth=truth)),
+        (selectors.ranked_or_refused, dict(selector=selectors.AtS(), seen=seen, target=12800)),
+        (bench.cuts_of, dict(curves=curves)),
+        (partial(bench.bench_scores, tasks=[curves]), dict(selectors="ats", progress=iter)),
+        (bench.bench_summary, dict(cells=cells)),
+        (bench.p_best_calibration, dict(cells=cells)),
         (ranking.to_dict, dict(truth=truth)),
         (ranking.plot, dict(truth=None, top=2, ax=None)),
         (
@@ -256,6 +267,8 @@ def tiny():
 
 def of_models():
     "Functions of `models`."
+    from functools import partial
+
     import numpy as np
     import torch
     from lensllm._internal.tiny import tiny_model
@@ -290,6 +303,7 @@ def of_models():
         (batches.pick_params, dict(model=model, params="all")),
         (batches.layer_of, dict(name="transformer.h.0.weight")),
         (batches.check_rows_apart, dict(f=batches.sequence_loss, model=model, batch=made)),
+        (batches.check_depends, dict(f=batches.sequence_loss, model=model, batch=made)),
         (batches.in_precision, dict(model=model, dtype=None)),
         (batches.free_bytes, dict(device=torch.device("cpu"))),
         (batches.first_nonfinite, dict(f=batches.sequence_loss, **same)),
@@ -301,6 +315,7 @@ def of_models():
         (loading.token_work, token_work),
         (loading.most_tokens, dict(model=model)),
         (loading.pick_device, dict(device="cpu")),
+        (partial(loading.check_device, "device"), dict(device="cpu")),
         (loading.load_model, dict(name=zoo, device="cpu", trust=())),
         (loading.check_trust, dict(trust=())),
         (loading.character_tokenizer, dict(characters="abc")),

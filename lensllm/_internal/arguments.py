@@ -19,6 +19,8 @@ __all__ = [
     "instance",
     "function",
     "axes",
+    "optional",
+    "parts",
     "mapping",
     "torch_model",
     "path",
@@ -189,14 +191,15 @@ def size(least: int = 1, *, optional: bool = False) -> Rule:
 
 
 def seed(
-    negative: bool = False,  # one below 0 is allowed too
+    *,
+    negative: bool = False,  # allow seeds below 0
 ) -> Rule:
     """A seed of a random generator.
 
     Parameters
     ----------
     negative : bool, default False
-        one below 0 is allowed too
+        allow seeds below 0
     """
     return whole(1 - 2**63 if negative else 0, 2**63 - 1, what="a whole number, a seed")
 
@@ -299,6 +302,33 @@ def axes(name: str, value):
     if value is not None and not hasattr(value, "set_xlabel"):
         raise TypeError(f"`{name}` must be Axes of matplotlib, got {shown(value)}")
     return value
+
+
+def optional(
+    rule: Rule,  # for what is given
+) -> Rule:
+    """A rule for an argument whose default None stays None.
+
+    Parameters
+    ----------
+    rule : Rule
+        for what is given
+    """
+    return lambda name, value: value if value is None else rule(name, value)
+
+
+def parts(
+    **rules: Rule,  # name of each part -> its rule, in order
+) -> Rule:
+    "A tuple with one value per rule."
+
+    def rule(name, value):
+        values = several()(name, value)
+        if len(values) != len(rules):
+            raise ValueError(f"`{name}` must be ({', '.join(rules)}), got {shown(value)}")
+        return tuple(check(part, v) for (part, check), v in zip(rules.items(), values))
+
+    return rule
 
 
 def mapping(*, optional: bool = False) -> Rule:
@@ -408,8 +438,8 @@ def numbers_of(
     """
     try:
         kind = np.asarray(values).dtype.kind
-        is_none = values is None or kind in "bcSUmM"
-        array = None if is_none else np.asarray(values, float)
+        holds_none = values is None or kind in "bcSUmM"  # no numbers
+        array = None if holds_none else np.asarray(values, float)
     except (TypeError, ValueError, OverflowError):
         array = None
     if array is None or (shape is not None and array.shape != shape):

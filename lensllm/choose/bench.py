@@ -79,19 +79,16 @@ def bench_scores(
     selectors = [as_selector(selector) for selector in selectors]
     if tasks is None:
         tasks = [load_benchmark(name) for name in benchmark_names()]
-    short = [task.one_task() for task in tasks if not cuts_of(task)]
-    if short:
-        raise ValueError(
-            f"`tasks` must have at least {FEWEST_SIZES + 1} sizes above 0 that all candidates "
-            f"have, the largest at least twice the third; {short[0]} has not: add sizes, or leave "
-            "it out"
-        )
-    cells = [
-        (task.complete(), selector, *cut)
-        for task in tasks
-        for selector in selectors
-        for cut in cuts_of(task)
-    ]
+    cells = []
+    for task in tasks:
+        complete, cuts = task.complete(), cuts_of(task)
+        if not cuts:
+            raise ValueError(
+                f"`tasks` must have at least {FEWEST_SIZES + 1} sizes above 0 that all candidates "
+                f"have, the largest at least twice the third; {task.one_task()} has not: "
+                "add sizes, or leave it out"
+            )
+        cells += [(complete, selector, *cut) for selector in selectors for cut in cuts]
     return pd.DataFrame([_bench_row(*cell) for cell in progress(cells)])
 
 

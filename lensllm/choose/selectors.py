@@ -38,7 +38,8 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from ..curves.metrics import agreement, cost_fraction, regret, relative_accuracy
+from ..curves.metrics import agreement, cost_fraction, coverage, interval_score
+from ..curves.metrics import regret, relative_accuracy, width
 from ..curves.table import CurveSet, load_curves
 from .._internal import arguments as must
 from ..forecast.fit import fit_law
@@ -706,8 +707,7 @@ def certainty(
 ) -> dict:  # 1: coverage_50, p_best, hit; of ln(loss): width, interval_score; None: not said
     """Sharpness and calibration of the ranking's own uncertainty.
 
-    `width` is the mean of ln(high/low). `interval_score` is the width plus 2/(1 - level) times the
-    distance by which a true loss misses its interval, both in ln(loss), averaged: lower is better.
+    `width` and `interval_score` (see `curves.metrics`) are of the intervals low to high.
     `hit` is 1 if the choice was the best, 0 if not; `p_best` is the probability given to that.
     """
     rows = self.frame.set_index("model").assign(true=truth)
@@ -718,16 +718,14 @@ def certainty(
     found = dict.fromkeys(("coverage_50", "width", "interval_score", "p_best"))
     found["hit"] = float(chosen.true <= rows.true.min())
     if rows.high.notna().all() and rows.low.gt(0).all():
-        true, low, high = (np.log(rows[name]) for name in ("true", "low", "high"))
-        outside = np.maximum(low - true, 0) + np.maximum(true - high, 0)
-        found["width"] = float((high - low).mean())
-        missed = 2 / (1 - self.level) * outside
-        found["interval_score"] = float((high - low + missed).mean())
+        low, high, true = (np.log(rows[name]) for name in ("low", "high", "true"))
+        found["width"] = width(low, high)
+        found["interval_score"] = interval_score(low, high, true, self.level)
     if np.isfinite(chosen.p_best):
         found["p_best"] = float(chosen.p_best)
     if self.posterior is not None:
-        half = self.posterior.frame().loc[rows.index, ["low_50", "high_50"]]
-        found["coverage_50"] = float(rows.true.between(half.low_50, half.high_50).mean())
+        low, high = (self.posterior.quantile(p) for p in (0.25, 0.75))
+        found["coverage_50"] = coverage(low, high, rows.true[self.posterior.models])
     return found
 
 

@@ -651,13 +651,11 @@ def _tables_of_sources(names):
     "Names of tables, where the name of a source stands for its tasks."
     from lensllm.curves.table import benchmark_names
 
-    shipped = benchmark_names()
-    if not names:
-        return shipped
+    sources = {task.split("/")[0] for task in benchmark_names()}
     found = []
-    for name in names:
-        tasks = [task for task in shipped if task.startswith(f"{name}/")]
-        found += tasks if tasks and not Path(name).exists() else [name]
+    for name in names or sorted(sources):
+        is_source = name in sources and not Path(name).exists()
+        found += benchmark_names(name) if is_source else [name]
     return list(dict.fromkeys(found))
 
 

@@ -452,7 +452,7 @@ def _curve_warnings(D, loss, sigma, min_points=4):
 _SUMMARIES = ("average", "avg", "mean", "median", "total", "sum", "std", "min", "max", "all")
 
 
-def _one_to_a_reader(names):
+def _similar_names(names):
     "Names that differ from an earlier one in case, accents' code or invisible signs: both of them."
     seen = {}
     for name in names:
@@ -496,7 +496,7 @@ def _task_warnings(task, frame):
     for model, size, detail in _shared_losses(losses):
         yield "shared value", model, size, detail, "check for a copied cell"
 
-    for model, other in _one_to_a_reader(losses.index):
+    for model, other in _similar_names(losses.index):
         detail = f"its name reads like that of {other!r}, which is another model here"
         remedy = "give both one name if they are one model, or tell them apart"
         yield "similar names", model, np.nan, detail, remedy

@@ -16,6 +16,7 @@ __all__ = [
     "agreement",
     "coverage",
     "width",
+    "interval_score",
     "crps",
     "flops",
     "example_work",
@@ -317,6 +318,25 @@ def width(
     """
     _check_vectors(low=low, high=high)
     return float((high - low).mean())
+
+
+@must.checked(
+    low=must.vector, high=must.vector, truth=must.vector, level=must.number(above=0, below=1)
+)
+def interval_score(
+    low: np.ndarray,  # lower ends, shape (k,)
+    high: np.ndarray,  # upper ends, shape (k,)
+    truth: np.ndarray,  # true values, shape (k,)
+    level: float = 0.9,  # probability that the intervals promise, in (0, 1)
+) -> float:  # in the unit of the ends, >= 0; exact
+    """Mean width of intervals, plus 2/(1 - level) times how far each truth lies outside its own.
+
+    Lower is better, and wide intervals do not win by being wide (Gneiting and Raftery, 2007).
+    """
+    import scoringrules
+
+    _check_vectors(low=low, high=high, truth=truth)
+    return float(np.mean(scoringrules.interval_score(truth, low, high, 1 - level)))
 
 
 def _check_vectors(**vectors):

@@ -20,7 +20,7 @@ __all__ = [
 import csv, html, json, re
 from collections import Counter
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.resources import files
 from numbers import Integral
 from pathlib import Path
@@ -287,11 +287,11 @@ def __len__(self: CurveSet):
 
 
 # %% ../../nbs/01_curves/table.ipynb #c3de9c83
-_SOME = must.several(must.text(), single=str, optional=True)
+_NAMES = must.several(must.text(), single=str, optional=True)
 
 
 @patch
-@must.checked(task=_SOME, model=_SOME, family=_SOME)
+@must.checked(task=_NAMES, model=_NAMES, family=_NAMES)
 def filter(
     self: CurveSet,
     task: str | list[str] | None = None,  # keep this task, or these
@@ -527,6 +527,7 @@ def complete(
 _DATA = Path(str(files("lensllm"))) / "data"
 
 
+@must.checked(source=must.text(optional=True))
 def benchmark_names(
     source: str | None = None,  # the first part of a name, such as "mini" or "lcdb"; None: all
 ) -> list[str]:  # names that `load_benchmark` takes
@@ -542,12 +543,18 @@ def benchmark_names(
     list[str]
         names that `load_benchmark` takes
     """
-    root = _DATA / "curves"
-    names = sorted(p.relative_to(root).with_suffix("").as_posix() for p in root.rglob("*.csv"))
+    names = _shipped_names()
     sources = list(dict.fromkeys(name.split("/")[0] for name in names))
     if source is not None and source not in sources:
         raise ValueError(f"`source` must be one of {', '.join(sources)}, got {source!r}")
     return [name for name in names if source in (None, name.split("/")[0])]
+
+
+@lru_cache
+def _shipped_names():
+    "Names of all shipped tables, found once."
+    root = _DATA / "curves"
+    return sorted(p.relative_to(root).with_suffix("").as_posix() for p in root.rglob("*.csv"))
 
 
 def _listed_benchmarks():

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 from scipy.special import softmax
 
-from .._internal.arguments import axes, checked, number, shown, text, vector
+from .._internal.arguments import axes, checked, number, optional, shown, text, vector
 from .._internal.style import INK, new_axes
 from .spectra import Spectrum, spectrum
 
@@ -315,17 +315,12 @@ def kernel_learning_curve(
 
 
 # %% ../../nbs/05_kernels/dynamics.ipynb #eed44aac
-def _optional_vector(name, values):
-    "Numbers as an array, or None."
-    return values if values is None else vector(name, values)
-
-
 @checked(
     D=vector,
     E_g=vector,
-    at=_optional_vector,
-    measured=_optional_vector,
-    stderr=_optional_vector,
+    at=optional(vector),
+    measured=optional(vector),
+    stderr=optional(vector),
     style=text(),
     mark=text(),
     ax=axes,

@@ -13,7 +13,7 @@ import pandas as pd
 from fastcore.basics import patch
 from numpy.typing import ArrayLike
 
-from .._internal.arguments import checked, instance, number, shown, vector
+from .._internal.arguments import checked, instance, number, optional, shown, vector
 from ..curves.table import CurveSet
 from ..forecast.fit import Fit, fit_law
 from ..forecast.kalman import Hint
@@ -152,12 +152,7 @@ def _reachable(self: LensLaw, t):
 
 
 # %% ../../nbs/05_kernels/lens.ipynb #1bbba5ed
-def _optional_vector(name, values):
-    "Numbers, or None where they are not given."
-    return values if values is None else vector(name, values)
-
-
-@checked(residual=_optional_vector, eta=number())
+@checked(residual=optional(vector), eta=number())
 def lens_law(
     kernel: "ArrayLike | Spectrum",  # (n, n), or an object with a `.K` and perhaps a `.residual`
     residual: "ArrayLike | None" = None,  # r(0), (n,) or (n, C); the kernel's own when None
@@ -541,7 +536,7 @@ def _fitted_parameters(D, loss):
 
 
 # %% ../../nbs/05_kernels/lens.ipynb #596306b0
-@checked(residual=_optional_vector, eta=number(), t=number(least=0))
+@checked(residual=optional(vector), eta=number(), t=number(least=0))
 def kernel_features(
     kernel: "ArrayLike | Spectrum",  # (n, n), or an object with a `.K`; the same rows per model
     residual: "ArrayLike | None" = None,  # prediction less target, (n,) or (n, C); or kernel's own

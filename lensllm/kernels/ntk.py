@@ -34,7 +34,7 @@ import numpy as np, pandas as pd, torch
 from fastcore.basics import patch
 from transformers.trainer_callback import TrainerCallback
 from .._internal.arguments import checked, function, instance, torch_model, number, path, seed
-from .._internal.arguments import axes, one_of, several, shown, whole
+from .._internal.arguments import axes, one_of, optional, several, whole
 from .._internal.atomic import atomic_path
 from lensllm.kernels.dynamics import (  # noqa: F401
     cross_entropy_flow,
@@ -54,7 +54,6 @@ from lensllm.models.batches import (
     OUTPUTS,
     PARAMS,
     Batch,
-    as_device,
     check_depends,
     as_output,
     evaluating,
@@ -64,6 +63,7 @@ from lensllm.models.batches import (
     n_rows,
     pick_params,
 )
+from ..models.loading import check_device
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -138,8 +138,7 @@ _METHODS = ("auto", "layerwise", "functional", "naive")
 
 def _check_options(method, dtype, products, micro_batch, memory, sketch, params, devices):
     "Refuse options of `ntk_gram` that make no sense."
-    if not isinstance(method, str) or method not in _METHODS:
-        raise ValueError(f"`method` must be one of {', '.join(_METHODS)}, got {shown(method)}")
+    one_of(_METHODS)("method", method)
     for name, value in dict(dtype=dtype, products=products).items():
         instance(torch.dtype, "such as torch.float32", optional=True)(name, value)
     if dtype not in (None, torch.float32, torch.float64):
@@ -169,18 +168,13 @@ def _limit(devices, memory):
 
 
 # %% ../../nbs/05_kernels/ntk.ipynb #5cf29b8d
-def _optional_function(name, value):
-    "A function, or None for the default."
-    return value if value is None else function(name, value)
-
-
 @checked(
     samples=whole(),
     seed=seed(),
     memory=number(above=0, optional=True),
     sketch=whole(optional=True),
-    devices=several(as_device, optional=True),
-    progress=_optional_function,
+    devices=several(optional(check_device), optional=True),
+    progress=optional(function),
     model=torch_model,
     output=one_of(OUTPUTS, or_function=True),
     params=one_of(PARAMS, or_function=True),

@@ -7,11 +7,11 @@ that count, and a model that holds still.
 # %% auto #0
 __all__ = [
     "IGNORED",
+    "OUTPUT_NAMES",
     "OUTPUTS",
     "PARAMS",
     "shifted_labels",
     "n_rows",
-    "as_device",
     "take",
     "beside",
     "Batch",
@@ -40,10 +40,10 @@ import psutil, torch
 from fastcore.basics import patch
 import torch.nn.functional as F
 from .._internal.arguments import checked, function, instance, mapping, torch_model, seed
-from .._internal.arguments import one_of, shown, text, whole
+from .._internal.arguments import one_of, optional, shown, text, whole
 from .behaviour import _is_encoder_decoder, _unwrapped, behaviour, held
 from .behaviour import label_shift, quiet_options, same_behaviour, token_logits
-from .loading import most_tokens
+from .loading import check_device, most_tokens
 
 # %% ../../nbs/04_models/batches.ipynb #cc27910a
 IGNORED = -100  # label of a masked position: nothing is predicted there
@@ -114,33 +114,7 @@ def n_rows(
     return n
 
 
-def as_device(
-    name: str,  # of the argument
-    value,  # a name such as "cpu", a torch.device, or None for where things are
-) -> "torch.device | None":
-    """A device as an argument names it.
-
-    Parameters
-    ----------
-    name : str
-        of the argument
-    value
-        a name such as "cpu", a torch.device, or None for where things are
-    """
-    if str(value) == "meta":
-        raise ValueError(f"`{name}` must be one that keeps values, got meta; take another")
-    if value is None or isinstance(value, torch.device):
-        return value
-    try:
-        return torch.empty(0, device=text()(name, value)).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise ValueError(
-            f"`{name}` must be one that torch has here, got {value!r}: {reason}"
-        ) from None
-
-
-@checked(batch=mapping(), device=as_device)
+@checked(batch=mapping(), device=optional(check_device))
 def take(
     batch: Mapping,  # name -> tensor, rows first
     rows: "slice | list | torch.Tensor",  # which rows, as an index
@@ -162,8 +136,8 @@ def take(
     dict
         the same entries, only those rows
     """
-    is_text = isinstance(rows, list) and any(isinstance(row, (str, bytes)) for row in rows)
-    if is_text or isinstance(rows, (str, bytes)):
+    first = rows[0] if isinstance(rows, list) and rows else rows
+    if isinstance(first, (str, bytes)):  # torch would warn of a sequence
         raise TypeError(f"`rows` must be an index, got {shown(rows)}")
     try:
         return {k: v[rows].to(device or v.device) for k, v in batch.items()}
@@ -202,6 +176,9 @@ def beside(
 
 
 # %% ../../nbs/04_models/batches.ipynb #a0e7eabf
+OUTPUT_NAMES = ("loss", "logits", "sampled")  # of what may be asked of a model
+
+
 class Batch(dict):
     "A batch that knows its rows and its targets, checked when it is made; `model(**batch)` works."
 
@@ -247,7 +224,7 @@ class Batch(dict):
             the same tensors
         """
         torch_model("model", model)
-        one_of(("loss", "logits", "sampled"), or_function=True)("output", output)
+        one_of(OUTPUT_NAMES, or_function=True)("output", output)
         if callable(output):  # what your own function needs, only you know
             return cls(batch, lambda: label_shift(model))
         n_rows(batch)
@@ -330,7 +307,7 @@ class Batch(dict):
         for start in range(0, self.n_rows, size):
             yield self.rows(slice(start, start + size))
 
-    @checked(device=as_device)
+    @checked(device=optional(check_device))
     def to(
         self,
         device: "torch.device | str",  # where to put the tensors
@@ -711,7 +688,7 @@ def sampled_logits(
 
 
 # %% ../../nbs/04_models/batches.ipynb #aa224ab6
-OUTPUTS = dict(loss=sequence_loss, logits=summed_logits, sampled=sampled_logits)
+OUTPUTS = dict(zip(OUTPUT_NAMES, (sequence_loss, summed_logits, sampled_logits)))
 
 
 def as_output(
@@ -729,14 +706,8 @@ def as_output(
     Callable
         the function
     """
-    if callable(output):
-        return output
-    if not isinstance(output, str) or output not in OUTPUTS:
-        raise ValueError(
-            f"`output` must be one of {', '.join(OUTPUTS)} or a function of (model, batch), "
-            f"got {shown(output)}"
-        )
-    return OUTPUTS[output]
+    output = one_of(OUTPUTS, or_function=True)("output", output)
+    return output if callable(output) else OUTPUTS[output]
 
 
 # %% ../../nbs/04_models/batches.ipynb #7eda1609

@@ -14,6 +14,7 @@ __all__ = [
     "token_work",
     "most_tokens",
     "pick_device",
+    "check_device",
     "load_model",
     "check_trust",
     "character_tokenizer",
@@ -31,6 +32,7 @@ import pandas as pd
 from .._internal import arguments as must
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 # %% ../../nbs/04_models/loading.ipynb #f4657397
@@ -165,15 +167,42 @@ def pick_device(
         if torch.cuda.is_available():
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
-    must.instance((str, torch.device), "such as 'cpu' or 'cuda'")("device", device)
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as e:
-        reason = str(e).splitlines()[0][:120]
-        raise ValueError(
-            f"`device` must be one that torch has here, got {must.shown(device)}: {reason}"
-        ) from None
+    check_device("device", device)
     return device
+
+
+def check_device(
+    name: str,  # of the argument
+    device: "torch.device | str",  # as torch spells it
+) -> "torch.device":  # the same, which torch has here
+    """Refuse a device that is not there, or that keeps no values.
+
+    Parameters
+    ----------
+    name : str
+        of the argument
+    device : torch.device | str
+        as torch spells it
+
+    Returns
+    -------
+    torch.device
+        the same, which torch has here
+    """
+    import torch
+
+    if not isinstance(device, torch.device):
+        must.text()(name, device)
+    try:
+        found = torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise ValueError(
+            f"`{name}` must be one that torch has here, got {must.shown(device)}: {reason}"
+        ) from None
+    if found.type == "meta":
+        raise ValueError(f"`{name}` must be one that keeps values, got meta; take another")
+    return found
 
 
 # %% ../../nbs/04_models/loading.ipynb #4f27f69c

@@ -27,7 +27,7 @@ from .._internal.text import shortened
 from ..curves.metrics import flops
 from ..models.loading import check_trust, pick_device, zoo_names
 from .recipe import Recipe, run_price, search_price
-from .store import Store
+from .store import Store, as_json
 from .tasks import TASKS, Task, count_cut, encode, load_task, task_of
 from .workers import check_executor, open_executor
 
@@ -390,7 +390,10 @@ def _check_records(store):
 def _trusted(name, value):
     "What is trusted, as a list; None for what was trusted before."
     if isinstance(value, str):
-        raise ValueError(f"`{name}` must hold code or pickle, got the text {value!r}; give a list")
+        raise ValueError(
+            f"`{name}` must hold code or pickle, and may hold sources, got the text {value!r}; "
+            "give a list"
+        )
     return must.several(must.text(), optional=True)(name, value)
 
 
@@ -637,7 +640,7 @@ def _check_budget(known, budget, budget_size, sizes):
 def _check_share(budget):
     "Refuse what is no share."
     is_number = isinstance(budget, (int, float, np.number)) and not isinstance(budget, bool)
-    if not is_number or not 0 < float(min(budget, 1e300)) < 1e300:
+    if not is_number or not 0 < budget < 1e300:
         raise ValueError(
             f"`budget` must be a share > 0 of full fine-tuning, got {must.shown(budget)}; "
             "0.02 is two per cent"
@@ -727,11 +730,7 @@ def json_safe(
     result
         the same as JSON gives it back: tuples as lists, keys as text
     """
-    try:
-        return json.loads(json.dumps(value))
-    except (TypeError, ValueError) as error:
-        kind = f"{must.shown(value)}: {error}"
-        raise TypeError(f"`value` must be what JSON can hold, got {kind}") from None
+    return json.loads(as_json("value", value))
 
 
 # %% ../../nbs/07_tune/study.ipynb #57d00005
@@ -976,16 +975,11 @@ def _searches(self: Study):
 
 
 # %% ../../nbs/07_tune/study.ipynb #eb9135c7
-def _run_of_any_seed(name, value):
-    "A model and a training-set size."
-    run = must.several()(name, value)
-    if len(run) != 2:
-        raise ValueError(f"`{name}` must hold (model, train_size), got {must.shown(value)}")
-    return must.text()("model", run[0]), must.size(0)("train_size", run[1])
+_RUN = must.parts(model=must.text(), train_size=must.size(0))  # of any seed
 
 
 @patch
-@must.checked(runs=must.several(_run_of_any_seed), told=must.flag)
+@must.checked(runs=must.several(_RUN), told=must.flag)
 def priced(
     self: Study,
     runs: list,  # (model, train_size) pairs, of any size

@@ -461,15 +461,7 @@ TASKS = Path(str(files("lensllm"))) / "data" / "tasks"  # those that are shipped
 TEST, VALID = 1000, 500  # rows at most; never more than a tenth of all rows each
 
 
-def _a_row(name, value):
-    "A prompt and its target."
-    row = tuple(must.several(must.text())(name, value))
-    if len(row) != 2:
-        raise ValueError(f"`{name}` must be a prompt and a target, got {len(row)} texts")
-    return row
-
-
-@must.checked(row=_a_row)
+@must.checked(row=must.parts(prompt=must.text(), target=must.text()))
 def content_key(
     row: tuple,  # (prompt, target)
 ) -> str:  # 64 hexadecimal digits

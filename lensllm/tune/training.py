@@ -611,11 +611,6 @@ def _moment_shower(watch, model, tokenizer, rows):
 
 
 # %% ../../nbs/07_tune/training.ipynb #bfdc32eb
-def _optional_function(name, value):
-    "A function, or None."
-    return value if value is None else must.function(name, value)
-
-
 @must.checked(
     model=must.path(folder=True),
     task=must.instance(Task, "`load_task` reads one"),
@@ -626,7 +621,7 @@ def _optional_function(name, value):
     checkpoint=must.path(optional=True),
     trunk=must.path(optional=True),
     keep=must.path(optional=True),
-    watch=_optional_function,
+    watch=must.optional(must.function),
 )
 def finetune(
     model: str | Path,  # a folder, a shipped candidate, or a name on the hub

@@ -137,7 +137,8 @@ def test_the_stated_error_holds_for_long_sums():
     found = exact_tables(walk, batch, batch, limit=1e9)
     G = dense_slice(walk.collect(batch, ["weight"])["weight"], 0, 1024).double()
     off = torch.from_numpy(found.tables[""]).double() - G @ G.T
-    assert off.norm() / (G @ G.T).norm() < 3 * found.error
+    true_error = off.norm() / (G @ G.T).norm()
+    assert true_error < 3 * found.error < 300 * true_error
 
 
 def test_forms_lie_in_memory_alike_whether_they_are_joined_or_not():

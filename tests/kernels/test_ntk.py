@@ -567,8 +567,8 @@ def test_a_tracker_without_kernels_has_no_drift(six_rows):
 NO_OUTPUTS = {
     "a whole number": (lambda model, batch: 3, "must give a tensor of real numbers, got int"),
     "nothing": (lambda model, batch: None, "must give a tensor of real numbers, got NoneType"),
-    "complex": (lambda model, batch: first_logit(model, batch) * 1j, "got torch.complex64"),
-    "an array": (lambda m, batch: first_logit(m, batch).detach().numpy(), "got ndarray"),
+    "complex": (lambda model, batch: first_logit(model, batch) * 1j, ".*got torch.complex64"),
+    "an array": (lambda m, batch: first_logit(m, batch).detach().numpy(), ".*got ndarray"),
     "a constant": (lambda model, batch: torch.ones(len(batch["labels"])), "must depend on"),
     "detached": (lambda model, batch: first_logit(model, batch).detach(), "must depend on"),
 }
@@ -577,7 +577,7 @@ NO_OUTPUTS = {
 @pytest.mark.parametrize("output, message", NO_OUTPUTS.values(), ids=NO_OUTPUTS)
 def test_an_output_without_a_gradient_is_refused(output, message):
     model, batch = tiny_model("gpt2", seed=0, layers=1), tiny_batch(n=2, tokens=4, seed=0)
-    with pytest.raises((TypeError, ValueError), match=f"`output` {message}|{message}"):
+    with pytest.raises((TypeError, ValueError), match=f"`output` {message}"):
         ntk_gram(model, batch, output=output)
 
 

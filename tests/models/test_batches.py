@@ -10,6 +10,7 @@ from lensllm.models.batches import (
     as_output,
     beside,
     check_batch,
+    check_depends,
     evaluating,
     first_nonfinite,
     in_precision,
@@ -406,3 +407,10 @@ def test_rows_that_are_no_index_are_named(rows, index):
 def test_a_device_that_keeps_nothing_is_named(rows, device):
     with pytest.raises(ValueError, match="`device` must be"):
         take(rows, [0], device)
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+def test_asking_whether_an_output_depends_leaves_the_model_as_it_was(model, rows, trainable):
+    kept = copy.deepcopy(model).requires_grad_(trainable)
+    check_depends(sequence_loss, kept, Batch.of(kept, rows))
+    assert {p.requires_grad for p in kept.parameters()} == {trainable}
