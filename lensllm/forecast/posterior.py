@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np, pandas as pd
+from scipy.optimize.elementwise import find_root
 from scipy.special import log_ndtr, logsumexp, ndtr
 from fastcore.basics import patch
 from ..curves.table import CurveSet
@@ -34,7 +35,8 @@ from lensllm.forecast.kalman import (
     with_families,
     with_hints,
 )
-from .prior import Prior, as_prior, shared_mode
+from .calibration import AS_PREDICTED, ErrorScales, error_scales, hindcasts
+from .prior import Prior, SharedMode, as_prior, shared_mode
 
 
 # %% ../../nbs/02_forecast/posterior.ipynb #ade6597b
@@ -58,9 +60,10 @@ class Endpoint(NamedTuple):
 
 @dataclass(frozen=True)
 class Posterior:
-    """Predictive distribution of ln(loss) at a target: a mixture of independent normals.
+    """Predictive distribution of ln(loss) at a target: a mixture of normals.
 
-    What errors have in common (`SHARED_ERROR`) counts for the expected regret alone."""
+    Errors have a part that all candidates share, which `scales` describe, and a part of their own.
+    Intervals hold both. P(best), regret and `within` rest on the errors' own part."""
 
     models: list  # candidates
     target: int  # examples
@@ -72,6 +75,7 @@ class Posterior:
     endpoints: tuple  # one Endpoint per law
     surprise: np.ndarray  # of each loss, in standard deviations, shape (candidates, sizes)
     learned_from: tuple  # tasks that the prior knew, the one at hand left out
+    scales: ErrorScales = AS_PREDICTED  # of errors beyond what the model knows
 
 
 # %% ../../nbs/02_forecast/posterior.ipynb #b2bffd15
@@ -118,6 +122,7 @@ def at(
     robust=must.flag,
     pooled=must.flag,
     family_share=must.number(0, 1),
+    calibrated=must.flag,
 )
 def fit_posterior(
     seen: CurveSet,  # curves of one task, cut at the largest size that may be used
@@ -129,6 +134,7 @@ def fit_posterior(
     pooled: bool = True,  # learn what candidates share; False: take the prior's means for it
     family_share: float = FAMILY_SHARE,  # of the growth's variance, common to a family, in [0, 1]
     hints: Mapping[str, Hint] | None = None,  # what is known of single candidates from elsewhere
+    calibrated: bool = True,  # let hindcasts say how wrong it may be; False: the model alone
 ) -> Posterior:  # predictive distribution; deterministic
     """Posterior over the losses of all candidates at `target`, laws weighed by their evidence.
 
@@ -150,6 +156,8 @@ def fit_posterior(
         of the growth's variance, common to a family, in [0, 1]
     hints : Mapping[str, Hint] | None, default None
         what is known of single candidates from elsewhere
+    calibrated : bool, default True
+        let hindcasts say how wrong it may be; False: the model alone
 
     Returns
     -------
@@ -169,9 +177,13 @@ def fit_posterior(
                 curves, law, *prior.pooled(law), robust, pooled, family_share, hints, start
             )
         )
-        start = fits[-1].u
+        start = fits[-1].mode.u
     log_weight = np.concatenate([fit.log_weight for fit in fits])
-    most_likely = fits[int(np.argmax([logsumexp(fit.log_weight) for fit in fits]))]
+    likeliest = int(np.argmax([logsumexp(fit.log_weight) for fit in fits]))
+    scales = AS_PREDICTED
+    if calibrated:
+        mode = fits[likeliest].mode
+        scales = error_scales(hindcasts(curves, mode, *prior.pooled(laws[likeliest]), robust))
     nothing_yet = np.empty((0, len(curves.models)))
     post = Posterior(
         models=curves.models,
@@ -182,8 +194,9 @@ def fit_posterior(
         law=tuple(law for law, fit in zip(laws, fits) for _ in fit.log_weight),
         panel=curves,
         endpoints=tuple(fit.endpoint for fit in fits),
-        surprise=most_likely.surprise,
+        surprise=fits[likeliest].surprise,
         learned_from=tuple(record["task"] for record in prior.records),
+        scales=scales,
     ).at(target)
     wild = ~(np.isfinite(post.m) & (post.v > 0) & (post.v < 100)).all(0)
     if wild.any():
@@ -222,7 +235,7 @@ class _LawFit(NamedTuple):
     log_weight: np.ndarray  # of its components, with the law's evidence; shape (components,)
     endpoint: Endpoint  # how they go on
     surprise: np.ndarray  # of each loss at the mode, shape (candidates, sizes)
-    u: np.ndarray  # the mode, in standardised parameters, shape (7,)
+    mode: SharedMode  # of what candidates share
 
 
 def _fit_one_law(curves, law, mean, sd, robust, pooled, family_share, hints, start):
@@ -246,7 +259,7 @@ def _fit_one_law(curves, law, mean, sd, robust, pooled, family_share, hints, sta
         expected = expected_growth(curves, shared, motion)
         state = with_families(last.state, curves, expected, family_share)
         state = with_hints(state, curves, hints, motion)
-    return _LawFit(log_weight, Endpoint(motion, expected, state), surprise, u)
+    return _LawFit(log_weight, Endpoint(motion, expected, state), surprise, mode)
 
 
 # %% ../../nbs/02_forecast/posterior.ipynb #31ba8f3b
@@ -264,23 +277,42 @@ def mean(self: Posterior) -> np.ndarray:  # shape (candidates,)
 
 @patch
 def sd(self: Posterior) -> np.ndarray:  # shape (candidates,)
-    """Standard deviation of ln(loss).
+    """Standard deviation of ln(loss), shared and own errors together.
 
     Returns
     -------
     np.ndarray
         shape (candidates,)
     """
-    return np.sqrt(np.maximum(self.weight @ (self.v + self.m**2) - self.mean() ** 2, 0))
+    own = (self.scales.own**2 @ self.scales.own_weight) * self.v
+    shared = np.mean(self.scales.shared**2) * self.distance**2
+    return np.sqrt(np.maximum(self.weight @ (own + self.m**2) + shared - self.mean() ** 2, 0))
+
+
+@patch(as_prop=True)
+def distance(self: Posterior) -> np.ndarray:  # ln D, >= 0, shape (candidates,)
+    """From the last size of each candidate to the target.
+
+    Returns
+    -------
+    np.ndarray
+        ln D, >= 0, shape (candidates,)
+    """
+    if self.panel is None:  # nothing but a distribution
+        return np.zeros(len(self.m[0]))
+    return np.maximum(np.log(self.target) - self.panel.x[:, -1], 0)
 
 
 # %% ../../nbs/02_forecast/posterior.ipynb #904d09ed
+_RARE = 1e-5  # weight below which a component adds time and changes nothing
+
+
 @patch
 @must.checked(p=must.number(above=0, below=1))
 def quantile(
     self: Posterior,
     p: float,  # probability, in (0, 1)
-) -> np.ndarray:  # nats/token, shape (candidates,); exact to 1e-9 by bisection
+) -> np.ndarray:  # nats/token, shape (candidates,); exact to 1e-9
     """Quantile of the predicted loss.
 
     Parameters
@@ -291,15 +323,23 @@ def quantile(
     Returns
     -------
     np.ndarray
-        nats/token, shape (candidates,); exact to 1e-9 by bisection
+        nats/token, shape (candidates,); exact to 1e-9
     """
-    s = np.sqrt(self.v)
-    low, high = (self.m - 9 * s).min(0), (self.m + 9 * s).max(0)
-    for _ in range(45):
-        x = (low + high) / 2
-        below = self.weight @ ndtr((x - self.m) / s) < p
-        low, high = np.where(below, x, low), np.where(below, high, x)
-    return np.exp((low + high) / 2)
+    likely, scales = self.weight > _RARE, self.scales
+    m, v = self.m[likely], self.v[likely]
+    shared = (scales.shared[:, None] * self.distance) ** 2
+    # of each scale of own errors, each of the shared one, and each component
+    s = np.sqrt(scales.own[:, None, None, None] ** 2 * v + shared[:, None]).reshape(-1, len(m[0]))
+    weight = np.multiply.outer(scales.own_weight, np.ones(len(shared)) / len(shared))
+    weight = np.multiply.outer(weight, self.weight[likely] / self.weight[likely].sum()).ravel()
+    m = np.tile(m, (len(s) // len(m), 1))
+
+    def above(x, candidate):
+        return weight @ ndtr((x - m[:, candidate]) / s[:, candidate]) - p
+
+    bracket = (m - 9 * s).min(0), (m + 9 * s).max(0)
+    found = find_root(above, bracket, args=(np.arange(len(m[0])),), tolerances=dict(xatol=1e-10))
+    return np.exp(found.x)
 
 
 # %% ../../nbs/02_forecast/posterior.ipynb #c1089e93
@@ -336,9 +376,10 @@ _COMMON, _COMMON_WEIGHT = np.polynomial.hermite_e.hermegauss(3)  # more move reg
 def _independent_components(self: Posterior, shared_error=0.0):
     """Weight, means and standard deviations of components in which candidates are independent:
     those of the mixture, each with what errors have in common at a node of a quadrature."""
-    likely = self.weight > 1e-5  # the others add time and change nothing
+    likely = self.weight > _RARE
     weight = self.weight[likely] / self.weight[likely].sum()
-    m, s = self.m[likely], np.sqrt(self.v[likely])
+    own = self.scales.own**2 @ self.scales.own_weight
+    m, s = self.m[likely], np.sqrt(own * self.v[likely])
     nodes = [(0.0, 1.0)]
     if shared_error:
         nodes = zip(_COMMON, _COMMON_WEIGHT / _COMMON_WEIGHT.sum())
@@ -390,7 +431,8 @@ def best(
     lowest = sum(
         weight * _lowest(m, s)[1] for weight, m, s in self._independent_components(SHARED_ERROR)
     )
-    expected_loss = self.weight @ np.exp(self.m + self.v / 2)
+    own = self.scales.own**2 @ self.scales.own_weight
+    expected_loss = self.weight @ np.exp(self.m + own * self.v / 2)
     return p_best, np.maximum(expected_loss - lowest, 0)
 
 

@@ -12,6 +12,7 @@ __all__ = [
     "generic",
     "SharedMode",
     "shared_mode",
+    "nearby_mode",
     "Prior",
     "learn_prior",
     "load_prior",
@@ -189,6 +190,34 @@ def _hessian(log_post, u, t=0.1):
     H = (both - up[:, None] - up + centre) / t**2
     H[np.diag_indices(n)] = (up + down - 2 * centre) / t**2
     return H
+
+
+@must.checked(log_post=must.function)
+def nearby_mode(
+    log_post: Callable,  # rows of u -> their log posterior density, up to a constant
+    u: np.ndarray,  # the mode of a density close to it, standardised, shape (n,)
+) -> np.ndarray:  # shape (n,), within [-4, 4]; an estimate
+    """One Newton step, of at most 2 per parameter, towards the mode.
+
+    Parameters
+    ----------
+    log_post : Callable
+        rows of u -> their log posterior density, up to a constant
+    u : np.ndarray
+        the mode of a density close to it, standardised, shape (n,)
+
+    Returns
+    -------
+    np.ndarray
+        shape (n,), within [-4, 4]; an estimate
+    """
+    u = must.vector("u", u)
+    steps = 1e-3 * np.eye(len(u))
+    up, down = log_post(np.vstack([u + steps, u - steps])).reshape(2, -1)
+    eigenvalues, Q = np.linalg.eigh(_hessian(log_post, u))
+    eigenvalues = np.clip(eigenvalues, 1, None)  # no direction can be wider than the prior
+    step = Q @ (Q.T @ (up - down) / 2e-3 / eigenvalues)
+    return np.clip(u + np.clip(step, -2, 2), -4, 4)
 
 
 # %% ../../nbs/02_forecast/prior.ipynb #817173ee
