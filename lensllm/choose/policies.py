@@ -723,6 +723,7 @@ def _belief(policy, seen, costs):
         int(costs.columns.max()),
         prior=policy.prior,
         laws=("rectified",),
+        calibrated=False,  # as measured in the experiment
     )
     expected = post.shrunk(policy.caution)
     order = [post.models[i] for i in np.argsort(expected, kind="stable")]

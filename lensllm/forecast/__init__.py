@@ -14,8 +14,9 @@ _NAMES = dict(
     fit=["fit_law", "Fit"],
     kalman=["panel", "Panel"],
     prior=["learn_prior", "load_prior", "Prior"],
+    calibration=["hindcasts", "error_scales"],
     posterior=["fit_posterior", "Posterior"],
 )
 __getattr__, __dir__, __all__ = lazy.attach(
-    __name__, ["laws", "fit", "kalman", "prior", "posterior"], _NAMES
+    __name__, ["laws", "fit", "kalman", "prior", "calibration", "posterior"], _NAMES
 )

@@ -13,6 +13,7 @@ __all__ = [
     "AS_PREDICTED",
     "Hindcast",
     "ErrorScales",
+    "hindcast_of",
     "hindcasts",
     "error_scales",
 ]
@@ -28,8 +29,8 @@ from .kalman import expected_growth, filter_curves, look_ahead
 from .prior import SharedMode, nearby_mode
 
 # %% ../../nbs/02_forecast/calibration.ipynb #ca000007
-SHARED_SCALE = (np.log(0.0175), 0.95)  # mean and sd of ln c over the sources of the bench
-OWN_SCALE = (np.log(1.2), 0.65)  # of ln k
+SHARED_SCALE = (np.log(0.0186), 1.03)  # mean and sd of ln c over the sources of the bench
+OWN_SCALE = (np.log(1.19), 0.68)  # of ln k
 OWN_CHANGE = 0.5  # sd of ln k from one prediction on a table to the next
 MOST_HIDDEN = 3  # sizes; hindcasts of longer reach repeat what these say
 
@@ -82,8 +83,23 @@ AS_PREDICTED = ErrorScales(np.zeros(1), np.ones(1), np.ones(1))  # the filter's 
 _FEW = 0.3  # robust deviation below which a spread is not believed
 
 
-def _hindcast(distance, error, sd):
-    "Errors of some candidates, taken apart."
+@must.checked(distance=must.vector, error=must.vector, sd=must.vector)
+def hindcast_of(
+    distance: np.ndarray,  # from last used to predicted size, ln D, > 0, shape (candidates,)
+    error: np.ndarray,  # true less predicted ln(loss), shape (candidates,)
+    sd: np.ndarray,  # predicted standard deviation, > 0, shape (candidates,)
+) -> Hindcast:
+    """Take errors apart: what all candidates share, and the spread about it.
+
+    Parameters
+    ----------
+    distance : np.ndarray
+        from last used to predicted size, ln D, > 0, shape (candidates,)
+    error : np.ndarray
+        true less predicted ln(loss), shape (candidates,)
+    sd : np.ndarray
+        predicted standard deviation, > 0, shape (candidates,)
+    """
     per_e_fold = error / distance
     shared = float(np.median(per_e_fold))
     z = (error - shared * distance) / sd
@@ -169,7 +185,7 @@ def hindcasts(
         error, spread = curves.y[row, last] - ahead.level[0], np.sqrt(ahead.cov.level[0])
         is_cut &= np.isfinite(error) & (spread > 0) & (spread < 10)
         if is_cut.any():
-            found.append(_hindcast(distance[is_cut], error[is_cut], spread[is_cut]))
+            found.append(hindcast_of(distance[is_cut], error[is_cut], spread[is_cut]))
     return found
 
 
@@ -200,8 +216,9 @@ def error_scales(
     for hindcast in found:
         variance = np.exp(2 * ln_c) + hindcast.shared_sd**2
         log_p = log_p - 0.5 * (np.log(variance) + hindcast.shared**2 / variance)
-    below = np.cumsum(np.exp(log_p - log_p.max()))
-    shared = np.exp(np.interp(_LIKELY, below / below[-1], ln_c))
+    p = np.exp(log_p - log_p.max())
+    below = np.cumsum(p) - p / 2  # half of the cell itself
+    shared = np.exp(np.interp(_LIKELY, below / p.sum(), ln_c))
 
     told = [hindcast for hindcast in found if hindcast.candidates > 1]
     ln_own = np.log([max(hindcast.own, 0.2) for hindcast in told])

@@ -12,6 +12,7 @@ from lensllm.curves.table import CurveSet, load_benchmark
 from lensllm.forecast.fit import fit_law
 from lensllm.forecast.kalman import Hint, damping
 from lensllm.forecast.laws import RECTIFIED
+from lensllm.forecast.calibration import AS_PREDICTED
 from lensllm.forecast.posterior import SHARED_ERROR, Posterior, fit_posterior, in_percent
 from scipy.special import ndtr
 
@@ -151,6 +152,7 @@ def draws(post):
     common = rng.normal(size=(N_DRAWS, 1))
     mixed = np.sqrt(SHARED_ERROR) * common + np.sqrt(1 - SHARED_ERROR) * own
     m, s = post.m[component], np.sqrt(post.v[component])
+    s = s * np.sqrt(post.scales.own**2 @ post.scales.own_weight)
     return np.exp(m + s * own), np.exp(m + s * mixed)
 
 
@@ -178,6 +180,7 @@ def test_p_best_where_one_is_known_300_times_better_than_the_other(post):
         weight=np.ones(1),
         m=np.array([[0.0, 0.3]]),
         v=np.array([[0.001, 0.3]]) ** 2,
+        scales=AS_PREDICTED,
     )
     np.testing.assert_allclose(two.best()[0], [ndtr(1.0), ndtr(-1.0)], atol=2e-3)
 
@@ -367,9 +370,10 @@ def test_further_sizes_narrow_predictions(flan, post):
     assert (np.diff(sds) < 0).all()
 
 
-def test_a_known_error_widens_predictions(seen, post):
+def test_a_known_error_widens_predictions(seen):
     vague = CurveSet(seen.frame.assign(test_loss_se=0.1))
-    assert fit_posterior(vague, TARGET).sd().mean() > 1.2 * post.sd().mean()
+    alone = [fit_posterior(c, TARGET, calibrated=False).sd().mean() for c in (vague, seen)]
+    assert alone[0] > 1.2 * alone[1]
 
 
 @pytest.mark.parametrize("law", ["floored", "rectified"])
