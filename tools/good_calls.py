@@ -109,7 +109,7 @@ def of_curves(odd, new):
 def of_forecast():
     "Functions of `forecast`."
     import numpy as np
-    from lensllm.forecast import fit, kalman, laws, posterior, prior
+    from lensllm.forecast import calibration, fit, kalman, laws, posterior, prior
 
     curves = small_curves()
     D, loss = curves.curve("a")
@@ -124,6 +124,10 @@ def of_forecast():
     state = list(kalman.filter_curves(panel, shared, motion))[-1].state
     post = posterior.fit_posterior(curves, 12800, laws="rectified", prior="generic")
     learned = prior.learn_prior([curves])
+    mean, sd = prior.generic("rectified")
+    mode = prior.shared_mode(panel, "rectified", mean, sd)
+    ones = np.ones(3)
+    past = calibration.hindcast_of(ones, ones / 10, ones / 20)
     law = dict(name="mine", fn=min, bounds={"E": (0, 1)}, units={"E": "1"}, formula="", guess=min)
     settings = dict(prior="generic", laws="rectified", robust=True, pooled=True)
     return [
@@ -154,6 +158,10 @@ def of_forecast():
         ),
         (kalman.with_hints, dict(state=state, curves=panel, hints={}, motion=motion)),
         (kalman.Hint, dict(mean=[0, 0.3, 1.0], spread=[1, 0.1, 0.1])),
+        (prior.nearby_mode, dict(log_post=lambda u: -(u**2).sum(1), u=mode.u)),
+        (calibration.hindcast_of, dict(distance=ones, error=ones / 10, sd=ones / 20)),
+        (calibration.hindcasts, dict(curves=panel, mode=mode, mean=mean, sd=sd, robust=True)),
+        (calibration.error_scales, dict(found=[past])),
         (prior.generic, dict(law="rectified")),
         (prior.learn_prior, dict(tasks=[curves])),
         (prior.load_prior, dict(path=None)),

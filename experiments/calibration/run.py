@@ -7,6 +7,7 @@ of each source with constants from the other sources alone.
 """
 
 import argparse
+import subprocess
 import warnings
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from lensllm.curves.table import benchmark_names, load_benchmark
 from lensllm.forecast import calibration
 from lensllm.forecast.posterior import fit_posterior
 
-OUT = Path(__file__).resolve().parents[2] / "results" / "calibration"
+ROOT = Path(__file__).resolve().parents[2]
+OUT = ROOT / "results" / "calibration"
 
 
 def errors(name):
@@ -63,8 +65,10 @@ def main():
         path = OUT / "scales.csv"
         table = pd.DataFrame(row for name in benchmark_names() for row in errors(name))
         print(constants(table))
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout
     with atomic_path(path) as tmp:
-        table.to_csv(tmp, index=False, float_format="%.6g")
+        table.assign(commit=commit.strip()).to_csv(tmp, index=False, float_format="%.6g")
 
 
 if __name__ == "__main__":

@@ -222,7 +222,7 @@ def errors_of(mini, name, points, given):
     "Error of ln(loss) at the largest size, whether the 90% interval holds it, the prediction."
     task = mini.known[name]
     target = task.sizes[-1]
-    post = fit_posterior(task.up_to(task.sizes[points - 1]), target, hints=given)
+    post = fit_posterior(task.up_to(task.sizes[points - 1]), target, hints=given, calibrated=False)
     off = post.mean() - np.log(task.at(target))[post.models]
     held = np.abs(off) < 1.645 * post.sd()
     columns = dict(off=off, held=held, predicted=np.exp(post.mean()))

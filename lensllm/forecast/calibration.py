@@ -26,7 +26,7 @@ import numpy as np
 from .._internal import arguments as must
 from .kalman import Cov, Panel, State
 from .kalman import expected_growth, filter_curves, look_ahead
-from .prior import SharedMode, nearby_mode
+from .prior import SharedMode, check_shared_prior, nearby_mode
 
 # %% ../../nbs/02_forecast/calibration.ipynb #ca000007
 SHARED_SCALE = (np.log(0.0186), 1.03)  # mean and sd of ln c over the sources of the bench
@@ -76,6 +76,17 @@ class ErrorScales(NamedTuple):
     own: np.ndarray  # k, shape (nodes,)
     own_weight: np.ndarray  # of each, sums to 1
 
+    @property
+    def typical_own(self) -> float:  # the median of k
+        """Scale of own errors that P(best) and the expected regret rest on.
+
+        Returns
+        -------
+        float
+            the median of k
+        """
+        return float(np.exp(self.own_weight @ np.log(self.own)))
+
 
 AS_PREDICTED = ErrorScales(np.zeros(1), np.ones(1), np.ones(1))  # the filter's word
 
@@ -83,7 +94,14 @@ AS_PREDICTED = ErrorScales(np.zeros(1), np.ones(1), np.ones(1))  # the filter's 
 _FEW = 0.3  # robust deviation below which a spread is not believed
 
 
-@must.checked(distance=must.vector, error=must.vector, sd=must.vector)
+def _positive(name, values, shape):
+    "Finite numbers above 0."
+    array = must.numbers_of(name, values, shape)
+    if not (np.isfinite(array).all() and (array > 0).all()):
+        raise ValueError(f"`{name}` must hold finite numbers > 0, got {must.shown(values)}")
+    return array
+
+
 def hindcast_of(
     distance: np.ndarray,  # from last used to predicted size, ln D, > 0, shape (candidates,)
     error: np.ndarray,  # true less predicted ln(loss), shape (candidates,)
@@ -100,6 +118,11 @@ def hindcast_of(
     sd : np.ndarray
         predicted standard deviation, > 0, shape (candidates,)
     """
+    error = must.vector("error", error)
+    if error.ndim != 1 or not error.size or not np.isfinite(error).all():
+        raise ValueError(f"`error` must hold finite numbers, got {must.shown(error)}")
+    distance = _positive("distance", distance, error.shape)
+    sd = _positive("sd", sd, error.shape)
     per_e_fold = error / distance
     shared = float(np.median(per_e_fold))
     z = (error - shared * distance) / sd
@@ -160,6 +183,7 @@ def hindcasts(
     list[Hindcast]
         without the last size, without the last two, and so on
     """
+    mean, sd = check_shared_prior(mean, sd)
     last, row = curves.on.sum(1) - 1, np.arange(len(curves.on))
     column = np.arange(curves.on.shape[1])
     found = []

@@ -378,8 +378,7 @@ def _independent_components(self: Posterior, shared_error=0.0):
     those of the mixture, each with what errors have in common at a node of a quadrature."""
     likely = self.weight > _RARE
     weight = self.weight[likely] / self.weight[likely].sum()
-    own = self.scales.own**2 @ self.scales.own_weight
-    m, s = self.m[likely], np.sqrt(own * self.v[likely])
+    m, s = self.m[likely], self.scales.typical_own * np.sqrt(self.v[likely])
     nodes = [(0.0, 1.0)]
     if shared_error:
         nodes = zip(_COMMON, _COMMON_WEIGHT / _COMMON_WEIGHT.sum())
@@ -431,8 +430,7 @@ def best(
     lowest = sum(
         weight * _lowest(m, s)[1] for weight, m, s in self._independent_components(SHARED_ERROR)
     )
-    own = self.scales.own**2 @ self.scales.own_weight
-    expected_loss = self.weight @ np.exp(self.m + own * self.v / 2)
+    expected_loss = self.weight @ np.exp(self.m + self.scales.typical_own**2 * self.v / 2)
     return p_best, np.maximum(expected_loss - lowest, 0)
 
 

@@ -11,6 +11,7 @@ __all__ = [
     "SHAPE_TOLERANCE",
     "generic",
     "SharedMode",
+    "check_shared_prior",
     "shared_mode",
     "nearby_mode",
     "Prior",
@@ -109,6 +110,31 @@ class SharedMode(NamedTuple):
     motion: Motion  # the law on this task
 
 
+def check_shared_prior(
+    mean: np.ndarray,  # of the shared parameters, shape (7,)
+    sd: np.ndarray,  # standard deviations > 0, shape (7,)
+) -> tuple:  # both as arrays
+    """Refuse what is no prior of the shared parameters.
+
+    Parameters
+    ----------
+    mean : np.ndarray
+        of the shared parameters, shape (7,)
+    sd : np.ndarray
+        standard deviations > 0, shape (7,)
+
+    Returns
+    -------
+    tuple
+        both as arrays
+    """
+    mean = must.numbers_of("mean", mean, (len(POOLED),))
+    sd = must.numbers_of("sd", sd, (len(POOLED),))
+    if not (np.isfinite(mean).all() and (sd > 0).all() and np.isfinite(sd).all()):
+        raise ValueError(f"`mean` and `sd` must be finite, `sd` > 0, got {mean} and {sd}")
+    return mean, sd
+
+
 @must.checked(curves=must.instance(Panel, "`panel` makes one"), law=MOTION_LAW, robust=must.flag)
 def shared_mode(
     curves: Panel,  # curves of one task
@@ -141,10 +167,7 @@ def shared_mode(
         an estimate, deterministic
     """
     motion = motion_of(curves, law)
-    mean = must.numbers_of("mean", mean, (len(POOLED),))
-    sd = must.numbers_of("sd", sd, (len(POOLED),))
-    if not (np.isfinite(mean).all() and (sd > 0).all() and np.isfinite(sd).all()):
-        raise ValueError(f"`mean` and `sd` must be finite, `sd` > 0, got {mean} and {sd}")
+    mean, sd = check_shared_prior(mean, sd)
 
     def log_post(u):
         u = np.atleast_2d(u)
@@ -211,9 +234,14 @@ def nearby_mode(
     np.ndarray
         shape (n,), within [-4, 4]; an estimate
     """
-    u = must.vector("u", u)
+    u = np.asarray(must.vector("u", u))
+    if u.ndim != 1 or not u.size or not np.isfinite(u).all():
+        raise ValueError(f"`u` must hold finite numbers, one per parameter, got {must.shown(u)}")
     steps = 1e-3 * np.eye(len(u))
-    up, down = log_post(np.vstack([u + steps, u - steps])).reshape(2, -1)
+    values = np.asarray(log_post(np.vstack([u + steps, u - steps])))
+    if values.shape != (2 * len(u),):
+        raise ValueError(f"`log_post` must give one number per row, got shape {values.shape}")
+    up, down = values.reshape(2, -1)
     eigenvalues, Q = np.linalg.eigh(_hessian(log_post, u))
     eigenvalues = np.clip(eigenvalues, 1, None)  # no direction can be wider than the prior
     step = Q @ (Q.T @ (up - down) / 2e-3 / eigenvalues)

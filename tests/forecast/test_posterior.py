@@ -152,7 +152,7 @@ def draws(post):
     common = rng.normal(size=(N_DRAWS, 1))
     mixed = np.sqrt(SHARED_ERROR) * common + np.sqrt(1 - SHARED_ERROR) * own
     m, s = post.m[component], np.sqrt(post.v[component])
-    s = s * np.sqrt(post.scales.own**2 @ post.scales.own_weight)
+    s = s * post.scales.typical_own
     return np.exp(m + s * own), np.exp(m + s * mixed)
 
 
