@@ -158,6 +158,7 @@ def of_forecast():
         ),
         (kalman.with_hints, dict(state=state, curves=panel, hints={}, motion=motion)),
         (kalman.Hint, dict(mean=[0, 0.3, 1.0], spread=[1, 0.1, 0.1])),
+        (prior.with_prior, dict(log_p=ones, u=np.ones((3, 7)))),
         (prior.nearby_mode, dict(log_post=lambda u: -(u**2).sum(1), u=mode.u)),
         (calibration.hindcast_of, dict(distance=ones, error=ones / 10, sd=ones / 20)),
         (calibration.hindcasts, dict(curves=panel, mode=mode, mean=mean, sd=sd, robust=True)),

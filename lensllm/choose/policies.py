@@ -723,7 +723,7 @@ def _belief(policy, seen, costs):
         int(costs.columns.max()),
         prior=policy.prior,
         laws=("rectified",),
-        calibrated=False,  # as measured in the experiment
+        calibrated=False,  # the experiment on policies measured the race without
     )
     expected = post.shrunk(policy.caution)
     order = [post.models[i] for i in np.argsort(expected, kind="stable")]

@@ -26,7 +26,7 @@ import numpy as np
 from .._internal import arguments as must
 from .kalman import Cov, Panel, State
 from .kalman import expected_growth, filter_curves, look_ahead
-from .prior import SharedMode, check_shared_prior, nearby_mode
+from .prior import SharedMode, check_shared_prior, nearby_mode, with_prior
 
 # %% ../../nbs/02_forecast/calibration.ipynb #ca000007
 SHARED_SCALE = (np.log(0.0186), 1.03)  # mean and sd of ln c over the sources of the bench
@@ -91,7 +91,7 @@ class ErrorScales(NamedTuple):
 AS_PREDICTED = ErrorScales(np.zeros(1), np.ones(1), np.ones(1))  # the filter's word
 
 # %% ../../nbs/02_forecast/calibration.ipynb #ca000009
-_FEW = 0.3  # robust deviation below which a spread is not believed
+_LEAST_SPREAD = 0.3  # of errors, in predicted deviations; less is chance
 
 
 def _positive(name, values, shape):
@@ -126,7 +126,7 @@ def hindcast_of(
     per_e_fold = error / distance
     shared = float(np.median(per_e_fold))
     z = (error - shared * distance) / sd
-    robust_sd = max(1.4826 * np.median(np.abs(z)), _FEW)
+    robust_sd = max(1.4826 * np.median(np.abs(z)), _LEAST_SPREAD)
     own = np.sqrt(np.mean(np.minimum(np.abs(z), 3 * robust_sd) ** 2))
     shared_sd = 1.25 * robust_sd * np.median(sd / distance) / np.sqrt(len(z))  # of a median
     return Hindcast(
@@ -197,8 +197,7 @@ def hindcasts(
             u = np.atleast_2d(u)
             steps = filter_curves(curves, mean + u * sd, mode.motion, robust)
             log_density = np.stack([step.log_density for step in steps], axis=-1)
-            log_p = (log_density * (column <= end[:, None])).sum((1, 2))
-            return np.nan_to_num(log_p, nan=-1e9, posinf=-1e9, neginf=-1e9) - (u**2).sum(1) / 2
+            return with_prior((log_density * (column <= end[:, None])).sum((1, 2)), u)
 
         with np.errstate(all="ignore"):
             shared = np.atleast_2d(mean + nearby_mode(log_post, mode.u) * sd)

@@ -11,6 +11,7 @@ __all__ = [
     "SHAPE_TOLERANCE",
     "generic",
     "SharedMode",
+    "with_prior",
     "check_shared_prior",
     "shared_mode",
     "nearby_mode",
@@ -110,6 +111,31 @@ class SharedMode(NamedTuple):
     motion: Motion  # the law on this task
 
 
+def with_prior(
+    log_p: np.ndarray,  # log density of the losses, shape (values,)
+    u: np.ndarray,  # standardised parameters, shape (values, n)
+) -> np.ndarray:  # log posterior density, up to a constant, shape (values,)
+    """Add the prior of standardised parameters; where the state overflows, nothing is likely.
+
+    Parameters
+    ----------
+    log_p : np.ndarray
+        log density of the losses, shape (values,)
+    u : np.ndarray
+        standardised parameters, shape (values, n)
+
+    Returns
+    -------
+    np.ndarray
+        log posterior density, up to a constant, shape (values,)
+    """
+    log_p = np.nan_to_num(must.vector("log_p", log_p), nan=-1e9, posinf=-1e9, neginf=-1e9)
+    u = must.vector("u", u)
+    if u.ndim != 2 or len(u) != len(np.atleast_1d(log_p)):
+        raise ValueError(f"`u` must hold one row per density, got shape {u.shape}")
+    return log_p - 0.5 * (u**2).sum(1)
+
+
 def check_shared_prior(
     mean: np.ndarray,  # of the shared parameters, shape (7,)
     sd: np.ndarray,  # standard deviations > 0, shape (7,)
@@ -172,10 +198,7 @@ def shared_mode(
     def log_post(u):
         u = np.atleast_2d(u)
         with np.errstate(all="ignore"):
-            log_p = evidence(curves, mean + u * sd, motion, robust)
-        # where the state overflows, nothing is likely
-        log_p = np.nan_to_num(log_p, nan=-1e9, posinf=-1e9, neginf=-1e9)
-        return log_p - 0.5 * (u**2).sum(1)
+            return with_prior(evidence(curves, mean + u * sd, motion, robust), u)
 
     return SharedMode(log_post, *_laplace(log_post, len(mean), start), motion)
 

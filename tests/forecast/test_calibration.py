@@ -7,16 +7,18 @@ import pytest
 from lensllm.curves.table import CurveSet, load_benchmark
 from lensllm.forecast.calibration import (
     AS_PREDICTED,
+    OWN_CHANGE,
     OWN_SCALE,
     SHARED_SCALE,
     Hindcast,
     error_scales,
+    hindcast_of,
     hindcasts,
 )
 from lensllm.forecast.kalman import panel
 from lensllm.forecast.laws import RECTIFIED
 from lensllm.forecast.posterior import fit_posterior
-from lensllm.forecast.prior import as_prior, nearby_mode, shared_mode
+from lensllm.forecast.prior import as_prior, shared_mode
 
 TARGET = 1_638_400
 
@@ -69,6 +71,22 @@ def test_each_candidate_is_cut_at_its_own_end(flan):
     np.testing.assert_allclose([h.distance for h in found], np.log([2, 4, 8]))
 
 
+def test_the_spread_is_counted_about_what_all_share():
+    ones, own = np.ones(9), 0.01 * np.array([-4, -3, -2, -1, 0, 1, 2, 3, 4])
+    alone, moved = (hindcast_of(2 * ones, shift + own, 0.02 * ones) for shift in (0.0, 0.6))
+    np.testing.assert_allclose([alone.shared, moved.shared], [0, 0.3], atol=1e-12)
+    np.testing.assert_allclose([alone.own, moved.own], np.std(own) / 0.02)
+
+
+def test_one_candidate_far_off_counts_for_three_deviations_of_the_others():
+    ones, own = np.ones(11), 0.01 * np.arange(-5, 6)
+    error = np.where(own == own.max(), 50.0, own)
+    found = hindcast_of(ones, error, 0.02 * ones)
+    robust_sd = 1.4826 * 0.03 / 0.02
+    expected = np.sqrt(((own[:-1] / 0.02) ** 2).sum() + (3 * robust_sd) ** 2) / np.sqrt(11)
+    np.testing.assert_allclose(found.own, expected)
+
+
 def test_two_sizes_allow_no_hindcast_and_leave_what_other_tables_say(flan):
     seen = flan.up_to(400)
     assert hindcasts_of(seen) == []
@@ -110,6 +128,11 @@ def test_few_candidates_say_less_of_their_own_errors():
     few = error_scales([told(own=4.0, candidates=2)])
     many = error_scales([told(own=4.0, candidates=30)])
     assert many.own[1] > 1.2 * few.own[1] > 1.2 * error_scales([]).own[1]
+
+
+def test_many_hindcasts_leave_a_spread_that_changes_from_one_to_the_next():
+    low, _, high = np.log(error_scales([told(candidates=10_000)] * 1000).own)
+    np.testing.assert_allclose((high - low) / (2 * np.sqrt(3)), OWN_CHANGE / np.sqrt(2), rtol=0.01)
 
 
 def test_weights_of_scales_sum_to_one():
@@ -184,23 +207,3 @@ def test_intervals_hold_on_curves_drawn_from_the_law():
             truth = curves.at(12_800 * times)[post.models]
             inside += list(truth.between(post.quantile(0.05), post.quantile(0.95)))
     assert all(np.mean(inside) >= 0.84 for inside in held.values())
-
-
-# --- one step towards a mode
-
-
-def test_one_step_reaches_the_mode_of_a_normal():
-    cov = np.array([[0.5, 0.2], [0.2, 0.3]])
-
-    def log_normal(u):
-        off = np.atleast_2d(u) - [0.4, -0.2]
-        return -0.5 * np.einsum("ni,ij,nj->n", off, np.linalg.inv(cov), off)
-
-    np.testing.assert_allclose(nearby_mode(log_normal, np.zeros(2)), [0.4, -0.2], atol=1e-6)
-
-
-def test_a_step_is_never_longer_than_two():
-    def steep(u):
-        return 100 * np.atleast_2d(u)[:, 0]
-
-    np.testing.assert_allclose(nearby_mode(steep, np.zeros(2)), [2, 0], atol=1e-9)

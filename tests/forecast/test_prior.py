@@ -14,6 +14,7 @@ from lensllm.forecast.prior import (
     GENERIC,
     Prior,
     _laplace,
+    nearby_mode,
     as_prior,
     generic,
     learn_prior,
@@ -303,3 +304,23 @@ def test_a_file_that_lacks_a_law_is_refused_with_the_law(prior, tmp_path):
     message = "old.json lacks floored: another version learned it; run `lensllm learn"
     with pytest.raises(ValueError, match=re.escape(message)):
         load_prior(path)
+
+
+# --- one step towards a mode
+
+
+def test_one_step_reaches_the_mode_of_a_normal():
+    cov = np.array([[0.5, 0.2], [0.2, 0.3]])
+
+    def log_normal(u):
+        off = np.atleast_2d(u) - [0.4, -0.2]
+        return -0.5 * np.einsum("ni,ij,nj->n", off, np.linalg.inv(cov), off)
+
+    np.testing.assert_allclose(nearby_mode(log_normal, np.zeros(2)), [0.4, -0.2], atol=1e-6)
+
+
+def test_a_step_is_never_longer_than_two():
+    def steep(u):
+        return 100 * np.atleast_2d(u)[:, 0]
+
+    np.testing.assert_allclose(nearby_mode(steep, np.zeros(2)), [2, 0], atol=1e-9)
