@@ -152,6 +152,7 @@ def of_forecast():
         ),
         (kalman.evidence, dict(curves=panel, shared=shared, motion=motion, robust=True)),
         (kalman.filter_curves, dict(curves=panel, shared=shared, motion=motion, robust=True)),
+        (kalman.draw_losses, dict(curves=panel, shared=shared, motion=motion, seed=0)),
         (
             kalman.with_families,
             dict(state=state, curves=panel, expected=growth, family_share=0.4),
@@ -163,6 +164,7 @@ def of_forecast():
         (calibration.hindcast_of, dict(distance=ones, error=ones / 10, sd=ones / 20)),
         (calibration.hindcasts, dict(curves=panel, mode=mode, mean=mean, sd=sd, robust=True)),
         (calibration.error_scales, dict(found=[past])),
+        (calibration.held_elsewhere, dict(ratio=8)),
         (prior.generic, dict(law="rectified")),
         (prior.learn_prior, dict(tasks=[curves])),
         (prior.load_prior, dict(path=None)),

@@ -11,11 +11,13 @@ __all__ = [
     "OWN_CHANGE",
     "MOST_HIDDEN",
     "AS_PREDICTED",
+    "HELD_ELSEWHERE",
     "Hindcast",
     "ErrorScales",
     "hindcast_of",
     "hindcasts",
     "error_scales",
+    "held_elsewhere",
 ]
 
 # %% ../../nbs/02_forecast/calibration.ipynb #ca000003
@@ -250,3 +252,38 @@ def error_scales(
     mean = (OWN_SCALE[0] / OWN_SCALE[1] ** 2 + (ln_own / variance).sum()) / precision
     spread = np.sqrt(1 / precision + OWN_CHANGE**2 / 2)
     return ErrorScales(shared, np.exp(mean + spread * _NODES), _NODE_WEIGHTS / _NODE_WEIGHTS.sum())
+
+
+# %% ../../nbs/02_forecast/calibration.ipynb #ca000031
+# target over the largest size seen -> truths within their 90% intervals, truths
+HELD_ELSEWHERE = {
+    2: (896, 983),
+    4: (841, 961),
+    8: (835, 961),
+    16: (780, 916),
+    32: (706, 869),
+    64: (469, 570),
+    128: (362, 446),
+    256: (296, 367),
+    512: (217, 251),
+}
+
+
+@must.checked(ratio=must.number(1))
+def held_elsewhere(
+    ratio: float,  # target over the largest size seen, at least 1
+) -> tuple[int, int, int]:  # the nearest ratio on record, truths that were held, truths
+    """How many truths the 90% intervals of other tables held at about this distance.
+
+    Parameters
+    ----------
+    ratio : float
+        target over the largest size seen, at least 1
+
+    Returns
+    -------
+    tuple[int, int, int]
+        the nearest ratio on record, truths that were held, truths
+    """
+    nearest = min(HELD_ELSEWHERE, key=lambda known: abs(np.log(ratio / known)))
+    return nearest, *HELD_ELSEWHERE[nearest]

@@ -31,6 +31,7 @@ __all__ = [
     "Step",
     "filter_curves",
     "evidence",
+    "draw_losses",
     "with_families",
     "Hint",
     "with_hints",
@@ -678,6 +679,66 @@ def evidence(
         shape (values,)
     """
     return sum(step.log_density.sum(1) for step in filter_curves(curves, shared, motion, robust))
+
+
+# %% ../../nbs/02_forecast/kalman.ipynb #d4a30002
+_FINE = np.log(2) / 8  # ln D; a step that short needs no further shock within
+
+
+@must.checked(curves=_PANEL, shared=_shared_values, motion=_MOTION, seed=must.seed())
+def draw_losses(
+    curves: Panel,  # gives sizes, first losses and noise; its other losses are not read
+    shared: np.ndarray,  # values of `POOLED`, shape (7,)
+    motion: Motion,  # the law
+    *,
+    seed: int,
+) -> tuple:  # ln(loss), true and measured, each of shape (candidates, sizes)
+    """Draw curves from the model, with normal noise.
+
+    Parameters
+    ----------
+    curves : Panel
+        gives sizes, first losses and noise; its other losses are not read
+    shared : np.ndarray
+        values of `POOLED`, shape (7,)
+    motion : Motion
+        the law
+
+    Returns
+    -------
+    tuple
+        ln(loss), true and measured, each of shape (candidates, sizes)
+    """
+    if np.size(shared) != len(POOLED):
+        raise ValueError(f"`shared` must hold one value of each, got shape {np.shape(shared)}")
+    rng = np.random.default_rng(seed)
+    expected, s = expected_growth(curves, shared, motion), Shared.from_columns(shared)
+    nothing = np.zeros_like(expected.mean)
+    known = Cov(*[nothing] * 6)
+
+    def normal():
+        return rng.normal(size=nothing.shape)
+
+    noise_sd = np.sqrt(np.exp(2 * s.ln_r[0]) * curves.noise_ratio + curves.known_variance)
+    noise = noise_sd * rng.normal(size=curves.y.shape)
+    state = State(
+        level=curves.y[:, 0] - noise[:, 0] + nothing,
+        log_slope=s.mu + np.exp(s.ln_ss) * normal(),
+        growth=expected.mean + expected.sd * normal(),
+        anchor=s.mu + nothing,
+        cov=known,
+    )
+    levels = [state.level[0]]
+    for distance in np.diff(curves.x, axis=1).T:
+        n_steps = max(1, int(np.ceil(distance.max() / _FINE - 1e-9)))
+        h = distance / n_steps
+        shock = expected.sd * np.sqrt(1 - np.exp(-2 * GROWTH_REVERSION * h))
+        for _ in range(n_steps):
+            state = look_ahead(state, h, expected, motion)
+            state = state._replace(growth=state.growth + shock * normal(), cov=known)
+        levels.append(state.level[0])
+    true = np.stack(levels, axis=1)
+    return true, true + noise
 
 
 # %% ../../nbs/02_forecast/kalman.ipynb #62698853

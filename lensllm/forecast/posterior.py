@@ -26,6 +26,7 @@ from lensllm.forecast.kalman import (
     Hint,
     Motion,
     Panel,
+    Shared,
     State,
     damping,
     expected_growth,
@@ -36,6 +37,7 @@ from lensllm.forecast.kalman import (
     with_hints,
 )
 from .calibration import AS_PREDICTED, ErrorScales, error_scales, hindcasts
+from .calibration import held_elsewhere
 from .prior import Prior, SharedMode, as_prior, shared_mode
 
 
@@ -76,6 +78,7 @@ class Posterior:
     surprise: np.ndarray  # of each loss, in standard deviations, shape (candidates, sizes)
     learned_from: tuple  # tasks that the prior knew, the one at hand left out
     scales: ErrorScales = AS_PREDICTED  # of errors beyond what the model knows
+    departure: np.ndarray | None = None  # of what is shared, in prior deviations, shape (7,)
 
 
 # %% ../../nbs/02_forecast/posterior.ipynb #b2bffd15
@@ -197,6 +200,7 @@ def fit_posterior(
         surprise=fits[likeliest].surprise,
         learned_from=tuple(record["task"] for record in prior.records),
         scales=scales,
+        departure=fits[likeliest].mode.u if pooled else None,
     ).at(target)
     wild = ~(np.isfinite(post.m) & (post.v > 0) & (post.v < 100)).all(0)
     if wild.any():
@@ -536,13 +540,13 @@ def phase(
 
 # %% ../../nbs/02_forecast/posterior.ipynb #24a9dd44
 @patch
-def doubts(self: Posterior) -> list:  # plain words, each about a model
+def doubts(self: Posterior) -> list:  # plain words, each about a model, then those on all
     """Curves whose prediction deserves no trust, and why.
 
     Returns
     -------
     list
-        plain words, each about a model
+        plain words, each about a model, then those on all
     """
     curves, sd = self.panel, self.sd()
     usual = np.median(curves.x[:, 0]), np.median(curves.y[:, 0]), np.median(sd)
@@ -551,7 +555,7 @@ def doubts(self: Posterior) -> list:  # plain words, each about a model
         on = curves.on[i]
         reasons = _doubts(curves.x[i, on], curves.y[i, on], self.surprise[i], sd[i], *usual)
         found += [f"{model}: {reason}" for reason in reasons]
-    return found
+    return found + [f"all: {reason}" for reason in _doubts_on_all(self)]
 
 
 def _doubts(x, y, surprise, sd, usual_first_x, usual_first_y, usual_sd):
@@ -589,6 +593,39 @@ def _doubts(x, y, surprise, sd, usual_first_x, usual_first_y, usual_sd):
         yield (
             f"predicted within a factor of {np.exp(1.645 * sd):.2f} only (90%), "
             f"others within {np.exp(1.645 * usual_sd):.2f}; add a larger size"
+        )
+
+
+_IN_WORDS = Shared(
+    gamma="growth of the slopes",
+    c="how growth depends on the first loss",
+    ln_sg="spread of growth",
+    ln_r="noise",
+    mu="first slope",
+    ln_ss="spread of first slopes",
+    tau="how much growth carries over from other tasks",
+)
+_UNLIKE = 3.0  # prior deviations
+
+
+def _doubts_on_all(post):
+    "What speaks against the certainty of all predictions."
+    ratio = post.target / np.exp(post.panel.x.max())
+    if post.scales is not AS_PREDICTED and ratio > 1.4:
+        nearest, held, truths = held_elsewhere(ratio)
+        share = f"90% intervals of this kind held {held} of {truths} losses of other tables"
+        yield f"at {nearest} times the largest size seen, {share} ({held / truths:.0%})"
+        if ratio > 1.4 * nearest:
+            yield f"{ratio:,.0f} times the largest size seen is further than any table has shown"
+    if post.departure is None:
+        return
+    far = np.abs(post.departure)
+    if far.max() > _UNLIKE:
+        side = "above" if post.departure[far.argmax()] > 0 else "below"
+        yield (
+            f"the prior knows no table like this one ({_IN_WORDS[far.argmax()]}: {far.max():.1f} "
+            f"standard deviations {side} what it expects); "
+            "intervals rest on what this table's own sizes say"
         )
 
 

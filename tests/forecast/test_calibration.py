@@ -7,11 +7,13 @@ import pytest
 from lensllm.curves.table import CurveSet, load_benchmark
 from lensllm.forecast.calibration import (
     AS_PREDICTED,
+    HELD_ELSEWHERE,
     OWN_CHANGE,
     OWN_SCALE,
     SHARED_SCALE,
     Hindcast,
     error_scales,
+    held_elsewhere,
     hindcast_of,
     hindcasts,
 )
@@ -145,6 +147,17 @@ def test_weights_of_scales_sum_to_one():
 def test_what_is_no_hindcast_is_refused(bad):
     with pytest.raises((TypeError, ValueError), match="^`found` must"):
         error_scales(bad)
+
+
+@pytest.mark.parametrize("ratio, nearest", [(1, 2), (2.7, 2), (2.9, 4), (78, 64), (1e6, 512)])
+def test_the_record_of_the_nearest_distance_is_given(ratio, nearest):
+    assert held_elsewhere(ratio) == (nearest, *HELD_ELSEWHERE[nearest])
+
+
+@pytest.mark.parametrize("bad", [0.5, "far", None, np.nan])
+def test_what_is_no_distance_is_refused(bad):
+    with pytest.raises((TypeError, ValueError), match="^`ratio` must"):
+        held_elsewhere(bad)
 
 
 # --- what the posterior makes of it

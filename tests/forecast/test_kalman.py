@@ -20,6 +20,7 @@ from lensllm.forecast.kalman import (
     _slope_moments,
     _step,
     damping,
+    draw_losses,
     evidence,
     expected_growth,
     filter_curves,
@@ -410,3 +411,46 @@ def test_more_sizes_than_the_filter_should_walk_are_refused_with_the_remedy():
         ValueError, match="at most 256 sizes above 0 .* got 599 of a; keep one size in 3"
     ):
         panel(curves)
+
+
+# --- curves from the model
+
+
+def test_drawn_curves_begin_with_the_losses_given(flan):
+    curves = panel(flan.up_to(6400))
+    _, measured = draw_losses(curves, TYPICAL, motion_of(curves, "floored"), seed=0)
+    np.testing.assert_allclose(measured[:, 0], curves.y[:, 0], rtol=1e-12)
+
+
+def test_a_seed_gives_the_same_curves_and_another_seed_others(flan):
+    curves = panel(flan.up_to(6400))
+    motion = motion_of(curves, "floored")
+    draws = [draw_losses(curves, TYPICAL[0], motion, seed=seed)[1] for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(draws[0], draws[1])
+    assert (draws[0] != draws[2])[:, 1:].all()
+
+
+def test_drawn_noise_is_as_large_as_said(flan):
+    curves = panel(flan.up_to(6400))
+    curves = curves._replace(noise_ratio=curves.noise_ratio * np.arange(1, 7) ** 2)
+    motion, differences = motion_of(curves, "floored"), []
+    for seed in range(40):
+        true, measured = draw_losses(curves, TYPICAL, motion, seed=seed)
+        differences.append(measured - true)
+    expected = 0.006 * np.arange(1, 7)
+    np.testing.assert_allclose(np.std(differences, axis=(0, 1)), expected, rtol=0.07)
+
+
+def test_without_spread_and_noise_drawn_curves_take_the_filter_s_path(flan):
+    curves, still = panel(flan.up_to(6400)), TYPICAL.copy()
+    still[0, [2, 3, 5]] = -20  # spread of growth, noise, spread of slopes
+    motion = motion_of(curves, "rectified")
+    true, _ = draw_losses(curves, still, motion, seed=0)
+    silent = curves._replace(y=true, known_variance=np.full(curves.y.shape, 1e4))
+    np.testing.assert_allclose(last_state(silent, still, motion).level[0], true[:, -1], atol=1e-3)
+
+
+def test_only_one_value_of_each_shared_parameter_is_drawn_from(flan):
+    curves = panel(flan.up_to(6400))
+    with pytest.raises(ValueError, match="^`shared` must hold one value of each"):
+        draw_losses(curves, np.vstack([TYPICAL, OTHER]), motion_of(curves, "power"), seed=0)

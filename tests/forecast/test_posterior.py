@@ -10,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lensllm.curves.table import CurveSet, load_benchmark
 from lensllm.forecast.fit import fit_law
-from lensllm.forecast.kalman import Hint, damping
+from lensllm.forecast.kalman import Hint, damping, draw_losses, motion_of, panel
 from lensllm.forecast.laws import RECTIFIED
-from lensllm.forecast.calibration import AS_PREDICTED
+from lensllm.forecast.calibration import AS_PREDICTED, held_elsewhere
 from lensllm.forecast.posterior import SHARED_ERROR, Posterior, fit_posterior, in_percent
+from lensllm.forecast.prior import as_prior
 from scipy.special import ndtr
+from scipy.stats import kstest
 
 props = settings(max_examples=10, derandomize=True, deadline=None, database=None)
 TARGET = 1638400
@@ -231,6 +233,87 @@ def test_a_spike_is_doubted_and_not_the_way_back(seen):
     doubts = fit_posterior(CurveSet(spiked), TARGET).doubts()
     places = [doubt.split(" its loss")[0] for doubt in doubts if doubt.startswith("gpt2-large")]
     assert places == ["gpt2-large: at 1,600"]
+
+
+def test_the_distance_is_told_by_what_it_has_meant_elsewhere(seen):
+    doubts = fit_posterior(seen, TARGET).doubts()
+    ratio, held, truths = held_elsewhere(TARGET / max(seen.sizes))
+    assert any(f"at {ratio} times the largest size seen" in doubt for doubt in doubts)
+    assert any(f"held {held} of {truths} losses" in doubt for doubt in doubts)
+
+
+@pytest.mark.parametrize("times, is_further", [(512, False), (1024, True)])
+def test_further_than_any_table_has_shown_is_said(seen, times, is_further):
+    doubts = fit_posterior(seen, times * max(seen.sizes)).doubts()
+    assert any("is further than any table has shown" in doubt for doubt in doubts) == is_further
+
+
+def test_at_the_size_seen_no_distance_is_doubted(seen):
+    doubts = fit_posterior(seen, max(seen.sizes)).doubts()
+    assert not any("times the largest size seen" in doubt for doubt in doubts)
+
+
+@pytest.mark.parametrize(
+    "name, what",
+    [("pet/boolq", "noise: "), ("gemstones/dclm", "growth of the slopes: "), ("gigaword", None)],
+)
+def test_a_table_unlike_what_the_prior_knows_is_named(name, what):
+    task = load_benchmark(name).complete()
+    sizes = [size for size in task.sizes if size > 0]
+    doubts = fit_posterior(task.up_to(sizes[-3]), sizes[-1]).doubts()
+    unlike = [doubt for doubt in doubts if "knows no table like this one" in doubt]
+    assert len(unlike) == (what is not None)
+    assert all(what in doubt for doubt in unlike)
+
+
+# --- simulation-based calibration
+
+LADDER, AHEAD = 200 * 2 ** np.arange(7), 12_800 * np.array([2, 8, 64])
+
+
+def table_of(sizes, losses):
+    "Curves of one task; losses of shape (candidates, sizes)."
+    rows = [
+        pd.DataFrame(dict(model=f"m{i}", train_size=sizes, test_loss=loss))
+        for i, loss in enumerate(losses)
+    ]
+    return CurveSet(pd.concat(rows).assign(task="drawn"))
+
+
+def drawn_task(seed, law, candidates=8):
+    "Curves measured to 12,800 examples, and the true ln(loss) at the targets ahead."
+    rng, sizes = np.random.default_rng(seed), np.r_[LADDER, AHEAD]
+    first = np.exp(rng.normal(1, 0.2, candidates))
+    blank = panel(table_of(sizes, np.repeat(first[:, None], len(sizes), axis=1)))
+    mean, sd = as_prior("transfer", blank).pooled(law)
+    shared = mean + sd * rng.normal(size=len(mean))
+    true, measured = draw_losses(blank, shared, motion_of(blank, law), seed=seed)
+    return table_of(LADDER, np.exp(measured[:, : len(LADDER)])), true[:, len(LADDER) :].T
+
+
+def ranks_of_truths(law, last_seen, tasks):
+    "P(ln loss below the true one), shape (tasks, targets, candidates)."
+    for seed in range(tasks):
+        seen, truths = drawn_task(seed, law)
+        seen = seen.up_to(last_seen)
+        post = fit_posterior(seen, AHEAD[0], laws=law, robust=False, calibrated=False)
+        there = [post.at(target) for target in AHEAD]
+        yield [p.weight @ ndtr((truth - p.m) / np.sqrt(p.v)) for p, truth in zip(there, truths)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "law, last_seen",
+    [("rectified", 12_800), ("floored", 12_800), ("power", 12_800), ("rectified", 400)],
+)
+def test_ranks_of_the_truth_are_uniform_on_curves_drawn_from_the_prior(law, last_seen):
+    ranks = np.array(list(ranks_of_truths(law, last_seen, tasks=30)))
+    for target in range(len(AHEAD)):
+        one_per_task = ranks[:, target, 0]
+        assert kstest(one_per_task, "uniform").pvalue > 0.01
+        for p in (0.5, 0.9):
+            held = (np.abs(ranks[:, target] - 0.5) < p / 2).mean(1)  # candidates share much
+            assert abs(held.mean() - p) < 3.5 * held.std() / np.sqrt(len(held))
 
 
 # --- against lmfit
