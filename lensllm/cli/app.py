@@ -44,6 +44,7 @@ COMMANDS = dict(  # name -> function, in the order of the help
     bound=models.bound_command,
     run=studies.run_command,
     status=studies.status_command,
+    ask=studies.ask_command,
     tell=studies.tell_command,
     report=studies.report_command,
     zoo=models.zoo_command,
@@ -150,7 +151,7 @@ def exit_code(
     argv: list,  # arguments, without the program's name
 ) -> (
     int
-):  # 0 done, 1 a fault of the program, 2 a mistake in the call or in the data, 130 interrupted
+):  # 0 done, 1 a fault of the program, 2 a mistake in call or data, 3 see `ask`, 130 interrupted
     "Run the command; a mistake is printed as one line to standard error."
     debug = "--debug" in argv
     words = [word for word in argv if word != "--debug"]

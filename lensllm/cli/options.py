@@ -30,6 +30,7 @@ __all__ = [
     "as_train_size",
     "as_loss",
     "as_bytes",
+    "as_seconds",
     "typed_options",
     "column_names",
     "one_task",
@@ -107,6 +108,20 @@ def as_bytes(
     if size < 1:
         raise typer.BadParameter(f"must be an amount of memory such as 500MB or 4GB, got {text!r}")
     return int(size)
+
+
+_TIME_UNITS = dict(s=1, m=60, h=3600, d=86400)
+
+
+def as_seconds(
+    text: str,  # such as 90m, 6h, 2d or 300s
+) -> float:  # seconds, > 0
+    "A time, as people write it."
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([smhd])", str(text).strip())
+    seconds = float(match[1]) * _TIME_UNITS[match[2]] if match else 0
+    if not 0 < seconds <= 1e9:
+        raise typer.BadParameter(f"must be a time such as 90m, 6h or 2d, got {str(text)[:60]!r}")
+    return seconds
 
 
 # %% ../../nbs/09_cli/options.ipynb #4e350a3a

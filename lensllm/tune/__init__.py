@@ -17,6 +17,7 @@ _NAMES = dict(
     store=["Store"],
     workers=[],
     study=["Study", "new_study"],
+    callback=["TellCallback"],
 )
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__, list(_NAMES), {module: names for module, names in _NAMES.items() if names}

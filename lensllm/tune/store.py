@@ -34,10 +34,13 @@ CREATE TABLE runs (
 """,
     # attempts counts how often a run has ended, no longer how often it was begun
     "UPDATE runs SET attempts = attempts - 1 WHERE state = 'running' AND attempts > 0",
+    # until when a run that is lent to somebody elsewhere is theirs, in seconds since 1970
+    "ALTER TABLE runs ADD COLUMN lease REAL",
 )  # one script per version of the tables, in order
 _APPLICATION = int.from_bytes(b"LENS", "big")  # `application_id` in the header of the file
 _PATIENCE = 15.0  # seconds to wait for other writers
 _THIS_RUN = "(model, train_size, seed) = (?, ?, ?)"
+_NOT_LENT = "state = 'running' AND (lease IS NULL OR lease < ?)"
 
 # %% ../../nbs/07_tune/store.ipynb #ec69a62c
 _RUN = must.parts(model=must.text(), train_size=must.size(0), seed=must.seed(negative=True))
@@ -502,7 +505,8 @@ def claim(
     with self._transaction() as db:
         open_runs = db.execute(
             "SELECT model, train_size, seed FROM runs "
-            "WHERE state IN ('planned', 'running') ORDER BY rowid"
+            f"WHERE state = 'planned' OR ({_NOT_LENT}) ORDER BY rowid",
+            (time.time(),),
         ).fetchall()
         next_size = {}  # of each model and seed, what was planned first
         for model, train_size, seed in open_runs:
@@ -517,7 +521,7 @@ def claim(
                 continue
             self.held[run] = lock
             db.execute(
-                f"UPDATE runs SET state = 'running', started = ? WHERE {_THIS_RUN}",
+                f"UPDATE runs SET state = 'running', started = ?, lease = NULL WHERE {_THIS_RUN}",
                 (time.time(), *run),
             )
             return run
@@ -866,3 +870,51 @@ def curves(self: Store) -> CurveSet | None:  # None: nothing is done yet
         columns.append("test_loss_se")
     unit = self.fact("unit")
     return CurveSet(frame[columns], unit=f"nats/{unit}" if unit else "nats")
+
+
+# %% ../../nbs/07_tune/store.ipynb #1ea5e002
+@patch
+@must.checked(n=must.whole(), seconds=must.number(0, 1e9, above=0))
+def lend(
+    self: Store,
+    n: int,  # runs, at most
+    seconds: float,  # how long a run is theirs, > 0
+) -> list:  # (model, train_size, seed), in the order in which they were planned
+    """Give out runs to be made elsewhere: planned ones, and those whose lease has ended.
+
+    Parameters
+    ----------
+    n : int
+        runs, at most
+    seconds : float
+        how long a run is theirs, > 0
+
+    Returns
+    -------
+    list
+        (model, train_size, seed), in the order in which they were planned
+    """
+    now = time.time()
+    with self._transaction() as db:
+        free = db.execute(
+            "SELECT model, train_size, seed FROM runs "
+            "WHERE state = 'planned' OR (state = 'running' AND lease < ?) ORDER BY rowid LIMIT ?",
+            (now, n),
+        ).fetchall()
+        db.executemany(
+            f"UPDATE runs SET state = 'running', started = ?, lease = ? WHERE {_THIS_RUN}",
+            [(now, now + seconds, *run) for run in free],
+        )
+    return free
+
+
+@patch
+@contextlib.contextmanager
+def alone(self: Store) -> Iterator[None]:
+    "Wait until no other process is in such a block, then be the only one."
+    from filelock import FileLock
+
+    if self._db is None:
+        self._open()  # makes the folder of the locks
+    with FileLock(check_own_file(self.artefact(("alone",), "lock")), thread_local=False):
+        yield

@@ -1033,6 +1033,44 @@ def _candidate_price(candidate, recipe, size, smaller=0):
     return run_price(candidate.n_params, encoder_params, tokens, recipe, size, others, smaller)
 
 
+# %% ../../nbs/07_tune/study.ipynb #1ea5f002
+@patch
+def lend(
+    self: Study,
+    n: int = 1,  # runs, at most
+    *,
+    lease: float = 6 * 3600.0,  # seconds until a run without a result may be lent again
+) -> list:  # (model, train_size, seed); empty: all is lent or done
+    """Give out runs that nobody works on; two that ask never get the same run.
+
+    Parameters
+    ----------
+    n : int, default 1
+        runs, at most
+    lease : float, default 6 * 3600.0
+        seconds until a run without a result may be lent again
+
+    Returns
+    -------
+    list
+        (model, train_size, seed); empty: all is lent or done
+    """
+    with self.store.alone():
+        lent = self.store.lend(n, lease)
+        if lent or self._is_busy():
+            return lent
+        plan = self.ask()
+        runs = [(model, size, self.facts["seed"]) for model, size in plan]
+        self.store.plan(runs, prices=self.priced(plan), why=plan.why)
+        return self.store.lend(n, lease)
+
+
+@patch
+def _is_busy(self: Study):
+    "Whether runs are planned or being made."
+    return bool(self.store.runs().state.isin(["planned", "running"]).any())
+
+
 # %% ../../nbs/07_tune/study.ipynb #08e0281a
 @patch
 @must.checked(model=must.text(), reason=must.text(optional=True), correct=must.flag)
