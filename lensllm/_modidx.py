@@ -879,6 +879,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'lensllm.forecast.fit._log_losses': ('02_forecast/fit.html#_log_losses', 'lensllm/forecast/fit.py'),
                                       'lensllm.forecast.fit._log_scaled': ('02_forecast/fit.html#_log_scaled', 'lensllm/forecast/fit.py'),
                                       'lensllm.forecast.fit._minimise': ('02_forecast/fit.html#_minimise', 'lensllm/forecast/fit.py'),
+                                      'lensllm.forecast.fit._own_profile': ('02_forecast/fit.html#_own_profile', 'lensllm/forecast/fit.py'),
                                       'lensllm.forecast.fit._predictions_that_fit': ( '02_forecast/fit.html#_predictions_that_fit',
                                                                                       'lensllm/forecast/fit.py'),
                                       'lensllm.forecast.fit._range_doubt': ('02_forecast/fit.html#_range_doubt', 'lensllm/forecast/fit.py'),

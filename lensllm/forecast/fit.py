@@ -339,20 +339,23 @@ def _refit(law, D, y, weights, theta, fixed, in_log, enough, most=100):
 _FAR = 20.0  # ln(loss); an interval that reaches this far says nothing
 
 
-def _reach(rise, inside, most, t, rounds=16):
+def _reach(rise, inside, most, t, rounds=30):
     "How far each row can go until `rise`, z and its slope, comes to `t`: from `inside` to `most`."
     inside, outside = inside.copy(), np.full(len(inside), np.inf)
     at = np.minimum(1.5 * inside, most)
     rows = np.arange(len(at))
     for _ in range(rounds):
-        z, slope = rise(rows, at[rows])
+        with np.errstate(all="ignore"):  # a refit that runs away does not fit
+            z, slope = rise(rows, at[rows])
+        z = np.where(np.isfinite(z), z, np.inf)
         fits = z <= t
         inside[rows[fits]], outside[rows[~fits]] = at[rows[fits]], at[rows[~fits]]
         ended = (np.abs(z / t - 1) < 3e-3) | (fits & (at[rows] >= most[rows]))
         ended |= outside[rows] - inside[rows] < 1e-3 * inside[rows]
         next_at = at[rows] + (t - z) / np.maximum(slope, 1e-12)
+        next_at = np.where(z < 0.1 * t, np.inf, next_at)  # a slope near the bottom tells little
         next_at = np.minimum(next_at, np.minimum(3 * inside[rows], most[rows]))
-        beyond = (next_at <= inside[rows]) | (next_at >= outside[rows])
+        beyond = ~((inside[rows] < next_at) & (next_at < outside[rows]))
         halfway = np.minimum((inside[rows] + outside[rows]) / 2, 3 * inside[rows])
         next_at = np.where(beyond, halfway, next_at)
         at[rows] = np.where(ended, at[rows], next_at)
@@ -706,8 +709,8 @@ def plot(
 def profile_interval(
     self: Fit,
     level: float = 0.95,  # confidence level, in (0, 1)
-) -> pd.DataFrame:  # per parameter: low, estimate, high; infinite if the profile stays low
-    """Profile-likelihood intervals (F test), by lmfit.
+) -> pd.DataFrame:  # per parameter: low, estimate, high (infinite: no end), at_bound: which end
+    """Profile-likelihood intervals (F test), by lmfit; one-sided where a parameter is at its bound.
 
     Parameters
     ----------
@@ -717,7 +720,7 @@ def profile_interval(
     Returns
     -------
     pd.DataFrame
-        per parameter: low, estimate, high; infinite if the profile stays low
+        per parameter: low, estimate, high (infinite: no end), at_bound: which end
     """
     import lmfit
 
@@ -726,11 +729,13 @@ def profile_interval(
             "`profile_interval` needs a least-squares fit; "
             "a robust one has no likelihood: fit without `robust`"
         )
-    if self.cov is None or any(error is None for error in self.stderr.values()):
+    if self.cov is None:
         raise ValueError(
-            "`profile_interval` needs an interior optimum with errors; "
+            "`profile_interval` needs an optimum that the data determine; "
             f"this fit says: {'; '.join(self.flags)}"
         )
+    if self.held:
+        return _own_profile(self, level)
     try:
         limits = lmfit.conf_interval(self.minimizer, self.result, sigmas=[level])
     except (lmfit.MinimizerException, ValueError) as e:
@@ -739,5 +744,17 @@ def profile_interval(
         ) from None
     rows = []
     for name, ((_, low), (_, estimate), (_, high)) in limits.items():
-        rows.append(dict(parameter=name, low=low, estimate=estimate, high=high))
+        rows.append(dict(parameter=name, low=low, estimate=estimate, high=high, at_bound=""))
+    return pd.DataFrame(rows)
+
+
+def _own_profile(fit, level):
+    "Profile intervals that stop at bounds, which lmfit's do not."
+    rows = []
+    for name, estimate in fit.params.items():
+        low, high = _values_that_fit(fit, name, level)
+        ends = dict(zip(("low", "high"), fit.law.bounds[name], strict=True))
+        reached = [end for end, value in dict(low=low, high=high).items() if value == ends[end]]
+        at_bound = " and ".join(reached)
+        rows.append(dict(parameter=name, low=low, estimate=estimate, high=high, at_bound=at_bound))
     return pd.DataFrame(rows)

@@ -143,7 +143,7 @@ def test_profile_interval_holds_estimate_and_truth(planted):
 
 
 def test_profile_of_an_undetermined_fit_is_refused(gpt2):
-    with pytest.raises(ValueError, match="interior optimum"):
+    with pytest.raises(ValueError, match="an optimum that the data determine"):
         fit_law("rectified", gpt2[0][:4], gpt2[1][:4]).profile_interval()
 
 
@@ -357,6 +357,14 @@ def test_at_the_ends_of_the_band_the_sum_of_squares_has_risen_by_t(straight, end
     risen = least_squares_with(straight, D, y) - (straight.residuals**2).sum()
     t = stats.t.ppf(0.95, straight.dof)
     np.testing.assert_allclose(np.sqrt(risen) / max(straight.sigma, 1e-3), t, rtol=0.01)
+
+
+def test_the_profile_of_a_parameter_at_its_bound_is_one_sided(straight):
+    profile = straight.profile_interval().set_index("parameter")
+    assert profile.at_bound["E"] == "low"
+    assert profile.low["E"] == profile.estimate["E"] == 0
+    assert 2 < profile.high["E"] < 2.6
+    assert profile.at_bound["beta"] != "low and high"
 
 
 def test_no_interval_says_why():
