@@ -362,8 +362,6 @@ def _show_fits(rows, held, title):
     "Fits as a table; of a few, parameters and doubts too."
     numbers = ["predicted_loss", "low", "high", "rmsd_log"]
     shown = _fit_table(rows)[["model", "law", *numbers]]
-    # an interval that takes a value at its bound as known would promise too much
-    shown.loc[[bool(names) for names in held], ["low", "high"]] = math.nan
     show_table(
         shown.assign(flags=[len(row["flags"]) for row in rows]),
         title,

@@ -84,13 +84,13 @@ def rmsd_log(self: Fit) -> float:  # 1; 0.01 is about one percent of the loss
 
 
 @patch(as_prop=True)
-def held(self: Fit) -> tuple:  # names; errors and intervals take these values as known
+def held(self: Fit) -> tuple:  # names; standard errors take these values as known
     """Parameters that ended at a bound.
 
     Returns
     -------
     tuple
-        names; errors and intervals take these values as known
+        names; standard errors take these values as known
     """
     return tuple(name for name, value in self.params.items() if value in self.law.bounds[name])
 
@@ -248,6 +248,184 @@ def _covariance(fit, held):
     return cov
 
 
+# %% ../../nbs/02_forecast/fit.ipynb #a61f03d3
+def _log_losses(law, D, theta):
+    "ln(loss) of each row's sizes and parameters, shape (k, n), and its gradient, (k, n, p)."
+    values = {name: np.repeat(theta[:, i], D.shape[1]) for i, name in enumerate(law.params)}
+    h, columns = 1e-20, []
+    with np.errstate(all="ignore"):  # a wild step is seen by what it costs, and undone
+        for name, value in values.items():
+            loss = law.fn(D.ravel(), **{**values, name: value + 1j * h})
+            columns.append((loss.imag / h / loss.real).reshape(D.shape))
+        return np.log(loss.real).reshape(D.shape), np.stack(columns, axis=-1)
+
+
+def _log_scaled(law, params, D):
+    "Parameters to be moved by factors: those that cannot be 0, or whose 0 leaves a flat curve."
+    scaled = []
+    for name, (lowest, _) in law.bounds.items():
+        with np.errstate(all="ignore"):
+            flat = np.ptp(law.fn(D, **{**params, name: lowest})) < 1e-9
+        positive = params[name] > 0 and lowest >= 0
+        scaled.append(name != "E" and positive and (lowest > 0 or bool(flat)))
+    return np.array(scaled)
+
+
+# %% ../../nbs/02_forecast/fit.ipynb #a61f03d4
+def _damped_step(curvature, slope, damping, theta, still, law_bounds, in_log):
+    "Parameters after one Levenberg-Marquardt step per row; who would cross a bound stops there."
+    lowest, highest = law_bounds
+    size = np.sqrt(np.einsum("kii->ki", curvature))
+    still = still | ~(size > 0)
+    size = np.where(size > 0, size, 1.0)
+    curvature = curvature / size[:, :, None] / size[:, None, :]
+    diagonal = np.arange(theta.shape[1])
+    curvature[:, diagonal, diagonal] = 1 + damping[:, None]
+    step = np.zeros(theta.shape)
+    for _ in range(2):  # once more with those at a bound kept there
+        known = np.where(still, step, 0.0)
+        left = slope / size + np.einsum("kij,kj->ki", curvature, known)
+        matrix = np.where(still[:, :, None] | still[:, None, :], 0.0, curvature)
+        matrix[:, diagonal, diagonal] = 1 + damping[:, None]
+        free = -np.linalg.solve(matrix, np.where(still, 0.0, left)[:, :, None])[:, :, 0]
+        step = np.where(still, known, free)
+        grown = theta * np.exp(np.clip(step / size, -3, 3))
+        moved = np.where(in_log, grown, theta + step / size)
+        inside = np.clip(moved, lowest, highest)
+        crossing = ~still & (moved != inside)
+        if not crossing.any():
+            break
+        with np.errstate(all="ignore"):
+            distance = np.where(in_log, np.log(inside / theta), inside - theta)
+        step = np.where(crossing, distance * size, step)
+        still = still | crossing
+    return inside
+
+
+# %% ../../nbs/02_forecast/fit.ipynb #a61f03d5
+def _refit(law, D, y, weights, theta, fixed, in_log, enough, most=100):
+    "Rows of least squares on ln(loss) `y`: parameters, sums of squares, ln(loss), their slopes."
+    bounds = np.array([law.bounds[name] for name in law.params]).T
+    theta, rows = theta.copy(), np.arange(len(theta))
+    fitted, jac = _log_losses(law, D, theta)
+    cost = (weights * (fitted - y) ** 2).sum(1)
+    damping, n_quiet = np.full(len(theta), 1e-3), np.zeros(len(theta), dtype=int)
+    for _ in range(most):
+        scale = np.where(in_log, theta[rows], 1.0)
+        J = jac[rows] * scale[:, None, :]
+        WJ = weights[rows][:, :, None] * J
+        slope = np.einsum("knp,kn->kp", WJ, fitted[rows] - y[rows])
+        outward = (theta[rows] <= bounds[0]) & (slope > 0)
+        outward |= (theta[rows] >= bounds[1]) & (slope < 0)
+        curvature = np.swapaxes(J, 1, 2) @ WJ
+        still = fixed[rows] | outward
+        new = _damped_step(curvature, slope, damping[rows], theta[rows], still, bounds, in_log)
+        new_fitted, new_jac = _log_losses(law, D[rows], new)
+        new_cost = (weights[rows] * (new_fitted - y[rows]) ** 2).sum(1)
+        better = (new_cost <= cost[rows]) & np.isfinite(new_jac).all((1, 2))
+        quiet = better & (cost[rows] - new_cost < enough)
+        n_quiet[rows] = np.where(better, np.where(quiet, n_quiet[rows] + 1, 0), n_quiet[rows])
+        damping[rows] *= np.where(better, 1 / 6, 5.0)
+        taken = rows[better]
+        theta[taken], cost[taken] = new[better], new_cost[better]
+        fitted[taken], jac[taken] = new_fitted[better], new_jac[better]
+        rows = rows[(n_quiet[rows] < 2) & (damping[rows] < 1e8)]
+        if not rows.size:
+            break
+    return theta, cost, fitted, 2 * np.einsum("kn,kn,knp->kp", weights, fitted - y, jac)
+
+
+# %% ../../nbs/02_forecast/fit.ipynb #a61f03d7
+_FAR = 20.0  # ln(loss); an interval that reaches this far says nothing
+
+
+def _reach(rise, inside, most, t, rounds=30):
+    "How far each row can go until `rise`, z and its slope, comes to `t`: from `inside` to `most`."
+    inside, outside = inside.copy(), np.full(len(inside), np.inf)
+    at = np.minimum(1.5 * inside, most)
+    rows = np.arange(len(at))
+    for _ in range(rounds):
+        with np.errstate(all="ignore"):  # a refit that runs away does not fit
+            z, slope = rise(rows, at[rows])
+        z = np.where(np.isfinite(z), z, np.inf)
+        fits = z <= t
+        inside[rows[fits]], outside[rows[~fits]] = at[rows[fits]], at[rows[~fits]]
+        ended = (np.abs(z / t - 1) < 3e-3) | (fits & (at[rows] >= most[rows]))
+        ended |= outside[rows] - inside[rows] < 1e-3 * inside[rows]
+        next_at = at[rows] + (t - z) / np.maximum(slope, 1e-12)
+        next_at = np.where(z < 0.1 * t, np.inf, next_at)  # a slope near the bottom tells little
+        next_at = np.minimum(next_at, np.minimum(3 * inside[rows], most[rows]))
+        beyond = ~((inside[rows] < next_at) & (next_at < outside[rows]))
+        halfway = np.minimum((inside[rows] + outside[rows]) / 2, 3 * inside[rows])
+        next_at = np.where(beyond, halfway, next_at)
+        at[rows] = np.where(ended, at[rows], next_at)
+        rows = rows[~ended]
+        if not rows.size:
+            break
+    at[rows] = np.minimum(outside[rows], most[rows])  # what did not settle is taken wide
+    return at
+
+
+# %% ../../nbs/02_forecast/fit.ipynb #a61f03d9
+_SAME = 1e-3  # ln(loss): curves this close fit as well as each other
+
+
+def _predictions_that_fit(fit, D, level):
+    "Lowest and highest new measurement at each size that the profile likelihood allows."
+    law, t, s = fit.law, stdtrit(fit.dof, (1 + level) / 2), max(fit.sigma, _SAME)
+    target, side = np.repeat(D, 2), np.tile([-1.0, 1.0], len(D))
+    k, centre = len(target), np.log(law(target, **fit.params))
+    sizes = np.c_[np.tile(fit.D, (k, 1)), target]
+    y = np.c_[np.tile(np.log(fit.loss), (k, 1)), centre]
+    weights = np.c_[np.tile(fit.weights, (k, 1)), np.ones(k)]
+    least = (fit.weights * fit.residuals**2).sum()
+    theta = np.tile(list(fit.params.values()), (k, 1))
+    in_log = _log_scaled(law, fit.params, fit.D)
+
+    def rise(rows, distance):
+        y[rows, -1] = centre[rows] + side[rows] * distance
+        free = np.zeros(theta[rows].shape, dtype=bool)
+        theta[rows], cost, fitted, _ = _refit(
+            law, sizes[rows], y[rows], weights[rows], theta[rows], free, in_log, 1e-3 * s**2
+        )
+        z = np.sqrt(np.maximum(cost - least, 0)) / s
+        slope = side[rows] * (y[rows, -1] - fitted[:, -1]) / (s**2 * np.maximum(z, 1e-9))
+        return z, slope
+
+    half = _reach(rise, np.full(k, t * s), np.full(k, _FAR), t)
+    half[half >= _FAR] = np.inf
+    end = np.exp(centre + side * half)
+    return end[::2], end[1::2]
+
+
+# %% ../../nbs/02_forecast/fit.ipynb #a61f03db
+def _values_that_fit(fit, name, level=0.9):
+    "Lowest and highest value of a parameter that the profile likelihood (F test) allows."
+    law, t, s = fit.law, stdtrit(fit.dof, (1 + level) / 2), max(fit.sigma, _SAME)
+    column, side = law.params.index(name), np.array([-1.0, 1.0])
+    sizes, y, weights = (np.tile(v, (2, 1)) for v in (fit.D, np.log(fit.loss), fit.weights))
+    least = (fit.weights * fit.residuals**2).sum()
+    theta = np.tile(list(fit.params.values()), (2, 1))
+    in_log = _log_scaled(law, fit.params, fit.D)
+    _, jac = _log_losses(law, sizes[:1], theta[:1])
+    alone = np.sqrt((fit.weights * jac[0, :, column] ** 2).sum())  # all others known
+    room = np.abs(np.array(law.bounds[name]) - fit.params[name])
+    fixed = np.zeros(theta.shape, dtype=bool)
+    fixed[:, column] = True
+
+    def rise(rows, distance):
+        theta[rows, column] = fit.params[name] + side[rows] * distance
+        theta[rows], cost, _, slopes = _refit(
+            law, sizes[rows], y[rows], weights[rows], theta[rows], fixed[rows], in_log, 1e-3 * s**2
+        )
+        z = np.sqrt(np.maximum(cost - least, 0)) / s
+        return z, side[rows] * slopes[:, column] / (2 * s**2 * np.maximum(z, 1e-9))
+
+    step = t * s / max(alone, 1e-300)
+    ends = fit.params[name] + side * _reach(rise, np.minimum(step, room), room, t)
+    return tuple(np.clip(ends, *law.bounds[name]))
+
+
 # %% ../../nbs/02_forecast/fit.ipynb #55f5af9e
 def _doubts(fit, held):
     "What a reader should not believe of a fit, each with a remedy."
@@ -268,21 +446,65 @@ def _doubts(fit, held):
             "or take a law with fewer parameters"
         )
     for name in held:
-        yield (
-            f"`{name}` ended at its bound {fit.params[name]:.3g} and is held there; "
-            "its error is one-sided, more or larger sizes would free it"
-        )
+        if fit.cov is None:
+            yield (
+                f"`{name}` ended at its bound {fit.params[name]:.3g}, and its error is unknown; "
+                "more or larger sizes would free it"
+            )
+        else:
+            yield _range_doubt(fit, name)
     if fit.cov is None and fit.dof > 0:
         yield (
-            "the sizes seen leave a combination of parameters open: predictions beyond them are "
-            "guesses; add larger sizes or take a law with fewer parameters"
+            "the sizes seen leave a combination of parameters open, so there is no interval: "
+            "predictions beyond them are guesses; "
+            "add larger sizes or take a law with fewer parameters"
         )
-    for name, error in fit.stderr.items():
-        if error is not None and error > abs(fit.params[name]):
+    for name in _undetermined(fit):
+        if _is_floor(fit.law, name):
+            yield _range_doubt(fit, name)
+        else:
             yield (
-                f"`{name}` is not determined ({fit.params[name]:.3g} ± {error:.2g}); "
+                f"`{name}` is not determined ({fit.params[name]:.3g} ± {fit.stderr[name]:.2g}); "
                 "add larger sizes or take a law with fewer parameters"
             )
+
+
+def _undetermined(fit):
+    "Parameters whose standard error is larger than their estimate; a floor needs some noise."
+    found = []
+    for name, error in fit.stderr.items():
+        if error is None:
+            continue
+        if _is_floor(fit.law, name):
+            error = error * max(1.0, _SAME / max(fit.sigma, 1e-300))
+        if error > abs(fit.params[name]):
+            found.append(name)
+    return found
+
+
+def _is_floor(law, name):
+    "Whether a parameter is the loss that the law falls to; with an exponent on it, it is not."
+    return name == "E" and law.units.get("E") == "nats"
+
+
+def _bends(fit):
+    "Whether the sum of squares is no parabola: at a bound, or with a parameter not determined."
+    if fit.cov is None:
+        return False
+    # without a floor in nats an exponent trades with the others, and no curve depends on it
+    return bool(fit.held or (_is_floor(fit.law, "E") and _undetermined(fit)))
+
+
+def _range_doubt(fit, name):
+    "Which values of a parameter at its bound, or of a floor that has not shown, fit as well."
+    low, high = _values_that_fit(fit, name)
+    rest = "the band holds them all; add larger sizes"
+    if _is_floor(fit.law, name):
+        return f"`E` is unknown: any floor from {low:.3g} to {high:.3g} fits as well; {rest}"
+    return (
+        f"`{name}` ended at its bound {fit.params[name]:.3g}: "
+        f"any value from {low:.3g} to {high:.3g} fits as well; {rest}"
+    )
 
 
 # %% ../../nbs/02_forecast/fit.ipynb #46ef911d
@@ -360,17 +582,7 @@ def predict(
 ) -> np.ndarray | pd.DataFrame:  # loss, nats/token, shape (m,); or train_size, loss, low, high
     """Extrapolate; the interval is for a new measurement (delta method, Student t: an estimate).
 
-    Parameters
-    ----------
-    D
-        examples, > 0; scalar or shape (m,)
-    interval : float | None, default None
-        probability of the interval, in (0, 1); None: the curve alone
-
-    Returns
-    -------
-    np.ndarray | pd.DataFrame
-        loss, nats/token, shape (m,); or train_size, loss, low, high
+    It is a profile likelihood's where a parameter is at its bound or not determined.
     """
     D = np.atleast_1d(must.vector("D", D))
     if D.ndim > 1:
@@ -378,6 +590,9 @@ def predict(
     loss = self.law(D, **self.params)
     if interval is None:
         return loss
+    if _bends(self):
+        low, high = _predictions_that_fit(self, D, interval)
+        return pd.DataFrame(dict(train_size=D, loss=loss, low=low, high=high))
     half = np.full(D.shape, np.inf)  # without a covariance anything may come
     if self.cov is not None:
         g = self.law.grad(D, **self.params) / loss[:, None]
@@ -494,8 +709,8 @@ def plot(
 def profile_interval(
     self: Fit,
     level: float = 0.95,  # confidence level, in (0, 1)
-) -> pd.DataFrame:  # per parameter: low, estimate, high; infinite if the profile stays low
-    """Profile-likelihood intervals (F test), by lmfit.
+) -> pd.DataFrame:  # per parameter: low, estimate, high (infinite: no end), at_bound: which end
+    """Profile-likelihood intervals (F test), by lmfit; one-sided where a parameter is at its bound.
 
     Parameters
     ----------
@@ -505,7 +720,7 @@ def profile_interval(
     Returns
     -------
     pd.DataFrame
-        per parameter: low, estimate, high; infinite if the profile stays low
+        per parameter: low, estimate, high (infinite: no end), at_bound: which end
     """
     import lmfit
 
@@ -514,11 +729,13 @@ def profile_interval(
             "`profile_interval` needs a least-squares fit; "
             "a robust one has no likelihood: fit without `robust`"
         )
-    if self.cov is None or any(error is None for error in self.stderr.values()):
+    if self.cov is None:
         raise ValueError(
-            "`profile_interval` needs an interior optimum with errors; "
+            "`profile_interval` needs an optimum that the data determine; "
             f"this fit says: {'; '.join(self.flags)}"
         )
+    if self.held:
+        return _own_profile(self, level)
     try:
         limits = lmfit.conf_interval(self.minimizer, self.result, sigmas=[level])
     except (lmfit.MinimizerException, ValueError) as e:
@@ -527,5 +744,17 @@ def profile_interval(
         ) from None
     rows = []
     for name, ((_, low), (_, estimate), (_, high)) in limits.items():
-        rows.append(dict(parameter=name, low=low, estimate=estimate, high=high))
+        rows.append(dict(parameter=name, low=low, estimate=estimate, high=high, at_bound=""))
+    return pd.DataFrame(rows)
+
+
+def _own_profile(fit, level):
+    "Profile intervals that stop at bounds, which lmfit's do not."
+    rows = []
+    for name, estimate in fit.params.items():
+        low, high = _values_that_fit(fit, name, level)
+        ends = dict(zip(("low", "high"), fit.law.bounds[name], strict=True))
+        reached = [end for end, value in dict(low=low, high=high).items() if value == ends[end]]
+        at_bound = " and ".join(reached)
+        rows.append(dict(parameter=name, low=low, estimate=estimate, high=high, at_bound=at_bound))
     return pd.DataFrame(rows)

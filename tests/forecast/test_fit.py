@@ -8,9 +8,15 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lensllm.forecast.fit import _rounding_sd, fit_law
+from lensllm.forecast.fit import (
+    _covariance,
+    _predictions_that_fit,
+    _rounding_sd,
+    _values_that_fit,
+    fit_law,
+)
 from lensllm.forecast.laws import LAWS, RECTIFIED
-from scipy import stats
+from scipy import optimize, stats
 
 props = settings(max_examples=25, derandomize=True, deadline=None, database=None)
 TRUE = dict(B=30.0, D_l=20.0, beta=0.5, E=1.8)
@@ -137,7 +143,7 @@ def test_profile_interval_holds_estimate_and_truth(planted):
 
 
 def test_profile_of_an_undetermined_fit_is_refused(gpt2):
-    with pytest.raises(ValueError, match="interior optimum"):
+    with pytest.raises(ValueError, match="an optimum that the data determine"):
         fit_law("rectified", gpt2[0][:4], gpt2[1][:4]).profile_interval()
 
 
@@ -194,7 +200,8 @@ def test_as_many_parameters_as_points_have_an_infinite_interval(gpt2):
 
 def test_a_parameter_at_its_bound_is_flagged(flan):
     fit = fit_law("rectified", *flan.curve("t5-small"))  # E ends at 0
-    assert any("held there" in flag for flag in fit.flags)
+    assert fit.held == ("E",)
+    assert any("`E` is unknown: any floor from 0 to " in flag for flag in fit.flags)
 
 
 def test_one_degree_of_freedom_is_flagged():
@@ -260,7 +267,164 @@ def test_a_parameter_at_its_bound_is_known_as_such():
     assert fit_law("rectified", D, 30 / (20 + D**0.5) + 1.8).held == ()
 
 
+# Floors that have not shown, and other parameters at their bounds
+
+DOUBLING = 200.0 * 2 ** np.arange(7)
+AHEAD = DOUBLING[-1] * np.array([8, 78, 500])
+
+
+@pytest.fixture(scope="module")
+def no_floor():
+    "A clean power curve in three decimals: its floor has not shown."
+    return fit_law("rectified", DOUBLING, np.round(10 * DOUBLING**-0.2, 3))
+
+
+@pytest.fixture(scope="module")
+def straight():
+    "A curve that falls by a tenth per doubling; E ends at 0."
+    return fit_law("rectified", DOUBLING, [3.0, 2.9, 2.8, 2.7, 2.6, 2.5, 2.4])
+
+
+def band_with_bounds_known(fit, D, interval):
+    "ln(low) and ln(high) by the delta method, parameters at bounds taken as known."
+    g = fit.law.grad(D, **fit.params) / fit.predict(D)[:, None]
+    cov = _covariance(fit, fit.held)
+    half = stats.t.ppf((1 + interval) / 2, fit.dof) * np.sqrt(
+        fit.sigma**2 + np.einsum("mi,ij,mj->m", g, cov, g)
+    )
+    return np.log(fit.predict(D)) - half, np.log(fit.predict(D)) + half
+
+
+@pytest.mark.parametrize("digits", [3, 4, 15])
+def test_a_clean_curve_without_a_floor_says_that_the_floor_is_unknown(digits):
+    fit = fit_law("rectified", DOUBLING, np.round(10 * DOUBLING**-0.2, digits))
+    assert any("`E` is unknown: any floor from 0 to " in flag for flag in fit.flags)
+
+
+def test_the_band_of_a_curve_without_a_floor_reaches_from_none_to_a_possible_one(no_floor):
+    _, floor = _values_that_fit(no_floor, "E")
+    band = no_floor.predict([AHEAD[-1], 1e12], 0.9)
+    truth = 10 * AHEAD[-1] ** -0.2
+    assert 0.95 * truth < band.low[0] < truth  # as E = 0 gives it
+    assert floor > 0.2
+    assert band.high[1] > floor
+
+
+def test_a_floor_at_its_bound_makes_the_band_wider_than_a_known_one(straight):
+    _, high = band_with_bounds_known(straight, AHEAD, 0.9)
+    band = straight.predict(AHEAD, 0.9)
+    assert straight.held == ("E",)
+    assert (np.log(band.high) > high + 0.01).all()
+    assert (band.high > 2.3).all()  # the floor may lie just below the lowest loss
+    assert (band.low < band.loss).all()
+
+
+@pytest.mark.parametrize("interval", [0.5, 0.9])
+def test_the_profile_of_a_good_fit_is_its_delta_method(planted, interval):
+    profiled = np.log(_predictions_that_fit(planted, [2e6, 1e7], interval))
+    band = np.log(planted.predict([2e6, 1e7], interval)[["low", "high"]].to_numpy().T)
+    np.testing.assert_allclose(profiled, band, atol=0.1 * np.diff(band, axis=0).max())
+
+
+def test_intervals_of_interior_fits_are_those_of_the_delta_method(planted):
+    low, high = band_with_bounds_known(planted, AHEAD, 0.9)
+    band = planted.predict(AHEAD, 0.9)
+    np.testing.assert_allclose(np.log([band.low, band.high]), [low, high], rtol=1e-12)
+
+
+def least_squares_with(fit, D, y):
+    "Sum of squares of the fit's curve with a measurement y at D, by scipy from several starts."
+    sizes, target = np.r_[fit.D, D], np.r_[np.log(fit.loss), y]
+    lowest, highest = np.array(list(fit.law.bounds.values())).T
+
+    def residual(theta):
+        return np.log(fit.law.fn(sizes, **dict(zip(fit.law.params, theta, strict=True)))) - target
+
+    costs = []
+    for start in [fit.params, *fit.law.starts(sizes, np.exp(target), 3)]:
+        inside = np.clip(list(start.values()), lowest + 1e-9, highest - 1e-9)
+        found = optimize.least_squares(
+            residual, inside, bounds=(lowest, highest), x_scale="jac", max_nfev=2000
+        )
+        costs.append(2 * found.cost)
+    return min(costs)
+
+
+@pytest.mark.parametrize("end", ["low", "high"])
+def test_at_the_ends_of_the_band_the_sum_of_squares_has_risen_by_t(straight, end):
+    D = AHEAD[0]
+    y = np.log(straight.predict(D, 0.9)[end][0])
+    risen = least_squares_with(straight, D, y) - (straight.residuals**2).sum()
+    t = stats.t.ppf(0.95, straight.dof)
+    np.testing.assert_allclose(np.sqrt(risen) / max(straight.sigma, 1e-3), t, rtol=0.01)
+
+
+def test_the_profile_of_a_parameter_at_its_bound_is_one_sided(straight):
+    profile = straight.profile_interval().set_index("parameter")
+    assert profile.at_bound["E"] == "low"
+    assert profile.low["E"] == profile.estimate["E"] == 0
+    assert 2 < profile.high["E"] < 2.6
+    assert profile.at_bound["beta"] != "low and high"
+
+
+def test_no_interval_says_why():
+    fit = fit_law("vanilla", DOUBLING, 10 * DOUBLING**-0.2)
+    assert fit.predict(1e6, 0.9)[["low", "high"]].to_numpy().tolist() == [[0, np.inf]]
+    assert any("so there is no interval" in flag for flag in fit.flags)
+
+
+def test_nine_in_ten_measurements_lie_in_the_90_percent_band_of_unclear_floors():
+    rng = np.random.default_rng(3)
+    inside = []
+    while len(inside) < 30:
+        D_l, beta, E = rng.uniform(10, 300), rng.uniform(0.35, 0.65), rng.uniform(0.8, 2.2)
+        B = (rng.uniform(3, 5) - E) * (D_l + 200**beta)
+        truth = RECTIFIED(np.r_[DOUBLING, AHEAD], B=B, D_l=D_l, beta=beta, E=E)
+        loss = truth * np.exp(0.006 * rng.normal(size=10))
+        fit = fit_law("rectified", DOUBLING, loss[:7], n_starts=1)
+        if fit.flags:
+            band = fit.predict(AHEAD[1], 0.9)
+            inside.append(band.low[0] <= loss[8] <= band.high[0])
+    assert stats.binom.cdf(sum(inside), len(inside), 0.9) > 0.01
+
+
 # Inputs from the field
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("law", ["rectified", "vanilla", "pow4", "mmf4"])
+@pytest.mark.parametrize(
+    "D, loss",
+    [
+        (DOUBLING, [0.42, 0.42, 0.4, 0.4, 0.4, 0.38, 0.38]),
+        (DOUBLING, [1, 1, 1, 0.5, 0.5, 0.25, 0.25]),
+        (DOUBLING, np.ones(7)),
+        (DOUBLING * 1e9, 2 + 8 * DOUBLING**-0.3),
+        (DOUBLING[:4], [3, 2.9, 2.8, 2.7]),
+        (DOUBLING, [2.0, 2.5, 2.1, 2.6, 2.0, 2.7, 2.2]),
+        (DOUBLING, 1 + DOUBLING / DOUBLING[-1]),
+    ],
+    ids=["coarse grid", "error rates", "all wrong", "billions", "four sizes", "zigzag", "rising"],
+)
+def test_odd_curves_are_fitted_without_a_warning(law, D, loss):
+    fit = fit_law(law, D, loss)
+    band = fit.predict(np.array([2.0, 500.0]) * D[-1], 0.9)
+    assert (band.low <= band.loss).all()
+    assert (band.loss <= band.high).all()
+
+
+@pytest.mark.parametrize(
+    "D, loss, message",
+    [
+        (DOUBLING[:2], [3, 2], "needs as many sizes above 0, got 2"),
+        (DOUBLING[:4], [1, 0.5, 0.5, 0], "`loss` must be finite and > 0, got 0.0 at position 3"),
+    ],
+    ids=["two sizes", "error rate of 0"],
+)
+def test_what_cannot_be_fitted_is_refused_in_one_line(D, loss, message):
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        fit_law("rectified", D, loss)
+    assert "\n" not in str(caught.value)
 
 
 LADDER = np.array([200, 400, 800, 1600, 3200, 6400])
