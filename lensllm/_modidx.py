@@ -1994,6 +1994,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'lensllm.tune.chats._EncodedChat': ('07_tune/chats.html#_encodedchat', 'lensllm/tune/chats.py'),
                                     'lensllm.tune.chats._Writing': ('07_tune/chats.html#_writing', 'lensllm/tune/chats.py'),
                                     'lensllm.tune.chats._answer_place': ('07_tune/chats.html#_answer_place', 'lensllm/tune/chats.py'),
+                                    'lensllm.tune.chats._answer_spans': ('07_tune/chats.html#_answer_spans', 'lensllm/tune/chats.py'),
                                     'lensllm.tune.chats._asked_tokens': ('07_tune/chats.html#_asked_tokens', 'lensllm/tune/chats.py'),
                                     'lensllm.tune.chats._begins': ('07_tune/chats.html#_begins', 'lensllm/tune/chats.py'),
                                     'lensllm.tune.chats._chat_tokens': ('07_tune/chats.html#_chat_tokens', 'lensllm/tune/chats.py'),

@@ -247,28 +247,32 @@ def _chat_tokens(
 ) -> _ChatTokens:
     "A chat as the tokens of a causal model, and which of them carry the loss."
     writing = _writing(chat, tokenizer)
-    starts = [writing.text[:start] for start, _ in writing.answers]
-    ends = [writing.text[:end] for _, end in writing.answers]
-    tail = writing.text[writing.answers[-1][1] :]
-    texts = [writing.text, writing.asked, tail, *starts, *[text.rstrip() for text in starts], *ends]
-    whole, asked, after, *others = read([text or " " for text in texts])
-    n = len(starts)
+    after = writing.text[writing.answers[-1][1] :]
+    whole, asked, after = read([writing.text, writing.asked, after])
     if not _begins(whole, asked):
         raise _template_fault(chat, "joins the answer's first token to what stands before it")
     controls = _control_tokens(tokenizer)
-    end = _turn_end(after if tail else [], tokenizer, controls)
+    end = _turn_end(after, tokenizer, controls)
     _check_no_control(chat, end, tokenizer)
-    spans = []
-    for k, (at_start, stripped, up_to) in enumerate(zip(others[:n], others[n:], others[2 * n :])):
-        before = next((t for t in (at_start, stripped) if _begins(whole, t)), None)
-        if before is None or (k < n - 1 and not _begins(whole, up_to)):
-            raise _template_fault(chat, "joins tokens of an answer to those around it")
-        if len(up_to) <= len(before):
-            raise _template_fault(chat, "leaves an answer without a token of its own")
-        start, stop = writing.answers[k]
-        spans.append((len(before), len(up_to), len(writing.text[start:stop].encode())))
-    body = _ended(whole, up_to, after if tail else [], end)
+    spans, up_to = _answer_spans(chat, writing, whole, read)
+    body = _ended(whole, up_to, after, end)
     return _asked_tokens(body, spans, end, controls, _first_of(body, first, tokenizer))
+
+
+def _answer_spans(chat, writing, whole, read):
+    "Where the tokens of each answer stand, with its bytes; and all tokens up to the last one's."
+    spans = []
+    for start, stop in writing.answers:
+        before, text = writing.text[:start], writing.text[start:stop]
+        at_start, stripped, up_to = read([before, before.rstrip(), before + text])
+        inside = up_to if stop == writing.answers[-1][1] else whole  # the last one ends the row
+        begins = [tokens for tokens in (at_start, stripped) if _begins(inside, tokens)]
+        if not begins or not _begins(inside, up_to) or not _begins(whole, begins[0]):
+            raise _template_fault(chat, "joins tokens of an answer to those around it")
+        if len(up_to) <= len(begins[0]):
+            raise _template_fault(chat, "leaves an answer without a token of its own")
+        spans.append((len(begins[0]), len(up_to), len(text.encode())))
+    return spans, up_to
 
 
 def _begins(tokens, beginning):

@@ -7,10 +7,12 @@ import transformers
 from lensllm._internal.tiny import tiny_model
 from lensllm.models.loading import character_tokenizer
 from lensllm.tune.chats import Chat
+from lensllm.report import page
+from lensllm.tune.recipe import CHAT_RULE, Recipe
 from lensllm.tune.study import inspect_candidate, new_study
 from lensllm.tune.tasks import content_key, count_cut, encode, load_rows, load_task, marked_row
 from lensllm.tune.tasks import split_rows, task_of
-from lensllm.tune.training import row_costs
+from lensllm.tune.training import finetune, row_costs
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 LETTERS = "".join(map(chr, range(32, 127))) + "\n"
@@ -392,12 +394,34 @@ def test_a_study_of_chats_notes_what_carries_the_loss(places_of_chats, tmp_path,
     assert [known[name]["plain_chats"] for name in ("own", "none")] == [False, True]
 
 
+@pytest.mark.parametrize("name", ["own", "none"])
+def test_a_model_learns_from_chats(places_of_chats, name):
+    folder, path = places_of_chats
+    short = Recipe(rate=1e-2, passes=1, least_steps=20, batch=4)
+    before, after = (
+        finetune(folder / name, load_task(path), size, seed=0, recipe=short, device="cpu")
+        for size in (0, 16)
+    )
+    assert after.test_loss < before.test_loss
+    answers = [row.turns[-1][1] for row in load_task(path).test]
+    tokens_per_byte = sum(len(text) + 1 for text in answers) / sum(map(len, answers))
+    assert after.byte_loss == pytest.approx(after.test_loss * tokens_per_byte)
+
+
 def test_a_study_of_texts_notes_nothing_new(places, write_sums, tmp_path, recipe):
     task = write_sums(tmp_path / "sums.jsonl")
     options = dict(task=task, sizes=[8], budget_size=8, recipe=recipe)
     study = new_study(tmp_path / "study", candidates=[places["gpt2"]], **options)
     assert set(study.facts["source"]) == {"task", "test", "columns", "fingerprint"}
     assert "plain_chats" not in study.store.candidates().facts.iloc[0]
+
+
+def test_the_report_says_how_chats_were_written(places_of_chats, tmp_path, recipe):
+    folder, path = places_of_chats
+    options = dict(task=path, sizes=[8], budget_size=8, recipe=recipe)
+    study = new_study(tmp_path / "study", candidates=[folder / "none"], **options)
+    said = dict(page._how_to_repeat(study, study.store.runs()))["chats"]
+    assert said == f"{CHAT_RULE}; the loss is on the last answer; written plainly: none"
 
 
 def test_a_candidate_whose_template_fails_is_named(places_of_chats, recipe):
