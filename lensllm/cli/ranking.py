@@ -19,6 +19,7 @@ __all__ = [
 import math
 import sys
 from pathlib import Path
+from textwrap import indent
 from typing import Annotated
 
 import typer
@@ -875,7 +876,7 @@ def _show_texts(source, texts, given, output):
     print(task)
     for k, example in enumerate(examples, 1):
         print(f"\nexample {k}" + (f", {example['where']}" if example["where"] else ""))
-        print("  " + example["text"].replace("\n", "\n  "))
+        print(indent(example["text"], "  "))
     print(f"\n[[what carries the loss]]; {form}")
 
 
