@@ -508,7 +508,7 @@ def of_tune(new):
 
     import numpy as np
     from lensllm.models.loading import ZOO, load_model
-    from lensllm.tune import findings, recipe, store, study, tasks, training, workers
+    from lensllm.tune import chats, findings, recipe, store, study, tasks, training, workers
 
     zoo, rows_file = str(ZOO / "gpt2-mini-manuals"), str(new / "rows.jsonl")
     model, tokenizer = load_model(zoo, device="cpu")
@@ -526,25 +526,32 @@ def of_tune(new):
     held.plan([("a", 200, 0)])
     run = ("a", 200, 0)
     texts = dict(tokenizer=tokenizer, max_tokens=16)
+    said = (("user", "a"), ("assistant", "b"))
     where = dict(device="cpu", trust=())
     fields = recipe.Recipe().__dict__
     places = dict(checkpoint=None, trunk=None, keep=None, watch=None)
     fresh = dict(task="t", candidates=dict(a=100), policy="race", budget=0.5, budget_size=None)
     wishes = dict(target=800, sizes=[200, 800], seed=0, recipe=None, unit=None, test=None)
-    sources = dict(task=rows_file, candidates=[zoo], columns=None, probes=False, trust=())
+    sources = dict(task=rows_file, candidates=[zoo], columns=None, loss_on="last")
+    sources |= dict(probes=False, trust=())
     own = {**wishes, **sources, "budget_size": 20, "sizes": [10, 20], "target": 20, "recipe": short}
     once = dict(executor="local", workers=1, device="cpu", budget=None, trust=())
     counted = dict(seed=None, test_loss_se=None, reason=None, correct=True)
     return [
-        (tasks.load_rows, dict(path=rows_file, columns=None, argument="DATA")),
+        (tasks.load_rows, dict(path=rows_file, columns=None, argument="DATA", loss_on="last")),
         (tasks.content_key, dict(row=("a", "b"))),
         (tasks.Task, dict(name="t", train=parts[0], valid=parts[1], test=parts[2], repeated=0)),
         (task.subset, dict(n=3)),
-        (tasks.load_task, dict(source=rows_file, test=None, columns=None)),
+        (tasks.load_task, dict(source=rows_file, test=None, columns=None, loss_on="last")),
         (tasks.task_of, dict(source=dict(task=rows_file, test=None, columns=None))),
         (tasks.split_rows, dict(rows=rows[:40], name="t", validation=parts[1], test=parts[2])),
         (tasks.encode, dict(rows=rows[:3], **texts, pairs=False)),
         (tasks.collate, dict(encoded=encoded, tokenizer=tokenizer)),
+        (tasks.marked_row, dict(row=rows[0], **texts, pairs=False)),
+        (tasks.answer_text, dict(row=rows[0])),
+        (tasks.row_text, dict(row=rows[0])),
+        (chats.Chat, dict(turns=said, loss_on="all", where="row 1")),
+        (chats.has_template, dict(tokenizer=tokenizer)),
         (tasks.as_batch, dict(rows=rows[:3], **texts)),
         (tasks.count_cut, dict(rows=rows[:3], **texts, pairs=True)),
         (recipe.Recipe, fields),

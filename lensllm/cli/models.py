@@ -44,8 +44,8 @@ _Texts = Annotated[
     Path,
     typer.Argument(
         metavar="DATA",
-        help="Texts: .txt (one row per line), or .csv, .tsv, .parquet, .jsonl with columns prompt "
-        "and target, or text.",
+        help="Texts: .txt (one row per line), or .csv, .tsv, .parquet, .jsonl, .json with columns "
+        "prompt and target, text, or messages.",
     ),
 ]
 _KernelFile = Annotated[
@@ -510,7 +510,9 @@ def _texts_apart(data, held_out, columns):
 
 def _as_one_text(row):
     "Prompt and target as one text; spaces, and where the prompt ends, make no other text."
-    return " ".join(" ".join(row).split())
+    from lensllm.tune.tasks import row_text
+
+    return " ".join(row_text(row).split())
 
 
 def _repetitions(texts):
@@ -537,14 +539,14 @@ class _Pair:
         "Texts as batches; per byte with the number of bytes of each target."
         import torch
 
-        from lensllm.tune.tasks import as_batch
+        from lensllm.tune.tasks import answer_text, as_batch
 
         made = []
         for i in range(0, len(texts), size):
             rows = texts[i : i + size]
             batch = as_batch(rows, self.tokenizer, **self.row_format)
             if unit == "byte":
-                batch["target_bytes"] = torch.tensor([len(target.encode()) for _, target in rows])
+                batch["target_bytes"] = torch.tensor([len(answer_text(r).encode()) for r in rows])
             made.append(batch)
         return made
 
@@ -664,12 +666,13 @@ def _doubts_about_texts(pair, texts, repeated, cut):
 
 def _count_unwritten(tokenizer, texts):
     "How many targets hold what the tokenizer has no sign for."
+    from lensllm.tune.tasks import answer_text
+
     unknown = tokenizer.unk_token_id
     if unknown is None:
         return 0
-    return sum(
-        unknown in tokenizer(target, add_special_tokens=False)["input_ids"] for _, target in texts
-    )
+    targets = map(answer_text, texts)
+    return sum(unknown in tokenizer(t, add_special_tokens=False)["input_ids"] for t in targets)
 
 
 def _doubts_about_models(pair, details, terms):

@@ -24,6 +24,7 @@ __all__ = [
     "Out",
     "Plot",
     "Columns",
+    "LossOn",
     "Device",
     "StudyFolder",
     "as_examples",
@@ -246,7 +247,16 @@ Columns = Annotated[
     typer.Option(
         "--columns",
         metavar="PROMPT,TARGET",
-        help="Names of the columns that hold the texts. Default: prompt,target, or text.",
+        help="Names of the columns that hold the texts or chats. Default: prompt,target, text, "
+        "messages, or instruction,input,output.",
+    ),
+]
+LossOn = Annotated[
+    str,
+    typer.Option(
+        "--loss-on",
+        metavar="WHICH",
+        help="last or all: which answers of a chat carry the loss. Default: last.",
     ),
 ]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, ...")]

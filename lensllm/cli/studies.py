@@ -33,6 +33,7 @@ from lensllm.cli.options import (
     AsJson,
     Columns,
     Device,
+    LossOn,
     PolicyName,
     StudyFolder,
     as_examples,
@@ -72,8 +73,8 @@ _Task = Annotated[
     typer.Option(
         "--task",
         metavar="TASK",
-        help="headline, translate or define (shipped); a file .jsonl, .csv, .tsv, .parquet or "
-        ".txt; a folder or name for [bold]datasets[/].",
+        help="headline, translate or define (shipped); a file .jsonl, .json, .csv, .tsv, .parquet "
+        "or .txt of texts or chats; a folder or name for [bold]datasets[/].",
     ),
 ]
 _Candidates = Annotated[
@@ -238,6 +239,7 @@ def run_command(
     seed: _RunSeed = 0,
     test: _TestRows = None,
     columns: Columns = None,
+    loss_on: LossOn = "last",
     method: _TuningMethod = "full",
     rate: _Rate = None,
     passes: _Passes = 4.0,
@@ -274,6 +276,7 @@ def run_command(
         seed=seed,
         test=test,
         columns=column_names(columns),
+        loss_on=loss_on,
         unit=unit,
         probes=probes,
         trust=trust or (),
@@ -291,7 +294,7 @@ def run_command(
     study.check_sources(trust or ())
     study.store.set_fact("command", "lensllm " + shlex.join(ctx.obj))
     if study.store.runs().empty:
-        for doubt in _doubts_about_money(study, study.ask()):
+        for doubt in _doubts(study, study.ask()):
             print(f"doubt: {doubt}", file=sys.stderr)
     ranking = _run_watched(
         ctx, study, budget=more, executor=executor, workers=workers, device=device
@@ -598,7 +601,7 @@ def _say_forecast(study, as_json):
         return
     _show_candidates(candidates, study)
     show_runs(runs, f"{'next' if study.spent else 'first'}: {plan.why}")
-    for doubt in _doubts_about_money(study, plan):
+    for doubt in _doubts(study, plan):
         print(f"doubt: {doubt}")
     search = 0.0 if study.spent else sum(candidate["search"] for candidate in candidates)
     if search:
@@ -661,6 +664,18 @@ def _show_candidates(candidates, study):
 
 
 # %% ../../nbs/09_cli/studies.ipynb #c41e6968
+def _doubts(study, plan):
+    "What you should know before runs begin."
+    yield from _doubts_about_money(study, plan)
+    known = study.store.candidates().facts
+    plain = [name for name, facts in known.items() if facts.get("plain_chats")]
+    if plain:
+        yield (
+            f"no chat template of their own: {', '.join(plain)}; their chats are written plainly "
+            "(see lensllm data TASK --model MODEL)"
+        )
+
+
 def _doubts_about_money(study, plan):
     "What you should know before money is spent."
     prices, target = study.prices, study.facts["target"]

@@ -309,6 +309,10 @@ _ROWS = (  # `tune.recipe.ROW_RULE`, which this package does not import
     "a row begins with what the tokenizer's own template puts first (such as <bos>), then come "
     "prompt, target and the end token; without a template and a prompt, the end token stands first"
 )
+_CHATS = (  # `tune.recipe.CHAT_RULE`
+    "a chat is written by the tokenizer's own chat template, or plainly where it has none; the "
+    "loss is on the answer and the token that ends its turn, bytes are those of the answer"
+)
 
 
 def _how_to_repeat(study, runs):
@@ -327,9 +331,22 @@ def _how_to_repeat(study, runs):
         policy=facts["policy"],
         recipe=recipe,
         rows=_ROWS if facts["source"] else None,
+        chats=_chats_in_words(study),
         versions=", ".join(f"{package} {version}" for package, version in versions.items()),
     )
     return [(key, value) for key, value in entries.items() if value not in (None, "", [])]
+
+
+def _chats_in_words(study):
+    "How chats were written, and which answers carry the loss; None where rows are texts."
+    loss_on = (study.facts["source"] or {}).get("loss_on")
+    if loss_on is None:
+        return None
+    known = study.store.candidates().facts
+    plain = [name for name, facts in known.items() if facts.get("plain_chats")]
+    parts = [_CHATS, f"the loss is on {dict(last='the last answer', all='all answers')[loss_on]}"]
+    parts += [f"written plainly: {', '.join(plain)}"] if plain else []
+    return "; ".join(parts)
 
 
 def _budget_history(study):

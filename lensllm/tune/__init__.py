@@ -10,6 +10,7 @@ import lazy_loader as lazy
 
 # %% ../../nbs/07_tune/overview.ipynb #fa94cf14
 _NAMES = dict(
+    chats=["Chat"],
     tasks=["load_task", "Task", "load_rows"],
     recipe=["Recipe"],
     training=["finetune", "Run"],

@@ -8,6 +8,7 @@ __all__ = [
     "PROBE_STEPS",
     "DECAY_SHARE",
     "ROW_RULE",
+    "CHAT_RULE",
     "Recipe",
     "fresh_rate",
     "continued_rate",
@@ -29,6 +30,10 @@ DECAY_SHARE = 0.15  # "continue": the rate falls over this share of a fresh run'
 ROW_RULE = (  # what stands first and last in every row, in words
     "a row begins with what the tokenizer's own template puts first (such as <bos>), then come "
     "prompt, target and the end token; without a template and a prompt, the end token stands first"
+)
+CHAT_RULE = (  # how a chat is written and what carries the loss, in words
+    "a chat is written by the tokenizer's own chat template, or plainly where it has none; the "
+    "loss is on the answer and the token that ends its turn, bytes are those of the answer"
 )
 
 

@@ -27,6 +27,7 @@ from .._internal.text import shortened
 from ..curves.metrics import flops
 from ..models.loading import check_trust, pick_device, zoo_names
 from .recipe import Recipe, run_price, search_price
+from .chats import LOSS_ON, has_template
 from .store import Store, as_json
 from .tasks import TASKS, Task, count_cut, encode, load_task, task_of
 from .workers import check_executor, open_executor
@@ -54,7 +55,10 @@ def inspect_candidate(
     device: str = "cpu",
     trust: tuple = (),  # as for `load_model`
     rows: int = 200,  # that are read
-) -> dict:  # n_params, encoder_params, family; tokens (read, written) per row; cut, a share of rows
+) -> (
+    dict
+):  # n_params, encoder_params, family; tokens (read, written) per row; cut, a share of rows;
+    # plain_chats, where the task holds chats: whether there is no template to write them
     """What must be known of a candidate before money is spent on it.
 
     Parameters
@@ -65,11 +69,6 @@ def inspect_candidate(
         as for `load_model`
     rows : int, default 200
         that are read
-
-    Returns
-    -------
-    dict
-        n_params, encoder_params, family; tokens (read, written) per row; cut, a share of rows
     """
     from lensllm.models.loading import count_params, load_model
     from lensllm.tune.training import check_method, max_tokens
@@ -83,7 +82,10 @@ def inspect_candidate(
     check_method(model, recipe)
     fit = dict(max_tokens=max_tokens(model, recipe), pairs=model.config.is_encoder_decoder)
     sample = [*task.test[: rows // 2], *task.train[: rows // 2]]
-    cut = count_cut(sample, tokenizer, **fit) / len(sample)
+    try:
+        cut = count_cut(sample, tokenizer, **fit) / len(sample)
+    except ValueError as e:
+        raise ValueError(f"`candidate` {source} cannot read the task: {e}") from None
     if cut > 0.5:
         raise ValueError(
             f"`candidate` must be able to read most of the task's rows, {source} cuts "
@@ -94,7 +96,8 @@ def inspect_candidate(
     n_params, encoder_params = count_params(model)
     read = float(np.mean([len(ids) for ids, _ in encoded]))
     written = float(np.mean([len(labels) for _, labels in encoded])) if encoder_params else 0.0
-    return dict(
+    facts = dict(plain_chats=not has_template(tokenizer)) if task.holds_chats else {}
+    return facts | dict(
         n_params=n_params,
         encoder_params=encoder_params,
         family=model.config.model_type,
@@ -269,12 +272,14 @@ def _is_budget(value):
 def _is_source(value):
     if value is None:
         return True
-    if not isinstance(value, dict) or set(value) != {"task", "test", "columns", "fingerprint"}:
+    if not isinstance(value, dict) or value.get("loss_on", "last") not in LOSS_ON:
+        return False
+    if set(value) - {"loss_on"} != {"task", "test", "columns", "fingerprint"}:
         return False
     columns = value["columns"]
     texts = [value["task"], value["fingerprint"], value["test"] or ""]
     if columns is not None:
-        texts += columns if isinstance(columns, list) and len(columns) < 3 else [None]
+        texts += columns if isinstance(columns, list) and len(columns) < 4 else [None]
     return all(isinstance(text, str) for text in texts)
 
 
@@ -413,6 +418,7 @@ def _candidates(name, value):
     policy=must.text(),
     recipe=must.instance(Recipe, optional=True),
     probes=must.flag,
+    loss_on=must.one_of(LOSS_ON),
     candidates=_candidates,
     sizes=must.several(optional=True),
     trust=_trusted,
@@ -432,7 +438,8 @@ def new_study(
     recipe: Recipe | None = None,  # None: the usual one
     unit: str | None = None,  # of losses, "byte" or "token"; None: token if made elsewhere
     test: str | Path | None = None,
-    columns: tuple | None = None,  # both as for `load_task`
+    columns: tuple | None = None,
+    loss_on: str = "last",  # these three as for `load_task`
     probes: bool = False,  # look at kernels, and certify, in every run: see `Findings`
     trust: tuple = (),  # as for `load_model`; it holds for this object, and is not kept
 ) -> Study:
@@ -460,8 +467,8 @@ def new_study(
         None: the usual one
     unit : str | None, default None
         of losses, "byte" or "token"; None: token if made elsewhere
-    columns : tuple | None, default None
-        both as for `load_task`
+    loss_on : str, default 'last'
+        these three as for `load_task`
     probes : bool, default False
         look at kernels, and certify, in every run: see `Findings`
     trust : tuple, default ()
@@ -473,7 +480,7 @@ def new_study(
     budget_size = _whole_or_none("budget_size", budget_size)
     sizes = None if sizes is None else [whole_number("sizes", size) for size in sizes]
     elsewhere, recipe = isinstance(candidates, dict), recipe or Recipe()
-    loaded = None if elsewhere else load_task(task, test=test, columns=columns)
+    loaded = None if elsewhere else load_task(task, test=test, columns=columns, loss_on=loss_on)
     sizes, target = _checked_sizes(sizes, target, loaded)
     if budget_size:
         policy, budget = "all", None
@@ -498,7 +505,7 @@ def new_study(
         unit=unit or ("token" if elsewhere else "byte"),
         recipe=asdict(recipe),
         probes=probes,
-        source=None if elsewhere else _task_source(task, test, columns, loaded),
+        source=None if elsewhere else _task_source(task, test, columns, loss_on, loaded),
     )
     study = _entered_study(folder, facts, known)
     told = [(facts["source"] or {}).get(part) for part in ("task", "test")]
@@ -569,9 +576,10 @@ def _candidates_elsewhere(candidates, sizes):
 
 
 # %% ../../nbs/07_tune/study.ipynb #670975ca
-def _task_source(task, test, columns, loaded):
+def _task_source(task, test, columns, loss_on, loaded):
     "Where the texts are, as plain data, and a fingerprint by which they are known."
-    return dict(
+    chats = dict(loss_on=loss_on) if loaded.holds_chats else {}
+    return chats | dict(
         task=_absolute_task(task),
         test=test and _absolute(test),
         columns=columns and list(columns),

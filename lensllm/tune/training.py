@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np, torch
 from fastcore.basics import patch
 from .._internal import arguments as must
+from .chats import _EncodedChat
 from .recipe import PROBE_STEPS, RATES, Recipe, continued_rate, fresh_rate
 from .tasks import Task, collate, count_cut, encode, task_of
 from .._internal.atomic import atomic_path
@@ -155,7 +156,7 @@ def row_costs(
         tokens[rows] = _target_counts(model, batch).cpu().numpy()
         nats[rows] = sequence_loss(model, batch).cpu().numpy() * tokens[rows]
     model.train(was_training)
-    n_bytes = [max(1, len(_target_text(*row, tokenizer).encode())) for row in encoded]
+    n_bytes = [max(1, _target_bytes(row, tokenizer)) for row in encoded]
     return nats, tokens, np.array(n_bytes)
 
 
@@ -168,6 +169,13 @@ def _target_counts(model, batch):
     "How many tokens each row is asked for; a causal model is not asked for its first."
     first = 0 if model.config.is_encoder_decoder else 1
     return (batch["labels"][:, first:] != IGNORED).sum(1)
+
+
+def _target_bytes(row, tokenizer):
+    "Bytes of what a row asks for; a chat counts those of its answers itself."
+    if isinstance(row, _EncodedChat):
+        return row.n_bytes
+    return len(_target_text(*row, tokenizer).encode())
 
 
 def _target_text(ids, labels, tokenizer):

@@ -27,7 +27,7 @@ TABLES = {
     ),
     "zero.csv": "model,n_params,0\na,1e8,4\nb,1e8,4\nhuge,1e11,4\n",
     "bad.csv": "model,train_size,test_loss\na,200,-1\nb,200,2\n",
-    "named.csv": "question,answer\na,b\n",
+    "named.csv": "query,answer\na,b\n",
     "wide.csv": "model,n_params,200,400,800\na,1e8,3,2.5,n/k\nb,1e8,3,2.6,2.5\n",
     "nameless.csv": "name,200,400\na,3,2.5\nb,3,2.6\n",
     "holes.csv": "model,n_params,200,400,800\na,1e8,3,,2.2\nb,1e8,3,,\nc,1e8,3,2.6,2.5\n",

@@ -242,6 +242,56 @@ def test_data_saves_the_tidy_table(lensllm, in_tables):
     assert len(pd.read_csv("tidy.csv")) == 8
 
 
+@pytest.fixture
+def chats(tmp_path):
+    "A file of forty chats."
+    turns = lambda n: [dict(role="user", content=f"{n}?"), dict(role="assistant", content=f"{n}.")]
+    lines = [json.dumps(dict(messages=turns(n))) + "\n" for n in range(40)]
+    (tmp_path / "chats.jsonl").write_text("".join(lines))
+    return tmp_path / "chats.jsonl"
+
+
+def test_data_shows_three_chats_as_a_model_sees_them(lensllm, chats):
+    done = lensllm("data", chats, "--model", "gpt2-mini-manuals")
+    assert done.code == 0
+    assert done.out.count("</s>]]") == 3
+    assert "plainly, since its tokenizer has no chat template" in done.out
+
+
+def test_data_shows_texts_without_a_model(lensllm, chats):
+    found = lensllm("data", chats, "--json").json
+    assert found["rows"] == dict(train=32, valid=4, test=4)
+    assert len(found["examples"]) == 3
+    for example in found["examples"]:
+        n = int(example["where"].split()[1]) - 1
+        assert example["text"] == f"User:\n{n}?\n\nAssistant:\n[[{n}.]]"
+
+
+def test_data_shows_a_shipped_task(lensllm):
+    done = lensllm("data", "headline", "--model", "t5-german")
+    assert done.code == 0 and done.out.count(" -> [[") == 3
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--save", "a.csv"], "`--save` has no meaning where"),
+        (["--decimal", ","], "`--decimal` has no meaning where"),
+        (["--loss-on", "some"], "`--loss-on` must be one of"),
+        (["--columns", "text"], "must have columns text"),
+    ],
+)
+def test_data_refuses_what_texts_do_not_have(lensllm, chats, options, message):
+    done = lensllm("data", chats, *options)
+    assert done.code == 2 and message in done.err
+
+
+@pytest.mark.parametrize("source", ["flan", None])
+def test_data_refuses_a_model_for_curves(lensllm, source):
+    done = lensllm("data", *([source] if source else []), "--model", "gpt2-manuals")
+    assert done.code == 2 and "`--model` needs texts to train on" in done.err
+
+
 def test_a_fit_at_its_bound_shows_an_interval_that_does_not_take_it_for_known(lensllm):
     done = lensllm("fit", "flan", "--model", "gpt2", "--seen", 12800)
     assert done.code == 0

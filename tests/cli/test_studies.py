@@ -1,5 +1,6 @@
 "run, status, tell and report."
 
+import json
 import tempfile
 from pathlib import Path
 
@@ -53,6 +54,17 @@ def test_a_budget_for_no_further_run_is_doubted(
     args = ("--size", 25, "--size", 100, "--device", "cpu", *RATE, "--dry-run", "--budget", share)
     done = lensllm("run", "--out", tmp_path / "study", *task_and_candidates, *args)
     assert ("the choice will rest on these" not in done.out) == covers_more
+
+
+def test_chats_without_a_template_are_announced(lensllm, models, tmp_path):
+    turns = lambda n: [dict(role="user", content=f"{n}"), dict(role="assistant", content=f"{n}")]
+    lines = [json.dumps(dict(messages=turns(n))) + "\n" for n in range(60)]
+    (tmp_path / "chats.jsonl").write_text("".join(lines))
+    args = ("--task", tmp_path / "chats.jsonl", "-c", models / "lm", "--loss-on", "all", *RATE)
+    sizes = ("--size", 8, "--target", 16, "--budget-size", 8, "--max-tokens", 40, "--dry-run")
+    done = lensllm("run", "--out", tmp_path / "study", *args, *sizes)
+    assert done.code == 0, done.err
+    assert "doubt: no chat template of their own: lm; their chats are written plainly" in done.out
 
 
 def test_one_candidate_is_no_choice(lensllm, models, tmp_path):

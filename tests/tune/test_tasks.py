@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from lensllm.models.loading import character_tokenizer
+from lensllm.tune.chats import Chat
 from lensllm.tune.tasks import TASKS, as_batch, content_key, count_cut, load_rows, load_task
 from lensllm.tune.tasks import _is_dataset, split_rows, task_of
 from pyarrow import parquet
@@ -63,7 +64,7 @@ def test_one_named_column_is_the_target(tmp_path):
 @pytest.mark.parametrize(
     "name, content, message",
     [
-        ("b.csv", b"question,answer\n1,2\n", "has question, answer"),
+        ("b.csv", b"query,reply\n1,2\n", "has query, reply"),
         ("c.csv", b"prompt,target\na,\n", r"row 1 of c\.csv \(line 2\) has none"),
         ("d.txt", b"\n", "holds none"),
         ("e.jsonl", b"{no json\n", "must be a readable jsonl table"),
@@ -80,15 +81,26 @@ def test_what_cannot_be_rows_is_refused(tmp_path, name, content, message):
         load_rows(tmp_path / name)
 
 
-def test_three_columns_are_refused(tmp_path):
+def test_four_columns_are_refused(tmp_path):
     (tmp_path / "a.csv").write_text("prompt,target\nsay a,a\n")
-    with pytest.raises(ValueError, match="`columns` names 3: a, b, c"):
-        load_rows(tmp_path / "a.csv", columns=("a", "b", "c"))
+    with pytest.raises(ValueError, match="`columns` names 4: a, b, c, d"):
+        load_rows(tmp_path / "a.csv", columns=("a", "b", "c", "d"))
 
 
 # Files from the field: each is read whole, or refused by row.
 
+
+def chat(user, assistant, *system):
+    return Chat((*[("system", text) for text in system], ("user", user), ("assistant", assistant)))
+
+
 READ = {  # file -> rows, and the last of them
+    "14_chat_jsonl/alpaca.json": (40, chat("Translate word 39\n\nw39", "v39")),
+    "14_chat_jsonl/alpaca.jsonl": (40, chat("Translate word 39\n\nw39", "v39")),
+    "14_chat_jsonl/messages.jsonl": (40, chat("What is 39 plus 39?", "It is 78.", "Be short.")),
+    "14_chat_jsonl/sharegpt.jsonl": (40, chat("Name 39", "N39")),
+    "14_chat_jsonl/prompt_completion_conv.jsonl": (40, chat("Say 39", "39")),
+    "14_chat_jsonl/prompt_target_conv.jsonl": (40, chat("Say 39", "39")),
     "14_chat_jsonl/prompt_completion.jsonl": (40, ("Say 39", "39")),  # TRL's names
     "15_text_oddities/bom.jsonl": (40, ("Say 39", "word 39")),
     "15_text_oddities/cr.txt": (40, ("", "line 19 100%")),
@@ -107,13 +119,7 @@ READ = {  # file -> rows, and the last of them
     "29_lone_surrogate/surrogate_prompt.jsonl": (40, ("cut \ufffd", "nice")),
 }
 REFUSED = {  # file -> what the error says
-    "14_chat_jsonl/alpaca.json": "write one object per line, as .jsonl",
-    "14_chat_jsonl/alpaca.jsonl": "has instruction, input, output",
     "14_chat_jsonl/dpo.jsonl": "has prompt, chosen, rejected",
-    "14_chat_jsonl/messages.jsonl": "row 1 of messages.jsonl holds a chat of 3 messages",
-    "14_chat_jsonl/sharegpt.jsonl": "row 1 of sharegpt.jsonl holds a chat of 2 messages",
-    "14_chat_jsonl/prompt_completion_conv.jsonl": "holds a chat of 1 message in column prompt",
-    "14_chat_jsonl/prompt_target_conv.jsonl": "holds a chat of 1 message in column prompt",
     "15_text_oddities/array.jsonl": "line 1 of array.jsonl is no JSON object",
     "15_text_oddities/bad_line.jsonl": "line 21 of bad_line.jsonl is no JSON object",
     "15_text_oddities/bool_target.jsonl": "row 1 of bool_target.jsonl holds false in column target",
@@ -451,12 +457,14 @@ def test_chats_of_a_data_set_are_refused_by_row(tmp_path):
     datasets.disable_progress_bars()
     rows = dict(prompt=["a", "b"], target=[chat, chat])
     datasets.Dataset.from_dict(rows).save_to_disk(tmp_path / "set")
-    with pytest.raises(ValueError, match="row 1 of .* split train holds a chat of 1 message"):
+    with pytest.raises(
+        ValueError, match="row 1 of .* split train holds the text .a. in column prompt"
+    ):
         load_task(tmp_path / "set")
 
 
 def test_a_data_set_with_other_columns_is_refused(saved):
-    with pytest.raises(ValueError, match="must have columns prompt and target, or text"):
+    with pytest.raises(ValueError, match="must have columns prompt and target, text, or messages"):
         load_task(saved)
 
 
