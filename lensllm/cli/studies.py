@@ -877,7 +877,8 @@ def ask_command(
 ):
     """Get runs to make, one MODEL SIZE SEED per line; two jobs never get the same run.
 
-    Exit code 3: there is nothing to run now, or nothing is left. Report each run with [bold]lensllm tell[/].
+    Exit code 3: there is nothing to run now, or nothing is left. Report each run with
+    [bold]lensllm tell[/].
     """
     from lensllm.tune.study import Study
 
