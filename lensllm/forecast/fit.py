@@ -498,13 +498,11 @@ def _bends(fit):
 def _range_doubt(fit, name):
     "Which values of a parameter at its bound, or of a floor that has not shown, fit as well."
     low, high = _values_that_fit(fit, name)
-    rest = "the band holds them all; add larger sizes"
+    values = f"{low:.3g} to {high:.3g}" if np.isfinite(high) else f"{low:.3g} upwards"
+    rest = "fits as well; the band holds them all; add larger sizes"
     if _is_floor(fit.law, name):
-        return f"`E` is unknown: any floor from {low:.3g} to {high:.3g} fits as well; {rest}"
-    return (
-        f"`{name}` ended at its bound {fit.params[name]:.3g}: "
-        f"any value from {low:.3g} to {high:.3g} fits as well; {rest}"
-    )
+        return f"`E` is unknown: any floor from {values} {rest}"
+    return f"`{name}` ended at its bound {fit.params[name]:.3g}: any value from {values} {rest}"
 
 
 # %% ../../nbs/02_forecast/fit.ipynb #46ef911d
