@@ -1,0 +1,324 @@
+"""The race against Optuna's pruners on complete tables: `python experiments/rivals/run.py [METHOD…]`.
+
+First the policies of lensllm, then `screen` (every variant of every pruner on fewer tables), then
+the pruners, each in the variant that `screen` found best for it. `screen` and the pruners need what
+requirements.txt names, in an environment of its own. One CSV and one JSON per method in
+results/rivals; finished sources are kept.
+"""
+
+import argparse
+import hashlib
+import json
+import subprocess
+import warnings
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from lensllm._internal.atomic import atomic_path
+from lensllm.choose.policies import POLICIES, run_costs
+from lensllm.choose.replay import simulate
+from lensllm.curves.metrics import agreement
+from lensllm.curves.table import CurveSet, benchmark_names, load_benchmark
+
+ROOT = Path(__file__).resolve().parents[2]
+OUT, SEED, ORDERS = ROOT / "results" / "rivals", 0, 5  # orders: random orders of the candidates
+SMALL, LARGE = (0.1, 0.2, 0.4), (0.01, 0.02, 0.05)  # budgets, shares of full tuning
+OURS = ["race", "halving", "uniform", "subtuning", "hyperband"]
+
+
+@dataclass(frozen=True)
+class Source:
+    "Tables that are read together."
+
+    tables: tuple
+    budgets: tuple
+    size: int | None = None  # candidates in a subset; None: the whole table, once
+    draws: int = 1
+    screened: int = 1  # draws that `screen` reads
+
+
+SOURCES = {
+    "mini": Source(tuple(benchmark_names("mini")), SMALL),
+    "mini, 10 of 14": Source(tuple(benchmark_names("mini")), SMALL, 10, 10, 5),
+    "pet": Source(tuple(benchmark_names("pet")), SMALL),
+    "lcdb": Source(tuple(benchmark_names("lcdb")), SMALL),
+    "flan": Source(("flan",), LARGE, 20, 20, 5),
+    "gigaword": Source(("gigaword",), LARGE, 20, 20, 5),
+    "wmt19": Source(("wmt19",), LARGE, 20, 20, 5),
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    "How a pruner, which knows no budget, is run within one."
+
+    pruner: str
+    order: str = "in turn"  # one candidate after another; "in step": all at a size, then the next
+    stretch: float | None = None  # largest size: all may climb there for this many budgets
+    factor: int = 0  # reduction factor, of the pruners that have one
+    late: bool = False  # first rung at 1/factor**3 of the largest size, not at the smallest size
+
+
+FACTORS = {"median": [0], "percentile": [0], "halving": [4, 2], "hyperband": [3, 2]}
+VARIANTS = [
+    Variant(pruner, order, stretch, factor, late)
+    for pruner, factors in FACTORS.items()
+    for order, stretch, factor, late in product(
+        ["in turn", "in step"], [None, 4.0, 2.0], factors, [False, True]
+    )
+    if factor or not late
+]
+
+
+def code_version():
+    "What the answer depends on besides the settings: the text of the modules that decide."
+    modules = (
+        *("curves/table", "curves/metrics", "forecast/kalman", "forecast/prior"),
+        *("forecast/posterior", "choose/selectors", "choose/policies", "choose/replay"),
+    )
+    paths = [ROOT / "lensllm" / f"{module}.py" for module in modules]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:12]
+
+
+CODE = code_version()  # as it is read, whatever changes while the replays run
+
+
+def without_gaps(curves):
+    "The candidates that have every size up to the largest that all have; zero-shot is left out."
+    curves = curves.complete()
+    losses = curves.wide()
+    whole = losses.loc[:, losses.columns > 0].notna().all(axis=1)
+    return curves.filter(model=list(whole.index[whole]))
+
+
+def prices_of(curves):
+    "FLOP of every run; where no parameters are known, each example costs the same."
+    if curves.frame.n_params.notna().all():
+        return run_costs(curves)
+    frame = curves.frame.assign(examples=curves.frame.train_size)
+    return run_costs(CurveSet(frame), column="examples")
+
+
+def cells_of(source, draws=None):
+    "Each table or subset of it, with the number of its draw; subsets are drawn as `pareto` does."
+    for name in source.tables:
+        curves, rng = without_gaps(load_benchmark(name)), np.random.default_rng(SEED)
+        for draw in range(draws or source.draws):
+            part = curves
+            if source.size:
+                picked = np.sort(rng.choice(len(curves.models), source.size, replace=False))
+                part = curves.filter(model=[curves.models[i] for i in picked])
+            yield draw, part
+
+
+def policy_rows(name, source):
+    "One row per table, draw and budget of one of our policies."
+    for (draw, part), budget in product(cells_of(source), source.budgets):
+        study = simulate(name, part, budget, costs=prices_of(part))
+        yield dict(
+            task=part.one_task(),
+            budget=budget,
+            draw=draw,
+            order=0,
+            choice=study.choice,
+            relative_accuracy=study.relative_accuracy,
+            regret=study.regret,
+            cost_fraction=study.cost_fraction,
+        )
+
+
+def largest_size(variant, costs, money):
+    "Where the ladder ends: the target, or as far as all could climb for `stretch` times the money."
+    if variant.stretch is None:
+        return int(costs.columns[-1])
+    climbed = costs.sum().cumsum()
+    return int(max(costs.columns[1], climbed.index[climbed <= variant.stretch * money].max()))
+
+
+def pruner_of(variant, sizes):
+    "Optuna's pruner; its resource is the number of examples."
+    from optuna import pruners
+
+    first = max(sizes[0], sizes[-1] // variant.factor**3) if variant.late else sizes[0]
+    if variant.pruner == "median":
+        return pruners.MedianPruner()
+    if variant.pruner == "percentile":
+        return pruners.PercentilePruner(25.0)
+    if variant.pruner == "halving":
+        return pruners.SuccessiveHalvingPruner(first, variant.factor)
+    return pruners.HyperbandPruner(first, sizes[-1], variant.factor)
+
+
+class Purse:
+    "What has been paid for: the money left and the last loss of each candidate."
+
+    def __init__(self, losses, costs, money):
+        self.losses, self.costs = losses.to_dict("index"), costs.to_dict("index")
+        self.money, self.spent, self.seen = money * (1 + 1e-9), 0.0, {}
+
+    def run(self, trial, model, size):
+        "Pay for one run and report its loss; False where the money does not cover it."
+        price = self.costs[model][size]
+        if self.spent + price > self.money:
+            return False
+        self.spent += price
+        self.seen[model] = size, self.losses[model][size]
+        trial.report(self.seen[model][1], size)
+        return True
+
+    def choice(self):
+        "The lowest last loss among the candidates seen furthest; None where nothing was run."
+        furthest = max((size for size, _ in self.seen.values()), default=0)
+        last = {model: loss for model, (size, loss) in self.seen.items() if size == furthest}
+        return min(last, key=last.get, default=None)
+
+
+def run_in_turn(study, purse, models, sizes):
+    "One trial after another, each up the ladder until it is pruned or too dear."
+    from optuna.trial import TrialState
+
+    for model in models:
+        trial = study.ask()
+        state = TrialState.COMPLETE
+        for size in sizes:
+            if not purse.run(trial, model, size):
+                state = TrialState.FAIL
+                break
+            if trial.should_prune():
+                state = TrialState.PRUNED
+                break
+        done = state == TrialState.COMPLETE
+        study.tell(trial, purse.seen[model][1] if done else None, state)
+
+
+def run_in_step(study, purse, models, sizes):
+    "All trials at one size, the lowest losses first, then each is asked in its order."
+    alive = {model: study.ask() for model in models}
+    for size in sizes:
+        ranked = sorted(alive, key=lambda model: purse.seen.get(model, (0, 0.0))[1])
+        ran = {model for model in ranked if purse.run(alive[model], model, size)}
+        alive = {
+            model: trial
+            for model, trial in alive.items()
+            if model in ran and not trial.should_prune()
+        }
+
+
+def pruned_study(variant, part, costs, budget, order):
+    "What a study of Optuna sees and pays with the candidates in one random order."
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    losses, whole = part.wide(), costs.iloc[:, -1].sum()
+    purse = Purse(losses, costs, budget * whole)
+    top = largest_size(variant, costs, budget * whole)
+    sizes = [int(size) for size in costs.columns if size <= top]
+    study = optuna.create_study(
+        study_name=f"order {order}",  # Hyperband draws its brackets from the name
+        sampler=optuna.samplers.RandomSampler(seed=order),
+        pruner=pruner_of(variant, sizes),
+    )
+    models = list(np.random.default_rng(order).permutation(part.models))
+    walk = run_in_turn if variant.order == "in turn" else run_in_step
+    walk(study, purse, models, sizes)
+    return purse.choice(), purse.spent / whole
+
+
+def judged(part, choice):
+    "Relative accuracy and regret of a choice; those of the worst candidate where there is none."
+    truth = part.at(max(part.sizes))
+    choice = truth.idxmax() if choice is None else choice
+    result = agreement(pd.Series((truth.index == choice).astype(float), truth.index), truth)
+    return {name: result[name] for name in ("relative_accuracy", "regret")}
+
+
+def pruner_rows(variant, source, orders, draws=None):
+    "One row per table, draw, budget and random order of a pruner."
+    for draw, part in cells_of(source, draws):
+        costs = prices_of(part)
+        for budget, order in product(source.budgets, range(orders)):
+            choice, spent = pruned_study(variant, part, costs, budget, order)
+            row = dict(task=part.one_task(), budget=budget, draw=draw, order=order, choice=choice)
+            yield row | judged(part, choice) | dict(cost_fraction=spent)
+
+
+def screened_rows(source):
+    "Mean relative accuracy and regret of every variant, one order of the candidates."
+    for variant in VARIANTS:
+        rows = pd.DataFrame(pruner_rows(variant, source, 1, source.screened))
+        for budget, group in rows.groupby("budget"):
+            means = group[["relative_accuracy", "regret", "cost_fraction"]].mean()
+            yield asdict(variant) | dict(budget=budget, studies=len(group), **means)
+
+
+def best_variant(pruner, folder):
+    "The variant of a pruner with the highest mean over the sources and budgets of `screen`."
+    screen = pd.read_csv(folder / "screen.csv")
+    names = ["pruner", "order", "stretch", "factor", "late"]
+    means = screen.groupby(names, dropna=False).relative_accuracy.mean()
+    best = dict(zip(names, means[means.index.get_level_values("pruner") == pruner].idxmax()))
+    best["stretch"] = None if np.isnan(best["stretch"]) else float(best["stretch"])
+    return Variant(**best | dict(factor=int(best["factor"]), late=bool(best["late"])))
+
+
+def method_and_settings(name, folder):
+    "What makes the rows of one source, and all that decides them."
+    if name in OURS:
+        return lambda source: policy_rows(name, source), asdict(POLICIES[name]())
+    if name == "screen":
+        return screened_rows, dict(variants=len(VARIANTS))
+    variant = best_variant(name.removeprefix("optuna "), folder)
+    return lambda source: pruner_rows(variant, source, ORDERS), asdict(variant)
+
+
+def version_of(package):
+    "Its version, or None where it is not installed."
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def run(name, folder):
+    "One method on all sources; a source that is there with the same settings and code is kept."
+    path = folder / f"{name.replace(' ', '_')}.csv"
+    rows_of, settings = method_and_settings(name, folder)
+    config = dict(name=name, settings=settings, seed=SEED, orders=ORDERS)
+    config = json.loads(json.dumps(config))
+    known = path.with_suffix(".json")
+    old = json.loads(known.read_text()) if path.exists() else {}
+    same = (old.get("config"), old.get("code")) == (config, CODE)
+    table = pd.read_csv(path) if same else pd.DataFrame(columns=["source"])
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True
+    ).stdout.strip()
+    packages = ("numpy", "scipy", "pandas", "optuna")
+    meta = dict(config=config, commit=commit, code=CODE)
+    meta |= dict(versions={package: version_of(package) for package in packages})
+    for label, source in SOURCES.items():
+        if label in set(table.source):
+            continue
+        rows = pd.DataFrame(rows_of(source))
+        rows.insert(0, "source", label)
+        table = rows if table.empty else pd.concat([table, rows], ignore_index=True)
+        with atomic_path(path) as tmp:
+            table.to_csv(tmp, index=False, float_format="%.6g")
+        with atomic_path(known) as tmp:
+            tmp.write_text(json.dumps(meta, indent=1) + "\n")
+        print(name, label, rows.groupby("budget").relative_accuracy.mean().round(1).to_dict())
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")  # of fits that are exact
+    parser = argparse.ArgumentParser(description=__doc__)
+    rivals = [f"optuna {pruner}" for pruner in FACTORS]
+    parser.add_argument("method", nargs="*", default=[*OURS, "screen", *rivals])
+    parser.add_argument("--out", type=Path, default=OUT)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    for method in args.method:
+        run(method, args.out)
