@@ -1,4 +1,4 @@
-"""The race against Optuna's pruners on complete tables: `python experiments/rivals/run.py [METHOD…]`.
+"""The race against Optuna's pruners: `python experiments/rivals/run.py [METHOD…]`.
 
 First the policies of lensllm, then `screen` (every variant of every pruner on fewer tables), then
 the pruners, each in the variant that `screen` found best for it. `screen` and the pruners need what
@@ -12,6 +12,7 @@ import json
 import subprocess
 import warnings
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import product
 from pathlib import Path
@@ -21,11 +22,11 @@ import pandas as pd
 from lensllm._internal.atomic import atomic_path
 from lensllm.choose.policies import POLICIES, run_costs
 from lensllm.choose.replay import simulate
-from lensllm.curves.metrics import agreement
 from lensllm.curves.table import CurveSet, benchmark_names, load_benchmark
 
 ROOT = Path(__file__).resolve().parents[2]
-OUT, SEED, ORDERS = ROOT / "results" / "rivals", 0, 5  # orders: random orders of the candidates
+OUT, SEED = ROOT / "results" / "rivals", 0
+ORDERS, SCREENED_ORDERS = 5, 2  # random orders of the candidates, of a pruner and in `screen`
 SMALL, LARGE = (0.1, 0.2, 0.4), (0.01, 0.02, 0.05)  # budgets, shares of full tuning
 OURS = ["race", "halving", "uniform", "subtuning", "hyperband"]
 
@@ -38,17 +39,22 @@ class Source:
     budgets: tuple
     size: int | None = None  # candidates in a subset; None: the whole table, once
     draws: int = 1
-    screened: int = 1  # draws that `screen` reads
+    every: int = 1  # `screen` reads every so many of the tables and subsets
+
+
+def subsets_of(name):
+    "A large table, of which subsets of 20 candidates are read."
+    return Source((name,), LARGE, 20, 12, 6)
 
 
 SOURCES = {
     "mini": Source(tuple(benchmark_names("mini")), SMALL),
-    "mini, 10 of 14": Source(tuple(benchmark_names("mini")), SMALL, 10, 10, 5),
+    "mini, 10 of 14": Source(tuple(benchmark_names("mini")), SMALL, 10, 10, 6),
     "pet": Source(tuple(benchmark_names("pet")), SMALL),
-    "lcdb": Source(tuple(benchmark_names("lcdb")), SMALL),
-    "flan": Source(("flan",), LARGE, 20, 20, 5),
-    "gigaword": Source(("gigaword",), LARGE, 20, 20, 5),
-    "wmt19": Source(("wmt19",), LARGE, 20, 20, 5),
+    "lcdb": Source(tuple(benchmark_names("lcdb")), SMALL, every=5),
+    "flan": subsets_of("flan"),
+    "gigaword": subsets_of("gigaword"),
+    "wmt19": subsets_of("wmt19"),
 }
 
 
@@ -103,32 +109,48 @@ def prices_of(curves):
     return run_costs(CurveSet(frame), column="examples")
 
 
-def cells_of(source, draws=None):
-    "Each table or subset of it, with the number of its draw; subsets are drawn as `pareto` does."
+@dataclass(frozen=True)
+class Cell:
+    "One table or a subset of its candidates."
+
+    draw: int
+    curves: CurveSet
+    losses: pd.DataFrame  # models x sizes
+    costs: pd.DataFrame  # the same shape
+
+    def case(self, budget, order):
+        "What names a row."
+        return dict(task=self.curves.one_task(), budget=budget, draw=self.draw, order=order)
+
+    def judged(self, choice):
+        "Relative accuracy and regret of a choice; where there is none, those of the worst one."
+        truth = self.losses.iloc[:, -1]
+        regret = truth.get(choice, truth.max()) - truth.min()
+        return dict(relative_accuracy=100 * (1 - regret / np.ptp(truth)), regret=regret)
+
+
+@lru_cache
+def cells_of(source):
+    "The tables of a source, or subsets of them, drawn as `pareto` does."
+    cells = []
     for name in source.tables:
         curves, rng = without_gaps(load_benchmark(name)), np.random.default_rng(SEED)
-        for draw in range(draws or source.draws):
+        for draw in range(source.draws):
             part = curves
             if source.size:
                 picked = np.sort(rng.choice(len(curves.models), source.size, replace=False))
                 part = curves.filter(model=[curves.models[i] for i in picked])
-            yield draw, part
+            costs = prices_of(part)
+            cells.append(Cell(draw, part, part.wide()[list(costs.columns)], costs))
+    return cells
 
 
 def policy_rows(name, source):
     "One row per table, draw and budget of one of our policies."
-    for (draw, part), budget in product(cells_of(source), source.budgets):
-        study = simulate(name, part, budget, costs=prices_of(part))
-        yield dict(
-            task=part.one_task(),
-            budget=budget,
-            draw=draw,
-            order=0,
-            choice=study.choice,
-            relative_accuracy=study.relative_accuracy,
-            regret=study.regret,
-            cost_fraction=study.cost_fraction,
-        )
+    for cell, budget in product(cells_of(source), source.budgets):
+        study = simulate(name, cell.curves, budget, costs=cell.costs)
+        row = cell.case(budget, 0) | dict(choice=study.choice)
+        yield row | cell.judged(study.choice) | dict(cost_fraction=study.cost_fraction)
 
 
 def largest_size(variant, costs, money):
@@ -153,7 +175,7 @@ def pruner_of(variant, sizes):
     return pruners.HyperbandPruner(first, sizes[-1], variant.factor)
 
 
-class Purse:
+class Spending:
     "What has been paid for: the money left and the last loss of each candidate."
 
     def __init__(self, losses, costs, money):
@@ -177,7 +199,7 @@ class Purse:
         return min(last, key=last.get, default=None)
 
 
-def run_in_turn(study, purse, models, sizes):
+def run_in_turn(study, spending, models, sizes):
     "One trial after another, each up the ladder until it is pruned or too dear."
     from optuna.trial import TrialState
 
@@ -185,22 +207,22 @@ def run_in_turn(study, purse, models, sizes):
         trial = study.ask()
         state = TrialState.COMPLETE
         for size in sizes:
-            if not purse.run(trial, model, size):
+            if not spending.run(trial, model, size):
                 state = TrialState.FAIL
                 break
             if trial.should_prune():
                 state = TrialState.PRUNED
                 break
         done = state == TrialState.COMPLETE
-        study.tell(trial, purse.seen[model][1] if done else None, state)
+        study.tell(trial, spending.seen[model][1] if done else None, state)
 
 
-def run_in_step(study, purse, models, sizes):
+def run_in_step(study, spending, models, sizes):
     "All trials at one size, the lowest losses first, then each is asked in its order."
     alive = {model: study.ask() for model in models}
     for size in sizes:
-        ranked = sorted(alive, key=lambda model: purse.seen.get(model, (0, 0.0))[1])
-        ran = {model for model in ranked if purse.run(alive[model], model, size)}
+        ranked = sorted(alive, key=lambda model: spending.seen.get(model, (0, 0.0))[1])
+        ran = {model for model in ranked if spending.run(alive[model], model, size)}
         alive = {
             model: trial
             for model, trial in alive.items()
@@ -208,48 +230,39 @@ def run_in_step(study, purse, models, sizes):
         }
 
 
-def pruned_study(variant, part, costs, budget, order):
-    "What a study of Optuna sees and pays with the candidates in one random order."
+def pruned_study(variant, cell, budget, order):
+    "Choice and spending of a study of Optuna with the candidates in one random order."
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    losses, whole = part.wide(), costs.iloc[:, -1].sum()
-    purse = Purse(losses, costs, budget * whole)
-    top = largest_size(variant, costs, budget * whole)
-    sizes = [int(size) for size in costs.columns if size <= top]
+    whole = cell.costs.iloc[:, -1].sum()
+    spending = Spending(cell.losses, cell.costs, budget * whole)
+    top = largest_size(variant, cell.costs, budget * whole)
+    sizes = [int(size) for size in cell.costs.columns if size <= top]
     study = optuna.create_study(
         study_name=f"order {order}",  # Hyperband draws its brackets from the name
         sampler=optuna.samplers.RandomSampler(seed=order),
         pruner=pruner_of(variant, sizes),
     )
-    models = list(np.random.default_rng(order).permutation(part.models))
+    models = list(np.random.default_rng(order).permutation(cell.losses.index))
     walk = run_in_turn if variant.order == "in turn" else run_in_step
-    walk(study, purse, models, sizes)
-    return purse.choice(), purse.spent / whole
+    walk(study, spending, models, sizes)
+    return spending.choice(), spending.spent / whole
 
 
-def judged(part, choice):
-    "Relative accuracy and regret of a choice; those of the worst candidate where there is none."
-    truth = part.at(max(part.sizes))
-    choice = truth.idxmax() if choice is None else choice
-    result = agreement(pd.Series((truth.index == choice).astype(float), truth.index), truth)
-    return {name: result[name] for name in ("relative_accuracy", "regret")}
-
-
-def pruner_rows(variant, source, orders, draws=None):
+def pruner_rows(variant, cells, budgets, orders):
     "One row per table, draw, budget and random order of a pruner."
-    for draw, part in cells_of(source, draws):
-        costs = prices_of(part)
-        for budget, order in product(source.budgets, range(orders)):
-            choice, spent = pruned_study(variant, part, costs, budget, order)
-            row = dict(task=part.one_task(), budget=budget, draw=draw, order=order, choice=choice)
-            yield row | judged(part, choice) | dict(cost_fraction=spent)
+    for cell, budget, order in product(cells, budgets, range(orders)):
+        choice, spent = pruned_study(variant, cell, budget, order)
+        row = cell.case(budget, order) | dict(choice=choice)
+        yield row | cell.judged(choice) | dict(cost_fraction=spent)
 
 
 def screened_rows(source):
-    "Mean relative accuracy and regret of every variant, one order of the candidates."
+    "Mean relative accuracy and regret of every variant, on some tables and subsets."
+    cells = cells_of(source)[:: source.every]
     for variant in VARIANTS:
-        rows = pd.DataFrame(pruner_rows(variant, source, 1, source.screened))
+        rows = pd.DataFrame(pruner_rows(variant, cells, source.budgets, SCREENED_ORDERS))
         for budget, group in rows.groupby("budget"):
             means = group[["relative_accuracy", "regret", "cost_fraction"]].mean()
             yield asdict(variant) | dict(budget=budget, studies=len(group), **means)
@@ -272,7 +285,11 @@ def method_and_settings(name, folder):
     if name == "screen":
         return screened_rows, dict(variants=len(VARIANTS))
     variant = best_variant(name.removeprefix("optuna "), folder)
-    return lambda source: pruner_rows(variant, source, ORDERS), asdict(variant)
+
+    def rows_of(source):
+        return pruner_rows(variant, cells_of(source), source.budgets, ORDERS)
+
+    return rows_of, asdict(variant)
 
 
 def version_of(package):
