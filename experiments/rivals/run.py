@@ -1,4 +1,4 @@
-"""The race against Optuna's pruners: `python experiments/rivals/run.py [METHOD…]`.
+"""The race against others' pruners: `python experiments/rivals/run.py [METHOD…]`.
 
 First the policies of lensllm, then `screen` (every variant of every pruner on fewer tables), then
 the pruners, each in the variant that `screen` found best for it. `screen` and the pruners need what
@@ -12,6 +12,7 @@ import json
 import subprocess
 import warnings
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import product
@@ -62,14 +63,21 @@ SOURCES = {
 class Variant:
     "How a pruner, which knows no budget, is run within one."
 
-    pruner: str
+    pruner: str  # library and rule
     order: str = "in turn"  # one candidate after another; "in step": all at a size, then the next
     stretch: float | None = None  # largest size: all may climb there for this many budgets
     factor: int = 0  # reduction factor, of the pruners that have one
     late: bool = False  # first rung at 1/factor**3 of the largest size, not at the smallest size
 
 
-FACTORS = {"median": [0], "percentile": [0], "halving": [4, 2], "hyperband": [3, 2]}
+FACTORS = {  # pruner -> reduction factors, its default first; 0: it has none
+    "optuna median": [0],
+    "optuna percentile": [0],
+    "optuna halving": [4, 2],
+    "optuna hyperband": [3, 2],
+    "syne-tune median": [0],
+    "syne-tune asha": [3, 2],
+}
 VARIANTS = [
     Variant(pruner, order, stretch, factor, late)
     for pruner, factors in FACTORS.items()
@@ -161,18 +169,85 @@ def largest_size(variant, costs, money):
     return int(max(costs.columns[1], climbed.index[climbed <= variant.stretch * money].max()))
 
 
-def pruner_of(variant, sizes):
-    "Optuna's pruner; its resource is the number of examples."
+def study_of(variant, sizes, order):
+    "A study of the library; its resource is the number of examples."
+    first = max(sizes[0], sizes[-1] // variant.factor**3) if variant.late else sizes[0]
+    if variant.pruner.startswith("syne-tune"):
+        return SyneTuneStudy(syne_tune_scheduler(variant, first, sizes[-1]))
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna.create_study(
+        study_name=f"order {order}",  # Hyperband draws its brackets from the name
+        sampler=optuna.samplers.RandomSampler(seed=order),
+        pruner=optuna_pruner(variant, first, sizes[-1]),
+    )
+
+
+def optuna_pruner(variant, first, last):
+    "Optuna's pruner with its first and last rung."
     from optuna import pruners
 
-    first = max(sizes[0], sizes[-1] // variant.factor**3) if variant.late else sizes[0]
-    if variant.pruner == "median":
+    if variant.pruner == "optuna median":
         return pruners.MedianPruner()
-    if variant.pruner == "percentile":
+    if variant.pruner == "optuna percentile":
         return pruners.PercentilePruner(25.0)
-    if variant.pruner == "halving":
+    if variant.pruner == "optuna halving":
         return pruners.SuccessiveHalvingPruner(first, variant.factor)
-    return pruners.HyperbandPruner(first, sizes[-1], variant.factor)
+    return pruners.HyperbandPruner(first, last, variant.factor)
+
+
+def syne_tune_scheduler(variant, first, last):
+    "Syne Tune's scheduler; what it would suggest is not asked for."
+    from syne_tune.config_space import randint
+    from syne_tune.optimizer.schedulers.asha import AsynchronousSuccessiveHalving
+    from syne_tune.optimizer.schedulers.median_stopping_rule import MedianStoppingRule
+    from syne_tune.optimizer.schedulers.single_objective_scheduler import SingleObjectiveScheduler
+
+    space = dict(candidate=randint(0, 999))
+    if variant.pruner == "syne-tune median":
+        inner = SingleObjectiveScheduler(space, metric="loss", random_seed=SEED)
+        return MedianStoppingRule(inner, time_attr="examples", metric="loss")
+    return AsynchronousSuccessiveHalving(
+        space,
+        metric="loss",
+        time_attr="examples",
+        max_t=last,
+        grace_period=first,
+        reduction_factor=variant.factor,
+        random_seed=SEED,
+    )
+
+
+class SyneTuneStudy:
+    "A scheduler of Syne Tune, asked as a study of Optuna is."
+
+    def __init__(self, scheduler):
+        self.scheduler, self.count = scheduler, 0
+
+    def ask(self):
+        "A new trial."
+        from syne_tune.backend.trial_status import Trial
+
+        trial = Trial(self.count, dict(candidate=self.count), datetime.now())
+        self.scheduler.on_trial_add(trial)
+        self.count += 1
+        return SyneTuneTrial(self.scheduler, trial)
+
+
+class SyneTuneTrial:
+    "A trial that reports and is asked whether to stop."
+
+    def __init__(self, scheduler, trial):
+        self.scheduler, self.trial = scheduler, trial
+
+    def report(self, loss, size):
+        "Keep a loss until the scheduler is asked."
+        self.result = dict(loss=loss, examples=size)
+
+    def should_prune(self):
+        "Whether the scheduler stops the trial at its last report."
+        return self.scheduler.on_trial_result(self.trial, self.result) == "STOP"
 
 
 class Spending:
@@ -201,20 +276,25 @@ class Spending:
 
 def run_in_turn(study, spending, models, sizes):
     "One trial after another, each up the ladder until it is pruned or too dear."
-    from optuna.trial import TrialState
-
     for model in models:
-        trial = study.ask()
-        state = TrialState.COMPLETE
+        trial, state = study.ask(), "COMPLETE"
         for size in sizes:
             if not spending.run(trial, model, size):
-                state = TrialState.FAIL
+                state = "FAIL"
                 break
             if trial.should_prune():
-                state = TrialState.PRUNED
+                state = "PRUNED"
                 break
-        done = state == TrialState.COMPLETE
-        study.tell(trial, spending.seen[model][1] if done else None, state)
+        tell(study, trial, spending.seen[model][1] if state == "COMPLETE" else None, state)
+
+
+def tell(study, trial, loss, state):
+    "End a trial; the rules of Syne Tune do not ask how one ended."
+    if isinstance(study, SyneTuneStudy):
+        return
+    from optuna.trial import TrialState
+
+    study.tell(trial, loss, TrialState[state])
 
 
 def run_in_step(study, spending, models, sizes):
@@ -231,19 +311,12 @@ def run_in_step(study, spending, models, sizes):
 
 
 def pruned_study(variant, cell, budget, order):
-    "Choice and spending of a study of Optuna with the candidates in one random order."
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    "Choice and spending of a study with the candidates in one random order."
     whole = cell.costs.iloc[:, -1].sum()
     spending = Spending(cell.losses, cell.costs, budget * whole)
     top = largest_size(variant, cell.costs, budget * whole)
     sizes = [int(size) for size in cell.costs.columns if size <= top]
-    study = optuna.create_study(
-        study_name=f"order {order}",  # Hyperband draws its brackets from the name
-        sampler=optuna.samplers.RandomSampler(seed=order),
-        pruner=pruner_of(variant, sizes),
-    )
+    study = study_of(variant, sizes, order)
     models = list(np.random.default_rng(order).permutation(cell.losses.index))
     walk = run_in_turn if variant.order == "in turn" else run_in_step
     walk(study, spending, models, sizes)
@@ -284,7 +357,7 @@ def method_and_settings(name, folder):
         return lambda source: policy_rows(name, source), asdict(POLICIES[name]())
     if name == "screen":
         return screened_rows, dict(variants=len(VARIANTS))
-    variant = best_variant(name.removeprefix("optuna "), folder)
+    variant = best_variant(name, folder)
 
     def rows_of(source):
         return pruner_rows(variant, cells_of(source), source.budgets, ORDERS)
@@ -319,7 +392,7 @@ def run(name, folder):
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True
     ).stdout.strip()
-    packages = ("numpy", "scipy", "pandas", "optuna")
+    packages = ("numpy", "scipy", "pandas", "optuna", "syne-tune")
     meta = dict(config=config, commit=commit, code=CODE)
     meta |= dict(versions={package: version_of(package) for package in packages})
     for label, source in SOURCES.items():
@@ -338,8 +411,7 @@ def run(name, folder):
 if __name__ == "__main__":
     warnings.simplefilter("ignore")  # of fits that are exact
     parser = argparse.ArgumentParser(description=__doc__)
-    rivals = [f"optuna {pruner}" for pruner in FACTORS]
-    parser.add_argument("method", nargs="*", default=[*OURS, "screen", *rivals])
+    parser.add_argument("method", nargs="*", default=[*OURS, "screen", *FACTORS])
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
