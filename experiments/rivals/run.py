@@ -27,7 +27,7 @@ from lensllm.curves.table import CurveSet, benchmark_names, load_benchmark
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT, SEED = ROOT / "results" / "rivals", 0
-ORDERS, SCREENED_ORDERS = 5, 2  # random orders of the candidates, of a pruner and in `screen`
+ORDERS, SCREENED_ORDERS = 3, 2  # random orders of the candidates, of a pruner and in `screen`
 SMALL, LARGE = (0.1, 0.2, 0.4), (0.01, 0.02, 0.05)  # budgets, shares of full tuning
 OURS = ["race", "halving", "uniform", "subtuning", "hyperband"]
 
