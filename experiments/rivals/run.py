@@ -1,9 +1,10 @@
 """The race against others' pruners: `python experiments/rivals/run.py [METHOD…]`.
 
 First the policies of lensllm, then `screen` (every variant of every pruner on fewer tables), then
-the pruners, each in the variant that `screen` found best for it. `screen` and the pruners need what
-requirements.txt names, in an environment of its own. One CSV and one JSON per method in
-results/rivals; finished sources are kept.
+each pruner twice: in the variant that `screen` found best over all sources, and, "by source", in
+the one that it found best in each. `screen` and the pruners need what requirements.txt names, in an
+environment of its own. One CSV and one JSON per method in results/rivals; finished sources are
+kept.
 """
 
 import argparse
@@ -29,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OUT, SEED = ROOT / "results" / "rivals", 0
 ORDERS, SCREENED_ORDERS = 3, 2  # random orders of the candidates, of a pruner and in `screen`
 SMALL, LARGE = (0.1, 0.2, 0.4), (0.01, 0.02, 0.05)  # budgets, shares of full tuning
+BY_SOURCE = " by source"  # ends the name of a pruner with one variant per source
 OURS = ["race", "halving", "uniform", "subtuning", "hyperband"]
 
 
@@ -341,28 +343,39 @@ def screened_rows(source):
             yield asdict(variant) | dict(budget=budget, studies=len(group), **means)
 
 
-def best_variant(pruner, folder):
-    "The variant of a pruner with the highest mean over the sources and budgets of `screen`."
+def best_variants(pruner, folder):
+    "The best variant of `screen` over all sources, and by source; ties go by that over all."
     screen = pd.read_csv(folder / "screen.csv")
-    names = ["pruner", "order", "stretch", "factor", "late"]
-    means = screen.groupby(names, dropna=False).relative_accuracy.mean()
-    best = dict(zip(names, means[means.index.get_level_values("pruner") == pruner].idxmax()))
-    best["stretch"] = None if np.isnan(best["stretch"]) else float(best["stretch"])
-    return Variant(**best | dict(factor=int(best["factor"]), late=bool(best["late"])))
+    screen = screen[screen.pruner == pruner]
+    names = ["order", "stretch", "factor", "late"]
+    means = screen.groupby([*names, "source"], dropna=False).relative_accuracy.mean().unstack()
+    means["overall"] = means.mean(axis=1)
+    best = {}
+    for label in ["overall", *SOURCES]:
+        ranked = means.sort_values(list(dict.fromkeys([label, "overall"])), ascending=False)
+        order, stretch, factor, late = ranked.index[0]
+        stretch = None if np.isnan(stretch) else float(stretch)
+        best[label] = Variant(pruner, order, stretch, int(factor), bool(late))
+    return best.pop("overall"), best
 
 
 def method_and_settings(name, folder):
     "What makes the rows of one source, and all that decides them."
     if name in OURS:
-        return lambda source: policy_rows(name, source), asdict(POLICIES[name]())
+        return lambda label: policy_rows(name, SOURCES[label]), asdict(POLICIES[name]())
     if name == "screen":
-        return screened_rows, dict(variants=len(VARIANTS))
-    variant = best_variant(name, folder)
+        return lambda label: screened_rows(SOURCES[label]), dict(variants=len(VARIANTS))
+    overall, by_source = best_variants(name.removesuffix(BY_SOURCE), folder)
+    one_for_all = not name.endswith(BY_SOURCE)
+    variants = dict.fromkeys(SOURCES, overall) if one_for_all else by_source
 
-    def rows_of(source):
-        return pruner_rows(variant, cells_of(source), source.budgets, ORDERS)
+    def rows_of(label):
+        source = SOURCES[label]
+        return pruner_rows(variants[label], cells_of(source), source.budgets, ORDERS)
 
-    return rows_of, asdict(variant)
+    if one_for_all:
+        return rows_of, asdict(overall)
+    return rows_of, {label: asdict(variant) for label, variant in variants.items()}
 
 
 def orders_of(name):
@@ -395,10 +408,10 @@ def run(name, folder):
     packages = ("numpy", "scipy", "pandas", "optuna", "syne-tune")
     meta = dict(config=config, commit=commit, code=CODE)
     meta |= dict(versions={package: version_of(package) for package in packages})
-    for label, source in SOURCES.items():
+    for label in SOURCES:
         if label in set(table.source):
             continue
-        rows = pd.DataFrame(rows_of(source))
+        rows = pd.DataFrame(rows_of(label))
         rows.insert(0, "source", label)
         table = rows if table.empty else pd.concat([table, rows], ignore_index=True)
         with atomic_path(path) as tmp:
@@ -411,7 +424,8 @@ def run(name, folder):
 if __name__ == "__main__":
     warnings.simplefilter("ignore")  # of fits that are exact
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("method", nargs="*", default=[*OURS, "screen", *FACTORS])
+    rivals = [*FACTORS, *(pruner + BY_SOURCE for pruner in FACTORS)]
+    parser.add_argument("method", nargs="*", default=[*OURS, "screen", *rivals])
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
