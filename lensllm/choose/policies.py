@@ -667,8 +667,8 @@ class Race(Policy):
         belief = _belief(self, seen, costs)
         stop = _reason_to_stop(self, belief, costs)
         if stop:
-            due = len(_opening_runs(self, made, costs))
-            return belief.plan([], _unpaid_opening(due) if due else stop)
+            due = _opening_runs(self, made, costs)
+            return belief.plan([], _unpaid_opening(due, costs, budget) if due else stop)
         runs, why = _round_runs(self, belief, made, costs, budget)
         return belief.plan(runs[: self.workers], why)
 
@@ -679,10 +679,13 @@ def _opening_sizes(policy, costs):
     return max(2, int((costs.columns <= policy.start).sum()))
 
 
-def _unpaid_opening(due):
-    "Why nothing is run before every candidate has had its opening."
-    runs = f"{due} run{'s' * (due > 1)}"
-    return f"the budget does not cover the {runs} that the opening still needs"
+def _unpaid_opening(due, costs, budget):
+    "Why nothing is run before every candidate has had its opening, and what it would take."
+    sizes = " and ".join(f"{size:,}" for size in sorted({size for _, size in due}))
+    runs = f"{len(due)} run{'s' * (len(due) > 1)} at {sizes} examples"
+    short = sum(costs.at[run] for run in due) - budget
+    share = 100 * short / costs.iloc[:, -1].sum()
+    return f"the opening is not complete: {runs} would take {share:.3g}% of full tuning more"
 
 
 def _opening_runs(policy, made, costs):

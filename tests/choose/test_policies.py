@@ -469,9 +469,13 @@ def test_sizes_are_whole_numbers_of_python(name):
     assert {type(size) for _, size in runs} == {int}
 
 
-def test_a_race_that_cannot_pay_its_opening_says_so():
+def test_a_race_that_cannot_pay_its_opening_says_what_it_would_take():
     curves = CurveSet(dict(model=["a", "b"], n_params=[1e8, 1e8], **{"200": [2, 9], "400": [1, 8]}))
-    plan = Race(prior="generic").next(curves.up_to(200), run_costs(curves), 1.0)
+    costs = run_costs(curves)
+    plan = Race(prior="generic").next(curves.up_to(200), costs, 0.2 * costs[400].sum())
     assert not plan
     assert plan.choice == "a"
-    assert plan.why == "the budget does not cover the 2 runs that the opening still needs"
+    assert plan.why == (
+        "the opening is not complete: 2 runs at 400 examples would take 80% of full tuning more"
+    )
+    assert len(Race().next(curves.up_to(200), costs, costs[400].sum())) == 2
