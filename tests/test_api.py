@@ -15,6 +15,7 @@ NAMES = {
     "LAWS",
     "SELECTORS",
     "Study",
+    "TellCallback",
     "as_selector",
     "benchmark_names",
     "certify",
