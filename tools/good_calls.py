@@ -508,7 +508,8 @@ def of_tune(new):
 
     import numpy as np
     from lensllm.models.loading import ZOO, load_model
-    from lensllm.tune import chats, findings, recipe, store, study, tasks, training, workers
+    from lensllm.tune import callback, chats, findings, recipe, store, study
+    from lensllm.tune import tasks, training, workers
 
     zoo, rows_file = str(ZOO / "gpt2-mini-manuals"), str(new / "rows.jsonl")
     model, tokenizer = load_model(zoo, device="cpu")
@@ -598,6 +599,7 @@ def of_tune(new):
         ),
         (held.plan, dict(runs=[run], prices=[1.0], why="w")),
         (held.claim, dict(in_turn=())),
+        (held.lend, dict(n=1, seconds=60.0)),
         (held.artefact, dict(run=run, suffix=".pt")),
         (
             held.done,
@@ -615,6 +617,11 @@ def of_tune(new):
         (told.priced, dict(runs=[("a", 200)], told=False)),
         (told.tell, dict(model="a", train_size=200, test_loss=3.0, **counted)),
         (told.check_sources, dict(trust=())),
+        (told.lend, dict(n=1, lease=60.0)),
+        (
+            callback.TellCallback,
+            dict(study=told, model="a", train_size=200, seed=0, take="best", eval_set=None),
+        ),
         (study.new_study(new / "made", **own).run, once),
     ]
 

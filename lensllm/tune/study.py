@@ -1043,6 +1043,7 @@ def _candidate_price(candidate, recipe, size, smaller=0):
 
 # %% ../../nbs/07_tune/study.ipynb #1ea5f002
 @patch
+@must.checked(n=must.whole(), lease=must.number(0, 1e9, above=0))
 def lend(
     self: Study,
     n: int = 1,  # runs, at most

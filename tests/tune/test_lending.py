@@ -1,7 +1,5 @@
 "Runs that are lent to jobs elsewhere: never twice at once, again when a lease has ended."
 
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -129,9 +127,15 @@ def test_many_jobs_at_once_get_different_runs(study):
     assert len(lent) == len(set(lent)) == 6
 
 
-# --- the command
+@pytest.mark.parametrize("wrong", [dict(n=0), dict(n="2"), dict(lease=0), dict(lease="6h")])
+def test_what_is_wrong_is_named_as_it_was_given(study, wrong):
+    (name,) = wrong
+    with pytest.raises((TypeError, ValueError), match=f"^`{name}` must"):
+        study.lend(**wrong)
+    assert study.store.runs().empty
 
-ASK = [sys.executable, "-m", "lensllm.cli.app", "ask"]
+
+# --- the command
 
 
 def ask(study, *options):
@@ -171,21 +175,3 @@ def test_a_lease_has_a_unit(study, capsys, lease):
     assert ask(study, "--lease", lease) == 2
     assert "must be a time such as 90m, 6h or 2d" in capsys.readouterr().err
     assert study.store.runs().empty
-
-
-@pytest.mark.slow
-def test_jobs_of_a_shell_make_a_whole_study(study):
-    "An array of plain shell jobs: each asks, makes its run and tells, until nothing is left."
-    lensllm = f"'{sys.executable}' -c 'from lensllm.cli.app import main; main()'"
-    job = f"""
-    while run=$({lensllm} ask {study.store.folder} --wait); do
-        set -- $run
-        {lensllm} tell {study.store.folder} $1 $2 3.$(( 900 - $(echo $2 | wc -c) * 50 )) --seed $3
-    done
-    """
-    jobs = [subprocess.Popen(["bash", "-c", job], stderr=subprocess.PIPE) for _ in range(2)]
-    errors = [job.communicate()[1].decode() for job in jobs]
-    assert all("nothing left to run" in error for error in errors)
-    runs = study.store.runs()
-    assert (runs.state == "done").all()
-    assert study.spent <= 0.3 * study.whole
