@@ -373,14 +373,15 @@ def progress_bar(
 def hide_foreign_bars(
     always: bool = False,  # also on a terminal, where the command shows a table of its own
 ) -> None:
-    "Hide progress bars and retries of other libraries where nobody watches."
-    if sys.stderr.isatty() and not always:
-        return
+    "Hide other libraries' advice; their progress bars and retries too, where nobody watches."
     import logging
 
     from huggingface_hub.utils import disable_progress_bars
-    from transformers.utils.logging import disable_progress_bar
+    from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
+    set_verbosity_error()
+    if sys.stderr.isatty() and not always:
+        return
     disable_progress_bars()
     disable_progress_bar()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)

@@ -3,6 +3,8 @@
 import json
 import math
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -254,3 +256,13 @@ def test_zoo_lists_the_shipped_candidates(lensllm):
     ]
     assert all(row["name"] in lensllm("zoo").out for row in zoo)
     json.dumps(zoo)
+
+
+def test_what_libraries_advise_reaches_nobody(tmp_path):
+    "In a process of its own, where nothing has silenced them before."
+    (tmp_path / "rows.jsonl").write_text('{"text": "a b c"}\n{"text": "d e"}\n')
+    call = [sys.executable, "-c", "from lensllm.cli.app import main; main()"]
+    call += ["ntk", "gpt2-mini-manuals", str(tmp_path / "rows.jsonl")]
+    done = subprocess.run(call, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Kernel 2×2")
+    assert done.stderr == ""
