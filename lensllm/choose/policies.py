@@ -894,6 +894,7 @@ class PricedPlan(Plan):
         budget_fraction=must.number(0),
         spent_fraction=must.number(0),
         left_out=must.several(must.text()),
+        first_look=must.number(0),
         doubts=must.several(must.text()),
     )
     def __init__(
@@ -909,6 +910,7 @@ class PricedPlan(Plan):
         budget_fraction: float,  # of `whole`
         spent_fraction: float,  # of `whole`
         left_out=(),  # candidates that were never run and are not proposed
+        first_look: float = 0.0,  # what the smallest run of each of these costs, of `whole`
         doubts=(),  # what makes the losses hard to compare, plain sentences
     ):
         """
@@ -933,6 +935,8 @@ class PricedPlan(Plan):
             of `whole`
         left_out : default ()
             candidates that were never run and are not proposed
+        first_look : float, default 0.0
+            what the smallest run of each of these costs, of `whole`
         doubts : default ()
             what makes the losses hard to compare, plain sentences
         """
@@ -951,6 +955,7 @@ class PricedPlan(Plan):
         self.budget_fraction = float(budget_fraction)
         self.spent_fraction = float(spent_fraction)
         self.left_out = list(left_out)
+        self.first_look = float(first_look)
         self.doubts = list(doubts)
 
 
@@ -1029,8 +1034,8 @@ def remarks(self: PricedPlan) -> list:  # plain sentences: the choice, the money
         )
     if self.left_out:
         out.append(
-            f"doubt: never run, nor among these runs: {', '.join(self.left_out)}, "
-            "of which the choice knows nothing"
+            f"doubt: never run, nor among these runs: {', '.join(self.left_out)}, of which the "
+            f"choice knows nothing; a first look costs {100 * self.first_look:.3g}% of full tuning"
         )
     return out + [f"doubt: {doubt}" for doubt in self.doubts]
 
@@ -1116,6 +1121,7 @@ def plan(
     racing = _without_failed(prices, list(failed or ()))
     policy = as_policy(policy)
     proposed = policy.next(seen, racing, max(share * whole - spent, 0.0))
+    left_out = never_run(racing.index, runs, proposed)
     return PricedPlan(
         proposed,
         [prices.at[run] for run in proposed],
@@ -1126,7 +1132,8 @@ def plan(
         unit=seen.unit.partition("/")[2] or None,
         budget_fraction=share,
         spent_fraction=spent / whole if whole else 0.0,
-        left_out=never_run(racing.index, runs, proposed),
+        left_out=left_out,
+        first_look=prices.loc[left_out].iloc[:, 0].sum() / whole if whole else 0.0,
         doubts=_incomparable_losses(seen),
     )
 

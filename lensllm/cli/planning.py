@@ -275,6 +275,8 @@ def plan_of_study(
     from lensllm.choose.policies import PricedPlan, never_run
 
     proposal = study.ask()
+    left_out = never_run(study.racing, study.store.runs(), proposal)
+    smallest = study.facts["sizes"][0]
     return PricedPlan(
         proposal,
         study.priced(proposal),
@@ -282,7 +284,8 @@ def plan_of_study(
         **{name: study.facts[name] for name in ("task", "policy", "target", "unit")},
         budget_fraction=study.facts["budget"]["share"] or 0.0,
         spent_fraction=study.spent / study.whole,
-        left_out=never_run(study.racing, study.store.runs(), proposal),
+        left_out=left_out,
+        first_look=sum(study.priced([(model, smallest) for model in left_out])) / study.whole,
     )
 
 

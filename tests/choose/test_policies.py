@@ -397,6 +397,9 @@ def test_candidates_of_which_nothing_will_be_known_are_named():
     proposed = plan(zero, "0.01%", target=1_000_000)
     assert proposed.left_out == ["huge"]
     assert any("never run, nor among these runs: huge," in r for r in proposed.remarks())
+    share = 100 * proposed.first_look
+    assert any(f"a first look costs {share:.3g}% of full tuning" in r for r in proposed.remarks())
+    np.testing.assert_allclose(proposed.first_look, 1e11 * 200 / (1.002e11 * 1e6))
 
 
 def test_nothing_is_left_out_before_anything_is_run_or_planned():
