@@ -493,6 +493,7 @@ def measured_learning_curve(
         raise ValueError(f"`ridge` must be >= 0, got {ridge}; 0 is none")
     if lam[0] == 0:
         return np.full(D.shape, power.sum() / n)
+    ridge = min(ridge, 1e15 * n * lam[0])  # with so much, nothing is learned in double precision
 
     def stands_for_more(delta):  # than D examples
         mean = (1 / (lam + delta[..., None])).mean(-1)

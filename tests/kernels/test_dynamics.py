@@ -358,6 +358,15 @@ def test_measured_curve_is_that_of_least_squares(three_features, out_of_reach):
     np.testing.assert_allclose(curve, least_squares, rtol=1e-6)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("ridge", [1e100, 1e300])
+def test_measured_curve_of_a_huge_ridge_is_flat(ridge):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(8, 20)), rng.normal(size=8)
+    curve = measured_learning_curve(X @ X.T, y, [0, 3, 8], ridge=ridge)
+    np.testing.assert_allclose(curve, np.mean(y**2))
+
+
 def test_measured_curve_of_a_zero_kernel_is_flat(three_features):
     _, y = three_features
     flat = measured_learning_curve(np.zeros((40, 40)), y, [0, 9])
