@@ -1066,6 +1066,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'lensllm/forecast/prior.py'),
                                         'lensllm.forecast.prior.SharedMode': ( '02_forecast/prior.html#sharedmode',
                                                                                'lensllm/forecast/prior.py'),
+                                        'lensllm.forecast.prior._curvature': ( '02_forecast/prior.html#_curvature',
+                                                                               'lensllm/forecast/prior.py'),
                                         'lensllm.forecast.prior._described_models': ( '02_forecast/prior.html#_described_models',
                                                                                       'lensllm/forecast/prior.py'),
                                         'lensllm.forecast.prior._hessian': ('02_forecast/prior.html#_hessian', 'lensllm/forecast/prior.py'),

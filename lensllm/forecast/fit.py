@@ -578,9 +578,19 @@ def predict(
     D,  # examples, > 0; scalar or shape (m,)
     interval: float | None = None,  # probability of the interval, in (0, 1); None: the curve alone
 ) -> np.ndarray | pd.DataFrame:  # loss, nats/token, shape (m,); or train_size, loss, low, high
-    """Extrapolate; the interval is for a new measurement (delta method, Student t: an estimate).
+    """Extrapolate; an interval for a new measurement: by delta method, or profile likelihood.
 
-    It is a profile likelihood's where a parameter is at its bound or not determined.
+    Parameters
+    ----------
+    D
+        examples, > 0; scalar or shape (m,)
+    interval : float | None, default None
+        probability of the interval, in (0, 1); None: the curve alone
+
+    Returns
+    -------
+    np.ndarray | pd.DataFrame
+        loss, nats/token, shape (m,); or train_size, loss, low, high
     """
     D = np.atleast_1d(must.vector("D", D))
     if D.ndim > 1:

@@ -21,12 +21,12 @@ from .._internal import arguments as must
 from lensllm.forecast.kalman import (
     FAMILY_SHARE,
     MOTION_LAW,
+    POOLED,
     SLOPE_REVERSION,
     Growth,
     Hint,
     Motion,
     Panel,
-    Shared,
     State,
     damping,
     expected_growth,
@@ -596,7 +596,7 @@ def _doubts(x, y, surprise, sd, usual_first_x, usual_first_y, usual_sd):
         )
 
 
-_IN_WORDS = Shared(
+_IN_WORDS = dict(  # what candidates share
     gamma="growth of the slopes",
     c="how growth depends on the first loss",
     ln_sg="spread of growth",
@@ -606,25 +606,27 @@ _IN_WORDS = Shared(
     tau="how much growth carries over from other tasks",
 )
 _UNLIKE = 3.0  # prior deviations
+_HALF_A_DOUBLING = np.sqrt(2)
 
 
 def _doubts_on_all(post):
     "What speaks against the certainty of all predictions."
     ratio = post.target / np.exp(post.panel.x.max())
-    if post.scales is not AS_PREDICTED and ratio > 1.4:
+    if post.scales is not AS_PREDICTED and ratio > _HALF_A_DOUBLING:
         nearest, held, truths = held_elsewhere(ratio)
         share = f"90% intervals of this kind held {held} of {truths} losses of other tables"
         yield f"at {nearest} times the largest size seen, {share} ({held / truths:.0%})"
-        if ratio > 1.4 * nearest:
+        if ratio > _HALF_A_DOUBLING * nearest:
             yield f"{ratio:,.0f} times the largest size seen is further than any table has shown"
     if post.departure is None:
         return
-    far = np.abs(post.departure)
-    if far.max() > _UNLIKE:
-        side = "above" if post.departure[far.argmax()] > 0 else "below"
+    far = int(np.abs(post.departure).argmax())
+    distance = post.departure[far]
+    if abs(distance) > _UNLIKE:
+        side = "above" if distance > 0 else "below"
         yield (
-            f"the prior knows no table like this one ({_IN_WORDS[far.argmax()]}: {far.max():.1f} "
-            f"standard deviations {side} what it expects); "
+            f"the prior knows no table like this one ({_IN_WORDS[POOLED[far]]}: "
+            f"{abs(distance):.1f} standard deviations {side} what it expects); "
             "intervals rest on what this table's own sizes say"
         )
 

@@ -219,13 +219,18 @@ def _laplace(log_post, n, start=None, h=1e-3):
         bounds=[(-4, 4)] * n,
         options=dict(gtol=0.02, ftol=1e-7, maxiter=40),
     ).x
-    eigenvalues, Q = np.linalg.eigh(_hessian(log_post, u))
-    eigenvalues = np.clip(eigenvalues, 1, None)  # no direction can be wider than the prior
+    eigenvalues, Q = _curvature(log_post, u)
     log_evidence = float(log_post(u)[0] - 0.5 * np.log(eigenvalues).sum())
     return u, Q / np.sqrt(eigenvalues), log_evidence
 
 
 # %% ../../nbs/02_forecast/prior.ipynb #e650a877
+def _curvature(log_post, u):
+    "Eigenvalues and eigenvectors of minus the second derivatives; none is wider than the prior."
+    eigenvalues, Q = np.linalg.eigh(_hessian(log_post, u))
+    return np.clip(eigenvalues, 1, None), Q
+
+
 def _hessian(log_post, u, t=0.1):
     "Second differences of the negative log posterior, in one batch."
     n, steps = len(u), t * np.eye(len(u))
@@ -265,8 +270,7 @@ def nearby_mode(
     if values.shape != (2 * len(u),):
         raise ValueError(f"`log_post` must give one number per row, got shape {values.shape}")
     up, down = values.reshape(2, -1)
-    eigenvalues, Q = np.linalg.eigh(_hessian(log_post, u))
-    eigenvalues = np.clip(eigenvalues, 1, None)  # no direction can be wider than the prior
+    eigenvalues, Q = _curvature(log_post, u)
     step = Q @ (Q.T @ (up - down) / 2e-3 / eigenvalues)
     return np.clip(u + np.clip(step, -2, 2), -4, 4)
 

@@ -55,11 +55,8 @@ def inspect_candidate(
     device: str = "cpu",
     trust: tuple = (),  # as for `load_model`
     rows: int = 200,  # that are read
-) -> (
-    dict
-):  # n_params, encoder_params, family; tokens (read, written) per row; cut, a share of rows;
-    # plain_chats, where the task holds chats: whether there is no template to write them
-    """What must be known of a candidate before money is spent on it.
+) -> dict:  # n_params, encoder_params, family; tokens (read, written) and share cut per row
+    """What must be known of a candidate before money is spent on it; of chats, if written plainly.
 
     Parameters
     ----------
@@ -69,6 +66,11 @@ def inspect_candidate(
         as for `load_model`
     rows : int, default 200
         that are read
+
+    Returns
+    -------
+    dict
+        n_params, encoder_params, family; tokens (read, written) and share cut per row
     """
     from lensllm.models.loading import count_params, load_model
     from lensllm.tune.training import check_method, max_tokens

@@ -127,6 +127,20 @@ def test_many_jobs_at_once_get_different_runs(study):
     assert len(lent) == len(set(lent)) == 6
 
 
+def test_of_jobs_at_once_only_one_asks_the_policy(study, monkeypatch):
+    asked, ask = [], Study.ask
+
+    def slow_ask(self):
+        asked.append(self)
+        time.sleep(0.2)
+        return ask(self)
+
+    monkeypatch.setattr(Study, "ask", slow_ask)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: Study(study.store.folder).lend(1), range(4)))
+    assert len(asked) == 1
+
+
 @pytest.mark.parametrize("wrong", [dict(n=0), dict(n="2"), dict(lease=0), dict(lease="6h")])
 def test_what_is_wrong_is_named_as_it_was_given(study, wrong):
     (name,) = wrong
