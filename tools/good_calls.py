@@ -509,7 +509,7 @@ def of_tune(new):
     import numpy as np
     from lensllm.models.loading import ZOO, load_model
     from lensllm.tune import callback, chats, findings, recipe, store, study
-    from lensllm.tune import tasks, training, workers
+    from lensllm.tune import losses, tasks, training, workers
 
     zoo, rows_file = str(ZOO / "gpt2-mini-manuals"), str(new / "rows.jsonl")
     model, tokenizer = load_model(zoo, device="cpu")
@@ -567,9 +567,9 @@ def of_tune(new):
         (recipe.run_price, dict(**priced, n=3, **others, m=0)),
         (recipe.search_price, dict(**priced, **others)),
         (findings.Findings, dict(runs=1, rows=8, delta=0.05)),
-        (training.ratio, dict(a=np.ones(3), b=np.ones(3))),
+        (losses.ratio, dict(a=np.ones(3), b=np.ones(3))),
         (
-            training.row_costs,
+            losses.row_costs,
             dict(model=model, tokenizer=tokenizer, encoded=encoded, rows_at_once=2),
         ),
         (training.prepared, dict(model=copy.deepcopy(model), recipe=short, seed=0)),

@@ -18,7 +18,7 @@ __all__ = [
 
 # %% ../../nbs/07_tune/recipe.ipynb #85560993
 import math, re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from .._internal import arguments as must
 from ..curves.metrics import flops
 from ..models.loading import token_work
@@ -71,6 +71,8 @@ class Recipe:
         "float32", "bfloat16", or "auto": bfloat16 on a GPU that has it
     ladder : str
         "fresh": each size anew; "continue": on from the next smaller size
+    arguments : dict
+        further fields of TrainingArguments
     """
 
     method: str = "full"  # "full": all weights; "lora": adapters; "last-K": the last K layers
@@ -88,6 +90,7 @@ class Recipe:
     patience: int = 3  # checks without improvement, after which training stops
     precision: str = "auto"  # "float32", "bfloat16", or "auto": bfloat16 on a GPU that has it
     ladder: str = "fresh"  # "fresh": each size anew; "continue": on from the next smaller size
+    arguments: dict = field(default_factory=dict)  # further fields of TrainingArguments
 
     def __post_init__(self):
         _check_recipe(self)
@@ -191,6 +194,7 @@ _RULES = dict(  # for each setting but the method, whose names are many
     patience=must.whole(),
     precision=must.one_of(("auto", "float32", "bfloat16")),
     ladder=must.one_of(("fresh", "continue")),
+    arguments=must.mapping(),
 )
 
 

@@ -1298,7 +1298,7 @@ def _spec(self: Study, run, device):
         seed=seed,
         recipe=recipe | (dict(rate=rate) if rate else {}),
         device=device,
-        checkpoint=str(self.store.artefact(run, "pt")),
+        checkpoint=str(self.store.artefact(run, "checkpoint")),
         trunk=trunk,
         findings_of=self.prices.size if with_findings else None,
     )

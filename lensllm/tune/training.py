@@ -5,8 +5,6 @@
 # %% auto #0
 __all__ = [
     "Run",
-    "ratio",
-    "row_costs",
     "prepared",
     "check_method",
     "Moment",
@@ -17,20 +15,19 @@ __all__ = [
 ]
 
 # %% ../../nbs/07_tune/training.ipynb #0f519e80
-import json, math, os, time
+import os, random, shutil, tempfile, time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 import numpy as np, torch
-from fastcore.basics import patch
 from .._internal import arguments as must
-from .chats import _EncodedChat
-from .recipe import PROBE_STEPS, RATES, Recipe, continued_rate, fresh_rate
-from .tasks import Task, collate, count_cut, encode, task_of
-from .._internal.atomic import atomic_path
-from ..models.batches import IGNORED, in_precision, sequence_loss
-from ..models.loading import count_params, load_model, most_tokens, token_work
+from .losses import ratio, row_costs
+from .recipe import PROBE_STEPS, RATES, Recipe
+from .tasks import Task, count_cut, encode, task_of
+from .trainer import Course, train_afresh, train_on, within_memory
+from ..models.batches import in_precision
+from ..models.loading import load_model, most_tokens
 
 
 # %% ../../nbs/07_tune/training.ipynb #832f3324
@@ -93,105 +90,6 @@ class Run:
 
     def to_dict(self) -> dict:
         return asdict(self)
-
-
-# %% ../../nbs/07_tune/training.ipynb #fc05a7b2
-@must.checked(a=must.vector, b=must.vector)
-def ratio(
-    a: np.ndarray,  # a value per row, (n,)
-    b: np.ndarray,  # a value per row, (n,), > 0
-) -> tuple[float, float]:  # sum of a over sum of b, and its standard error over rows
-    """A ratio of sums.
-
-    Parameters
-    ----------
-    a : np.ndarray
-        a value per row, (n,)
-    b : np.ndarray
-        a value per row, (n,), > 0
-
-    Returns
-    -------
-    tuple[float, float]
-        sum of a over sum of b, and its standard error over rows
-    """
-    if a.ndim != 1 or a.shape != b.shape or not len(a):
-        raise ValueError(f"`a` and `b` must be vectors of one length, got {a.shape} and {b.shape}")
-    r = a.sum() / b.sum()
-    variance = ((a - r * b) ** 2).sum() / (len(a) * max(len(a) - 1, 1))
-    return float(r), float(np.sqrt(variance) / b.mean())
-
-
-@torch.no_grad()
-@must.checked(
-    model=must.torch_model,
-    encoded=must.several(must.instance((tuple, list), "`encode` makes them")),
-    rows_at_once=must.whole(),
-)
-def row_costs(
-    model,
-    tokenizer,
-    encoded: list,  # rows as `encode` gives them
-    rows_at_once: int = 32,
-) -> tuple:  # nats, target tokens and bytes of every row, (n,) each; exact
-    """What each row's target costs.
-
-    Parameters
-    ----------
-    encoded : list
-        rows as `encode` gives them
-
-    Returns
-    -------
-    tuple
-        nats, target tokens and bytes of every row, (n,) each; exact
-    """
-    was_training = model.training
-    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i][0]))  # like lengths together
-    nats, tokens = np.zeros((2, len(encoded)))
-    model.eval()
-    for start in range(0, len(order), rows_at_once):
-        rows = order[start : start + rows_at_once]
-        batch = _on_device(model, collate([encoded[i] for i in rows], tokenizer))
-        tokens[rows] = _target_counts(model, batch).cpu().numpy()
-        nats[rows] = sequence_loss(model, batch).cpu().numpy() * tokens[rows]
-    model.train(was_training)
-    n_bytes = [max(1, _target_bytes(row, tokenizer)) for row in encoded]
-    return nats, tokens, np.array(n_bytes)
-
-
-# %% ../../nbs/07_tune/training.ipynb #52aaec21
-def _on_device(model, batch):
-    return {name: tensor.to(model.device) for name, tensor in batch.items()}
-
-
-def _target_counts(model, batch):
-    "How many tokens each row is asked for; a causal model is not asked for its first."
-    first = 0 if model.config.is_encoder_decoder else 1
-    return (batch["labels"][:, first:] != IGNORED).sum(1)
-
-
-def _target_bytes(row, tokenizer):
-    "Bytes of what a row asks for; a chat counts those of its answers itself."
-    if isinstance(row, _EncodedChat):
-        return row.n_bytes
-    return len(_target_text(*row, tokenizer).encode())
-
-
-def _target_text(ids, labels, tokenizer):
-    "The target as the tokenizer reads it back."
-    asked = [token for token in labels if token != IGNORED]
-    text = _decoded(asked, tokenizer)
-    if str(tokenizer.convert_ids_to_tokens(asked[0])).startswith("▁") and not text.startswith(" "):
-        before = ids[: -len(asked)] if ids[-len(asked) :] == asked else []
-        if _decoded(before, tokenizer):  # sentencepiece drops the blank that it puts before a text
-            return " " + text
-    return text
-
-
-def _decoded(tokens, tokenizer):
-    "Tokens as text, without special ones."
-    return tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
 # %% ../../nbs/07_tune/training.ipynb #1f4beefb
@@ -281,298 +179,6 @@ def _last_layers(model, k):
     return [*list(top)[-k:], *norms]
 
 
-# %% ../../nbs/07_tune/training.ipynb #c9dfd2fb
-class _Best(NamedTuple):
-    "The best state that was checked."
-
-    loss: float  # nats per target token of the validation rows
-    step: int
-    weights: list | None  # None before the first check
-
-
-class _Loop:
-    "A training that can be left and taken up again."
-
-    def __init__(self, model, tokenizer, train, valid, recipe, rate, steps, seed, rows_at_once):
-        self.tokenizer, self.train, self.valid = tokenizer, train, valid
-        self.recipe, self.steps, self.seed = recipe, steps, seed
-        self.rows_at_once = rows_at_once
-        self.decay_from = None  # step from which "continue" lets the rate fall
-        self.came_from = 0
-        self.step, self.best = 0, _Best(math.inf, 0, None)
-        self.order = (-1, None)  # pass, and the order of its rows
-        self.n_params, self.encoder_params = count_params(model)
-        self.tokens, self.flop = 0, 0.0
-        self.weights = [p for p in model.parameters() if p.requires_grad]
-        starts = [p.detach().flatten()[0].item() for p in self.weights]
-        self.identity = json.dumps([asdict(recipe), rate, seed, starts])  # whose states to load
-        self.accelerator = _accelerator(model.device.type, recipe.precision)
-        adam = torch.optim.AdamW(self.weights, lr=rate, weight_decay=recipe.weight_decay)
-        self.model, self.adam = self.accelerator.prepare(model, adam)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(adam, self._rate_share)
-
-    def _rate_share(self, step):
-        "The learning rate as a share of the highest."
-        if self.decay_from is None:
-            return fresh_rate(step, self.steps, self.recipe)
-        return continued_rate(step, self.decay_from, self.steps, self.recipe)
-
-
-def _accelerator(device, precision):
-    "Accelerate for this device and precision, whatever earlier runs of this process used."
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-
-    can_halve = device == "cuda" and torch.cuda.is_bf16_supported()
-    half = precision == "bfloat16" or precision == "auto" and can_halve
-    wanted = ("bf16" if half else "no", device)
-    if AcceleratorState._shared_state:
-        state = AcceleratorState()
-        if (state.mixed_precision, state.device.type) != wanted:
-            AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(mixed_precision=wanted[0], cpu=device == "cpu", device_placement=False)
-
-
-# %% ../../nbs/07_tune/training.ipynb #6717f862
-@patch
-def _batch_rows(self: _Loop):
-    "The rows of this step: a new order for every pass, by seed and pass alone."
-    size, n = self.recipe.batch, len(self.train)
-    places = range(self.step * size, (self.step + 1) * size)
-    return [self.train[self._place(place // n, place % n)] for place in places]
-
-
-@patch
-def _place(self: _Loop, lap, i):
-    "Which row is the i-th of a pass."
-    if self.order[0] != lap:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + lap)
-        self.order = (lap, torch.randperm(len(self.train), generator=generator).tolist())
-    return self.order[1][i]
-
-
-@patch
-def advance(self: _Loop):
-    "One step; every target token of the batch counts the same."
-    self.model.train()
-    rows, at_once = self._batch_rows(), self.rows_at_once
-    parts = []
-    for i in range(0, len(rows), at_once):
-        parts.append(_on_device(self.model, collate(rows[i : i + at_once], self.tokenizer)))
-    counts = [_target_counts(self.model, batch) for batch in parts]
-    whole = sum(int(count.sum()) for count in counts)
-    for batch, count in zip(parts, counts):
-        loss = (sequence_loss(self.model, batch) * count).sum() / whole
-        self.accelerator.backward(loss)
-    self.accelerator.clip_grad_norm_(self.weights, self.recipe.clip)
-    self.adam.step()
-    self.adam.zero_grad()
-    self.schedule.step()
-    self.step += 1
-    self.tokens += self.count_work(rows, 6)
-
-
-@patch
-def count_work(
-    self: _Loop,
-    rows,
-    flop,  # per parameter and token: 6 in training, 2 where rows are only read
-):  # the rows' tokens
-    """Add the work on rows to what the run has cost.
-
-    Parameters
-    ----------
-    flop
-        per parameter and token: 6 in training, 2 where rows are only read
-
-    Returns
-    -------
-    result
-        the rows' tokens
-    """
-    read = sum(len(ids) for ids, _ in rows)
-    written = sum(len(labels) for _, labels in rows)
-    self.flop += flop * token_work(self.n_params, self.encoder_params, read, written)
-    return read + (written if self.encoder_params else 0)
-
-
-# %% ../../nbs/07_tune/training.ipynb #6a6bf169
-@patch
-def check(self: _Loop):
-    "Validate, and keep the state if it is the best so far."
-    nats, tokens, _ = row_costs(self.model, self.tokenizer, self.valid, 2 * self.rows_at_once)
-    loss, _ = ratio(nats, tokens)
-    self.count_work(self.valid, 2)
-    if not math.isfinite(loss) and not self.step:
-        raise ValueError(
-            f"`MODEL` must have a finite loss before training, got {loss} on the validation rows; "
-            "look at its weights"
-        )
-    if not math.isfinite(loss):
-        raise FloatingPointError(
-            "`rate` must be one at which training does not diverge, got "
-            f"{self.adam.defaults['lr']:g}: the validation loss is {loss} after step {self.step}; "
-            "take a lower one"
-        )
-    if loss < self.best.loss:
-        self.best = _Best(loss, self.step, [p.detach().clone() for p in self.weights])
-    return loss
-
-
-@patch
-def restore_best(self: _Loop):
-    "Back in the best state."
-    with torch.no_grad():
-        for p, best in zip(self.weights, self.best.weights):
-            p.copy_(best)
-    return self
-
-
-# %% ../../nbs/07_tune/training.ipynb #03d5822c
-@patch
-def save(self: _Loop, path):
-    "Write all that is needed to continue."
-    state = dict(
-        weights=[p.detach() for p in self.weights],
-        adam=self.adam.state_dict(),
-        schedule=self.schedule.state_dict(),
-        step=self.step,
-        tokens=self.tokens,
-        flop=self.flop,
-        best=tuple(self.best),
-        random=torch.get_rng_state(),
-        cuda=torch.cuda.get_rng_state_all(),
-        of=self.identity,
-        ends=self.steps,
-    )
-    with atomic_path(path) as tmp:
-        torch.save(state, tmp)
-
-
-@patch
-def load(self: _Loop, path, ends=None):
-    "Continue from what `save` wrote; a file that is missing, torn or another run's is left alone."
-    try:
-        state = torch.load(path, weights_only=True, map_location=self.model.device)
-        if state["of"] != self.identity or ends not in (None, state["ends"]):
-            return False
-        place = state["step"], state["tokens"], state["flop"], _Best(*state["best"])
-    except Exception:
-        return False
-    with torch.no_grad():
-        for p, saved in zip(self.weights, state["weights"]):
-            p.copy_(saved)
-    self.adam.load_state_dict(state["adam"])
-    self.schedule.load_state_dict(state["schedule"])
-    self.step, self.tokens, self.flop, self.best = place
-    torch.set_rng_state(state["random"].cpu())
-    random_states = [s.cpu() for s in state["cuda"]]
-    torch.cuda.set_rng_state_all(random_states[: torch.cuda.device_count()])
-    return True
-
-
-# %% ../../nbs/07_tune/training.ipynb #252407dc
-@patch
-def run(self: _Loop, progress, checkpoint, every=60.0):  # every: seconds between two checkpoints
-    "Train to the end, or until nothing has improved for a while."
-    if checkpoint:
-        self.load(checkpoint, ends=self.steps)
-    if not self.step:
-        self.check()
-    gap, saved = max(1, self.steps // self.recipe.checks), time.monotonic()
-    while self.step < self.steps:
-        self.advance()
-        if self.step % gap and self.step < self.steps:
-            continue
-        progress(self.step, self.steps, self.check())
-        if self.step - self.best.step >= self.recipe.patience * gap:
-            break
-        if checkpoint and time.monotonic() - saved > every:
-            self._save_if_possible(checkpoint)
-            saved = time.monotonic()
-    return self.restore_best()
-
-
-@patch
-def _save_if_possible(self: _Loop, path):
-    "A full disk costs the checkpoint, not the run."
-    try:
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.save(path)
-        return True
-    except (OSError, RuntimeError):  # torch says RuntimeError where a file cannot grow
-        return False
-
-
-# %% ../../nbs/07_tune/training.ipynb #d1b8abcd
-@patch
-def continue_to(
-    self: _Loop,
-    trunk,  # folder of the states that larger sizes continue from
-    n,  # rows
-    progress,
-):
-    """From the next smaller size to n rows; the state before the decay is left for larger sizes.
-
-    Parameters
-    ----------
-    trunk
-        folder of the states that larger sizes continue from
-    n
-        rows
-    """
-    every, part = self.train, trunk / f"{n}.part"
-    smaller = max((int(p.stem) for p in trunk.glob("*.pt") if int(p.stem) < n), default=0)
-    if smaller:
-        self.load(trunk / f"{smaller}.pt")
-    self.came_from = smaller if self.step else 0  # a file that cannot be read: from the start
-    self.best, self.tokens, self.flop = _Best(math.inf, 0, None), 0, 0.0
-    held, falling = self.recipe.steps_from(self.came_from, n)
-    self.decay_from = self.step + held
-    self.steps = self.decay_from + falling
-    for group in self.adam.param_groups:
-        group["lr"] = group["initial_lr"] * self._rate_share(self.step)
-    self._train_rows(every[self.came_from :], self.decay_from, progress, leave_at=part)
-    tokens, flop = self.tokens, self.flop
-    if self.load(part):  # the best state at the full rate, which need not be the last
-        part.replace(trunk / f"{n}.pt")  # only now is it one to continue from
-    else:
-        self.restore_best()  # the disk was full: the weights are at hand, those of Adam are not
-    self.tokens, self.flop = tokens, flop
-    self.decay_from, self.steps = self.step, self.step + falling
-    self._train_rows(every, self.steps, progress)
-    return self.restore_best()
-
-
-# %% ../../nbs/07_tune/training.ipynb #d14845d5
-@patch
-def _train_rows(self: _Loop, rows, end, progress, leave_at=None):
-    "Train on rows up to a step; where the best state is left in a file, until none improves."
-    checks = self.recipe.checks if leave_at else 2
-    gap = max(1, (end - self.step) // checks)
-    self.train, self.order = rows, (-1, None)
-    if leave_at:
-        self.check()
-        self._leave_state(leave_at)
-    for i in range(1, end - self.step + 1):
-        self.advance()
-        if i % gap and self.step < end:
-            continue
-        progress(self.step, self.steps, self.check())
-        if leave_at and self.best.step == self.step:
-            self._leave_state(leave_at)
-        if leave_at and self.step - self.best.step >= self.recipe.patience * gap:
-            break
-
-
-@patch
-def _leave_state(self: _Loop, path):
-    "The state, for larger sizes; if the disk is full, they continue from a smaller one's."
-    if not self._save_if_possible(path):
-        path.unlink(missing_ok=True)
-
-
 # %% ../../nbs/07_tune/training.ipynb #b2c49878
 _USUAL = Recipe()
 
@@ -600,22 +206,17 @@ class Moment:
     rows: dict  # train, valid, test: rows as `encode` gives them
 
 
-def _moment_shower(watch, model, tokenizer, rows):
-    "A function that shows the model as it is, without touching its random numbers or precision."
-
-    def show(step, last=False):
-        if watch is None:
-            return
-        was_training, wrapped = model.training, model.__dict__.pop("forward", None)
-        try:
-            with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-                watch(Moment(model.eval(), tokenizer, step, last, rows))
-        finally:
-            if wrapped:  # accelerate's lower precision is for training alone
-                model.forward = wrapped
-            model.train(was_training)
-
-    return show
+def _show(watch, course, rows, last=False):
+    "Show the model as it is, without touching its random numbers or precision."
+    model, step = course.model, course.best.step if last else course.step
+    was_training, wrapped = model.training, model.__dict__.pop("forward", None)
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            watch(Moment(model.eval(), course.tokenizer, step, last, rows))
+    finally:
+        if wrapped:  # accelerate's lower precision is for training alone
+            model.forward = wrapped
+        model.train(was_training)
 
 
 # %% ../../nbs/07_tune/training.ipynb #bfdc32eb
@@ -641,7 +242,7 @@ def finetune(
     device: str = "auto",
     trust: tuple = (),  # as for `load_model`
     progress=lambda step, steps, loss: None,  # called after each check, loss in nats per token
-    checkpoint: str | Path | None = None,  # file by which an interrupted run continues
+    checkpoint: str | Path | None = None,  # folder by which an interrupted run continues
     trunk: str | Path | None = None,  # for recipe.ladder "continue": folder that keeps its states
     keep: str | Path | None = None,  # folder that gets the tuned model and its tokenizer
     watch=None,  # called with a `Moment` before the first step, after each check, and at the end
@@ -661,7 +262,7 @@ def finetune(
     progress : default lambda step, steps, loss: None
         called after each check, loss in nats per token
     checkpoint : str | Path | None, default None
-        file by which an interrupted run continues
+        folder by which an interrupted run continues
     trunk : str | Path | None, default None
         for recipe.ladder "continue": folder that keeps its states
     keep : str | Path | None, default None
@@ -676,33 +277,39 @@ def finetune(
     """
     _check_folders(keep, trunk, recipe)
     started = time.monotonic()
-    whole, tokenizer = load_model(model, device=device, trust=trust)
     rate = recipe.rate
     if rate is None and train_size:
         rate = probe_rate(model, task, recipe=recipe, seed=seed, device=device, trust=trust)
     recipe = replace(recipe, rate=rate)
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
-        ready, rows, cut = _made_ready(whole, tokenizer, task, train_size, recipe, seed)
-        show = _moment_shower(watch, ready, tokenizer, rows)
-        show(0)
-
-        def after_check(step, steps, loss):
-            progress(step, steps, loss)
-            show(step)
-
-        loop = _trained(
-            ready, tokenizer, rows, recipe, train_size, seed, after_check, checkpoint, trunk
+    places = dict(checkpoint=checkpoint, trunk=trunk)
+    source = _Source(model, task, train_size, recipe, seed, device, trust)
+    with _own_randomness(seed):
+        course = _trained(source, progress, watch, **places)
+        if watch:
+            _show(watch, course, source.rows, last=True)
+        costs = row_costs(
+            course.model, course.tokenizer, source.rows["test"], 2 * course.rows_at_once
         )
-        show(loop.best.step, last=True)
-        costs = row_costs(loop.model, tokenizer, rows["test"], 2 * loop.rows_at_once)
-        loop.count_work(rows["test"], 2)
+        course.count(source.rows["test"], 2)
     if keep:
-        _keep_model(loop, tokenizer, keep)
+        _keep_model(course, keep)
     if checkpoint:
-        Path(checkpoint).unlink(missing_ok=True)
+        shutil.rmtree(checkpoint, ignore_errors=True)
     seconds = time.monotonic() - started
-    return _record(str(model), task, train_size, seed, recipe, loop, costs, cut, seconds)
+    return _record(str(model), task, train_size, seed, recipe, course, costs, source.cut, seconds)
+
+
+@contextmanager
+def _own_randomness(seed):
+    "Draw from a seed; the process's own random numbers go on as if nothing had been drawn."
+    before = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
 
 
 def _check_folders(keep, trunk, recipe):
@@ -717,18 +324,29 @@ def _check_folders(keep, trunk, recipe):
 
 
 # %% ../../nbs/07_tune/training.ipynb #8ee7be4f
-def _made_ready(model, tokenizer, task, train_size, recipe, seed):
-    "The model as the recipe wants it, rows as tokens, and how many of them are cut."
-    limit = max_tokens(model, recipe)
-    fit = dict(max_tokens=limit, pairs=model.config.is_encoder_decoder)
-    rows = dict(
-        train=task.subset(train_size) if train_size else (),
-        valid=task.valid[: recipe.valid_rows],
-        test=task.test,
-    )
-    cut = sum(count_cut(rows[part], tokenizer, **fit) for part in ("train", "test") if rows[part])
-    ready = prepared(model, recipe, seed)
-    return ready, {part: encode(texts, tokenizer, **fit) for part, texts in rows.items()}, cut
+class _Source:
+    "A candidate's model, as often as it is needed, and the task's rows as it reads them."
+
+    def __init__(self, model, task, train_size, recipe, seed, device, trust):
+        self.load = lambda: load_model(model, device=device, trust=trust)
+        self.recipe, self.seed, self.train_size = recipe, seed, train_size
+        self.model, self.tokenizer = self.load()
+        limit = max_tokens(self.model, recipe)
+        fit = dict(max_tokens=limit, pairs=self.model.config.is_encoder_decoder)
+        texts = dict(
+            train=task.subset(train_size) if train_size else (),
+            valid=task.valid[: recipe.valid_rows],
+            test=task.test,
+        )
+        read = [texts[part] for part in ("train", "test") if texts[part]]
+        self.cut = sum(count_cut(part, self.tokenizer, **fit) for part in read)
+        self.rows = {part: encode(rows, self.tokenizer, **fit) for part, rows in texts.items()}
+
+    def ready(self):
+        "The model as the recipe wants it; loaded anew when it has been given away."
+        model = self.model or self.load()[0]
+        self.model = None
+        return prepared(model, self.recipe, self.seed)
 
 
 @must.checked(model=must.torch_model, recipe=must.instance(Recipe))
@@ -757,52 +375,56 @@ def max_tokens(
 
 
 # %% ../../nbs/07_tune/training.ipynb #b96dd045
-def _trained(model, tokenizer, rows, recipe, train_size, seed, progress, checkpoint, trunk):
-    "The loop when it is done."
-    steps = recipe.steps(train_size) if train_size else 0
-    rate = recipe.rate or 1.0  # where nothing is trained, any
+def _trained(source, progress, watch, checkpoint=None, trunk=None, steps=None):
+    "The course of a training when it is done, in its best state."
+    recipe, rows = source.recipe, source.rows
+    folder = tempfile.TemporaryDirectory(prefix="lensllm-")
 
-    def begin(at_once):
-        parts = rows["train"], rows["valid"]
-        return _Loop(model, tokenizer, *parts, recipe, rate, steps, seed, at_once)
+    def begin(rows_at_once, checkpointing):
+        course = Course(
+            source.ready(),
+            source.tokenizer,
+            rows["valid"],
+            recipe,
+            rate=recipe.rate or 1.0,  # where nothing is trained, any
+            seed=source.seed,
+            folder=folder.name,
+            rows_at_once=rows_at_once,
+            checkpointing=checkpointing,
+        )
+        course.progress = lambda *at: _after_check(at, progress, watch, course, rows)
+        if watch:
+            _show(watch, course, rows)
+        return course
 
-    def train(loop):
-        if trunk and train_size:
-            return loop.continue_to(Path(trunk), train_size, progress)
-        return loop.run(progress, checkpoint)
+    def train(course):
+        if trunk and source.train_size:
+            return train_on(course, Path(trunk), rows["train"])
+        planned = recipe.steps(source.train_size) if source.train_size else 0
+        return train_afresh(course, rows["train"], steps or planned, checkpoint)
 
-    return _within_memory(begin, train, recipe)
+    with folder:
+        return within_memory(begin, train, recipe)
 
 
-def _within_memory(begin, train, recipe):
-    "Train what `begin` makes; where memory runs out, again with half the rows at once."
-    at_once = recipe.rows_at_once or recipe.batch
-    loop = begin(at_once)
-    start = [p.detach().clone() for p in loop.weights]
-    while True:
-        try:
-            return train(loop)
-        except (torch.OutOfMemoryError, MemoryError):
-            if at_once == 1:
-                raise
-            at_once = (at_once + 1) // 2
-            with torch.no_grad():
-                for p, at_start in zip(loop.weights, start):
-                    p.copy_(at_start)
-            loop = begin(at_once)
+def _after_check(at, progress, watch, course, rows):
+    "Tell and show what a check found."
+    progress(*at)
+    if watch:
+        _show(watch, course, rows)
 
 
 # %% ../../nbs/07_tune/training.ipynb #947fd279
-def _keep_model(loop, tokenizer, folder):
+def _keep_model(course, folder):
     "The tuned model and its tokenizer, at once or not at all."
     folder = Path(folder)
     part = folder.with_name(f".{folder.name}.{os.getpid()}")
-    loop.accelerator.unwrap_model(loop.model).save_pretrained(part)
-    tokenizer.save_pretrained(part)
+    course.model.save_pretrained(part)
+    course.tokenizer.save_pretrained(part)
     part.rename(folder)
 
 
-def _record(model, task, train_size, seed, recipe, loop, costs, cut, seconds):
+def _record(model, task, train_size, seed, recipe, course, costs, cut, seconds):
     "The run as a record."
     import platform
     from importlib.metadata import version
@@ -811,7 +433,7 @@ def _record(model, task, train_size, seed, recipe, loop, costs, cut, seconds):
     test_loss, test_loss_se = ratio(nats, tokens)
     byte_loss, byte_loss_se = ratio(nats, n_bytes)
     made_with = {package: version(package) for package in ("torch", "transformers", "accelerate")}
-    made_with |= dict(python=platform.python_version(), device=loop.model.device.type)
+    made_with |= dict(python=platform.python_version(), device=course.model.device.type)
     return Run(
         model=model,
         task=task.name,
@@ -821,18 +443,18 @@ def _record(model, task, train_size, seed, recipe, loop, costs, cut, seconds):
         test_loss_se=test_loss_se,
         byte_loss=byte_loss,
         byte_loss_se=byte_loss_se,
-        valid_loss=loop.best.loss,
-        step=loop.best.step,
-        steps=loop.step,
-        came_from=loop.came_from,
+        valid_loss=course.best.loss,
+        step=course.best.step,
+        steps=course.step,
+        came_from=course.came_from,
         rate=recipe.rate,
-        n_params=loop.n_params,
-        trained=sum(p.numel() for p in loop.weights),
-        tokens=loop.tokens,
-        flop=loop.flop,
+        n_params=course.n_params,
+        trained=sum(p.numel() for p in course.weights),
+        tokens=course.tokens,
+        flop=course.flop,
         seconds=seconds,
         cut=cut,
-        rows_at_once=loop.rows_at_once,
+        rows_at_once=course.rows_at_once,
         recipe=asdict(recipe),
         made_with=made_with,
     )
@@ -878,12 +500,11 @@ def probe_rate(
     """
     options = dict(seed=seed, device=device, trust=trust, rows=rows, steps=steps)
     losses = {}
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        for rate in RATES:
-            try:
-                losses[rate] = _probe_loss(model, task, recipe, rate, **options)
-            except FloatingPointError:
-                pass  # training diverges at this rate
+    for rate in RATES:
+        try:
+            losses[rate] = _probe_loss(model, task, recipe, rate, **options)
+        except FloatingPointError:
+            pass  # training diverges at this rate
     if not losses:
         tried = ", ".join(f"{rate:g}" for rate in RATES)
         raise FloatingPointError(
@@ -894,18 +515,11 @@ def probe_rate(
 
 def _probe_loss(model, task, recipe, rate, *, seed, device, trust, rows, steps):
     "Validation loss after a short training, nats per token."
-    torch.manual_seed(seed)
-    whole, tokenizer = load_model(model, device=device, trust=trust)
-    n = min(rows, len(task.train))
-    ready, parts, _ = _made_ready(whole, tokenizer, task, n, recipe, seed)
-    short = replace(recipe, checks=1, patience=10)
-
-    def begin(at_once):
-        texts = parts["train"], parts["valid"]
-        return _Loop(ready, tokenizer, *texts, short, rate, steps, seed, at_once)
-
-    loop = _within_memory(begin, lambda loop: loop.run(lambda *_: None, None), recipe)
-    return loop.best.loss
+    short = replace(recipe, rate=rate, checks=1, patience=10)
+    source = _Source(model, task, min(rows, len(task.train)), short, seed, device, trust)
+    with _own_randomness(seed):
+        course = _trained(source, lambda *_: None, None, steps=steps)
+    return course.best.loss
 
 
 # %% ../../nbs/07_tune/training.ipynb #84a82330

@@ -12,7 +12,8 @@ from lensllm.tune.recipe import CHAT_RULE, Recipe
 from lensllm.tune.study import inspect_candidate, new_study
 from lensllm.tune.tasks import content_key, count_cut, encode, load_rows, load_task, marked_row
 from lensllm.tune.tasks import split_rows, task_of
-from lensllm.tune.training import finetune, row_costs
+from lensllm.tune.losses import row_costs
+from lensllm.tune.training import finetune
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 LETTERS = "".join(map(chr, range(32, 127))) + "\n"

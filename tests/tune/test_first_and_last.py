@@ -8,7 +8,7 @@ from lensllm.models.batches import sequence_loss
 from lensllm.report import page
 from lensllm.tune.recipe import ROW_RULE
 from lensllm.tune.tasks import as_batch, collate, count_cut, encode
-from lensllm.tune.training import row_costs
+from lensllm.tune.losses import row_costs
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 SPECIAL = ["<pad>", "<bos>", "<eos>", "<unk>"]

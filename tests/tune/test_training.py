@@ -1,6 +1,7 @@
 "A run is the same for the same seed, however it is interrupted, watched or split."
 
 import copy
+import random
 from dataclasses import asdict, replace
 from types import SimpleNamespace
 
@@ -8,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 from lensllm.models.batches import sequence_loss
-from lensllm.models.loading import load_model
-from lensllm.tune import training
+from lensllm.models.loading import count_params, load_model
+from lensllm.tune import trainer, training
+from lensllm.tune.losses import ratio, row_costs
 from lensllm.tune.recipe import Recipe
 from lensllm.tune.tasks import collate, encode, load_task
-from lensllm.tune.training import _Loop, _moment_shower, finetune, probe_rate, ratio, row_costs
-from lensllm.tune.training import work
+from lensllm.tune.trainer import CourseTrainer, Order
+from lensllm.tune.training import finetune, probe_rate, work
 
 MEASURED = (
     "test_loss",
@@ -52,17 +54,15 @@ def undisturbed(again):
 @pytest.fixture
 def step_by_step(monkeypatch):
     "Checkpoints after every check."
-    run = _Loop.run
-    often = lambda loop, progress, path: run(loop, progress, path, every=0.0)
-    monkeypatch.setattr(_Loop, "run", often)
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
 
 
 @pytest.fixture
 def full_disk(monkeypatch):
-    def save(*_):
+    def save(*_, **__):
         raise OSError(28, "no space left")
 
-    return lambda: monkeypatch.setattr(_Loop, "save", save)
+    return lambda: monkeypatch.setattr(trainer, "sign", save)
 
 
 class Interrupted(Exception):
@@ -77,7 +77,7 @@ def stop_half_way(step, steps, loss):
 def leave_half_done(again, checkpoint):
     with pytest.raises(Interrupted):
         again(progress=stop_half_way, checkpoint=checkpoint)
-    assert checkpoint.is_file()
+    assert len(list(checkpoint.glob("checkpoint-*"))) == 1
 
 
 @pytest.mark.parametrize("arch", ["gpt2", "t5"])
@@ -123,32 +123,59 @@ def test_a_batch_in_two_halves_is_the_same_batch(again, undisturbed, recipe):
 
 
 def test_an_interrupted_run_ends_as_if_undisturbed(again, undisturbed, step_by_step, tmp_path):
-    leave_half_done(again, tmp_path / "left.pt")
-    assert facts(again(checkpoint=tmp_path / "left.pt")) == facts(undisturbed)
-    assert not (tmp_path / "left.pt").exists()
+    leave_half_done(again, tmp_path / "left")
+    assert facts(again(checkpoint=tmp_path / "left")) == facts(undisturbed)
+    assert not (tmp_path / "left").exists()
 
 
 def test_a_checkpoint_of_another_run_is_left_alone(again, recipe, step_by_step, tmp_path):
-    leave_half_done(again, tmp_path / "left.pt")
+    leave_half_done(again, tmp_path / "left")
     slower = replace(recipe, rate=1e-3)
-    assert facts(again(recipe=slower, checkpoint=tmp_path / "left.pt")) == facts(
+    assert facts(again(recipe=slower, checkpoint=tmp_path / "left")) == facts(
         again(recipe=slower)
     )
 
 
 def test_a_full_disk_costs_no_run(again, undisturbed, step_by_step, full_disk, tmp_path):
     full_disk()
-    assert facts(again(checkpoint=tmp_path / "left.pt")) == facts(undisturbed)
+    assert facts(again(checkpoint=tmp_path / "left")) == facts(undisturbed)
 
 
-@pytest.mark.parametrize("content", ["another version", "torn"])
-def test_a_checkpoint_that_cannot_be_used_is_left_alone(again, undisturbed, tmp_path, content):
-    left = tmp_path / "left.pt"
-    if content == "torn":
-        left.write_bytes(b"torn")
-    else:
-        torch.save(dict(step=1), left)
-    assert facts(again(checkpoint=left)) == facts(undisturbed)
+def tear(checkpoint):
+    (checkpoint / "optimizer.pt").write_bytes(b"torn")
+
+
+def tear_the_best(checkpoint):
+    (checkpoint / "best.safetensors").write_bytes(b"torn")
+
+
+def write_another_version(checkpoint):
+    (checkpoint / "run.json").write_text('{"step": 1}')
+
+
+def leave_it_unsigned(checkpoint):
+    (checkpoint / "run.json").unlink()
+
+
+@pytest.mark.parametrize(
+    "spoil", [tear, tear_the_best, write_another_version, leave_it_unsigned], ids=lambda f: f.__name__
+)
+def test_a_checkpoint_that_cannot_be_used_starts_the_run_anew(
+    again, undisturbed, step_by_step, tmp_path, spoil
+):
+    leave_half_done(again, tmp_path / "left")
+    spoil(next((tmp_path / "left").glob("checkpoint-*")))
+    assert facts(again(checkpoint=tmp_path / "left")) == facts(undisturbed)
+
+
+def test_a_link_in_a_checkpoint_is_not_followed(again, undisturbed, step_by_step, tmp_path):
+    leave_half_done(again, tmp_path / "left")
+    state = next((tmp_path / "left").glob("checkpoint-*")) / "optimizer.pt"
+    state.rename(tmp_path / "elsewhere")
+    state.symlink_to(tmp_path / "elsewhere")
+    before = (tmp_path / "elsewhere").read_bytes()
+    assert facts(again(checkpoint=tmp_path / "left")) == facts(undisturbed)
+    assert (tmp_path / "elsewhere").read_bytes() == before
 
 
 @pytest.fixture(scope="module")
@@ -181,8 +208,9 @@ def test_a_ladder_interrupted_between_sizes_ends_the_same(climb, went_on, tmp_pa
 
 
 def test_a_torn_state_starts_the_ladder_anew(climb, tmp_path):
-    (tmp_path / "80.pt").write_bytes(b"torn")
-    assert climb(tmp_path, (160,))[0].steps > 0
+    climb(tmp_path, (80,))
+    tear(next((tmp_path / "80").glob("checkpoint-*")))
+    assert climb(tmp_path, (160,))[0].came_from == 0
 
 
 def test_runs_say_where_they_came_from(climb, went_on, tmp_path):
@@ -201,14 +229,15 @@ def test_a_full_disk_costs_the_way_on_and_not_the_run(climb, went_on, full_disk,
 def by_heart(climb, tmp_path_factory):
     "Runs of 30 and 60 rows, the first of which stops early, and the rows of each step."
     trunk, steps = tmp_path_factory.mktemp("early"), []
-    advance = _Loop.advance
+    compute = CourseTrainer.compute_loss
 
-    def noting(loop):
-        steps.append({tuple(ids) for ids, _ in loop._batch_rows()})
-        advance(loop)
+    def noting(self, model, inputs, *args, **options):
+        rows = zip(inputs["input_ids"].tolist(), inputs["attention_mask"].sum(1).tolist())
+        steps.append({tuple(ids[:length]) for ids, length in rows})
+        return compute(self, model, inputs, *args, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_Loop, "advance", noting)
+        patch.setattr(CourseTrainer, "compute_loss", noting)
         run = climb(trunk, (30,), passes=80, rate=2e-2)[0]
         first = len(steps)
         climb(trunk, (60,), passes=80, rate=2e-2)
@@ -216,11 +245,11 @@ def by_heart(climb, tmp_path_factory):
 
 
 def test_a_trunk_holds_one_state_per_size(by_heart):
-    assert sorted(path.name for path in by_heart.trunk.iterdir()) == ["30.pt", "60.pt"]
+    assert sorted(path.name for path in by_heart.trunk.iterdir()) == ["30", "60"]
 
 
 def test_a_trunk_continues_from_the_best_state_at_the_full_rate(by_heart, recipe):
-    left = torch.load(by_heart.trunk / "30.pt", weights_only=True)["step"]
+    left = int(next((by_heart.trunk / "30").iterdir()).name.removeprefix("checkpoint-"))
     held, falling = replace(recipe, passes=80).steps_from(0, 30)
     assert by_heart.run.steps == left + falling
     assert left < held  # which was not the last
@@ -251,7 +280,7 @@ def work_by_hand(rows, flop, n, encoder):
 @pytest.mark.parametrize("arch", ["gpt2", "t5"])
 def test_the_work_of_a_run_by_hand(places, counting, recipe, arch):
     whole = replace(recipe, batch=10, least_steps=1, passes=6, patience=99)
-    sizes = training.count_params(load_model(places[arch], device="cpu")[0])
+    sizes = count_params(load_model(places[arch], device="cpu")[0])
     run = finetune(places[arch], counting, 50, seed=0, recipe=whole, device="cpu")
     checks = whole.effort(0, 50)[1]
     by_hand = 6 * work_by_hand(counting.train[:50], 6, *sizes)
@@ -301,11 +330,11 @@ def test_watching_shows_both_ends_and_changes_nothing(places, counting, again, u
     assert ratio(*costs[:2])[0] == undisturbed.test_loss
 
 
-def test_showing_a_moment_leaves_the_random_numbers_alone(places):
-    model, tokenizer = load_model(places["gpt2"], device="cpu")
-    before = torch.get_rng_state()
-    _moment_shower(lambda at: torch.rand(100), model, tokenizer, {})(1)
-    assert torch.equal(torch.get_rng_state(), before)
+def test_a_run_leaves_the_random_numbers_of_its_process_alone(again):
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    again(watch=lambda at: torch.rand(100))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before[1:]
 
 
 @pytest.fixture
@@ -319,7 +348,7 @@ def little_memory(monkeypatch):
             raise torch.OutOfMemoryError("no memory")
         return sequence_loss(model, batch)
 
-    monkeypatch.setattr(training, "sequence_loss", forgetful)
+    monkeypatch.setattr(trainer, "sequence_loss", forgetful)
     return sizes
 
 
