@@ -211,6 +211,7 @@ def load_model(
     *,
     device: str = "auto",  # as for `pick_device`
     trust=(),  # of `TRUST`: what else may be read; either can do anything on this machine
+    options: dict | None = None,  # for from_pretrained, such as dtype or device_map
 ) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":  # the model in eval mode
     """A causal language model or encoder-decoder, from safetensors and without code of its own.
 
@@ -222,6 +223,8 @@ def load_model(
         as for `pick_device`
     trust : default ()
         of `TRUST`: what else may be read; either can do anything on this machine
+    options : dict | None, default None
+        for from_pretrained, such as dtype or device_map
 
     Returns
     -------
@@ -243,15 +246,17 @@ def load_model(
     else:
         source, note = name, ", which is no folder here"
     with _one_line_for(name, note, trust):
-        model, tokenizer, info = _read(source, trust, shapes)
+        model, tokenizer, info = _read(source, trust, shapes, options or {})
     _check_weights(model, info, name)
     _check_vocabulary(model, tokenizer, name)
-    model = model.eval().to(device)
+    model.eval()
+    if not {"device_map", "quantization_config"} & set(options or {}):  # those have their place
+        model = model.to(device)
     check_writes(model, name)
     return model, tokenizer
 
 
-def _read(source, trust, shapes):
+def _read(source, trust, shapes, options):
     "Model, tokenizer, and which names of weights were not found or not used."
     import transformers as tf
 
@@ -269,6 +274,7 @@ def _read(source, trust, shapes):
         use_safetensors=None if "pickle" in trust else True,
         trust_remote_code=code,
         output_loading_info=True,
+        **options,
     )
     return model, tokenizer, info
 

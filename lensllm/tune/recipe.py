@@ -10,6 +10,7 @@ __all__ = [
     "ROW_RULE",
     "CHAT_RULE",
     "Recipe",
+    "read_recipe",
     "fresh_rate",
     "continued_rate",
     "run_price",
@@ -17,8 +18,9 @@ __all__ = [
 ]
 
 # %% ../../nbs/07_tune/recipe.ipynb #85560993
-import math, re
-from dataclasses import dataclass, field
+import json, math, re
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from .._internal import arguments as must
 from ..curves.metrics import flops
 from ..models.loading import token_work
@@ -71,6 +73,12 @@ class Recipe:
         "float32", "bfloat16", or "auto": bfloat16 on a GPU that has it
     ladder : str
         "fresh": each size anew; "continue": on from the next smaller size
+    load : str
+        "float32", "bfloat16", "8bit", "4bit"; "auto": see `loading_options`
+    attention : str | None
+        as transformers' attn_implementation; None: the model's own
+    device_map : str | None
+        as for from_pretrained, such as "auto"; None: one device
     arguments : dict
         further fields of TrainingArguments
     """
@@ -90,6 +98,9 @@ class Recipe:
     patience: int = 3  # checks without improvement, after which training stops
     precision: str = "auto"  # "float32", "bfloat16", or "auto": bfloat16 on a GPU that has it
     ladder: str = "fresh"  # "fresh": each size anew; "continue": on from the next smaller size
+    load: str = "auto"  # "float32", "bfloat16", "8bit", "4bit"; "auto": see `loading_options`
+    attention: str | None = None  # as transformers' attn_implementation; None: the model's own
+    device_map: str | None = None  # as for from_pretrained, such as "auto"; None: one device
     arguments: dict = field(default_factory=dict)  # further fields of TrainingArguments
 
     def __post_init__(self):
@@ -179,6 +190,20 @@ class Recipe:
 
 
 # %% ../../nbs/07_tune/recipe.ipynb #b6f12ab1
+def _plain_values(name, value):
+    "Names with values as JSON has them, since a recipe is written into each result."
+    value = dict(must.mapping()(name, value))
+    for key in value:
+        must.text()(name, key)
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"`{name}` must hold numbers, texts, true, false, lists and dictionaries, "
+            f"got {must.shown(value)}"
+        ) from None
+
+
 _RULES = dict(  # for each setting but the method, whose names are many
     rate=must.number(above=0, optional=True),
     passes=must.number(above=0, most=1e6),
@@ -194,7 +219,10 @@ _RULES = dict(  # for each setting but the method, whose names are many
     patience=must.whole(),
     precision=must.one_of(("auto", "float32", "bfloat16")),
     ladder=must.one_of(("fresh", "continue")),
-    arguments=must.mapping(),
+    load=must.one_of(("auto", "float32", "bfloat16", "8bit", "4bit")),
+    attention=must.text(optional=True),
+    device_map=must.text(optional=True),
+    arguments=_plain_values,
 )
 
 
@@ -212,6 +240,83 @@ def _check_recipe(recipe):
         value = getattr(recipe, name)
         read = rule(name, value)
         object.__setattr__(recipe, name, value if type(value) is int else read)
+
+
+# %% ../../nbs/07_tune/recipe.ipynb #c1d0e002
+_SETTINGS = tuple(setting.name for setting in fields(Recipe) if setting.name != "arguments")
+
+
+@must.checked(path=must.path(optional=True), settings=must.several(must.text(), optional=True))
+def read_recipe(
+    path: str | Path | None = None,  # a YAML file of settings
+    settings: list | None = None,  # NAME=VALUE, which go before the file's
+    **given,  # settings by name, which must not stand in the file
+) -> Recipe:
+    """A recipe from a file, from single settings, or from both.
+
+    Parameters
+    ----------
+    path : str | Path | None, default None
+        a YAML file of settings
+    settings : list | None, default None
+        NAME=VALUE, which go before the file's
+    """
+    found = {} if path is None else _settings_of_file(path)
+    twice = sorted(set(given) & set(found))
+    if twice:
+        raise ValueError(
+            f"`--{twice[0].replace('_', '-')}` must be given once, got it here and in {path}; "
+            "leave one out"
+        )
+    found |= given
+    for setting in settings or ():
+        name, value = _name_and_value(setting)
+        found[name] = value
+    arguments = {**(found.pop("arguments", None) or {})}
+    for name in sorted(set(found) - set(_SETTINGS)):
+        arguments[name] = found.pop(name)
+    return Recipe(**found, arguments=arguments)
+
+
+def _settings_of_file(path):
+    "What a YAML file of settings holds."
+    import yaml
+
+    try:
+        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+        reason = str(e).splitlines()[0]
+        raise ValueError(
+            f"`--recipe` must be a YAML file that can be read, {path}: {reason}"
+        ) from None
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        raise ValueError(
+            f"`--recipe` must be a YAML file of names with values, such as `passes: 2`, {path} "
+            f"holds {must.shown(found)}"
+        )
+    return {name: _number_if_one(value) for name, value in found.items()}
+
+
+def _name_and_value(setting):
+    "NAME=VALUE as two; the value as YAML reads it."
+    import yaml
+
+    name, sign, text = setting.partition("=")
+    if not sign or not name.strip():
+        raise ValueError(
+            f"`--set` must be NAME=VALUE, such as optim=adafactor, got {must.shown(setting)}"
+        )
+    try:
+        return name.strip(), _number_if_one(yaml.safe_load(text))
+    except yaml.YAMLError:
+        return name.strip(), text
+
+
+def _number_if_one(value):
+    "1e-4 as a number, which YAML takes for text."
+    if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+", value):
+        return float(value)
+    return value
 
 
 # %% ../../nbs/07_tune/recipe.ipynb #b6077b99

@@ -15,6 +15,7 @@ __all__ = [
     "signed",
     "UnusableCheckpoint",
     "Stretch",
+    "check_arguments",
     "training_arguments",
     "in_half",
     "CourseTrainer",
@@ -26,9 +27,10 @@ __all__ = [
 ]
 
 # %% ../../nbs/07_tune/trainer.ipynb #a1c0d003
-import json, math, os, shutil, time
+import json, math, os, shutil, tempfile, time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 import torch
@@ -36,6 +38,8 @@ from accelerate.utils.memory import should_reduce_batch_size
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.integrations import get_available_reporting_integrations
+from .._internal import arguments as must
 from .._internal.atomic import atomic_path
 from ..models.batches import sequence_loss
 from ..models.loading import count_params, token_work
@@ -425,6 +429,137 @@ class Stretch:
     keeps: str = ""  # checkpoints: "often", in case it is interrupted; "best" states; "": none
 
 
+# %% ../../nbs/07_tune/trainer.ipynb #a1c0d033
+_PLAN, _ROWS = "it follows from passes, least_steps and batch", "set batch, rows_at_once"
+_CHECKS, _FILES = "set checks, valid_rows and patience", "the study keeps its own files"
+_OTHERS = {  # fields of TrainingArguments that a study decides -> what to do instead
+    "learning_rate": "set rate",
+    "weight_decay": "set weight_decay as the recipe's own, without arguments",
+    "max_grad_norm": "set clip",
+    "warmup_steps": "set warmup",
+    "label_smoothing_factor": "a study compares nats per target token",
+    "use_liger_kernel": "it hides the logits of which the losses of rows are made",
+    "use_cpu": "give the device",
+    "average_tokens_across_devices": "every target token of a batch counts the same",
+    "ignore_data_skip": "an interrupted run goes on with the right rows",
+    "disable_tqdm": "a study shows its own progress",
+}
+_DECIDED = {
+    **dict.fromkeys(("max_steps", "num_train_epochs"), _PLAN),
+    **dict.fromkeys(("seed", "data_seed"), "give the study's seed"),
+    **dict.fromkeys(("per_device_train_batch_size", "gradient_accumulation_steps"), _ROWS),
+    **dict.fromkeys(("auto_find_batch_size", "dataloader_drop_last"), _ROWS),
+    **dict.fromkeys(("train_sampling_strategy", "length_column_name", "label_names"), _ROWS),
+    **dict.fromkeys(("remove_unused_columns", "local_rank"), _ROWS),
+    **_OTHERS,
+}
+_DECIDED_BEGINNINGS = {  # of names
+    "eval_": _CHECKS,
+    "per_device_eval": _CHECKS,
+    "batch_eval": _CHECKS,
+    "prediction_": _CHECKS,
+    "metric_": _CHECKS,
+    "greater_": _CHECKS,
+    "load_best": _CHECKS,
+    "include_for": _CHECKS,
+    "save_": _FILES,
+    "output_": _FILES,
+    "resume_": _FILES,
+    "restore_": _FILES,
+    "enable_jit": _FILES,
+    "push_": "`lensllm finish` leaves a model that you can push",
+    "hub_": "`lensllm finish` leaves a model that you can push",
+    "do_": "a run trains, validates and tests",
+}
+
+
+@must.checked(arguments=must.mapping(), device=must.instance(torch.device))
+def check_arguments(
+    arguments: dict,  # fields of TrainingArguments, as a recipe's `arguments`
+    device: torch.device,  # on which runs are made
+):
+    """Refuse fields that do not exist, that a study decides, or that cannot be had on a device.
+
+    Parameters
+    ----------
+    arguments : dict
+        fields of TrainingArguments, as a recipe's `arguments`
+    device : torch.device
+        on which runs are made
+    """
+    for name, value in arguments.items():
+        _check_field(name, value)
+    if arguments.get("fsdp") and _processes() == 1:
+        raise ValueError(
+            f"`arguments` must leave fsdp out on one device, got {must.shown(arguments['fsdp'])}; "
+            "give several to a run"
+        )
+    if device.type == "cpu" and (arguments.get("fp16") or arguments.get("tf32")):
+        name = "fp16" if arguments.get("fp16") else "tf32"
+        raise ValueError(f"`arguments` must leave {name} out on a CPU, which has none; take bf16")
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            _arguments(dict(output_dir=folder, use_cpu=device.type == "cpu") | arguments)
+    except Exception as e:  # whatever transformers finds wrong with them
+        reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
+        raise ValueError(f"`arguments` must be what TrainingArguments takes: {reason}") from None
+
+
+_KINDS = {field.name: field.type for field in fields(TrainingArguments)}
+_CHECKPOINTING = next(
+    name for name in ("activation_checkpointing", "gradient_checkpointing") if name in _KINDS
+)
+
+
+def _check_field(name, value):
+    "Refuse a field that does not exist, that a study decides, or whose value is of another kind."
+    if name not in _KINDS:
+        near = get_close_matches(name, _KINDS, 1)
+        hint = f"did you mean {near[0]}?" if near else "see transformers' documentation"
+        raise ValueError(
+            "`arguments` must be settings of a recipe or fields of TrainingArguments, "
+            f"got {must.shown(name)}; {hint}"
+        )
+    if reason := _why_decided(name):
+        raise ValueError(
+            f"`arguments` must leave {name} to the study, got {must.shown(value)}; {reason}"
+        )
+    kinds = {bool: bool, int: int, float: (int, float)}.get(_KINDS[name])
+    if kinds and (not isinstance(value, kinds) or isinstance(value, bool) != (kinds is bool)):
+        kind = dict(bool="true or false", int="a whole number", float="a number")
+        raise ValueError(
+            f"`arguments` must give {name} as {kind[_KINDS[name].__name__]}, "
+            f"got {must.shown(value)}"
+        )
+    if name == "report_to":
+        _check_trackers([value] if isinstance(value, str) else value)
+
+
+def _check_trackers(names):
+    "Refuse trackers that are not installed."
+    installed = [*get_available_reporting_integrations(), "none", "all"]
+    for name in names:
+        if name not in installed:
+            raise ValueError(
+                f"`arguments` must report to trackers that are installed, got {must.shown(name)}; "
+                f"here are {', '.join(installed[:-2]) or 'none'}, pip install another"
+            )
+
+
+def _arguments(values):
+    "TrainingArguments, with the newer of two names of one field."
+    if "gradient_checkpointing" in values:
+        values[_CHECKPOINTING] = values.pop("gradient_checkpointing")
+    return TrainingArguments(**values)
+
+
+def _why_decided(name):
+    "What to do instead of giving a field that a study decides; None where it may be given."
+    if name in _DECIDED:
+        return _DECIDED[name]
+    return next((why for start, why in _DECIDED_BEGINNINGS.items() if name.startswith(start)), None)
+
+
 # %% ../../nbs/07_tune/trainer.ipynb #a1c0d022
 def training_arguments(
     course: Course,
@@ -439,6 +574,7 @@ def training_arguments(
         that Trainer counts
     """
     recipe, device = course.recipe, course.model.device
+    check_arguments(recipe.arguments, device)  # which may come with somebody else's study
     at_once = max(1, course.rows_at_once // _processes())
     ours = dict(
         output_dir=str(stretch.folder),
@@ -462,7 +598,7 @@ def training_arguments(
     )
     if course.checkpointing:
         ours["gradient_checkpointing"] = True
-    arguments = TrainingArguments(**(ours | recipe.arguments))
+    arguments = _arguments(ours | recipe.arguments)
     if device.type == "cuda" and _processes() == 1:
         torch.cuda.set_device(device)
         arguments.__dict__["_setup_devices"] = device  # Trainer would take the first of all,

@@ -6,6 +6,8 @@
 __all__ = [
     "Run",
     "prepared",
+    "loaded_in_half",
+    "loading_options",
     "check_method",
     "Moment",
     "finetune",
@@ -18,6 +20,7 @@ __all__ = [
 import os, random, shutil, tempfile, time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 import numpy as np, torch
@@ -27,7 +30,7 @@ from .recipe import PROBE_STEPS, RATES, Recipe
 from .tasks import Task, count_cut, encode, task_of
 from .trainer import Course, train_afresh, train_on, within_memory
 from ..models.batches import in_precision
-from ..models.loading import load_model, most_tokens
+from ..models.loading import load_model, most_tokens, pick_device
 
 
 # %% ../../nbs/07_tune/training.ipynb #832f3324
@@ -98,7 +101,7 @@ def prepared(
     model,  # as `load_model` gives it
     recipe: Recipe,
     seed: int = 0,  # of LoRA's random start
-):  # the model in single precision; only the parameters that are trained ask for gradients
+):  # the model in the recipe's precision; only parameters that are trained ask for gradients
     """A model ready to be trained by a recipe.
 
     Parameters
@@ -111,9 +114,14 @@ def prepared(
     Returns
     -------
     result
-        the model in single precision; only the parameters that are trained ask for gradients
+        the model in the recipe's precision; only parameters that are trained ask for gradients
     """
-    model = in_precision(model)
+    if recipe.load in ("4bit", "8bit"):
+        import peft
+
+        model = peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    elif not loaded_in_half(recipe, model.device):
+        model = in_precision(model)
     for p in model.parameters():
         p.requires_grad_(recipe.method == "full")
     if recipe.method == "lora":
@@ -134,6 +142,65 @@ def _with_adapters(model, seed):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return peft.get_peft_model(model, lora)
+
+
+# %% ../../nbs/07_tune/training.ipynb #d1c0f002
+@must.checked(recipe=must.instance(Recipe))
+def loaded_in_half(
+    recipe: Recipe,
+    device: torch.device,
+) -> bool:
+    "Whether weights are loaded in bfloat16."
+    if recipe.load != "auto":
+        return recipe.load == "bfloat16"
+    has_it = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return recipe.method == "lora" and has_it and recipe.precision != "float32"
+
+
+@must.checked(recipe=must.instance(Recipe))
+def loading_options(
+    recipe: Recipe,
+    device: torch.device,
+) -> dict:  # for from_pretrained
+    """How a model is loaded for a recipe.
+
+    Returns
+    -------
+    dict
+        for from_pretrained
+    """
+    options = dict(dtype=torch.bfloat16 if loaded_in_half(recipe, device) else torch.float32)
+    if recipe.load in ("4bit", "8bit"):
+        options = dict(quantization_config=_quantized(recipe, device))
+    if recipe.attention:
+        options["attn_implementation"] = recipe.attention
+    if recipe.device_map:
+        options["device_map"] = recipe.device_map
+    return options
+
+
+def _quantized(recipe, device):
+    "What bitsandbytes is told."
+    if device.type == "cpu":
+        raise ValueError(
+            f"`load` must be auto, float32 or bfloat16 on a CPU, got {recipe.load}; "
+            "take a GPU for fewer bits"
+        )
+    if recipe.method != "lora":
+        raise ValueError(
+            f"`load` {recipe.load} must come with the method lora, since such weights cannot be "
+            f"trained, got {recipe.method}"
+        )
+    if not find_spec("bitsandbytes"):
+        raise ValueError(
+            f"`load` {recipe.load} needs bitsandbytes, which is not installed; "
+            "pip install bitsandbytes"
+        )
+    from transformers import BitsAndBytesConfig
+
+    if recipe.load == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.bfloat16)
 
 
 # %% ../../nbs/07_tune/training.ipynb #ba524c66
@@ -328,7 +395,8 @@ class _Source:
     "A candidate's model, as often as it is needed, and the task's rows as it reads them."
 
     def __init__(self, model, task, train_size, recipe, seed, device, trust):
-        self.load = lambda: load_model(model, device=device, trust=trust)
+        options = loading_options(recipe, torch.device(pick_device(device)))
+        self.load = lambda: load_model(model, device=device, trust=trust, options=options)
         self.recipe, self.seed, self.train_size = recipe, seed, train_size
         self.model, self.tokenizer = self.load()
         limit = max_tokens(self.model, recipe)
