@@ -19,7 +19,7 @@ from typing import Annotated
 import typer
 
 from .._internal.text import shortened, visible
-from . import models, planning, ranking, studies
+from . import finishing, models, planning, ranking, studies
 from .output import as_command
 
 # %% ../../nbs/09_cli/app.ipynb #063e63ad
@@ -47,6 +47,7 @@ COMMANDS = dict(  # name -> function, in the order of the help
     ask=studies.ask_command,
     tell=studies.tell_command,
     report=studies.report_command,
+    finish=finishing.finish_command,
     zoo=models.zoo_command,
 )
 
@@ -93,6 +94,7 @@ _OTHER_NAMES = dict(  # what the library calls an argument -> parameters of the 
     seen=("curves",),
     budget=("seen",),
     MODEL=("candidate",),
+    arguments=("set_",),
     folder=("curves", "out"),
 )
 

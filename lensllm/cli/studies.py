@@ -194,6 +194,35 @@ _Ladder = Annotated[
         "which saves the more the longer the ladder; losses are not quite those of fresh runs.",
     ),
 ]
+_RecipeFile = Annotated[
+    Path,
+    typer.Option(
+        "--recipe",
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        help="A YAML file of settings: method, rate, passes, batch, warmup, … and any field of "
+        "transformers' TrainingArguments.",
+    ),
+]
+_Set = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="One such setting: batch=32, optim=adafactor, gradient_checkpointing=true, "
+        "report_to=tensorboard. May be repeated; goes before the file.",
+    ),
+]
+_Load = Annotated[
+    str,
+    typer.Option(
+        "--load",
+        metavar="NAME",
+        help="float32, bfloat16, 8bit or 4bit: how weights lie in memory. Default: bfloat16 under "
+        "adapters on a GPU that has it, else float32.",
+    ),
+]
 _Probes = Annotated[
     bool,
     typer.Option(
@@ -245,6 +274,9 @@ def run_command(
     passes: _Passes = 4.0,
     max_tokens: _MaxTokens = None,
     ladder: _Ladder = "fresh",
+    load: _Load = "auto",
+    recipe: _RecipeFile = None,
+    set_: _Set = None,
     probes: _Probes = False,
     unit: _RankedUnit = "byte",
     workers: _Workers = 1,
@@ -260,10 +292,12 @@ def run_command(
     It ends with a ranking and a report.
     """
     hide_foreign_bars(always=True)
-    is_old = _check_run(ctx, out, task, executor, workers, ladder, device, dry_run, resume)
+    settings = dict(method=method, rate=rate, passes=passes, max_tokens=max_tokens)
+    settings |= dict(ladder=ladder, load=load)
+    recipe = _typed_recipe(ctx, recipe, set_, settings)
+    is_old = _check_run(ctx, out, task, executor, workers, recipe.ladder, device, dry_run, resume)
     folder_alone = is_old and task is None
     more = _share(budget) if folder_alone else None
-    recipe = dict(method=method, rate=rate, passes=passes, max_tokens=max_tokens, ladder=ladder)
     options = dict(
         task=task,
         candidate=candidate,
@@ -300,6 +334,14 @@ def run_command(
         ctx, study, budget=more, executor=executor, workers=workers, device=device
     )
     _finish(study, ranking, json_)
+
+
+def _typed_recipe(ctx, path, settings, options):
+    "The recipe that options, settings and a file say."
+    from lensllm.tune.recipe import read_recipe
+
+    typed = typed_options(ctx, tuple(options))
+    return read_recipe(path, settings, **{name: options[name] for name in typed})
 
 
 def _share(budget):
@@ -364,15 +406,13 @@ def _begun(place, task, candidate, budget, budget_size, recipe, **options):
         raise ValueError("`--task` must be given; headline, translate and define are shipped")
     if budget is not None and budget_size is not None:
         raise ValueError("`--budget` and `--budget-size` exclude each other; choose one")
-    from lensllm.tune.recipe import Recipe
-
     return new_study(
         place,
         task=task,
         candidates=_spelled_out(candidate),
         budget=_share(budget or "2%"),
         budget_size=budget_size,
-        recipe=Recipe(**recipe),
+        recipe=recipe,
         **options,
     )
 

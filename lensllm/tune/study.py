@@ -491,6 +491,10 @@ def new_study(
 
         as_policy(policy)
     _check_ladder(recipe, elsewhere, policy)
+    if recipe.arguments and not elsewhere:
+        from lensllm.tune.trainer import check_arguments
+
+        check_arguments(recipe.arguments)
     if elsewhere:
         known = _candidates_elsewhere(candidates, sizes)
     else:
@@ -512,6 +516,7 @@ def new_study(
     study = _entered_study(folder, facts, known)
     told = [(facts["source"] or {}).get(part) for part in ("task", "test")]
     told += [about.get("source") for about in known.values()]
+    told += _reaching_out(recipe)
     study.told, study.trust = frozenset(name for name in told if name), tuple(trust)
     return study
 
@@ -765,9 +770,9 @@ def check_sources(
     if unknown:
         shown = ", ".join(shortened(source) for source in unknown[:20])
         raise ValueError(
-            "`trust` must hold sources where a study reads what was not named in this call: "
-            f"{shown}; if you know them, run it again with --trust sources, or name them again "
-            "by --task and --candidate"
+            "`trust` must hold sources where a study reads, or reports to, what was not named in "
+            f"this call: {shown}; if you know them, run it again with --trust sources, or name "
+            "them again by --task, --candidate and --set"
         )
 
 
@@ -784,12 +789,32 @@ def unnamed_sources(
         folders, files and names on the hub
     """
     runs_code = {"code", "pickle"} & set(self.trust)  # then the folder itself may be a stranger's
-    return [
+    unnamed = [
         source
         for source in self._sources()
         if source not in self.told
         and not _is_shipped(source)
         and (runs_code or not self._is_at_home(source))
+    ]
+    reaching = _reaching_out(Recipe(**self.facts["recipe"]))
+    return unnamed + [setting for setting in reaching if setting not in self.told]
+
+
+_AT_HOME = (  # fields of TrainingArguments whose words stay on this machine
+    "optim",
+    "lr_scheduler_type",
+    "lr_scheduler_kwargs",
+    "activation_checkpointing_kwargs",
+    "gradient_checkpointing_kwargs",
+)
+
+
+def _reaching_out(recipe):
+    "Settings by which a run may write, read or report elsewhere, as they are given."
+    return [
+        f"--set {name}={json.dumps(value)}"
+        for name, value in recipe.arguments.items()
+        if not (value is None or isinstance(value, (bool, int, float)) or name in _AT_HOME)
     ]
 
 
@@ -1256,7 +1281,7 @@ def run(
     _check_task(self.facts)
     check_executor(executor, workers, self.facts["recipe"]["ladder"])
     if executor == "local":
-        pick_device(device)  # refused here, and not by every run
+        _check_device(Recipe(**self.facts["recipe"]), device)
     if budget is not None:
         self.fund(budget)
     report = progress or (lambda *_: None)
@@ -1270,6 +1295,18 @@ def run(
     finally:
         self.store.release()  # when nobody works on them any more
     return self.ranking()
+
+
+def _check_device(recipe, device):
+    "Refuse here, and not in every run, what a device cannot do."
+    place = pick_device(device)
+    if recipe.arguments or recipe.load != "auto":
+        import torch
+        from lensllm.tune.trainer import check_arguments
+        from lensllm.tune.training import loading_options
+
+        check_arguments(recipe.arguments, torch.device(place))
+        loading_options(recipe, torch.device(place))
 
 
 def _check_task(facts):

@@ -473,10 +473,10 @@ _DECIDED_BEGINNINGS = {  # of names
 }
 
 
-@must.checked(arguments=must.mapping(), device=must.instance(torch.device))
+@must.checked(arguments=must.mapping())
 def check_arguments(
     arguments: dict,  # fields of TrainingArguments, as a recipe's `arguments`
-    device: torch.device,  # on which runs are made
+    device: torch.device | None = None,  # on which runs are made; None: not known yet
 ):
     """Refuse fields that do not exist, that a study decides, or that cannot be had on a device.
 
@@ -484,11 +484,13 @@ def check_arguments(
     ----------
     arguments : dict
         fields of TrainingArguments, as a recipe's `arguments`
-    device : torch.device
-        on which runs are made
+    device : torch.device | None, default None
+        on which runs are made; None: not known yet
     """
     for name, value in arguments.items():
         _check_field(name, value)
+    if device is None:
+        return
     if arguments.get("fsdp") and _processes() == 1:
         raise ValueError(
             f"`arguments` must leave fsdp out on one device, got {must.shown(arguments['fsdp'])}; "
@@ -574,7 +576,7 @@ def training_arguments(
         that Trainer counts
     """
     recipe, device = course.recipe, course.model.device
-    check_arguments(recipe.arguments, device)  # which may come with somebody else's study
+    check_arguments(recipe.arguments)  # which may come with somebody else's study
     at_once = max(1, course.rows_at_once // _processes())
     ours = dict(
         output_dir=str(stretch.folder),
@@ -608,7 +610,7 @@ def training_arguments(
 
 def _processes():
     "How many processes share this run."
-    return int(os.environ.get("WORLD_SIZE", 1))
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def in_half(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from lensllm.tune.recipe import (
     Recipe,
+    read_recipe,
     continued_rate,
     fresh_rate,
     run_price,
@@ -101,3 +102,33 @@ def test_numbers_of_other_types_become_plain_ones():
         int,
     ]
     assert Recipe(passes=6).passes == 6
+
+
+def test_settings_go_before_those_of_a_file(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("passes: 2\nrate: 1e-4\noptim: adafactor\narguments:\n  adam_beta1: 0.8\n")
+    found = read_recipe(path, ["rate=3e-4", "gradient_checkpointing=true"], method="lora")
+    assert (found.passes, found.rate, found.method) == (2, 3e-4, "lora")
+    expected = dict(optim="adafactor", adam_beta1=0.8, gradient_checkpointing=True)
+    assert found.arguments == expected
+
+
+def test_without_a_file_and_settings_it_is_the_usual_recipe():
+    assert read_recipe() == Recipe()
+
+
+@pytest.mark.parametrize(
+    "content, settings, message",
+    [
+        ("- 1\n", [], "must be a YAML file of names with values"),
+        ("a: [", [], "must be a YAML file that can be read"),
+        ("passes: 2\n", ["rate"], "must be NAME=VALUE"),
+        ("method: lora\n", [], "`--method` must be given once"),
+        ("passes: none\n", [], "`passes` must lie in"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_refused(tmp_path, content, settings, message):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(content)
+    with pytest.raises((ValueError, TypeError), match=message):
+        read_recipe(path, settings, method="full")

@@ -14,7 +14,7 @@ from lensllm.tune import trainer, training
 from lensllm.tune.losses import ratio, row_costs
 from lensllm.tune.recipe import Recipe
 from lensllm.tune.tasks import collate, encode, load_task
-from lensllm.tune.trainer import CourseTrainer, Order
+from lensllm.tune.trainer import CourseTrainer
 from lensllm.tune.training import finetune, probe_rate, work
 
 MEASURED = (
@@ -131,9 +131,7 @@ def test_an_interrupted_run_ends_as_if_undisturbed(again, undisturbed, step_by_s
 def test_a_checkpoint_of_another_run_is_left_alone(again, recipe, step_by_step, tmp_path):
     leave_half_done(again, tmp_path / "left")
     slower = replace(recipe, rate=1e-3)
-    assert facts(again(recipe=slower, checkpoint=tmp_path / "left")) == facts(
-        again(recipe=slower)
-    )
+    assert facts(again(recipe=slower, checkpoint=tmp_path / "left")) == facts(again(recipe=slower))
 
 
 def test_a_full_disk_costs_no_run(again, undisturbed, step_by_step, full_disk, tmp_path):
@@ -158,7 +156,9 @@ def leave_it_unsigned(checkpoint):
 
 
 @pytest.mark.parametrize(
-    "spoil", [tear, tear_the_best, write_another_version, leave_it_unsigned], ids=lambda f: f.__name__
+    "spoil",
+    [tear, tear_the_best, write_another_version, leave_it_unsigned],
+    ids=lambda f: f.__name__,
 )
 def test_a_checkpoint_that_cannot_be_used_starts_the_run_anew(
     again, undisturbed, step_by_step, tmp_path, spoil
