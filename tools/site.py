@@ -51,11 +51,13 @@ def runs_for_docs(cell):
 
 def process_notebooks():
     "Run nbdev's processors over `nbs` into `_proc`, and return nbdev's settings."
+    import entries
     from fastcore import docments
     from nbdev import processors
     from nbdev.config import get_config
     from nbdev.serve import proc_nbs
 
+    entries.use()
     docments.signature = signature
     processors._do_eval = runs_for_docs  # nbdev runs any cell with an import, without what it needs
 
@@ -68,8 +70,7 @@ def process_notebooks():
     # All pages afresh: a page shows what the package says now,
     # and a time stamp knows only about its own notebook.
     for page in proc_nbs("nbs", n_workers=0, force=True).rglob("*.ipynb"):
-        # nbdev runs the exported cells in `__main__`, and signatures would say so.
-        text = re.sub(r"(:|->)__main__\.", r"\1", page.read_text(encoding="utf-8"))
+        text = page.read_text(encoding="utf-8")
         # The repository stands in settings.ini, where nbdev does not look.
         text = text.replace(
             f"](/blob/{cfg.branch}/", f"]({metadata()['repository']}/blob/{cfg.branch}/"
