@@ -98,11 +98,12 @@ def completed(node, comments):
         added = section("Parameters", parameters(node, comments, indent), indent)
         added += section("Returns", returns(node, comments, indent), indent)
     summary = ast.get_docstring(node) or ""
-    if not added or "\n" in summary.strip():
+    if not added:
         return None
     raw = "r" if "\\" in summary + "".join(added) else ""
-    head = textwrap.wrap(f'{raw}"""{summary}', WIDTH - len(indent), break_long_words=False)
-    return [*(indent + line for line in head), *added, f'{indent}"""']
+    first, *more = summary.strip().splitlines() or [""]
+    head = textwrap.wrap(f'{raw}"""{first}', WIDTH - len(indent), break_long_words=False) + more
+    return [*((indent + line).rstrip() for line in head), *added, f'{indent}"""']
 
 
 def public(tree):

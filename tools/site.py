@@ -1,15 +1,20 @@
-"Build the documentation site into `_docs` from the notebooks: `python tools/site.py`."
+"""Build the documentation site into `_docs` from the notebooks: `python tools/site.py`.
 
-import ast, inspect, os, re, shutil, subprocess, sys, tempfile
+`--if-possible` leaves it out, and says why, on a Python that is too old for it.
+"""
+
+import ast, inspect, os, re, shutil, subprocess, sys
 from configparser import ConfigParser
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
 
+SMALLDOCS_NEEDS = (3, 11)
 ROOT = Path(__file__).resolve().parent.parent
 BUILT = ROOT / "_proc" / "_docs"
-KATEX = "0.16.22"
+KATEX = "djangocms-katex"  # a package that carries KaTeX; nothing of Django is used
 CDN = re.compile(r"https://[\w.]+/npm/katex@[^/\"']+/dist/?")
 WEB_FONT = re.compile(r"@import\s*(url\([\"']?https?:[^)]*\)|[\"']https?:[^\"']*[\"']);?")
 OUTSIDE = re.compile(
@@ -46,11 +51,13 @@ def runs_for_docs(cell):
 
 def process_notebooks():
     "Run nbdev's processors over `nbs` into `_proc`, and return nbdev's settings."
+    import entries
     from fastcore import docments
     from nbdev import processors
     from nbdev.config import get_config
     from nbdev.serve import proc_nbs
 
+    entries.use()
     docments.signature = signature
     processors._do_eval = runs_for_docs  # nbdev runs any cell with an import, without what it needs
 
@@ -63,8 +70,7 @@ def process_notebooks():
     # All pages afresh: a page shows what the package says now,
     # and a time stamp knows only about its own notebook.
     for page in proc_nbs("nbs", n_workers=0, force=True).rglob("*.ipynb"):
-        # nbdev runs the exported cells in `__main__`, and signatures would say so.
-        text = re.sub(r"(:|->)__main__\.", r"\1", page.read_text(encoding="utf-8"))
+        text = page.read_text(encoding="utf-8")
         # The repository stands in settings.ini, where nbdev does not look.
         text = text.replace(
             f"](/blob/{cfg.branch}/", f"]({metadata()['repository']}/blob/{cfg.branch}/"
@@ -122,27 +128,13 @@ def render(quarto):
         sys.exit("\n".join(bad))
 
 
-def fetch_katex():
-    "The folder of the pinned KaTeX release, fetched by npm the first time."
-    kept = ROOT / ".cache" / f"katex-{KATEX}"
-    if kept.exists():
-        return kept
-    npm = shutil.which("npm")
-    if not npm:
+def katex_folder():
+    "The folder of KaTeX's files: style, scripts, fonts and licence."
+    if not (carrier := find_spec(KATEX.replace("-", "_"))):
         sys.exit(
-            f"The formulas need KaTeX: install npm, or unpack the npm package katex@{KATEX} "
-            f"into {kept.relative_to(ROOT)}"
+            f"The formulas need KaTeX, which a package carries: run `pip install --no-deps {KATEX}`"
         )
-    with tempfile.TemporaryDirectory() as tmp:
-        if subprocess.run(
-            [npm, "pack", f"katex@{KATEX}", "--silent", "--pack-destination", tmp],
-            stdout=subprocess.DEVNULL,
-        ).returncode:
-            sys.exit(f"npm could not fetch katex@{KATEX}: is its registry reachable?")
-        shutil.unpack_archive(next(Path(tmp).glob("*.tgz")), tmp)
-        kept.parent.mkdir(exist_ok=True)
-        shutil.move(Path(tmp) / "package", kept)
-    return kept
+    return Path(carrier.origin).parent / "static" / carrier.name / "vendor" / "katex"
 
 
 def vendor():
@@ -150,19 +142,11 @@ def vendor():
 
     Stop if anything else would come from outside.
     """
-    src, dst = fetch_katex(), BUILT / "site_libs" / "katex"
-    shutil.copytree(
-        src / "dist" / "fonts", dst / "fonts", ignore=shutil.ignore_patterns("*.ttf", "*.woff")
-    )
-    for name in (
-        "dist/katex.min.css",
-        "dist/katex.min.js",
-        "dist/contrib/auto-render.min.js",
-        "LICENSE",
-    ):
-        to = dst / name.removeprefix("dist/")
-        to.parent.mkdir(exist_ok=True)
-        shutil.copy(src / name, to)
+    src, dst = katex_folder(), BUILT / "site_libs" / "katex"
+    shutil.copytree(src / "fonts", dst / "fonts", ignore=shutil.ignore_patterns("*.ttf", "*.woff"))
+    for name in ("katex.min.css", "katex.min.js", "contrib/auto-render.min.js", "LICENSE"):
+        (dst / name).parent.mkdir(exist_ok=True)
+        shutil.copy(src / name, dst / name)
     for css in BUILT.rglob("*.css"):
         css.write_text(WEB_FONT.sub("", css.read_text(encoding="utf-8")), encoding="utf-8")
     for page in BUILT.rglob("*.html"):
@@ -176,10 +160,16 @@ def vendor():
         page.write_text(text, encoding="utf-8")
 
 
-def main():
+def main(*options):
     "Process, render, vendor; `_docs` changes only when all of it went well."
     os.chdir(ROOT)  # nbdev looks for its settings from here
     quarto = shutil.which("quarto")
+    if not quarto and sys.version_info < SMALLDOCS_NEEDS:
+        reason = "the site is made by smalldocs on Python 3.11 or newer, or by Quarto: neither here"
+        if "--if-possible" not in options:
+            sys.exit(reason)
+        return print(f"Left out: {reason}")
+    katex_folder()  # better missed now than after all pages
     write_config(process_notebooks(), quarto)
     render(quarto)
     vendor()
@@ -189,4 +179,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -75,6 +75,20 @@ def bench_scores(
     Columns: source, task, method; ratio (target over seen), seen and target (in the table's own
     sizes), models (a count), refusal (a text), and what evaluate and certainty of a
     Ranking give, in their units; NaN where the method says nothing.
+
+    Parameters
+    ----------
+    selectors : Iterable | str | Selector
+        Selectors, or names in `SELECTORS`; one or several
+    tasks : Iterable[CurveSet] | None, default None
+        one task each; None: all tables that ship
+    progress : default iter
+        wraps the list of cells, such as rich.progress.track
+
+    Returns
+    -------
+    pd.DataFrame
+        one row per task, method and cell
     """
     selectors = [as_selector(selector) for selector in selectors]
     if tasks is None:

@@ -709,6 +709,16 @@ def certainty(
 
     `width` and `interval_score` (see `curves.metrics`) are of the intervals low to high.
     `hit` is 1 if the choice was the best, 0 if not; `p_best` is the probability given to that.
+
+    Parameters
+    ----------
+    truth : pd.Series
+        by model: loss at the target, in the unit of the curves
+
+    Returns
+    -------
+    dict
+        1: coverage_50, p_best, hit; of ln(loss): width, interval_score; None: not said
     """
     rows = self.frame.set_index("model").assign(true=truth)
     if not np.isfinite(rows.true).all():

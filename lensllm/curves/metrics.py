@@ -332,6 +332,22 @@ def interval_score(
     """Mean width of intervals, plus 2/(1 - level) times how far each truth lies outside its own.
 
     Lower is better, and wide intervals do not win by being wide (Gneiting and Raftery, 2007).
+
+    Parameters
+    ----------
+    low : np.ndarray
+        lower ends, shape (k,)
+    high : np.ndarray
+        upper ends, shape (k,)
+    truth : np.ndarray
+        true values, shape (k,)
+    level : float, default 0.9
+        probability that the intervals promise, in (0, 1)
+
+    Returns
+    -------
+    float
+        in the unit of the ends, >= 0; exact
     """
     import scoringrules
 
@@ -481,6 +497,18 @@ def example_work(
 
     An encoder's parameters work on the input and the others on the output. Without an encoder,
     all work on both. In a mixture of experts, `active_params` work.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame
+        tidy: model, n_params; active_params, encoder_params where they apply
+    tokens : float | tuple[float, float], default (1.0, 0.0)
+        input and output tokens of one example; or all
+
+    Returns
+    -------
+    pd.Series
+        by model, in the frame's order; parameters times tokens
     """
     check_columns(frame, ["model"])
     columns = ["n_params", "active_params", "encoder_params"]

@@ -571,6 +571,16 @@ def load_benchmark(
 
     LensBench-mini, `mini/…`, is in nats per byte; its column `token_loss` is in nats per token.
     `pet/…` and `lcdb/…` are error rates; sizes of `gemstones/…` are tokens of pre-training.
+
+    Parameters
+    ----------
+    name : str
+        one of `benchmark_names()`
+
+    Returns
+    -------
+    CurveSet
+        the task's complete curves
     """
     if name not in benchmark_names():
         raise ValueError(
@@ -654,6 +664,22 @@ def load_curves(
 
     `benchmark_names` lists the shipped tasks, `load_trainer_states` says how folders must be named.
     A column `unit` in a table names the losses' unit.
+
+    Parameters
+    ----------
+    source : str | Path | pd.DataFrame
+        a shipped task's name, a file, a folder of logs, or what holds a table
+    decimal : str | None, default None
+        decimal sign of a text file; "." unless ; parts its columns
+    pattern : str | None, default None
+        how a folder of logs names runs; {model}/{train_size} when None
+    eval_set : str | None, default None
+        evaluation set of the logs, where they name several
+
+    Returns
+    -------
+    CurveSet
+        checked curves; without a `task` column the task has the file's name
     """
     known = reading_options(source)
     for name, value in dict(decimal=decimal, pattern=pattern, eval_set=eval_set).items():

@@ -65,7 +65,35 @@ class Posterior:
     """Predictive distribution of ln(loss) at a target: a mixture of normals.
 
     Errors have a part that all candidates share, which `scales` describe, and a part of their own.
-    Intervals hold both. P(best), regret and `within` rest on the errors' own part."""
+    Intervals hold both. P(best), regret and `within` rest on the errors' own part.
+
+    Attributes
+    ----------
+    models : list
+        candidates
+    target : int
+        examples
+    weight : np.ndarray
+        of each component, shape (components,)
+    m : np.ndarray
+        means of ln(loss), shape (components, candidates)
+    v : np.ndarray
+        variances of ln(loss), shape (components, candidates)
+    law : tuple
+        law of each component
+    panel : Panel
+        the curves it was learned from
+    endpoints : tuple
+        one Endpoint per law
+    surprise : np.ndarray
+        of each loss, in standard deviations, shape (candidates, sizes)
+    learned_from : tuple
+        tasks that the prior knew, the one at hand left out
+    scales : ErrorScales
+        of errors beyond what the model knows
+    departure : np.ndarray | None
+        of what is shared, in prior deviations, shape (7,)
+    """
 
     models: list  # candidates
     target: int  # examples

@@ -1,0 +1,88 @@
+"The building of the site: where formulas come from, and what a machine may lack."
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parents[2] / "tools" / "site.py"
+REMOTE = "https://cdn.jsdelivr.net/npm/katex@0.16.11/dist"
+LOADED = ("katex.min.css", "katex.min.js", "contrib/auto-render.min.js")
+needs_katex = pytest.mark.skipif(
+    not importlib.util.find_spec("djangocms_katex"),
+    reason="djangocms-katex, which carries KaTeX, is not installed",
+)
+
+
+@pytest.fixture
+def site(monkeypatch, tmp_path):
+    "The script that builds the site, with an empty folder for what it builds."
+    spec = importlib.util.spec_from_file_location("build_site", SOURCE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "BUILT", tmp_path)
+    monkeypatch.chdir(tmp_path)  # the script changes it
+    return module
+
+
+@needs_katex
+@pytest.mark.parametrize("name", ["page.html", "deep/er/page.html"])
+def test_a_page_loads_formulas_from_the_site(site, tmp_path, name):
+    page = tmp_path / name
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text("".join(f'<a href="{REMOTE}/{path}"></a>' for path in LOADED))
+    site.vendor()
+    found = re.findall('href="([^"]+)"', page.read_text())
+    assert [path for path in found if not (page.parent / path).is_file()] == []
+    assert len(found) == len(LOADED)
+
+
+@needs_katex
+def test_every_font_of_the_formulas_is_there(site, tmp_path):
+    site.vendor()
+    style = tmp_path / "site_libs" / "katex" / "katex.min.css"
+    fonts = re.findall(r"url\(([^)]+\.woff2)\)", style.read_text())
+    assert len(fonts) >= 20
+    assert [font for font in fonts if not (style.parent / font).is_file()] == []
+
+
+@needs_katex
+def test_the_licence_of_katex_comes_along(site, tmp_path):
+    site.vendor()
+    assert "MIT License" in (tmp_path / "site_libs" / "katex" / "LICENSE").read_text()
+
+
+def test_missing_katex_is_named_with_its_remedy(site, monkeypatch):
+    monkeypatch.setattr(site, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match="pip install --no-deps djangocms-katex"):
+        site.katex_folder()
+
+
+def test_anything_else_from_outside_is_refused(site, monkeypatch, tmp_path):
+    empty = tmp_path / "katex"
+    for name in (*LOADED, "LICENSE", "fonts/x.woff2"):
+        (empty / name).parent.mkdir(parents=True, exist_ok=True)
+        (empty / name).touch()
+    monkeypatch.setattr(site, "katex_folder", lambda: empty)
+    (tmp_path / "page.html").write_text('<script src="https://elsewhere.invalid/x.js"></script>')
+    with pytest.raises(SystemExit, match="page.html loads https://elsewhere.invalid/x.js"):
+        site.vendor()
+
+
+@pytest.fixture
+def old_python(site, monkeypatch):
+    "The script on a machine whose Python is too old for smalldocs, without Quarto."
+    monkeypatch.setattr(site, "SMALLDOCS_NEEDS", (99,))
+    monkeypatch.setattr(site.shutil, "which", lambda name: None)
+    return site
+
+
+def test_an_old_python_leaves_the_site_out_where_it_may(old_python, capsys):
+    old_python.main("--if-possible")
+    assert capsys.readouterr().out.startswith("Left out: the site is made by smalldocs")
+
+
+def test_an_old_python_is_an_error_where_the_site_was_asked_for(old_python):
+    with pytest.raises(SystemExit, match="Python 3.11 or newer"):
+        old_python.main()
