@@ -303,7 +303,7 @@ class Course:
             nats per target token of the validation rows
         """
         nats, tokens, _ = row_costs(self.model, self.tokenizer, self.valid, 2 * self.rows_at_once)
-        loss, _ = ratio(nats, tokens)
+        loss = _agreed(ratio(nats, tokens)[0], self.model.device)
         self.count(self.valid, 2)
         if not math.isfinite(loss):
             raise self.why_no_number(loss)
@@ -331,6 +331,15 @@ class Course:
             f"`rate` must be one at which training does not diverge, got {self.rate:g}: "
             f"the validation loss is {loss} after step {self.step}; take a lower one"
         )
+
+
+def _agreed(loss, device):
+    "What the first of the processes that share a run has found, so that all decide alike."
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return loss
+    shared = torch.tensor(loss, dtype=torch.float64, device=device)
+    torch.distributed.broadcast(shared, src=0)
+    return shared.item()
 
 
 # %% ../../nbs/07_tune/trainer.ipynb #a1c0d021
@@ -707,22 +716,28 @@ class CourseTrainer(Trainer):
     def _is_due(self):
         "Whether a checkpoint should be written after a check."
         if self.stretch.keeps == "often":
-            return time.monotonic() - self.saved_at > CHECKPOINT_SECONDS
+            is_late = time.monotonic() - self.saved_at > CHECKPOINT_SECONDS
+            return is_late or _processes() > 1  # whose clocks differ
         return self.stretch.keeps == "best" and self.course.best.step == self.course.step
 
     def _save_checkpoint(self, model, trial):
         "Write a checkpoint in place of the one before; a full disk costs it, not the run."
         checkpoint = self.stretch.folder / f"checkpoint-{self.state.global_step}"
         try:
-            shutil.rmtree(checkpoint, ignore_errors=True)
             super()._save_checkpoint(model, trial)
-            sign(self.course, checkpoint, with_best=self.stretch.keeps == "often")
-            for other in self.stretch.folder.glob("checkpoint-*"):
-                if other != checkpoint:
-                    shutil.rmtree(other, ignore_errors=True)
+            if self.args.should_save:
+                sign(self.course, checkpoint, with_best=self.stretch.keeps == "often")
+                _remove_all_but(checkpoint)
         except (OSError, RuntimeError, SafetensorError):
             shutil.rmtree(checkpoint, ignore_errors=True)
         self.saved_at = time.monotonic()
+
+
+def _remove_all_but(checkpoint):
+    "Only the newest checkpoint is of use."
+    for other in checkpoint.parent.glob("checkpoint-*"):
+        if other != checkpoint:
+            shutil.rmtree(other, ignore_errors=True)
 
 
 class _Steps(TrainerCallback):

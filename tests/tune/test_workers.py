@@ -1,12 +1,13 @@
 "Runs are made in this process or beside it, and what dies is replaced."
 
 import time
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 from lensllm.tune import training, workers
-from lensllm.tune.workers import InProcess, Processes, check_executor, open_executor
+from lensllm.tune.workers import InProcess, Processes, Torchrun, check_executor, open_executor
 
 NO_TEXTS = dict(
     model="none",
@@ -66,3 +67,36 @@ def test_a_ladder_that_continues_stays_on_this_machine(monkeypatch):
     monkeypatch.setattr(workers, "find_spec", lambda name: True)
     with pytest.raises(ValueError, match="`executor` must be local for a ladder that continues"):
         check_executor("ray", 1, "continue")
+
+
+def test_processes_that_share_a_run_make_the_same_run(places, write_sums, recipe, tmp_path):
+    spec = NO_TEXTS | dict(
+        model=str(places["t5"]),
+        task=dict(task=str(write_sums(tmp_path / "sums.jsonl")), test=None, columns=None),
+        train_size=50,
+        recipe=asdict(replace(recipe, passes=2, least_steps=10)),
+        checkpoint=str(tmp_path / "left"),
+    )
+    alone = training.work(spec)
+    with Torchrun(2) as pool:
+        shared = pool.result(pool.submit(spec, None))
+    assert shared["test_loss"] == pytest.approx(alone["test_loss"], rel=1e-4)
+    assert shared["tokens"] == alone["tokens"]
+    assert not (tmp_path / "left").exists()
+
+
+def test_what_goes_wrong_in_shared_runs_comes_back_as_a_reason():
+    with Torchrun(2) as pool:
+        assert "`task` must be" in pool.result(pool.submit(NO_TEXTS, None))["reason"]
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(workers=2, gpus_per_run=2), "must be 1 where several runs are made at once"),
+        (dict(workers=1, gpus_per_run=64), "must be at most the GPUs that are here"),
+    ],
+)
+def test_runs_are_not_shared_by_what_is_not_there(options, message):
+    with pytest.raises(ValueError, match=message):
+        check_executor("local", ladder="fresh", **options)
