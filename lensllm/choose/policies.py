@@ -36,6 +36,7 @@ from fastcore.basics import patch
 
 from .selectors import _one_task, accept_then_stop
 from ..curves.metrics import example_work, flops
+from ..curves.scores import LOSS, Metric
 from ..curves.table import CurveSet
 from .._internal import arguments as must
 from ..forecast.kalman import panel
@@ -891,6 +892,7 @@ class PricedPlan(Plan):
         policy=must.text(),
         target=must.size(),
         unit=must.text(optional=True),
+        metric=must.instance(Metric, "`Metric` makes one"),
         budget_fraction=must.number(0),
         spent_fraction=must.number(0),
         left_out=must.several(must.text()),
@@ -907,6 +909,7 @@ class PricedPlan(Plan):
         policy: str,  # its name
         target: int,  # examples
         unit: str | None,  # a loss is per "token" or "byte"; None where it is unknown
+        metric: Metric = LOSS,  # what the runs measure
         budget_fraction: float,  # of `whole`
         spent_fraction: float,  # of `whole`
         left_out=(),  # candidates that were never run and are not proposed
@@ -929,6 +932,8 @@ class PricedPlan(Plan):
             examples
         unit : str | None
             a loss is per "token" or "byte"; None where it is unknown
+        metric : Metric, default LOSS
+            what the runs measure
         budget_fraction : float
             of `whole`
         spent_fraction : float
@@ -952,6 +957,7 @@ class PricedPlan(Plan):
         self.policy = policy
         self.target = int(target)
         self.unit = unit
+        self.metric = metric
         self.budget_fraction = float(budget_fraction)
         self.spent_fraction = float(spent_fraction)
         self.left_out = list(left_out)
@@ -989,14 +995,15 @@ def to_dict(self: PricedPlan) -> dict:  # JSON-safe; what is not known is None
         task=self.task,
         policy=self.policy,
         target=self.target,
-        unit=self.unit,
+        unit=self.unit if self.metric == LOSS else self.metric.unit,
+        **({} if self.metric == LOSS else dict(metric=self.metric.name)),
         budget_fraction=self.budget_fraction,
         spent_fraction=self.spent_fraction,
         left_out=self.left_out,
         doubts=self.doubts,
         choice=self.choice,
         p_best=_number_or_none(self.p_best),
-        expected_regret=_number_or_none(self.expected_regret),
+        expected_regret=_number_or_none(self.metric.top * self.expected_regret),
         why=self.why,
         runs=self.runs.to_dict("records"),
     )
@@ -1047,7 +1054,7 @@ def _confidence(plan):
     unit = f"nats/{plan.unit}" if plan.unit else "nats"
     return (
         f", the best of all with probability {in_percent(plan.p_best)}; "
-        f"expected regret {plan.expected_regret:.3f} {unit}"
+        f"expected regret {plan.metric.gap_in_words(plan.expected_regret, unit)}"
     )
 
 
@@ -1130,6 +1137,7 @@ def plan(
         policy=policy.name,
         target=target,
         unit=seen.unit.partition("/")[2] or None,
+        metric=seen.metric,
         budget_fraction=share,
         spent_fraction=spent / whole if whole else 0.0,
         left_out=left_out,
@@ -1197,7 +1205,10 @@ def never_run(
     return [model for model in candidates if model not in known] if known else []
 
 
+_INCOMPARABLE = ("read as scores", "two measures", "rising task", "mixed units")
+
+
 def _incomparable_losses(seen):
     "Plain sentences on what makes the values no losses, or losses that do not compare."
-    flags = seen.flags[seen.flags.flag.isin(["rising task", "mixed units"])]
+    flags = seen.flags[seen.flags.flag.isin(_INCOMPARABLE)]
     return [f"{f.model or 'all'}: {f.flag}, {f.detail}; {f.remedy}" for f in flags.itertuples()]

@@ -30,6 +30,10 @@ from lensllm.cli.options import (
     Curves,
     Decimal,
     EvalSet,
+    HigherIsBetter,
+    InPercent,
+    MetricName,
+    NTest,
     Out,
     Pattern,
     Plot,
@@ -37,6 +41,7 @@ from lensllm.cli.options import (
     Target,
     TaskName,
     as_train_size,
+    asked_metric,
     one_task,
     typed_options,
 )
@@ -118,6 +123,10 @@ def plan_command(
     decimal: Decimal = None,
     pattern: Pattern = None,
     eval_set: EvalSet = None,
+    metric: MetricName = None,
+    higher_is_better: HigherIsBetter = None,
+    percent: InPercent = None,
+    n_test: NTest = None,
     json_: AsJson = False,
     csv: AsCsv = False,
     out: Out = None,
@@ -139,7 +148,8 @@ def plan_command(
         return
     from lensllm.choose.policies import plan
 
-    reading = dict(decimal=decimal, pattern=pattern, eval_set=eval_set)
+    asked = asked_metric(metric, higher_is_better, percent, n_test)
+    reading = dict(decimal=decimal, pattern=pattern, eval_set=eval_set, metric=asked)
     proposal = plan(
         one_task(curves, task, **reading),
         budget,
@@ -161,6 +171,7 @@ def _check_meaning(ctx, candidate):
     "Refuse options that mean nothing in this call."
     if candidate:
         of_tables = ("task", "failed", "up_to", "costs", "decimal", "pattern", "eval_set")
+        of_tables += ("metric", "higher_is_better", "percent", "n_test")
         unused, when = typed_options(ctx, of_tables), "with"
     else:
         unused, when = typed_options(ctx, ("unit",)), "without"
@@ -300,6 +311,10 @@ def simulate_command(
     decimal: Decimal = None,
     pattern: Pattern = None,
     eval_set: EvalSet = None,
+    metric: MetricName = None,
+    higher_is_better: HigherIsBetter = None,
+    percent: InPercent = None,
+    n_test: NTest = None,
     json_: AsJson = False,
     csv: AsCsv = False,
     out: Out = None,
@@ -312,11 +327,12 @@ def simulate_command(
     output = Output(json_, csv, out, plot)
     from lensllm.choose.replay import simulate
 
-    reading = dict(decimal=decimal, pattern=pattern, eval_set=eval_set)
+    asked = asked_metric(metric, higher_is_better, percent, n_test)
+    reading = dict(decimal=decimal, pattern=pattern, eval_set=eval_set, metric=asked)
     table = one_task(curves, task, **reading)
     replay = simulate(policy, table, budget, target=target, costs=costs)
     output.draw(replay.plot)
-    if output.write(replay.trace, dict(task=table.one_task()) | replay.to_dict()):
+    if output.write(replay.in_own_unit, dict(task=table.one_task()) | replay.to_dict()):
         return
     _show_steps(replay.trace, f"{policy} on {table.one_task()}, step by step")
     print(replay)

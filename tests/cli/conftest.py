@@ -21,6 +21,16 @@ TABLES = {
     "accuracies.csv": (
         "model,n_params,200,400,800,1600\na,1e8,60,62,64,66\nb,1e8,59,61,66,69\nc,1e8,61,62,63,64\n"
     ),
+    "scores.csv": (
+        "model,n_params,train_size,accuracy\n"
+        "a,1e8,200,60\na,1e8,400,62\na,1e8,800,64\na,1e8,1600,66\n"
+        "b,1e8,200,59\nb,1e8,400,61\nb,1e8,800,66\nb,1e8,1600,69\n"
+        "c,1e8,200,61\nc,1e8,400,62\nc,1e8,800,63\nc,1e8,1600,64\n"
+    ),
+    "own.csv": (
+        "model,train_size,quality\n"
+        "a,200,.60\na,400,.62\na,800,.64\nb,200,.59\nb,400,.63\nb,800,.67\n"
+    ),
     "units.csv": (  # d is in another unit
         "model,n_params,200,400,800\n"
         "a,1e8,3,2.8,2.5\nb,1e8,3.1,2.9,2.6\nc,1e8,3.2,3.0,2.7\nd,1e8,.033,.031,.028\n"
