@@ -832,6 +832,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'lensllm.curves.scores._scores_differ': ( '01_curves/scores.html#_scores_differ',
                                                                                  'lensllm/curves/scores.py'),
                                        'lensllm.curves.scores._taken': ('01_curves/scores.html#_taken', 'lensllm/curves/scores.py'),
+                                       'lensllm.curves.scores._values': ('01_curves/scores.html#_values', 'lensllm/curves/scores.py'),
                                        'lensllm.curves.scores._without_percent': ( '01_curves/scores.html#_without_percent',
                                                                                    'lensllm/curves/scores.py'),
                                        'lensllm.curves.scores.as_metric': ('01_curves/scores.html#as_metric', 'lensllm/curves/scores.py'),

@@ -83,7 +83,14 @@ def as_metric(
 
 # %% ../../nbs/01_curves/scores.ipynb #5c0e000d
 _DECIMALS = 12  # of an error: 1 - 0.9 is 0.1
-_VALUES = must.instance((int, float, np.ndarray, np.number, pd.Series, pd.DataFrame))
+
+
+def _values(name, value):
+    "Numbers: a table of pandas as it is, one number as a float, others as an array."
+    array = must.numbers_of(name, value)
+    if isinstance(value, (pd.Series, pd.DataFrame)):
+        return value
+    return array if array.ndim else float(array)
 
 
 @patch(as_prop=True)
@@ -111,7 +118,7 @@ def unit(self: Metric) -> str:  # percent or fraction; of losses the table knows
 
 
 @patch
-@must.checked(score=_VALUES)
+@must.checked(score=_values)
 def loss_of(
     self: Metric,
     score: float | np.ndarray | pd.Series,  # in the unit of the table
@@ -131,11 +138,12 @@ def loss_of(
     if self == LOSS:
         return score
     share = score / self.top
-    return np.round(1 - share if self.higher_is_better else share, _DECIMALS)
+    with np.errstate(over="ignore"):  # far beyond any score
+        return np.round(1 - share if self.higher_is_better else share, _DECIMALS)
 
 
 @patch
-@must.checked(loss=_VALUES)
+@must.checked(loss=_values)
 def score_of(
     self: Metric,
     loss: float | np.ndarray | pd.Series,  # an error, or a prediction of one
@@ -496,6 +504,7 @@ def _has_percent(metric, column, values, cells, unit):
 @must.checked(
     frame=must.instance(pd.DataFrame),
     metric=must.instance(Metric, "`Metric` makes one", optional=True),
+    unit=must.text(),
 )
 def measured(
     frame: pd.DataFrame,  # tidy
@@ -543,7 +552,7 @@ def measured(
 
 # %% ../../nbs/01_curves/scores.ipynb #5c0e0021
 @patch
-@must.checked(loss=_VALUES, n_test=_VALUES)
+@must.checked(loss=_values, n_test=_values)
 def noise_of(
     self: Metric,
     loss: float | np.ndarray | pd.Series,  # error, 0 to 1
@@ -563,6 +572,9 @@ def noise_of(
     float | np.ndarray | pd.Series
         standard error of the error
     """
+    if np.any(np.asarray(n_test) <= 0):
+        raise ValueError(f"`n_test` must be > 0 test examples, got {must.shown(n_test)}")
+    loss = np.clip(loss, 0, None if self.may_pass_1 else 1)
     return np.sqrt(loss * (1 if self.may_pass_1 else 1 - loss) / n_test)
 
 
