@@ -711,6 +711,7 @@ class _Belief:
     p_best: float  # its P(best); missing while a candidate was never run
     regret: float  # its expected regret, nats/token
     rivals: int  # candidates that may still turn out better
+    measure: str = "loss"  # what is expected, or error (1 - accuracy)
 
     def plan(self, runs, why):
         "A plan that carries this belief."
@@ -733,11 +734,12 @@ def _belief(policy, seen, costs):
     order = [post.models[i] for i in np.argsort(expected, kind="stable")]
     choice = int(np.argmin(expected))
     if len(tried) < len(costs):  # of those never run nothing is known
-        return _Belief(order, post.models[choice], np.nan, np.nan, len(costs))
+        return _Belief(order, post.models[choice], np.nan, np.nan, len(costs), seen.metric.error)
     p_best, regret = post.best()
     low, high = post.mean() - 4 * post.sd(), post.mean() + 4 * post.sd()
     rivals = int((np.delete(low, choice) < high[choice]).sum())
-    return _Belief(order, post.models[choice], float(p_best[choice]), float(regret[choice]), rivals)
+    sure = float(p_best[choice]), float(regret[choice])
+    return _Belief(order, post.models[choice], *sure, rivals, seen.metric.error)
 
 
 # %% ../../nbs/03_choose/policies.ipynb #46f14905
@@ -748,7 +750,8 @@ def _reason_to_stop(policy, belief, costs):
     if belief.p_best >= policy.p_best:
         return f"P(best) of {belief.choice} is {in_percent(belief.p_best)}"
     if belief.regret <= policy.regret:
-        return f"the expected regret of {belief.choice} is {belief.regret:.4f} nats"
+        unit = " nats" * (belief.measure == "loss")
+        return f"the expected regret of {belief.choice} is {belief.regret:.4f}{unit}"
     if not belief.rivals:
         return "no run can change the choice"
     return ""
@@ -769,14 +772,14 @@ def _round_runs(policy, belief, made, costs, budget):
         share = budget / (rounds - k)
         runs = _largest_runs(policy, belief.order[:front], made, costs, share)
         if runs:
-            why = f"equal money for the {front} with the lowest expected loss"
+            why = f"equal money for the {front} with the lowest expected {belief.measure}"
             return runs, f"round {k + 1} of {rounds}: {why}"
     # money that is left over decides nothing, and the next in order may turn out better
     near = belief.order[: 2 * finalists]
     for model in near:
         runs = _largest_runs(policy, [model], made, costs, budget)
         if runs:
-            why = f"on the {len(near)} with the lowest expected loss"
+            why = f"on the {len(near)} with the lowest expected {belief.measure}"
             return runs, f"what is left of the budget, {why}"
     return [], "the budget covers no further run of those in front"
 

@@ -139,7 +139,8 @@ def plan_command(
     output = Output(json_, csv, out)
     _check_meaning(ctx, candidate)
     if candidate:
-        study = _new_study(Path(curves), candidate, budget, target, policy, unit)
+        asked = asked_metric(metric, higher_is_better, percent, n_test)
+        study = _new_study(Path(curves), candidate, budget, target, policy, unit, asked)
         show_plan(plan_of_study(study), output)
         return
     if (Path(curves) / "study.db").is_file():
@@ -171,7 +172,6 @@ def _check_meaning(ctx, candidate):
     "Refuse options that mean nothing in this call."
     if candidate:
         of_tables = ("task", "failed", "up_to", "costs", "decimal", "pattern", "eval_set")
-        of_tables += ("metric", "higher_is_better", "percent", "n_test")
         unused, when = typed_options(ctx, of_tables), "with"
     else:
         unused, when = typed_options(ctx, ("unit",)), "without"
@@ -205,7 +205,7 @@ def show_runs(
 
 
 # %% ../../nbs/09_cli/planning.ipynb #9e8b9136
-def _new_study(folder, candidates, budget, target, policy, unit):
+def _new_study(folder, candidates, budget, target, policy, unit, metric):
     "A study of candidates that are trained elsewhere."
     from lensllm.choose.policies import budget_share
     from lensllm.tune.study import new_study
@@ -218,6 +218,7 @@ def _new_study(folder, candidates, budget, target, policy, unit):
         target=target,
         policy=policy,
         unit=unit,
+        metric=metric,
     )
 
 
@@ -293,6 +294,7 @@ def plan_of_study(
         study.priced(proposal),
         study.whole,
         **{name: study.facts[name] for name in ("task", "policy", "target", "unit")},
+        metric=study.metric,
         budget_fraction=study.facts["budget"]["share"] or 0.0,
         spent_fraction=study.spent / study.whole,
         left_out=left_out,

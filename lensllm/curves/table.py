@@ -388,6 +388,29 @@ def where(
 
 # %% ../../nbs/01_curves/table.ipynb #211063ac
 @patch
+@must.checked(metric=must.instance(Metric, "`told_metric` makes one"))
+def standing_for(
+    self: CurveSet,
+    metric: Metric,  # with its direction and range
+) -> CurveSet:  # the same losses, which are shown as scores
+    """Curves whose losses are the errors of a score.
+
+    Parameters
+    ----------
+    metric : Metric
+        with its direction and range
+
+    Returns
+    -------
+    CurveSet
+        the same losses, which are shown as scores
+    """
+    curves = self.where(pd.Series(True, self.frame.index))
+    curves.metric, curves.unit = metric, metric.unit if metric != LOSS else self.unit
+    return curves
+
+
+@patch
 def up_to(
     self: CurveSet,
     train_size: int,  # largest training-set size that may be seen, examples, >= 0

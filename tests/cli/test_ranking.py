@@ -96,7 +96,7 @@ def test_losses_that_rise_are_doubted(lensllm, in_tables):
 
 
 def test_scores_are_shown_in_their_own_unit(lensllm, in_tables):
-    done = lensllm("select", "scores.csv", "--seen", 400)
+    done = lensllm("select", "scores.csv", "--seen", 800)
     lines = done.out.splitlines()
     assert lines[0].endswith("90% interval; accuracy (%)")
     assert lines[1].split() == [
@@ -122,9 +122,9 @@ def test_a_gap_is_in_the_unit_of_the_table(lensllm, in_tables, gap, words):
 
 
 def test_fits_of_scores_are_read_as_scores(lensllm, in_tables):
-    call = ("fit", "scores.csv", "--model", "b", "--law", "vanilla", "--target", 3200)
+    call = ("fit", "long.csv", "--law", "rectified", "--target", 51200)
     done = lensllm(*call)
-    assert done.out.splitlines()[0].endswith("read at 3,200; accuracy (%)")
+    assert done.out.splitlines()[0].endswith("read at 51,200; accuracy (%)")
     assert "parameters are those of the error (1 - accuracy)" in done.out
     row = lensllm(*call, "--json").json["rows"][0]
     assert row["low"] < row["predicted_accuracy"] < row["high"] <= 100
