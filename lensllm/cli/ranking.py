@@ -110,17 +110,38 @@ def select_command(
     ranking = rank(table, target, seen=seen, method=method, prior=prior)
     truth = _known_losses(table, ranking.target)
     data = ranking.to_dict(truth)
+    beside = _choice_beside(table, ranking, seen, prior)
+    data |= {"beside": beside} if beside else {}
     output.draw(lambda: ranking.plot(None if truth is None else table))
     if output.write(ranking.in_own_unit, data):
         return
     _show_ranking(ranking, truth)
     for line in _verdict(ranking, data, truth, within, prior):
         print(line)
+    if beside:
+        too = ", too," * (beside["choice"] == ranking.best)
+        print(f"by {beside['measure']}{too} the choice is {beside['choice'] or beside['why']}")
     if target is None:
         print(
             f"the target {ranking.target:,} is the largest size in the table; "
             "--target looks further"
         )
+
+
+def _choice_beside(table, ranking, seen, prior):
+    "What the other measure of the table would choose; None where the table holds one alone."
+    from lensllm.choose.selectors import rank
+
+    try:
+        other = table.beside
+        if other is None:
+            return None
+        options = dict(seen=seen, method=ranking.method, prior=prior)
+        found = rank(other.filter(model=table.models), ranking.target, **options)
+    except ValueError as error:
+        return dict(measure="the other measure", choice=None, why=f"unknown: {error}")
+    measure = "test_loss" if other.metric.name == "loss" else other.metric.name
+    return dict(measure=measure, choice=found.best)
 
 
 def _known_losses(table, target):

@@ -46,7 +46,15 @@ from lensllm.curves.files import (
     similar_path,
 )
 from .logs import run_rows
-from .scores import LOSS, Metric, as_metric, measured, with_losses
+from lensllm.curves.scores import (
+    LOSS,
+    Metric,
+    as_metric,
+    measured,
+    score_columns,
+    with_linked,
+    with_losses,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -209,6 +217,7 @@ class CurveSet:
         _check_rows(frame, source)
         frame, metric, doubts = measured(_tidy_frame(frame), as_metric(metric), unit)
         check_columns(frame)
+        frame, linked = with_linked(frame, metric)
         errors = name_errors(frame)
         frame = _with_all_columns(frame)
         if not len(errors):
@@ -222,8 +231,9 @@ class CurveSet:
         self.frame = with_losses(_typed_frame(frame), metric)  # `test_loss` holds what is fitted
         self.source, self.metric = source, metric
         self.unit = unit if metric == LOSS else metric.unit
-        self.doubts = tuple(
-            doubts
+        self.doubts = (
+            *doubts,
+            *linked,
         )  # (flag, model, train_size, detail, remedy) of whoever read the table
         self.from_logs = False  # whether `source` says which logs speak
 
@@ -300,6 +310,26 @@ def in_own_unit(self: CurveSet) -> pd.DataFrame:  # `frame`; with the score in t
         `frame`; with the score in the place of losses
     """
     return self.metric.in_own_unit(self.frame)
+
+
+@patch(as_prop=True)
+def beside(self: CurveSet) -> CurveSet | None:  # None where the table holds one measure
+    """The same runs by the other measure of the table: a score beside losses, or losses beside one.
+
+    Returns
+    -------
+    CurveSet | None
+        None where the table holds one measure
+    """
+    if self.metric == LOSS:
+        other = next(iter(score_columns(self.frame)), None)
+        return None if other is None else CurveSet(self.frame, self.source, metric=other)
+    if "loss" not in self.frame:
+        return None
+    errors = [name for name in ("test_loss", "test_loss_se") if name in self.frame]
+    names = dict(loss="test_loss", loss_se="test_loss_se")
+    losses = self.frame.drop(columns=errors).rename(columns=names)
+    return CurveSet(losses, self.source, metric="loss")
 
 
 @patch

@@ -138,6 +138,34 @@ def test_a_score_of_an_own_name_is_read_with_its_direction(lensllm, in_tables):
     assert "choose b: predicted quality 0." in done.out
 
 
+@pytest.mark.parametrize("read, beside", [("loss", "accuracy"), ("accuracy", "test_loss")])
+def test_loss_and_score_say_what_each_would_choose(lensllm, in_tables, read, beside):
+    call = ("select", "both.csv", "--target", 12800, "--method", "ats", "--metric")
+    lines = lensllm(*call, read).out.splitlines()
+    mine = lensllm(*call, read, "--json").json
+    other = lensllm(*call, beside.removeprefix("test_"), "--json").json["ranking"][0]["model"]
+    assert mine["beside"] == dict(measure=beside, choice=other)
+    assert any(line.startswith(f"by {beside}") and line.endswith(other) for line in lines)
+
+
+@pytest.mark.parametrize(
+    "args, message",
+    [
+        (["mixed.csv", "--metric", "f1"], "must be in percent or in fractions, got 0.7 and 60"),
+        (["scores.csv", "--metric", "bleu"], "`--metric` must be a column of the table, got bleu"),
+        (["scores.csv", "--n-test", "0"], "--n-test"),
+        (["flan", "--metric", "accuracy"], "`--metric` has no meaning where flan is a shipped"),
+        (["mine.csv", "--percent"], "must come with its direction"),
+        (["scores.csv", "--within", "-1"], "`--within` must be >= 0"),
+    ],
+)
+def test_a_mistake_about_scores_is_one_line(lensllm, in_tables, args, message):
+    refused = lensllm("select", *args)
+    assert refused.code == 2
+    assert message in refused.err
+    assert refused.err.count("\n") == 1
+
+
 def test_data_shows_scores(lensllm, in_tables):
     out = lensllm("data", "scores.csv").out
     assert "accuracy (%)" in out.splitlines()[0]

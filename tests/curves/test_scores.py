@@ -104,6 +104,12 @@ def test_a_score_beside_a_loss_is_not_read_and_this_is_said():
     assert "test_loss is read, accuracy is not" in set(curves.flags.detail)
 
 
+def test_a_loss_of_another_name_is_not_read_and_this_is_said():
+    curves = CurveSet(scores(eval_loss=ERRORS))
+    assert curves.metric.name == "accuracy"
+    assert "accuracy is read, eval_loss is not" in set(curves.flags.detail)
+
+
 def test_the_metric_that_is_named_is_read():
     losses = [3, 2.5, 2.2, 3.2, 2.4, 2.1]
     curves = CurveSet(scores(test_loss=losses, f1=0.5), metric="accuracy")
@@ -330,3 +336,50 @@ def test_measured_changes_no_table_of_losses():
     found, metric, doubts = measured(table)
     assert found is table
     assert (metric, doubts) == (LOSS, [])
+
+
+# a loss beside a score
+
+
+def linked_runs(noise=0.2):
+    "Runs whose accuracy falls with the loss; that of two runs is missing."
+    rng, D = np.random.default_rng(0), 200 * 2 ** np.arange(7)
+    table = pd.DataFrame(dict(model=["a"] * 7 + ["b"] * 7, train_size=[*D] * 2))
+    table["test_loss"] = [*(6 * D**-0.2), *(5 * D**-0.17)]
+    table["accuracy"] = 90 - 20 * table.test_loss + noise * rng.normal(size=14)
+    truth = 90 - 20 * table.test_loss
+    table.loc[[4, 11], "accuracy"] = np.nan
+    return table, truth
+
+
+def test_missing_scores_follow_from_losses_and_this_is_said():
+    table, truth = linked_runs()
+    curves = CurveSet(table, metric="accuracy")
+    found = curves.in_own_unit
+    for run in (4, 11):
+        assert abs(found.accuracy[run] - truth[run]) < 4 * found.accuracy_se[run]
+    assert found.accuracy_se.notna().sum() == 2
+    assert curves.flags.detail[0].startswith("2 values of accuracy follow from the loss")
+
+
+def test_a_link_is_not_carried_beyond_the_losses_that_it_knows():
+    table, _ = linked_runs()
+    table.loc[6, "accuracy"] = np.nan  # the lowest loss of all
+    with refused("`accuracy` must lie between 0 and 100; row 7"):
+        CurveSet(table, metric="accuracy")
+
+
+def test_few_runs_teach_no_link():
+    table, _ = linked_runs()
+    with refused("has nan"):
+        CurveSet(table[:7], metric="accuracy")
+
+
+def test_the_other_measure_is_at_hand():
+    table, _ = linked_runs()
+    losses = CurveSet(table.dropna())
+    accuracies = losses.beside
+    assert accuracies.metric.name == "accuracy"
+    assert accuracies.beside.metric is LOSS
+    pd.testing.assert_series_equal(accuracies.beside.frame.test_loss, losses.frame.test_loss)
+    assert CurveSet(scores()).beside is None
