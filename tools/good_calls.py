@@ -37,7 +37,7 @@ def of_curves(odd, new):
 
     import numpy as np
     import pandas as pd
-    from lensllm.curves import cells, checks, files, logs, metrics, table
+    from lensllm.curves import cells, checks, files, logs, metrics, scores as of_scores, table
 
     curves = small_curves()
     frame, scores, losses = curves.frame, pd.Series([1.0, 2.0, 3.0]), pd.Series([3.0, 2.5, 2.0])
@@ -45,6 +45,7 @@ def of_curves(odd, new):
     log = odd / "logs" / "sound" / "a" / "200" / "trainer_state.json"
     low, high = np.array([1.0, 2.0]), np.array([2.0, 3.0])
     wide = pd.DataFrame({"model": ["a"], "200": [3.0]})
+    accuracy = of_scores.Metric("accuracy", higher_is_better=True, percent=False)
     named = ("pearson", "regret", "relative_accuracy", "spearman", "kendall")
     return [
         (cells.as_number, dict(value="3.5", decimal=".")),
@@ -58,8 +59,24 @@ def of_curves(odd, new):
         (checks.name_errors, dict(frame=frame)),
         (checks.check_columns, dict(frame=frame, needed=("model",))),
         (checks.similar_column, dict(column="modell", present=["model"])),
-        (checks.quality_errors, dict(frame=frame)),
-        (checks.quality_flags, dict(frame=frame)),
+        (checks.quality_errors, dict(frame=frame, metric=of_scores.LOSS)),
+        (checks.quality_flags, dict(frame=frame, metric=of_scores.LOSS)),
+        (of_scores.Metric, dict(name="f1", higher_is_better=True, percent=True, n_test=100)),
+        (of_scores.as_metric, dict(metric="f1")),
+        (of_scores.metric_of, dict(header="eval_f1")),
+        (of_scores.measured, dict(frame=frame, metric=accuracy, unit="percent")),
+        (of_scores.with_losses, dict(frame=frame, metric=of_scores.LOSS)),
+        (of_scores.with_linked, dict(frame=frame.assign(loss=2.0), metric=accuracy)),
+        (of_scores.score_columns, dict(frame=frame)),
+        (of_scores.told_metric, dict(metric="f1")),
+        (curves.standing_for, dict(metric=accuracy)),
+        (accuracy.loss_of, dict(score=0.7)),
+        (accuracy.score_of, dict(loss=0.3)),
+        (accuracy.noise_of, dict(loss=0.3, n_test=100)),
+        (accuracy.in_words, dict(loss=0.3)),
+        (accuracy.gap_in_words, dict(gap=0.3, unit="nats")),
+        (accuracy.in_own_unit, dict(frame=frame)),
+        (accuracy.axes, dict(ax=None, unit="nats")),
         (files.file_text, dict(path=Path(table_file))),
         (files.text_table, dict(path=table_file)),
         (files.check_headers, dict(headers=["model", "200"], sizes=None, place="the table")),
@@ -68,12 +85,14 @@ def of_curves(odd, new):
         (files.similar_path, dict(path=table_file)),
         (files.as_frame, dict(source=frame)),
         (files.plain_frame, dict(frame=frame, place="the table")),
-        (logs.read_log, dict(path=log, eval_set=None)),
+        (logs.read_log, dict(path=log, eval_set=None, measure="loss")),
         (logs.check_pattern, dict(pattern="{model}/{train_size}")),
         (logs.suggested_pattern, dict(parts=("a", "200"))),
         (
             logs.run_rows,
-            dict(paths=[log], pattern="{model}/{train_size}", take="best", eval_set=None),
+            dict(
+                paths=[log], pattern="{model}/{train_size}", take="best", eval_set=None, metric=None
+            ),
         ),
         *((getattr(metrics, name), pair) for name in named),
         (metrics.agreement, pair),
@@ -86,7 +105,7 @@ def of_curves(odd, new):
         (metrics.flops, dict(n_params=1e8, examples=200, tokens=1.0, epochs=1.0, train=True)),
         (metrics.example_work, dict(frame=frame, tokens=(1.0, 0.0))),
         (metrics.cost_fraction, dict(seen=frame, target=3200)),
-        (table.CurveSet, dict(frame=wide, source="", unit="nats")),
+        (table.CurveSet, dict(frame=wide, source="", unit="nats", metric=None)),
         (curves.filter, dict(task=None, model="a", family=None)),
         (curves.where, dict(keep=frame.train_size < 800, what="these")),
         (curves.up_to, dict(train_size=800)),
@@ -98,10 +117,15 @@ def of_curves(odd, new):
         (table.load_benchmark, dict(name="flan")),
         (table.load_published, dict(name="law_fits")),
         (table.read_table, dict(path=table_file, decimal=None)),
-        (table.load_curves, dict(source=table_file, decimal=None, pattern=None, eval_set=None)),
+        (
+            table.load_curves,
+            dict(source=table_file, decimal=None, pattern=None, eval_set=None, metric="loss"),
+        ),
         (
             table.load_trainer_states,
-            dict(paths=[log], pattern="{model}/{train_size}", take="best", eval_set=None),
+            dict(
+                paths=[log], pattern="{model}/{train_size}", take="best", eval_set=None, metric=None
+            ),
         ),
     ]
 
@@ -109,6 +133,7 @@ def of_curves(odd, new):
 def of_forecast():
     "Functions of `forecast`."
     import numpy as np
+    from lensllm.curves.scores import LOSS
     from lensllm.forecast import calibration, fit, kalman, laws, posterior, prior
 
     curves = small_curves()
@@ -134,7 +159,7 @@ def of_forecast():
         (fit.fit_law, dict(law="rectified", D=D, loss=loss, robust=None, n_starts=1)),
         (fitted.predict, dict(D=6400, interval=0.9)),
         (inner.profile_interval, dict(level=0.9)),
-        (fitted.plot, dict(target=6400, interval=0.9, unit="nats", ax=None)),
+        (fitted.plot, dict(target=6400, interval=0.9, unit="nats", metric=LOSS, ax=None)),
         (laws.RECTIFIED, point),
         (laws.RECTIFIED.grad, point),
         (laws.RECTIFIED.bounded, dict(E=(0, 1))),

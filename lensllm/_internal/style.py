@@ -10,6 +10,7 @@ __all__ = [
     "GREY",
     "SERIES",
     "new_axes",
+    "score_axes",
     "loss_axes",
     "palette",
     "series_looks",
@@ -64,6 +65,37 @@ def new_axes(
 
 
 # %% ../../nbs/10_internal/style.ipynb #5faaba91
+def score_axes(
+    ax: "Axes | None" = None,  # Axes to dress; new ones when None
+    label: str = "score",  # of the vertical axis
+) -> "Axes":  # the Axes: training examples (log) against a score
+    """Axes for curves of a score, with readable numbers of examples on a logarithmic scale.
+
+    Parameters
+    ----------
+    ax : Axes | None, default None
+        Axes to dress; new ones when None
+    label : str, default 'score'
+        of the vertical axis
+
+    Returns
+    -------
+    Axes
+        the Axes: training examples (log) against a score
+    """
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    def examples(value, _):
+        return f"{value:,.0f}" if value < 1e6 else f"{value / 1e6:g}M"
+
+    ax = new_axes() if ax is None else ax
+    ax.set(xscale="log", xlabel="fine-tuning examples")
+    ax.set_ylabel(label, parse_math=False)
+    ax.xaxis.set_major_formatter(FuncFormatter(examples))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    return ax
+
+
 def loss_axes(
     ax: "Axes | None" = None,  # Axes to dress; new ones when None
     unit: str = "nats",  # of the losses
@@ -82,15 +114,10 @@ def loss_axes(
     Axes
         the Axes: training examples (log) against test loss (log)
     """
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    def examples(value, _):
-        return f"{value:,.0f}" if value < 1e6 else f"{value / 1e6:g}M"
-
-    ax = new_axes() if ax is None else ax
-    ax.set(xscale="log", yscale="log", xlabel="fine-tuning examples", ylabel=f"test loss ({unit})")
-    ax.xaxis.set_major_formatter(FuncFormatter(examples))
-    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax = score_axes(ax, f"test loss ({unit})")
+    ax.set(yscale="log")
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.yaxis.set_minor_locator(NullLocator())

@@ -36,6 +36,7 @@ from fastcore.basics import patch
 
 from .selectors import _one_task, accept_then_stop
 from ..curves.metrics import example_work, flops
+from ..curves.scores import LOSS, Metric
 from ..curves.table import CurveSet
 from .._internal import arguments as must
 from ..forecast.kalman import panel
@@ -710,6 +711,7 @@ class _Belief:
     p_best: float  # its P(best); missing while a candidate was never run
     regret: float  # its expected regret, nats/token
     rivals: int  # candidates that may still turn out better
+    measure: str = "loss"  # what is expected, or error (1 - accuracy)
 
     def plan(self, runs, why):
         "A plan that carries this belief."
@@ -732,11 +734,12 @@ def _belief(policy, seen, costs):
     order = [post.models[i] for i in np.argsort(expected, kind="stable")]
     choice = int(np.argmin(expected))
     if len(tried) < len(costs):  # of those never run nothing is known
-        return _Belief(order, post.models[choice], np.nan, np.nan, len(costs))
+        return _Belief(order, post.models[choice], np.nan, np.nan, len(costs), seen.metric.error)
     p_best, regret = post.best()
     low, high = post.mean() - 4 * post.sd(), post.mean() + 4 * post.sd()
     rivals = int((np.delete(low, choice) < high[choice]).sum())
-    return _Belief(order, post.models[choice], float(p_best[choice]), float(regret[choice]), rivals)
+    sure = float(p_best[choice]), float(regret[choice])
+    return _Belief(order, post.models[choice], *sure, rivals, seen.metric.error)
 
 
 # %% ../../nbs/03_choose/policies.ipynb #46f14905
@@ -747,7 +750,8 @@ def _reason_to_stop(policy, belief, costs):
     if belief.p_best >= policy.p_best:
         return f"P(best) of {belief.choice} is {in_percent(belief.p_best)}"
     if belief.regret <= policy.regret:
-        return f"the expected regret of {belief.choice} is {belief.regret:.4f} nats"
+        unit = " nats" * (belief.measure == "loss")
+        return f"the expected regret of {belief.choice} is {belief.regret:.4f}{unit}"
     if not belief.rivals:
         return "no run can change the choice"
     return ""
@@ -768,14 +772,14 @@ def _round_runs(policy, belief, made, costs, budget):
         share = budget / (rounds - k)
         runs = _largest_runs(policy, belief.order[:front], made, costs, share)
         if runs:
-            why = f"equal money for the {front} with the lowest expected loss"
+            why = f"equal money for the {front} with the lowest expected {belief.measure}"
             return runs, f"round {k + 1} of {rounds}: {why}"
     # money that is left over decides nothing, and the next in order may turn out better
     near = belief.order[: 2 * finalists]
     for model in near:
         runs = _largest_runs(policy, [model], made, costs, budget)
         if runs:
-            why = f"on the {len(near)} with the lowest expected loss"
+            why = f"on the {len(near)} with the lowest expected {belief.measure}"
             return runs, f"what is left of the budget, {why}"
     return [], "the budget covers no further run of those in front"
 
@@ -891,6 +895,7 @@ class PricedPlan(Plan):
         policy=must.text(),
         target=must.size(),
         unit=must.text(optional=True),
+        metric=must.instance(Metric, "`Metric` makes one"),
         budget_fraction=must.number(0),
         spent_fraction=must.number(0),
         left_out=must.several(must.text()),
@@ -907,6 +912,7 @@ class PricedPlan(Plan):
         policy: str,  # its name
         target: int,  # examples
         unit: str | None,  # a loss is per "token" or "byte"; None where it is unknown
+        metric: Metric = LOSS,  # what the runs measure
         budget_fraction: float,  # of `whole`
         spent_fraction: float,  # of `whole`
         left_out=(),  # candidates that were never run and are not proposed
@@ -929,6 +935,8 @@ class PricedPlan(Plan):
             examples
         unit : str | None
             a loss is per "token" or "byte"; None where it is unknown
+        metric : Metric, default LOSS
+            what the runs measure
         budget_fraction : float
             of `whole`
         spent_fraction : float
@@ -952,6 +960,7 @@ class PricedPlan(Plan):
         self.policy = policy
         self.target = int(target)
         self.unit = unit
+        self.metric = metric
         self.budget_fraction = float(budget_fraction)
         self.spent_fraction = float(spent_fraction)
         self.left_out = list(left_out)
@@ -989,14 +998,15 @@ def to_dict(self: PricedPlan) -> dict:  # JSON-safe; what is not known is None
         task=self.task,
         policy=self.policy,
         target=self.target,
-        unit=self.unit,
+        unit=self.unit if self.metric == LOSS else self.metric.unit,
+        **({} if self.metric == LOSS else dict(metric=self.metric.name)),
         budget_fraction=self.budget_fraction,
         spent_fraction=self.spent_fraction,
         left_out=self.left_out,
         doubts=self.doubts,
         choice=self.choice,
         p_best=_number_or_none(self.p_best),
-        expected_regret=_number_or_none(self.expected_regret),
+        expected_regret=_number_or_none(self.metric.top * self.expected_regret),
         why=self.why,
         runs=self.runs.to_dict("records"),
     )
@@ -1047,7 +1057,7 @@ def _confidence(plan):
     unit = f"nats/{plan.unit}" if plan.unit else "nats"
     return (
         f", the best of all with probability {in_percent(plan.p_best)}; "
-        f"expected regret {plan.expected_regret:.3f} {unit}"
+        f"expected regret {plan.metric.gap_in_words(plan.expected_regret, unit)}"
     )
 
 
@@ -1130,6 +1140,7 @@ def plan(
         policy=policy.name,
         target=target,
         unit=seen.unit.partition("/")[2] or None,
+        metric=seen.metric,
         budget_fraction=share,
         spent_fraction=spent / whole if whole else 0.0,
         left_out=left_out,
@@ -1197,7 +1208,10 @@ def never_run(
     return [model for model in candidates if model not in known] if known else []
 
 
+_INCOMPARABLE = ("read as scores", "two measures", "rising task", "mixed units")
+
+
 def _incomparable_losses(seen):
     "Plain sentences on what makes the values no losses, or losses that do not compare."
-    flags = seen.flags[seen.flags.flag.isin(["rising task", "mixed units"])]
+    flags = seen.flags[seen.flags.flag.isin(_INCOMPARABLE)]
     return [f"{f.model or 'all'}: {f.flag}, {f.detail}; {f.remedy}" for f in flags.itertuples()]

@@ -24,6 +24,7 @@ from lensllm.choose.policies import (
 from .selectors import _one_task
 from ..curves.metrics import agreement
 from ..curves.checks import check_columns
+from ..curves.scores import LOSS, Metric
 from ..curves.table import CurveSet
 from .._internal import arguments as must
 
@@ -61,6 +62,8 @@ class Replay:
         what the policy said of its choice; missing where it does not say
     why : str
         why it stopped
+    metric : Metric
+        what the curves measure; trace and regret hold losses, or errors
     """
 
     policy: str  # its name
@@ -73,6 +76,7 @@ class Replay:
     # one row per run, columns `TRACE`: choice and p_best before the step, cost_fraction after the
     # run; a failed run has no test_loss
     trace: pd.DataFrame
+    metric: Metric = LOSS  # what the curves measure; trace and regret hold losses, or errors
 
 
 # %% ../../nbs/03_choose/replay.ipynb #8122dfe6
@@ -246,10 +250,23 @@ def _judged(policy, plan, curves, rows, spent):
         p_best=plan.p_best,
         why=plan.why,
         trace=trace[TRACE],
+        metric=curves.metric,
     )
 
 
 # %% ../../nbs/03_choose/replay.ipynb #306843aa
+@patch(as_prop=True)
+def in_own_unit(self: Replay) -> pd.DataFrame:  # `trace`, with the score in the place of losses
+    """The runs in the unit and direction in which the curves were measured.
+
+    Returns
+    -------
+    pd.DataFrame
+        `trace`, with the score in the place of losses
+    """
+    return self.metric.in_own_unit(self.trace)
+
+
 @patch
 def to_dict(
     self: Replay,
@@ -261,12 +278,12 @@ def to_dict(
     dict
         JSON-safe: the fields of a replay, `trace` as a list of rows
     """
-    rows = self.trace.astype(object).to_dict("records")
+    rows = self.in_own_unit.astype(object).to_dict("records")
     return dict(
         policy=self.policy,
         choice=self.choice,
         relative_accuracy=_plain(float(self.relative_accuracy)),
-        regret=_plain(float(self.regret)),
+        regret=_plain(float(self.metric.top * self.regret)),
         cost_fraction=_plain(float(self.cost_fraction)),
         p_best=_plain(float(self.p_best)),
         why=self.why,
@@ -286,7 +303,8 @@ def __repr__(self: Replay):
     return (
         f"{self.policy}: {self.choice} after {len(self.trace)} runs "
         f"and {100 * self.cost_fraction:.2f}% of full tuning; "
-        f"relative accuracy {self.relative_accuracy:.1f}%, regret {self.regret:.3f} nats; "
+        f"relative accuracy {self.relative_accuracy:.1f}%, "
+        f"regret {self.metric.gap_in_words(self.regret)}; "
         f"{self.why}"
     )
 

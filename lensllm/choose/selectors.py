@@ -40,6 +40,7 @@ from fastcore.basics import patch
 
 from ..curves.metrics import agreement, cost_fraction, coverage, interval_score
 from ..curves.metrics import regret, relative_accuracy, width
+from ..curves.scores import LOSS
 from ..curves.table import CurveSet, load_curves
 from .._internal import arguments as must
 from ..forecast.fit import fit_law
@@ -107,6 +108,17 @@ class Ranking:
             index: model
         """
         return self.frame.set_index("model").score
+
+    @property
+    def in_own_unit(self) -> pd.DataFrame:  # columns `ROWS`; predicted_accuracy for accuracies
+        """The ranking in the unit and direction in which the curves were measured.
+
+        Returns
+        -------
+        pd.DataFrame
+            columns `ROWS`; predicted_accuracy for accuracies
+        """
+        return self.seen.metric.in_own_unit(self.frame[ROWS])
 
 
 # %% ../../nbs/03_choose/selectors.ipynb #d2f518b0
@@ -429,8 +441,8 @@ class AtS(Selector):
             predicted[model] = np.exp(intercept + slope * np.log(target))
             if slope > 0:
                 doubts.append(
-                    f"{model}: loss rises over its {n_points} largest sizes; "
-                    "look at the curve before trusting its place"
+                    f"{model}: {seen.metric.name} {seen.metric.worse} over its {n_points} largest "
+                    "sizes; look at the curve before trusting its place"
                 )
         predicted = pd.Series(predicted)
         return Scored(pd.DataFrame(dict(score=-predicted, predicted_loss=predicted)), doubts)
@@ -504,12 +516,14 @@ def _second_opinion(post, seen, p_best):
     lines = _line_losses(seen, plausible, post.target)
     if lines is None:
         choice = post.models[int(post.shrunk().argmin())]
+        what = "predictions" if seen.metric == LOSS else f"predictions of the {seen.metric.error}"
         return choice, (
-            "low but uncertain predictions are partly luck: "
+            f"low but uncertain {what} are partly luck: "
             "it is lowest once they are shrunk towards the mean of the better half"
         )
     choice = plausible[int(lines.argmin())]
-    return choice, "it has the lowest log-log line among the plausible winners"
+    of = "" if seen.metric == LOSS else f" of the {seen.metric.error}"
+    return choice, f"it has the lowest log-log line{of} among the plausible winners"
 
 
 # %% ../../nbs/03_choose/selectors.ipynb #1a59440e
@@ -550,11 +564,12 @@ class PosteriorSelector(Selector):
         lowest = choice = table.index[0]
         if self.second:
             choice, reason = _second_opinion(post, seen, table.p_best)
+        better = "higher" if seen.metric.higher_is_better else "lower"
         if choice != lowest:
             doubts.insert(
                 0,
                 f"{choice}: chosen (P(best) {table.p_best[choice]:.2f}) although {lowest} "
-                f"has a lower prediction ({table.p_best[lowest]:.2f}), since {reason}",
+                f"has a {better} prediction ({table.p_best[lowest]:.2f}), since {reason}",
             )
         table = table.assign(score=-table.predicted_loss, chosen=table.index == choice)
         return Scored(table, doubts, post)
@@ -780,16 +795,26 @@ def to_dict(
         method=self.method,
         seen=max(self.seen.sizes),
         target=self.target,
-        ranking=[_plain_row(row) for row in self.frame[ROWS].to_dict("records")],
+        **_metric_entry(self.seen.metric),
+        ranking=[_plain_row(row) for row in self.in_own_unit.to_dict("records")],
     )
     if truth is not None:
         result = self.evaluate(truth)
+        result["regret"] *= self.seen.metric.top
         out |= {name: result[name] for name in ("pearson", "relative_accuracy", "regret")}
     out["doubts"] = self.notes
     if self.posterior is not None:
-        beliefs = self.posterior.frame().drop(columns=ROWS[2:])
+        beliefs = self.seen.metric.in_own_unit(self.posterior.frame().drop(columns=ROWS[2:]))
         out["beliefs"] = beliefs.reset_index().to_dict("records")
     return out
+
+
+def _metric_entry(metric):
+    "What was measured, as JSON has it; nothing for losses."
+    if metric == LOSS:
+        return {}
+    higher = metric.higher_is_better
+    return dict(metric=dict(name=metric.name, higher_is_better=higher, unit=metric.unit))
 
 
 def _plain_row(row):
@@ -805,7 +830,7 @@ def _plain_row(row):
 def __repr__(self: Ranking):
     table = self.frame.copy()
     table["score"] = table.score.where(table.predicted_loss.isna())  # else the loss says it
-    table = table[[*ROWS, "score"]].dropna(axis=1, how="all")
+    table = self.seen.metric.in_own_unit(table[[*ROWS, "score"]]).dropna(axis=1, how="all")
     return (
         f"{self.method} on {self.seen.tasks[0]}: "
         f"seen up to {max(self.seen.sizes):,}, for {self.target:,} examples\n"
@@ -816,7 +841,7 @@ def __repr__(self: Ranking):
 @patch
 def _repr_html_(self: Ranking):
     title = repr(self).split("\n", 1)[0]
-    table = self.frame.dropna(axis=1, how="all")
+    table = self.seen.metric.in_own_unit(self.frame).dropna(axis=1, how="all")
     rows = table.to_html(index=False, float_format="{:.3f}".format, max_rows=12)
     return f"<p>{html.escape(title)}</p>{rows}"
 
@@ -847,7 +872,7 @@ def plot(
     result
         the Axes
     """
-    from lensllm._internal.style import GREY, loss_axes, palette
+    from lensllm._internal.style import GREY, palette
 
     sizes = [size for size in self.seen.sizes if size > 0]
     if not sizes:
@@ -861,26 +886,26 @@ def plot(
     reaches_target = truth is not None or self.frame.predicted_loss.notna().any()
     left, right = 0.8 * sizes[0], 1.6 * self.target if reaches_target else 1.25 * sizes[-1]
 
-    ax = loss_axes(ax, self.seen.unit)
+    ax = self.seen.metric.axes(ax, self.seen.unit)
     _draw_curves(ax, self, colours)
     if self.posterior is None:
         _draw_predictions(ax, self, colours)
     else:
         _draw_bands(ax, self, colours)
-    ax.set(xlim=(left, right), ylim=_loss_limits(self, leaders, losses))
+    ax.set(xlim=(left, right), ylim=_limits(self, leaders, losses))
     ax.axvspan(left, sizes[-1], color=GREY, alpha=0.15, lw=0)
     title = f"{self.seen.tasks[0]}, {self.method}: "
     title += f"seen to {sizes[-1]:,}, ranked for {self.target:,}"
     ax.set_title(title, loc="left", parse_math=False)
     if losses is not None:
         _draw_truth(ax, self, colours, losses)
-    _draw_legend(ax, self.frame.predicted_loss.notna().any(), losses is not None)
+    _draw_legend(ax, self, losses is not None)
     _label_leaders(ax, self, colours, losses)
     return ax
 
 
 # %% ../../nbs/03_choose/selectors.ipynb #4968fc15
-def _loss_limits(ranking, leaders, losses):
+def _limits(ranking, leaders, losses):
     "Limits that hold what was seen, predicted and true, and the leaders' intervals."
     seen = ranking.seen.frame.test_loss[ranking.seen.frame.train_size > 0]
     rows = ranking.frame.set_index("model")
@@ -889,8 +914,19 @@ def _loss_limits(ranking, leaders, losses):
     if losses is not None:
         shown.append(losses)
     shown = np.concatenate(shown)
+    metric = ranking.seen.metric
+    if metric != LOSS:
+        shown = metric.score_of(shown)
+        margin = 0.06 * np.ptp(shown)
+        return shown.min() - margin, shown.max() + margin
     shown = shown[shown > seen.min() / 20]  # a prediction near 0 would squeeze everything else
     return 0.93 * shown.min(), 1.07 * shown.max()
+
+
+def _curve_in_own_unit(ranking, model):
+    "Sizes and what was measured there, as it is drawn."
+    D, loss = ranking.seen.curve(model)
+    return D, ranking.seen.metric.score_of(loss)
 
 
 # %% ../../nbs/03_choose/selectors.ipynb #e80d9292
@@ -902,25 +938,26 @@ def _draw_curves(ax, ranking, colours):
     tuned = dict.fromkeys(runs.model[runs.train_size > 0])
     for model in tuned:
         if model not in colours:
-            ax.plot(*ranking.seen.curve(model), color=GREY, lw=0.8, zorder=1)
+            ax.plot(*_curve_in_own_unit(ranking, model), color=GREY, lw=0.8, zorder=1)
     for model in reversed(colours):
-        curve = ranking.seen.curve(model)
+        curve = _curve_in_own_unit(ranking, model)
         ax.plot(*curve, color=colours[model], lw=1.8, marker="o", ms=3, zorder=3)
 
 
 def _draw_predictions(ax, ranking, colours):
     "A dashed line from the last seen point to each prediction, with its interval."
-    rows = ranking.frame.set_index("model")
+    score, rows = ranking.seen.metric.score_of, ranking.frame.set_index("model")
     for model in reversed(colours):
         row, colour = rows.loc[model], colours[model]
         if not np.isfinite(row.predicted_loss):
             continue
-        D, loss = (values[-1] for values in ranking.seen.curve(model))
-        end = ranking.target
-        ax.plot([D, end], [loss, row.predicted_loss], color=colour, lw=1, ls="--", zorder=3)
-        ax.plot(end, row.predicted_loss, "D", color=colour, ms=5, zorder=4)
+        D, last = (values[-1] for values in _curve_in_own_unit(ranking, model))
+        end, predicted = ranking.target, score(row.predicted_loss)
+        ax.plot([D, end], [last, predicted], color=colour, lw=1, ls="--", zorder=3)
+        ax.plot(end, predicted, "D", color=colour, ms=5, zorder=4)
         if np.isfinite(row.high):
-            ax.plot([end, end], [row.low, row.high], color=colour, lw=2, alpha=0.5, zorder=3)
+            interval = [score(row.low), score(row.high)]
+            ax.plot([end, end], interval, color=colour, lw=2, alpha=0.5, zorder=3)
 
 
 # %% ../../nbs/03_choose/selectors.ipynb #91430864
@@ -930,8 +967,9 @@ def _draw_bands(ax, ranking, colours):
     last_size = np.exp(post.panel.x.max())
     grid = np.geomspace(last_size, ranking.target, 12).round().astype(int)
     predictions = [post.at(size) for size in grid]
+    score = ranking.seen.metric.score_of
     quantiles = {
-        p: np.stack([prediction.quantile(p) for prediction in predictions])
+        p: score(np.stack([prediction.quantile(p) for prediction in predictions]))
         for p in (0.05, 0.25, 0.5, 0.75, 0.95)
     }
     for model, colour in colours.items():
@@ -941,8 +979,8 @@ def _draw_bands(ax, ranking, colours):
             ax.fill_between(grid, *band, color=colour, alpha=0.12, lw=0, zorder=2)
         median = quantiles[0.5][:, i]
         # a candidate that was seen less far than the others is joined to the band
-        D, loss = (values[-1] for values in ranking.seen.curve(model))
-        ax.plot([D, *grid], [loss, *median], color=colour, lw=1, ls="--", zorder=3)
+        D, last = (values[-1] for values in _curve_in_own_unit(ranking, model))
+        ax.plot([D, *grid], [last, *median], color=colour, lw=1, ls="--", zorder=3)
         ax.plot(ranking.target, median[-1], "D", color=colour, ms=5, zorder=4)
 
 
@@ -951,23 +989,25 @@ def _draw_truth(ax, ranking, colours, losses):
     "Rings at the true losses, a larger one at the best."
     from lensllm._internal.style import GREY, INK
 
-    x = 1.3 * ranking.target
-    for model, loss in losses.items():
+    x, scores = 1.3 * ranking.target, ranking.seen.metric.score_of(losses)
+    for model, score in scores.items():
         colour, zorder = colours.get(model, GREY), 3 if model in colours else 1
-        ax.plot(x, loss, "o", mfc="none", mec=colour, ms=5, zorder=zorder)
-    ax.plot(x, losses.min(), "o", mfc="none", mec=INK, ms=9, mew=1.5, zorder=5)
+        ax.plot(x, score, "o", mfc="none", mec=colour, ms=5, zorder=zorder)
+    best = scores[losses.idxmin()]
+    ax.plot(x, best, "o", mfc="none", mec=INK, ms=9, mew=1.5, zorder=5)
 
 
-def _draw_legend(ax, has_predictions, has_truth):
-    "What diamonds and rings mean."
+def _draw_legend(ax, ranking, has_truth):
+    "What diamonds and rings mean, where the curves leave room."
     grey, handles = "#666666", []
-    if has_predictions:
+    if ranking.frame.predicted_loss.notna().any():
         handles += ax.plot([], [], "D", color=grey, ms=5, label="predicted")
     if has_truth:
         label = "true (drawn beside)"
         handles += ax.plot([], [], "o", color=grey, mfc="none", ms=5, label=label)
     if handles:
-        ax.legend(handles=handles, frameon=False, loc="upper right", fontsize=8)
+        side = "lower" if ranking.seen.metric.higher_is_better else "upper"
+        ax.legend(handles=handles, frameon=False, loc=f"{side} right", fontsize=8)
 
 
 def _label_leaders(ax, ranking, colours, losses):
@@ -976,6 +1016,7 @@ def _label_leaders(ax, ranking, colours, losses):
 
     predicted = ranking.frame.set_index("model").predicted_loss
     ends = predicted.fillna(ranking.seen.wide().ffill(axis=1).iloc[:, -1])
+    score, ends = ranking.seen.metric.score_of, ranking.seen.metric.score_of(ends)
     x = ranking.target if predicted.notna().all() else max(ranking.seen.sizes)
     labels = [
         (ends[model], f"{place}  {short_name(model)}", colours[model])
@@ -984,7 +1025,7 @@ def _label_leaders(ax, ranking, colours, losses):
     ]
     if losses is not None:
         x = 1.6 * ranking.target
-        labels.append((losses.min(), f"true best: {short_name(losses.idxmin())}", INK))
+        labels.append((score(losses.min()), f"true best: {short_name(losses.idxmin())}", INK))
     if labels:
         label_ends(ax, x, *zip(*labels))
 
@@ -1088,7 +1129,10 @@ def _comparison_row(task, selector, ratio, target):
         target_train_size=target,
     )
     ranking, refusal = ranked_or_refused(selector, task.up_to(seen), target)
-    return row | (ranking.evaluate(truth) if ranking else dict.fromkeys(_METRICS)), refusal
+    result = ranking.evaluate(truth) if ranking else dict.fromkeys(_METRICS)
+    if ranking:
+        result["regret"] *= task.metric.top  # in the unit of the table
+    return row | result, refusal
 
 
 @must.checked(selector=must.instance(Selector, "`as_selector` makes one"))

@@ -13,6 +13,10 @@ __all__ = [
     "Target",
     "TaskName",
     "Prior",
+    "MetricName",
+    "HigherIsBetter",
+    "InPercent",
+    "NTest",
     "Seen",
     "OldBudget",
     "BUDGET_HELP",
@@ -32,6 +36,7 @@ __all__ = [
     "as_loss",
     "as_bytes",
     "as_seconds",
+    "asked_metric",
     "typed_options",
     "column_names",
     "one_task",
@@ -49,6 +54,7 @@ import typer
 from ..curves.cells import UnreadCell, as_count, as_number
 
 if TYPE_CHECKING:
+    from lensllm.curves.scores import Metric
     from lensllm.curves.table import CurveSet
 
 
@@ -131,7 +137,8 @@ Curves = Annotated[
     typer.Argument(
         metavar="CURVES",
         help="A shipped task (see [bold]lensllm data[/]); or a CSV or Parquet file with one row "
-        "per run (model, train_size, test_loss), or one row per model and one column per size; "
+        "per run (model, train_size, and test_loss or a score such as accuracy), or one row per "
+        "model and one column per size; "
         "or a folder of Trainer logs, MODEL/SIZE/trainer_state.json.",
     ),
 ]
@@ -184,6 +191,53 @@ Prior = Annotated[
         "hand), generic (nothing from other tasks), or a file that [bold]lensllm learn[/] wrote.",
     ),
 ]
+
+# %% ../../nbs/09_cli/options.ipynb #5c0e0202
+MetricName = Annotated[
+    str,
+    typer.Option(
+        "--metric",
+        metavar="NAME",
+        help="Score to read: accuracy, f1, exact_match, rougeL, bleu, chrf, wer, or another with "
+        "its direction; loss for losses. Default: test_loss, or the one score in the table.",
+    ),
+]
+HigherIsBetter = Annotated[
+    bool,
+    typer.Option(
+        "--higher-is-better/--lower-is-better", help="Direction of a score with another name."
+    ),
+]
+InPercent = Annotated[
+    bool,
+    typer.Option(
+        "--percent/--fraction",
+        help="Range of the score, 0 to 100 or 0 to 1, where the table leaves it open.",
+    ),
+]
+NTest = Annotated[
+    int,
+    typer.Option(
+        "--n-test",
+        metavar="N",
+        parser=as_examples,
+        help="Test examples behind each score, for binomial noise where it has no standard error.",
+    ),
+]
+
+
+def asked_metric(
+    name: str | None,  # --metric
+    higher_is_better: bool | None,
+    percent: bool | None,
+    n_test: int | None,
+) -> "Metric | None":  # None where nothing was asked for
+    "The score that the options ask for."
+    from lensllm.curves.scores import Metric
+
+    asked = Metric(name, higher_is_better, percent, n_test)
+    return None if asked == Metric() else asked
+
 
 # %% ../../nbs/09_cli/options.ipynb #6576f63b
 Seen = Annotated[
@@ -294,7 +348,7 @@ def column_names(
 def one_task(
     curves: str,  # CURVES
     task: str | None,  # --task
-    **reading,  # --decimal, --pattern and --eval-set
+    **reading,  # --decimal, --pattern, --eval-set and the metric
 ) -> "CurveSet":
     "The curves of one task."
     from lensllm.curves.table import load_curves
@@ -305,7 +359,7 @@ def one_task(
 
 def all_tasks(
     tables: list,  # CURVES, each
-    **reading,  # --decimal, --pattern and --eval-set: each goes where it has a meaning
+    **reading,  # --decimal, --pattern, --eval-set, metric: each goes where it has a meaning
 ) -> list:  # a CurveSet per task
     "The curves of every task in every table."
     from lensllm.curves.table import load_curves, reading_options

@@ -30,6 +30,10 @@ from lensllm.cli.options import (
     Curves,
     Decimal,
     EvalSet,
+    HigherIsBetter,
+    InPercent,
+    MetricName,
+    NTest,
     Out,
     Pattern,
     Plot,
@@ -37,6 +41,7 @@ from lensllm.cli.options import (
     Target,
     TaskName,
     as_train_size,
+    asked_metric,
     one_task,
     typed_options,
 )
@@ -118,6 +123,10 @@ def plan_command(
     decimal: Decimal = None,
     pattern: Pattern = None,
     eval_set: EvalSet = None,
+    metric: MetricName = None,
+    higher_is_better: HigherIsBetter = None,
+    percent: InPercent = None,
+    n_test: NTest = None,
     json_: AsJson = False,
     csv: AsCsv = False,
     out: Out = None,
@@ -130,7 +139,8 @@ def plan_command(
     output = Output(json_, csv, out)
     _check_meaning(ctx, candidate)
     if candidate:
-        study = _new_study(Path(curves), candidate, budget, target, policy, unit)
+        asked = asked_metric(metric, higher_is_better, percent, n_test)
+        study = _new_study(Path(curves), candidate, budget, target, policy, unit, asked)
         show_plan(plan_of_study(study), output)
         return
     if (Path(curves) / "study.db").is_file():
@@ -139,7 +149,8 @@ def plan_command(
         return
     from lensllm.choose.policies import plan
 
-    reading = dict(decimal=decimal, pattern=pattern, eval_set=eval_set)
+    asked = asked_metric(metric, higher_is_better, percent, n_test)
+    reading = dict(decimal=decimal, pattern=pattern, eval_set=eval_set, metric=asked)
     proposal = plan(
         one_task(curves, task, **reading),
         budget,
@@ -194,7 +205,7 @@ def show_runs(
 
 
 # %% ../../nbs/09_cli/planning.ipynb #9e8b9136
-def _new_study(folder, candidates, budget, target, policy, unit):
+def _new_study(folder, candidates, budget, target, policy, unit, metric):
     "A study of candidates that are trained elsewhere."
     from lensllm.choose.policies import budget_share
     from lensllm.tune.study import new_study
@@ -207,6 +218,7 @@ def _new_study(folder, candidates, budget, target, policy, unit):
         target=target,
         policy=policy,
         unit=unit,
+        metric=metric,
     )
 
 
@@ -282,6 +294,7 @@ def plan_of_study(
         study.priced(proposal),
         study.whole,
         **{name: study.facts[name] for name in ("task", "policy", "target", "unit")},
+        metric=study.metric,
         budget_fraction=study.facts["budget"]["share"] or 0.0,
         spent_fraction=study.spent / study.whole,
         left_out=left_out,
@@ -300,6 +313,10 @@ def simulate_command(
     decimal: Decimal = None,
     pattern: Pattern = None,
     eval_set: EvalSet = None,
+    metric: MetricName = None,
+    higher_is_better: HigherIsBetter = None,
+    percent: InPercent = None,
+    n_test: NTest = None,
     json_: AsJson = False,
     csv: AsCsv = False,
     out: Out = None,
@@ -312,11 +329,12 @@ def simulate_command(
     output = Output(json_, csv, out, plot)
     from lensllm.choose.replay import simulate
 
-    reading = dict(decimal=decimal, pattern=pattern, eval_set=eval_set)
+    asked = asked_metric(metric, higher_is_better, percent, n_test)
+    reading = dict(decimal=decimal, pattern=pattern, eval_set=eval_set, metric=asked)
     table = one_task(curves, task, **reading)
     replay = simulate(policy, table, budget, target=target, costs=costs)
     output.draw(replay.plot)
-    if output.write(replay.trace, dict(task=table.one_task()) | replay.to_dict()):
+    if output.write(replay.in_own_unit, dict(task=table.one_task()) | replay.to_dict()):
         return
     _show_steps(replay.trace, f"{policy} on {table.one_task()}, step by step")
     print(replay)

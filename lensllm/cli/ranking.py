@@ -31,7 +31,11 @@ from lensllm.cli.options import (
     Curves,
     Decimal,
     EvalSet,
+    HigherIsBetter,
+    InPercent,
     LossOn,
+    MetricName,
+    NTest,
     OldBudget,
     Out,
     Pattern,
@@ -42,6 +46,7 @@ from lensllm.cli.options import (
     TaskName,
     all_tasks,
     as_examples,
+    asked_metric,
     column_names,
     one_task,
     refuse_renamed,
@@ -65,8 +70,9 @@ _Within = Annotated[
     float,
     typer.Option(
         "--within",
-        metavar="NATS",
-        help="For posterior: how far above the best the choice may be, in nats as in the table.",
+        metavar="GAP",
+        help="For posterior: how far from the best the choice may be, in the unit of the table. "
+        "Default: 0.05 nats, or one point (0.01) of a score.",
     ),
 ]
 
@@ -77,11 +83,15 @@ def select_command(
     target: Target = None,
     method: _Method = "posterior",
     prior: Prior = "transfer",
-    within: _Within = 0.05,
+    within: _Within = None,
     task: TaskName = None,
     decimal: Decimal = None,
     pattern: Pattern = None,
     eval_set: EvalSet = None,
+    metric: MetricName = None,
+    higher_is_better: HigherIsBetter = None,
+    percent: InPercent = None,
+    n_test: NTest = None,
     json_: AsJson = False,
     csv: AsCsv = False,
     out: Out = None,
@@ -90,26 +100,48 @@ def select_command(
 ):
     "Rank candidates for a large training set from their curves on small ones."
     output = Output(json_, csv, out, plot)
-    if not within >= 0:
-        raise ValueError(f"`--within` must be >= 0 nats, got {within:g}")
-    from lensllm.choose.selectors import ROWS, rank
+    if within is not None and not within >= 0:
+        raise ValueError(f"`--within` must be >= 0, got {within:g}")
+    from lensllm.choose.selectors import rank
 
-    reading = dict(decimal=decimal, pattern=pattern, eval_set=eval_set)
+    asked = asked_metric(metric, higher_is_better, percent, n_test)
+    reading = dict(decimal=decimal, pattern=pattern, eval_set=eval_set, metric=asked)
     table = one_task(curves, task, **reading)
     ranking = rank(table, target, seen=seen, method=method, prior=prior)
     truth = _known_losses(table, ranking.target)
     data = ranking.to_dict(truth)
+    beside = _choice_beside(table, ranking, seen, prior)
+    data |= {"beside": beside} if beside else {}
     output.draw(lambda: ranking.plot(None if truth is None else table))
-    if output.write(ranking.frame[ROWS], data):
+    if output.write(ranking.in_own_unit, data):
         return
     _show_ranking(ranking, truth)
     for line in _verdict(ranking, data, truth, within, prior):
         print(line)
+    if beside:
+        too = ", too," * (beside["choice"] == ranking.best)
+        print(f"by {beside['measure']}{too} the choice is {beside['choice'] or beside['why']}")
     if target is None:
         print(
             f"the target {ranking.target:,} is the largest size in the table; "
             "--target looks further"
         )
+
+
+def _choice_beside(table, ranking, seen, prior):
+    "What the other measure of the table would choose; None where the table holds one alone."
+    from lensllm.choose.selectors import rank
+
+    try:
+        other = table.beside
+        if other is None:
+            return None
+        options = dict(seen=seen, method=ranking.method, prior=prior)
+        found = rank(other.filter(model=table.models), ranking.target, **options)
+    except ValueError as error:
+        return dict(measure="the other measure", choice=None, why=f"unknown: {error}")
+    measure = "test_loss" if other.metric.name == "loss" else other.metric.name
+    return dict(measure=measure, choice=found.best)
 
 
 def _known_losses(table, target):
@@ -123,35 +155,37 @@ def _known_losses(table, target):
 # %% ../../nbs/09_cli/ranking.ipynb #926848aa
 def _show_ranking(ranking, truth):
     "The ranking as a table, with the true losses where they are known."
-    from lensllm.choose.selectors import ROWS
-
-    columns = ["rank", *(column for column in ROWS if column != "rank")]
-    shown = ranking.frame[columns].dropna(axis=1, how="all")
+    metric, shown = ranking.seen.metric, ranking.in_own_unit.dropna(axis=1, how="all")
+    shown.insert(0, "rank", shown.pop("rank"))
     interval = "; low to high: 90% interval" if "low" in shown else ""
+    unit = "" if metric.name == "loss" else f"; {metric.label}"
     if truth is not None:
-        shown = shown.assign(true_loss=truth[shown.model].to_numpy())
+        true = metric.score_of(truth[shown.model].to_numpy())
+        shown = shown.assign(**{f"true_{metric.name}": true})
+    formats = {name: metric.spec for name in shown if shown[name].dtype.kind == "f"}
     seen = max(ranking.seen.sizes)
     show_table(
         shown,
         f"{ranking.method} on {ranking.seen.one_task()}: seen up to {seen:,} examples, "
-        f"ranked for {ranking.target:,}{interval}",
-        {column: ".3f" for column in shown if shown[column].dtype.kind == "f"},
+        f"ranked for {ranking.target:,}{interval}{unit}",
+        formats | dict(p_best=".3f"),
     )
 
 
 # %% ../../nbs/09_cli/ranking.ipynb #cb81f8b6
 def _verdict(ranking, data, truth, within, prior):
     "What the ranking comes to, in lines of text."
-    unit = ranking.seen.unit
-    rising = (ranking.seen.flags.flag == "rising task").any()
-    yield f"choose {ranking.best}" + (
-        ", if these are losses: most of the curves rise" if rising else ""
-    )
+    metric, unit = ranking.seen.metric, ranking.seen.unit
+    yield f"choose {ranking.best}{_predicted_score(ranking)}{_wrong_direction(ranking)}"
     if ranking.posterior is not None:
         yield _probabilities(ranking, data, within, prior)
     if truth is not None:
         best = f"{truth.idxmin()} ({truth.min():.3f} {unit})"
-        yield f"true best: {best}; regret of the choice {data['regret']:.3f}"
+        regret = f"{data['regret']:.3f}"
+        if metric.name != "loss":
+            best = f"{truth.idxmin()} ({metric.in_words(truth.min())})"
+            regret = metric.gap_in_words(data["regret"] / metric.top)
+        yield f"true best: {best}; regret of the choice {regret}"
         accuracy, pearson = data["relative_accuracy"], data["pearson"]
         yield f"relative accuracy {accuracy:.1f}%, Pearson {pearson:.1f}%"
     saved = ranking.cost_saved()
@@ -166,19 +200,55 @@ def _probabilities(ranking, data, within, prior):
     "How sure the posterior is of its choice."
     from lensllm.forecast.posterior import in_percent
 
-    post = ranking.posterior
-    regrets = {row["model"]: row["expected_regret"] for row in data["beliefs"]}
+    post, metric = ranking.posterior, ranking.seen.metric
+    regrets = {row["model"]: row["expected_regret"] / metric.top for row in data["beliefs"]}
+    gap, near = _allowed_gap(within, ranking.seen)
     return (
-        "the best of all with probability {p_best}, within {within:g} {unit} of it with "
-        "{p_within}; expected regret {regret:.3f} {unit}; {learned}"
+        "the best of all with probability {p_best}, within {near} of it with "
+        "{p_within}; expected regret {regret}; {learned}"
     ).format(
         p_best=in_percent(ranking.frame.p_best[0]),
-        p_within=in_percent(post.within(within, ranking.best)),
-        within=within,
-        unit=ranking.seen.unit,
-        regret=regrets[ranking.best],
+        p_within=in_percent(post.within(gap, ranking.best)),
+        near=near,
+        regret=metric.gap_in_words(regrets[ranking.best], ranking.seen.unit),
         learned=_learned_from(post.learned_from, prior),
     )
+
+
+def _allowed_gap(within, seen):
+    "How far from the best the choice may be: as a difference of losses, and in words."
+    metric = seen.metric
+    if metric.name == "loss":
+        gap = 0.05 if within is None else within
+        return gap, f"{gap:g} {seen.unit}"
+    gap = 0.01 if within is None else within / metric.top
+    if not metric.percent:
+        return gap, f"{gap:g}"
+    points = 100 * gap
+    return gap, f"{points:g} point{'s' * (points != 1)}"
+
+
+def _predicted_score(ranking):
+    "The score predicted of the choice, with its interval; nothing for losses."
+    metric, first = ranking.seen.metric, ranking.frame.iloc[0]
+    if metric.name == "loss" or not first.predicted_loss == first.predicted_loss:
+        return ""
+    text = f": predicted {metric.name} {metric.in_words(first.predicted_loss)}"
+    if first.low == first.low:
+        ends = sorted([metric.score_of(first.low), metric.score_of(first.high)])
+        text += " [{}]".format(", ".join(format(end, metric.spec) for end in ends))
+    return text
+
+
+def _wrong_direction(ranking):
+    "A doubt about a table whose curves get worse with more data."
+    metric = ranking.seen.metric
+    if not (ranking.seen.flags.flag == "rising task").any():
+        return ""
+    if metric.name == "loss":
+        return ", if these are losses: most of the curves rise"
+    side = "higher" if metric.higher_is_better else "lower"
+    return f", if {side} is better: most of the curves {metric.worse.removesuffix('s')}"
 
 
 # %% ../../nbs/09_cli/ranking.ipynb #4bbb348a
@@ -260,6 +330,10 @@ def fit_command(
     decimal: Decimal = None,
     pattern: Pattern = None,
     eval_set: EvalSet = None,
+    metric: MetricName = None,
+    higher_is_better: HigherIsBetter = None,
+    percent: InPercent = None,
+    n_test: NTest = None,
     json_: AsJson = False,
     csv: AsCsv = False,
     out: Out = None,
@@ -273,7 +347,9 @@ def fit_command(
     output = Output(json_, csv, out, plot)
     from lensllm.forecast.laws import as_law
 
-    table = one_task(curves, task, decimal=decimal, pattern=pattern, eval_set=eval_set)
+    asked = asked_metric(metric, higher_is_better, percent, n_test)
+    reading = dict(decimal=decimal, pattern=pattern, eval_set=eval_set, metric=asked)
+    table = one_task(curves, task, **reading)
     if model:
         table = table.filter(model=model)
     largest = table.sizes[-1]
@@ -286,14 +362,18 @@ def fit_command(
             f"`--plot` draws one fit, got {len(pairs)}; choose one --model and one --law"
         )
     pairs, fits = _fits_of(table, pairs, robust)
-    rows = [_fit_row(fit, *pair, target) for fit, pair in zip(fits, pairs, strict=True)]
-    output.draw(lambda: _titled_plot(fits[0], pairs[0][0], target, table.unit))
+    rows = [
+        _fit_row(fit, *pair, target, table.metric) for fit, pair in zip(fits, pairs, strict=True)
+    ]
+    output.draw(lambda: _titled_plot(fits[0], pairs[0][0], target, table))
     if output.write(_fit_table(rows), dict(task=table.one_task(), target=target, rows=rows)):
         return
     _show_fits(
         rows,
         [fit.held for fit in fits],
-        f"{table.one_task()}: fitted up to {table.sizes[-1]:,}, read at {target:,}",
+        f"{table.one_task()}: fitted up to {table.sizes[-1]:,}, read at {target:,}"
+        + ("" if table.metric.name == "loss" else f"; {table.metric.label}"),
+        table.metric,
     )
 
 
@@ -323,19 +403,24 @@ def _fit_of(table, model, law, robust):
 
 
 # %% ../../nbs/09_cli/ranking.ipynb #b6d20c92
-def _fit_row(fit, model, law, target):
+def _fit_row(fit, model, law, target, metric):
     "One fit as plain data; None for what is not finite."
 
     def finite(value):
         return float(value) if math.isfinite(value) else None
 
-    read = fit.predict(target, 0.9).iloc[0]
-    return dict(
-        model=model,
-        law=law,
-        predicted_loss=float(read.loss),
-        low=finite(read.low) if math.isfinite(read.high) else None,
-        high=finite(read.high),
+    read = fit.predict(target, 0.9)
+    if not math.isfinite(read.high[0]):
+        read = read.assign(low=math.nan, high=math.nan)
+    read = metric.in_own_unit(read.rename(columns=dict(loss="predicted_loss")))
+    predicted = f"predicted_{metric.name}"
+    return {
+        "model": model,
+        "law": law,
+        predicted: float(read[predicted][0]),
+        "low": finite(read.low[0]),
+        "high": finite(read.high[0]),
+    } | dict(
         rmsd_log=fit.rmsd_log,
         aic=finite(fit.aic),
         bic=finite(fit.bic),
@@ -362,9 +447,9 @@ def _fit_table(rows):
 
 
 # %% ../../nbs/09_cli/ranking.ipynb #5feac385
-def _show_fits(rows, held, title):
+def _show_fits(rows, held, title, metric):
     "Fits as a table; of a few, parameters and doubts too."
-    numbers = ["predicted_loss", "low", "high", "rmsd_log"]
+    numbers = [f"predicted_{metric.name}", "low", "high", "rmsd_log"]
     shown = _fit_table(rows)[["model", "law", *numbers]]
     show_table(
         shown.assign(flags=[len(row["flags"]) for row in rows]),
@@ -374,6 +459,8 @@ def _show_fits(rows, held, title):
     if len(rows) > 6:
         print("parameters and doubts: --model NAME, --json or --csv")
         return
+    if metric.name != "loss":
+        print(f"parameters are those of the {metric.error}, between 0 and 1:")
     for row, names in zip(rows, held, strict=True):
         parameters = [_parameter_text(name, p, name in names) for name, p in row["params"].items()]
         print(f"{row['model']}, {row['law']}: {', '.join(parameters)}")
@@ -390,9 +477,9 @@ def _parameter_text(name, parameter, at_bound):
     return text if error is None else f"{text} ± {error:.2g}"
 
 
-def _titled_plot(fit, model, target, unit):
+def _titled_plot(fit, model, target, table):
     "The fit's Axes under the model's name, which may hold any sign."
-    axes = fit.plot(target, unit=unit)
+    axes = fit.plot(target, unit=table.unit, metric=table.metric)
     axes.set_title(model, loc="left", parse_math=False)
     return axes
 
@@ -436,6 +523,10 @@ def compare_command(
     decimal: Decimal = None,
     pattern: Pattern = None,
     eval_set: EvalSet = None,
+    metric: MetricName = None,
+    higher_is_better: HigherIsBetter = None,
+    percent: InPercent = None,
+    n_test: NTest = None,
     json_: AsJson = False,
     csv: AsCsv = False,
     out: Out = None,
@@ -448,7 +539,9 @@ def compare_command(
             f"`--prior` is for posterior, got --method {method[0]}; leave one of the two out"
         )
     tables = curves or ["flan", "gigaword"]
-    tasks = all_tasks(tables, decimal=decimal, pattern=pattern, eval_set=eval_set)
+    asked = asked_metric(metric, higher_is_better, percent, n_test)
+    reading = dict(decimal=decimal, pattern=pattern, eval_set=eval_set, metric=asked)
+    tasks = all_tasks(tables, **reading)
     numbers = _parsed_ratios(ratios) if ratios else _usual_ratios(tasks, target)
     table = _comparison(tasks, method, prior, numbers, target)
     output.draw(lambda: _plot_of_comparison(table))
@@ -601,6 +694,10 @@ def bench_command(
     decimal: Decimal = None,
     pattern: Pattern = None,
     eval_set: EvalSet = None,
+    metric: MetricName = None,
+    higher_is_better: HigherIsBetter = None,
+    percent: InPercent = None,
+    n_test: NTest = None,
     json_: AsJson = False,
     csv: AsCsv = False,
     out: Out = None,
@@ -613,7 +710,9 @@ def bench_command(
 
     output = Output(json_, csv, out)
     tables = _tables_of_sources(curves)
-    tasks = all_tasks(tables, decimal=decimal, pattern=pattern, eval_set=eval_set)
+    asked = asked_metric(metric, higher_is_better, percent, n_test)
+    reading = dict(decimal=decimal, pattern=pattern, eval_set=eval_set, metric=asked)
+    tasks = all_tasks(tables, **reading)
     cells = bench_scores(
         method or _bench_methods(), tasks, progress=lambda cells: progress_bar(cells, "cells")
     )
@@ -687,6 +786,10 @@ def learn_command(
     decimal: Decimal = None,
     pattern: Pattern = None,
     eval_set: EvalSet = None,
+    metric: MetricName = None,
+    higher_is_better: HigherIsBetter = None,
+    percent: InPercent = None,
+    n_test: NTest = None,
 ):
     """Learn from complete curves what [bold]--prior[/] tells the posterior about a new task.
 
@@ -696,7 +799,9 @@ def learn_command(
         raise ValueError(f"`--out` must end in .json, got {out.name}")
     from lensllm.forecast.prior import learn_prior
 
-    tasks = all_tasks(curves, decimal=decimal, pattern=pattern, eval_set=eval_set)
+    asked = asked_metric(metric, higher_is_better, percent, n_test)
+    reading = dict(decimal=decimal, pattern=pattern, eval_set=eval_set, metric=asked)
+    tasks = all_tasks(curves, **reading)
     prior = learn_prior(list(progress_bar(tasks, "learning")))
     for task in tasks:
         for flag in task.flags[task.flags.flag == "rising task"].itertuples():
@@ -745,6 +850,10 @@ def data_command(
     decimal: Decimal = None,
     pattern: Pattern = None,
     eval_set: EvalSet = None,
+    metric: MetricName = None,
+    higher_is_better: HigherIsBetter = None,
+    percent: InPercent = None,
+    n_test: NTest = None,
     json_: AsJson = False,
     csv: AsCsv = False,
     out: Out = None,
@@ -758,6 +867,7 @@ def data_command(
         given = dict(
             decimal=decimal, pattern=pattern, eval_set=eval_set, save=save, csv=csv, out=out
         )
+        given |= dict(metric=metric, percent=percent, n_test=n_test)
         _show_texts(curves, texts, given, Output(json_))
         return
     output = Output(json_, csv, out)
@@ -770,8 +880,9 @@ def data_command(
     from lensllm.curves.checks import quality_errors
     from lensllm.curves.table import load_curves
 
-    reading = dict(decimal=decimal, pattern=pattern, eval_set=eval_set)
-    flags = quality_errors(_raw_rows(curves, reading))
+    asked = asked_metric(metric, higher_is_better, percent, n_test)
+    reading = dict(decimal=decimal, pattern=pattern, eval_set=eval_set, metric=asked)
+    flags = quality_errors(*_raw_rows(curves, reading))
     if len(flags):
         title = f"{curves}: {len(flags)} value{'s' * (len(flags) > 1)} cannot be read"
         flags = flags.assign(remedy=flags.remedy.str.replace("`decimal`", "`--decimal`"))
@@ -804,15 +915,18 @@ def _shipped_tasks():
 
 
 def _raw_rows(curves, reading):
-    "The rows of a table as they are, faults included."
+    "The rows of a table as they are, faults included, and what they measure."
+    from lensllm.curves.scores import LOSS, measured
     from lensllm.curves.table import load_curves, read_table, reading_options
 
     if "decimal" not in reading_options(curves):
-        return load_curves(curves, **reading).frame
+        return load_curves(curves, **reading).frame, LOSS
     for name in ("pattern", "eval_set"):
         if reading[name] is not None:
             raise ValueError(f"`{name}` has no meaning where {curves} is a table; leave it out")
-    return read_table(curves, reading["decimal"])
+    frame = read_table(curves, reading["decimal"])
+    unit = str(frame["unit"].iloc[0]) if "unit" in frame else "nats"
+    return measured(frame, reading["metric"], unit)[:2]
 
 
 def _show_curves(curves, save, output):
@@ -826,7 +940,8 @@ def _show_curves(curves, save, output):
     )
     if output.write(summary, data):
         return
-    formats = dict(n_params=",.0f", first_loss=".3f", last_loss=".3f")
+    name, spec = curves.metric.name, curves.metric.spec
+    formats = {"n_params": ",.0f", f"first_{name}": spec, f"last_{name}": spec}
     show_table(summary.dropna(axis=1, how="all"), repr(curves), formats)
     if curves.from_logs:
         print(curves.source)

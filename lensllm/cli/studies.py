@@ -781,6 +781,7 @@ def status_command(folder: StudyFolder, json_: AsJson = False, csv: AsCsv = Fals
     ]
     runs = study.store.runs().rename(columns=dict(price="cost"))[columns]
     result = {name: study.facts[name] for name in ("task", "target", "unit")}
+    runs = study.metric.in_own_unit(runs)
     result |= dict(spent_fraction=study.spent / study.whole, runs=json_rows(runs))
     if output.write(runs, result):
         return
@@ -791,7 +792,7 @@ def status_command(folder: StudyFolder, json_: AsJson = False, csv: AsCsv = Fals
     show_table(
         shown,
         repr(study),
-        {"train_size": ",", "test_loss": ".4f", "test_loss_se": ".4f", cost: ".3g"},
+        {"train_size": ",", **dict.fromkeys(runs.columns[4:6], ".4f"), cost: ".3g"},
     )
     print(_spending(study))
 
@@ -822,7 +823,8 @@ _TestLoss = Annotated[
     typer.Argument(
         metavar="LOSS",
         parser=as_loss,
-        help="Its test loss, nats in the study's unit. Left out with --failed.",
+        help="Its test loss, nats in the study's unit, or the study's score. Left out with "
+        "--failed.",
     ),
 ]
 _RunsSeed = Annotated[
@@ -877,9 +879,8 @@ def tell_command(
         reason=failed,
         correct=correct,
     )
-    result = (
-        f"failed, {failed}" if test_loss is None else f"{test_loss:g} nats/{study.facts['unit']}"
-    )
+    unit = f"nats/{study.facts['unit']}" if study.metric.name == "loss" else study.metric.label
+    result = f"failed, {failed}" if test_loss is None else f"{test_loss:g} {unit}"
     print(f"entered {run}: {result}; {study}, {_spending(study)}")
     target, share = study.facts["target"], study.facts["budget"]["share"]
     if train_size > target:

@@ -12,8 +12,9 @@ import lazy_loader as lazy
 _NAMES = dict(
     table=["load_curves", "load_benchmark", "CurveSet", "benchmark_names", "load_published"],
     checks=["quality_errors", "quality_flags"],
+    scores=["Metric"],
     metrics=["pearson", "relative_accuracy", "regret", "coverage"],
 )
 __getattr__, __dir__, __all__ = lazy.attach(
-    __name__, ["cells", "files", "logs", "table", "checks", "metrics"], _NAMES
+    __name__, ["cells", "files", "logs", "scores", "table", "checks", "metrics"], _NAMES
 )

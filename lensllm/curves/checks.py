@@ -30,6 +30,7 @@ import numpy as np, pandas as pd
 from .._internal import arguments as must
 from .._internal.text import shortened
 from .cells import NO_LOSS, UnreadCell, as_count, as_number
+from .scores import LOSS, Metric, with_losses
 
 
 # %% ../../nbs/01_curves/checks.ipynb #9fa9d814
@@ -87,6 +88,7 @@ COLUMNS = dict(  # the tidy frame, in order
 )
 NEEDED = ("model", "train_size", "test_loss")
 _TABLE = must.instance(pd.DataFrame, "make one of your table with `as_frame`")
+_METRIC = must.instance(Metric, "`lensllm.curves.scores.Metric` makes one")
 KEY = ["task", "model", "train_size", "seed"]  # one run
 _FLAG_COLUMNS = ["severity", "flag", "task", "model", "train_size", "detail", "remedy"]
 COUNTS = ("train_size", "seed")
@@ -106,14 +108,7 @@ def _not_a_count(values):
 
 
 # %% ../../nbs/01_curves/checks.ipynb #ab59c5a0
-_RULES = [  # column, flag, where the values are wrong, rule, remedy
-    (
-        "model",
-        "no model",
-        lambda names: names.isna() | (names.astype(str).str.strip() == ""),
-        "must name a model",
-        "fill in the name",
-    ),
+_LOSS_RULES = [  # column, flag, where the values are wrong, rule, remedy
     (
         "test_loss",
         "not finite",
@@ -126,8 +121,17 @@ _RULES = [  # column, flag, where the values are wrong, rule, remedy
         "not positive",
         lambda losses: losses <= 0,
         "must be > 0 nats",
-        "check the unit: accuracy and reward are no losses; "
+        "check the unit: --metric accuracy reads accuracies, rewards are not read; "
         "a loss of 0 may mean that every label was masked",
+    ),
+]
+_RULES = [
+    (
+        "model",
+        "no model",
+        lambda names: names.isna() | (names.astype(str).str.strip() == ""),
+        "must name a model",
+        "fill in the name",
     ),
     (
         "train_size",
@@ -163,8 +167,38 @@ _RULES = [  # column, flag, where the values are wrong, rule, remedy
 ]
 
 
+# %% ../../nbs/01_curves/checks.ipynb #5c0e0102
+def _score_rules(metric, n_test_is_known):
+    "The rules of scores, in the form of `_LOSS_RULES`."
+    top = np.inf if metric.may_pass_1 else metric.top
+    rule = "must be >= 0" if metric.may_pass_1 else f"must lie between 0 and {metric.top}"
+    perfect = metric.top if metric.higher_is_better else 0
+    yield (
+        "test_loss",
+        "not a score",
+        lambda scores: ~np.isfinite(scores) | (scores < 0) | (scores > top),
+        rule,
+        "check the value and the unit: --percent and --fraction name it, --metric another score",
+    )
+    if not n_test_is_known:
+        yield (
+            "test_loss",
+            "perfect score",
+            lambda scores: scores == perfect,
+            f"must not be {perfect} without `n_test`: no error is left to extrapolate",
+            "give the number of test examples, and it is read as half an error",
+        )
+    yield (
+        "n_test",
+        "not a count",
+        lambda counts: ~(counts >= 1),
+        "must be a whole number > 0 of test examples",
+        "fill it in for every run, or remove the column",
+    )
+
+
 # %% ../../nbs/01_curves/checks.ipynb #8d3b6a15
-def _error_row(flag, frame, i, column, rule, remedy):
+def _error_row(flag, frame, i, column, rule, remedy, name=None):
     "One line of the flag table about row `i` (position) of `frame`."
     row = frame.iloc[i]
     size = row.train_size if "train_size" in frame else None
@@ -180,7 +214,7 @@ def _error_row(flag, frame, i, column, rule, remedy):
         task=row.get("task"),
         model=row.model,
         train_size=size,
-        detail=f"`{column}` {rule}; {place} has {shortened(str(row[column]), 60)}",
+        detail=f"`{name or column}` {rule}; {place} has {shortened(str(row[column]), 60)}",
         remedy=remedy,
     )
 
@@ -246,22 +280,29 @@ def with_numbers(
 _MAY_BE_EMPTY = ("test_loss_se", *PARAMETERS)
 
 
-def _value_errors(frame):
+def _value_errors(frame, metric):
     "Rows whose values break a rule of their column, or are no numbers at all."
-    for column, flag, is_wrong, rule, remedy in _RULES:
+    rules = _LOSS_RULES
+    if metric != LOSS:
+        rules = _score_rules(metric, bool(metric.n_test) or "n_test" in frame)
+    for column, flag, is_wrong, rule, remedy in [_RULES[0], *rules, *_RULES[1:]]:
         if column not in frame:
             continue
+        name = metric.name if column == "test_loss" and metric != LOSS else column
         values, unread = frame[column], {}
         if column != "model":
             values, unread = numbers_of(values, column)
         left_empty = values.isna() & (column in _MAY_BE_EMPTY)
         for i in np.flatnonzero(is_wrong(values) & ~left_empty):
             if i not in unread:
-                yield _error_row(flag, frame, i, column, rule, remedy)
-        if flag == "not positive":
+                yield _error_row(flag, frame, i, column, rule, remedy, name)
+        if flag in ("not positive", "perfect score"):
             continue  # text in this column was reported by the other rule about losses
         for i, cell in unread.items():
-            yield _error_row("not a number", frame, i, column, "must be a number", cell.remedy)
+            remedy = cell.remedy
+            if name != column and "percentage" in remedy:
+                remedy = "write a percent sign in every cell or in none"
+            yield _error_row("not a number", frame, i, column, "must be a number", remedy, name)
 
 
 # %% ../../nbs/01_curves/checks.ipynb #89772112
@@ -345,22 +386,22 @@ def name_errors(
 
 
 # %% ../../nbs/01_curves/checks.ipynb #eec4cde9
-def _repeats_and_rises(D, loss, sigma):
+def _repeats_and_rises(D, loss, sigma, metric):
     "Losses that repeat the last one, or rise above it by more than noise."
-    y, noise_of_step = np.log(loss), np.sqrt(2) * sigma
+    y, noise_of_step, shown = np.log(loss), np.sqrt(2) * sigma, metric.score_of(loss)
     for i in range(1, len(D)):
         if loss[i] == loss[i - 1]:
-            detail = f"the same loss {loss[i]:g} as at {D[i - 1]:,}"
+            detail = f"the same {metric.name} {shown[i]:g} as at {D[i - 1]:,}"
             yield "repeated", D[i], detail, "check for a copied cell"
         elif y[i] - y[i - 1] > 3 * noise_of_step:
-            change = f"from {loss[i - 1]:.4g} to {loss[i]:.4g}"
-            detail = f"loss rises {change}, more than 3 noise deviations"
+            change = f"from {shown[i - 1]:.4g} to {shown[i]:.4g}"
+            detail = f"{metric.name} {metric.worse} {change}, more than 3 noise deviations"
             yield "rise", D[i], detail, "rerun the size, or trust fits that weigh it down"
 
 
-def _jumps(D, loss, sigma):
+def _jumps(D, loss, sigma, metric):
     "Steps twice as steep as any of the two before and two after, by more than 6 noise deviations."
-    dx = np.diff(np.log(D))
+    dx, shown = np.diff(np.log(D)), metric.score_of(loss)
     slopes = np.diff(np.log(loss)) / dx
     for i, slope in enumerate(slopes):
         neighbours = np.abs(np.r_[slopes[max(0, i - 2) : i], slopes[i + 1 : i + 3]])
@@ -370,26 +411,27 @@ def _jumps(D, loss, sigma):
         twice_as_steep = abs(slope) > 2 * steepest
         above_noise = (abs(slope) - steepest) * dx[i] > 6 * sigma
         if twice_as_steep and above_noise:
-            change = f"from {loss[i]:.4g} to {loss[i + 1]:.4g}"
+            change = f"from {shown[i]:.4g} to {shown[i + 1]:.4g}"
             beside = "its neighbours are flat"
             if steepest:
                 beside = f"{abs(slope) / steepest:.1f} times as steep as its neighbours"
-            detail = f"loss goes {change}, {beside}"
+            detail = f"{metric.name} goes {change}, {beside}"
             yield "jump", D[i + 1], detail, "look for a changed recipe between the two sizes"
 
 
 # %% ../../nbs/01_curves/checks.ipynb #11c699ec
-def _zero_shot_oddities(zero_shot, D, loss):
+def _zero_shot_oddities(zero_shot, D, loss, metric):
     "A zero-shot loss that does not belong to the fine-tuned curve."
+    untuned, first = metric.score_of(zero_shot), metric.score_of(loss[0])
     if zero_shot > 3 * loss[0]:
-        detail = f"{zero_shot:.4g} at 0 examples against {loss[0]:.4g} at {D[0]:,}"
+        detail = f"{untuned:.4g} at 0 examples against {first:.4g} at {D[0]:,}"
         remedy = (
             "the model does not do the task format untrained; "
             "leave size 0 out of fits (the default)"
         )
         yield "zero-shot off the curve", 0, detail, remedy
     elif loss[0] > zero_shot:
-        detail = f"{loss[0]:.4g} at {D[0]:,} examples against {zero_shot:.4g} at 0"
+        detail = f"{first:.4g} at {D[0]:,} examples against {untuned:.4g} at 0"
         remedy = "check learning rate and epochs of the smallest runs"
         yield "worse than zero-shot", D[0], detail, remedy
 
@@ -423,26 +465,29 @@ def _shared_losses(losses):
 
 
 # %% ../../nbs/01_curves/checks.ipynb #9b1e55f0
-def _coarse_losses(curves):
+def _coarse_losses(curves, metric):
     "Detail and remedy where many losses repeat the last one; None where few do."
     pairs = [(loss[:-1], loss[1:]) for _, loss in curves if len(loss) > 1]
     steps = sum(len(before) for before, _ in pairs)
     repeats = sum(int((before == after).sum()) for before, after in pairs)
     if repeats < 5 or repeats < steps / 5:
         return None
+    if metric != LOSS:
+        detail = f"{repeats} of {steps} values of {metric.name} are the same as at the size before"
+        return detail, "give more digits, or the number of test examples: --n-test"
     detail = f"{repeats} of {steps} losses are the same as at the size before"
-    return detail, "give more digits; are these error rates, which are no losses?"
+    return detail, "give more digits; if these are error rates: --metric error_rate --n-test N"
 
 
 # %% ../../nbs/01_curves/checks.ipynb #d3e4e57e
-def _curve_warnings(D, loss, sigma, min_points=4):
+def _curve_warnings(D, loss, sigma, metric, min_points=4):
     "Every warning about one curve; `D` may begin with 0, zero-shot."
     tuned = D > 0
     D_tuned, loss_tuned = D[tuned], loss[tuned]
-    yield from _repeats_and_rises(D_tuned, loss_tuned, sigma)
-    yield from _jumps(D_tuned, loss_tuned, sigma)
+    yield from _repeats_and_rises(D_tuned, loss_tuned, sigma, metric)
+    yield from _jumps(D_tuned, loss_tuned, sigma, metric)
     if D[0] == 0 and len(D_tuned):
-        yield from _zero_shot_oddities(loss[0], D_tuned, loss_tuned)
+        yield from _zero_shot_oddities(loss[0], D_tuned, loss_tuned, metric)
     if len(D_tuned) < min_points:
         detail = f"{len(D_tuned)} sizes above 0"
         yield "too few points", None, detail, f"add runs: laws need {min_points} sizes or more"
@@ -463,7 +508,18 @@ def _similar_names(names):
             yield name, first
 
 
-def _task_warnings(task, frame):
+def _wrong_way(count, of, metric):
+    "Detail and remedy where most curves get worse with more data."
+    if metric.higher_is_better:
+        detail = f"{count} of {of} curves of {metric.name} end lower than they start"
+        return detail, f"{metric.name} is read as better the higher; if not: --lower-is-better"
+    detail = f"{count} of {of} curves end higher than they start"
+    if metric == LOSS:
+        return detail, "losses fall with more data; accuracies are read with --metric accuracy"
+    return detail, f"{metric.name} is read as better the lower; if not: --higher-is-better"
+
+
+def _task_warnings(task, frame, metric):
     "Every warning about one task: (flag, model, train_size, detail, remedy)."
     losses = frame.pivot_table(
         index="model", columns="train_size", values="test_loss", aggfunc="mean"
@@ -475,25 +531,26 @@ def _task_warnings(task, frame):
 
     rising = [model for model, (D, loss) in tuned.items() if len(D) > 1 and loss[-1] > loss[0]]
     if len(rising) > len(tuned) / 2:
-        detail = f"{len(rising)} of {len(tuned)} curves end higher than they start"
-        remedy = "losses fall with more data; are these accuracies or rewards?"
-        yield "rising task", "", np.nan, detail, remedy
+        yield "rising task", "", np.nan, *_wrong_way(len(rising), len(tuned), metric)
 
     sigma = log_noise(list(tuned.values()))
-    coarse = _coarse_losses(tuned.values())
+    coarse = _coarse_losses(tuned.values(), metric)
     if coarse:
         yield "repeated", "", np.nan, *coarse
     for model, (D, loss) in curves.items():
-        for flag, size, detail, remedy in _curve_warnings(D, loss, sigma):
+        for flag, size, detail, remedy in _curve_warnings(D, loss, sigma, metric):
             if not (coarse and flag == "repeated"):
                 yield flag, model, size, detail, remedy
 
-    for model, ratio in _other_units(losses.loc[:, losses.columns > 0]):
+    # errors of good and bad models lie far apart, and scores have their range
+    tuned_losses = losses.loc[:, losses.columns > 0]
+    for model, ratio in _other_units(tuned_losses) if metric == LOSS else ():
         detail = f"losses are {ratio:.2g} times the other models'"
         remedy = "bring all losses to nats per target token: not perplexity, percent or sums"
         yield "mixed units", model, np.nan, detail, remedy
 
-    for model, size, detail in _shared_losses(losses):
+    # scores of few test examples coincide by chance
+    for model, size, detail in _shared_losses(losses) if metric == LOSS else ():
         yield "shared value", model, size, detail, "check for a copied cell"
 
     for model, other in _similar_names(losses.index):
@@ -587,14 +644,17 @@ def _hint(column, present):
             "; one column per training-set size is read too, "
             f"headed by the number alone: 200, not {first!r}"
         )
+    if column == "test_loss" and "train_size" in names:
+        return "; a score of your own is named by --metric NAME --higher-is-better"
     if column == "model" and "train_size" in names:
         return "; one row per run, or one row per model and one column per size, is read"
     return ""
 
 
-@must.checked(frame=_TABLE)
+@must.checked(frame=_TABLE, metric=_METRIC)
 def quality_errors(
     frame: pd.DataFrame,  # tidy: `model`, `train_size`, `test_loss`, and further of `COLUMNS`
+    metric: Metric = LOSS,  # what `test_loss` holds, in its own unit
 ) -> pd.DataFrame:  # one row per error: severity, flag, task, model, train_size, detail, remedy
     """Rows that cannot be read as runs.
 
@@ -602,6 +662,8 @@ def quality_errors(
     ----------
     frame : pd.DataFrame
         tidy: `model`, `train_size`, `test_loss`, and further of `COLUMNS`
+    metric : Metric, default LOSS
+        what `test_loss` holds, in its own unit
 
     Returns
     -------
@@ -610,7 +672,7 @@ def quality_errors(
     """
     check_columns(frame)
     errors = [
-        *_value_errors(frame),
+        *_value_errors(frame, metric),
         *name_errors(frame).to_dict("records"),
         *_duplicate_errors(frame),
         *_model_errors(frame),
@@ -618,9 +680,10 @@ def quality_errors(
     return pd.DataFrame(errors, columns=_FLAG_COLUMNS)
 
 
-@must.checked(frame=_TABLE)
+@must.checked(frame=_TABLE, metric=_METRIC)
 def quality_flags(
     frame: pd.DataFrame,  # tidy, as for `quality_errors`
+    metric: Metric = LOSS,  # what `test_loss` holds, in its own unit
 ) -> pd.DataFrame:  # one row per finding, columns as in `quality_errors`
     """Everything that looks wrong in `frame`: its errors or, once there are none, its warnings.
 
@@ -628,20 +691,22 @@ def quality_flags(
     ----------
     frame : pd.DataFrame
         tidy, as for `quality_errors`
+    metric : Metric, default LOSS
+        what `test_loss` holds, in its own unit
 
     Returns
     -------
     pd.DataFrame
         one row per finding, columns as in `quality_errors`
     """
-    errors = quality_errors(frame)
+    errors = quality_errors(frame, metric)
     if len(errors):
         return errors
-    frame = with_numbers(frame)
+    frame = with_losses(with_numbers(frame), metric)
     tasks = frame["task"] if "task" in frame else pd.Series("task", index=frame.index)
     warnings = [
         ("warning", flag, task, *finding)
         for task, group in frame.groupby(tasks, sort=False)
-        for flag, *finding in [*_task_warnings(task, group), *_unread_parameters(group)]
+        for flag, *finding in [*_task_warnings(task, group, metric), *_unread_parameters(group)]
     ]
     return pd.DataFrame(warnings, columns=_FLAG_COLUMNS)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from .._internal import arguments as must
 from .cells import UnreadCell, as_count, as_number
+from .scores import Metric, metric_of
 
 
 # %% ../../nbs/01_curves/logs.ipynb #18132664
@@ -96,8 +97,8 @@ class Log:
         at which it ends
     evaluations : list
         (step or None, loss or NaN), in order
-    other_losses : list
-        keys that end in loss
+    others : list
+        other keys: losses, where a loss is read
     kinds : list
         keys that tell of another kind of loss
     per_token : bool
@@ -109,7 +110,7 @@ class Log:
     path: Path
     steps: float  # at which it ends
     evaluations: list = field(default_factory=list)  # (step or None, loss or NaN), in order
-    other_losses: list = field(default_factory=list)  # keys that end in loss
+    others: list = field(default_factory=list)  # other keys: losses, where a loss is read
     kinds: list = field(default_factory=list)  # keys that tell of another kind of loss
     per_token: bool = False  # whether the perplexity belongs to the loss
     unfinished: bool = False  # a checkpoint of a training that was to go on
@@ -129,7 +130,7 @@ _OTHER_KINDS = re.compile(
 )
 
 
-def _loss_value(entry, key, path, i):
+def _value_of(entry, key, path, i):
     "The loss of an entry; NaN where the evaluation gave none."
     value = entry[key]
     if value is None:
@@ -148,6 +149,8 @@ def _loss_value(entry, key, path, i):
             f"`{key}` must be a number, got {loss!s} in {place}; "
             "write a number or null there, or leave the run's folder out"
         )
+    if not key.endswith("loss"):
+        return loss if math.isfinite(loss) else math.nan
     if loss < 0 and math.isfinite(loss):
         raise ValueError(
             f"`{key}` must be > 0 nats, got {loss:g} in {place}; "
@@ -159,6 +162,11 @@ def _loss_value(entry, key, path, i):
             "look at the labels that the collator makes"
         )
     return loss if math.isfinite(loss) else math.nan
+
+
+def _key_of(eval_set, measure):
+    "The key of an evaluation."
+    return f"eval_{measure}" if eval_set is None else f"eval_{eval_set}_{measure}"
 
 
 def _step_of(entry, path, i):
@@ -175,10 +183,11 @@ def _step_of(entry, path, i):
 
 
 # %% ../../nbs/01_curves/logs.ipynb #0cab89eb
-@must.checked(path=must.path(), eval_set=must.text(optional=True))
+@must.checked(path=must.path(), eval_set=must.text(optional=True), measure=must.text())
 def read_log(
     path: Path,  # a file named as in rule 1, or any state file
     eval_set: str | None = None,  # name of the evaluation set; None: `eval_loss`
+    measure: str = "loss",  # or a score that the log holds, such as accuracy
 ) -> Log:
     """The evaluations of one file, checked.
 
@@ -188,17 +197,20 @@ def read_log(
         a file named as in rule 1, or any state file
     eval_set : str | None, default None
         name of the evaluation set; None: `eval_loss`
+    measure : str, default 'loss'
+        or a score that the log holds, such as accuracy
     """
     path = Path(path)
     entries, state = _READERS.get(path.name, _state_entries)(path)
-    key = "eval_loss" if eval_set is None else f"eval_{eval_set}_loss"
+    key = _key_of(eval_set, measure)
     log = Log(path, 0.0)
     for i, entry in enumerate(entries):
         _object(entry, path, f"entry {i + 1}")
-        log.other_losses += [k for k in entry if k.endswith("loss") and k != key]
+        ending = "loss" if measure == "loss" else ""
+        log.others += [k for k in entry if k.endswith(ending) and k != key]
         if key not in entry:
             continue
-        step, loss = _step_of(entry, path, i), _loss_value(entry, key, path, i)
+        step, loss = _step_of(entry, path, i), _value_of(entry, key, path, i)
         last = max((s for s, _ in log.evaluations if s is not None), default=0)
         if step is not None and step < last:  # the training was resumed
             log.evaluations = [(s, x) for s, x in log.evaluations if s is None or s < step]
@@ -457,10 +469,17 @@ def _is_beginning(short, long):
 
 
 # %% ../../nbs/01_curves/logs.ipynb #2e5e9e24
-def _no_loss(logs, eval_set):
-    "Why a run without an evaluation loss is refused."
+def _no_evaluation(logs, eval_set, measure):
+    "Why a run without an evaluation is refused."
     path = logs[0].path
-    keys = list(dict.fromkeys(key for log in logs for key in log.other_losses))
+    keys = list(dict.fromkeys(key for log in logs for key in log.others))
+    if measure != "loss":
+        scores = [key for key in keys if key.startswith("eval_")]
+        there = ", ".join(scores[:6]) or "no evaluation"
+        return (
+            f"`metric` must be in every log, got {measure}: {path} holds {there}, and no "
+            f"{_key_of(eval_set, measure)}; name one that it holds"
+        )
     sets = [key[5:-5] for key in keys if re.fullmatch("eval_.+_loss", key)]
     if eval_set is not None:
         there = ", ".join(sets) or "no named evaluation set"
@@ -483,8 +502,8 @@ def _no_loss(logs, eval_set):
     )
 
 
-def _run_losses(log, train_size, take):
-    "The loss of a run, and that of the model before training or None."
+def _run_losses(log, train_size, take, key="eval_loss", falls=True):
+    "The loss (or score) of a run, and that of the model before training or None."
     path, before, after = log.path, log.before(), log.after()
     if train_size == 0:
         if after and any(step for step, _ in log.evaluations):
@@ -495,18 +514,19 @@ def _run_losses(log, train_size, take):
         before, after = [], before + after
     if not after:
         raise ValueError(
-            f"{path} must hold an `eval_loss` after training, but was evaluated at step 0 alone; "
+            f"{path} must hold an `{key}` after training, but was evaluated at step 0 alone; "
             "train with eval_strategy set, or evaluate once at the end"
         )
     finite = [loss for loss in after if math.isfinite(loss)]
     if not finite or (take == "last" and not math.isfinite(after[-1])):
         what = "the last evaluation" if finite else "every evaluation"
         raise ValueError(
-            f"`eval_loss` must be a finite number, {what} of {path} is NaN, infinite or null: "
+            f"`{key}` must be a finite number, {what} of {path} is NaN, infinite or null: "
             "the run may have diverged; leave its folder out"
         )
     zero_shot = next((loss for loss in before if math.isfinite(loss)), None)
-    return (min(finite) if take == "best" else after[-1]), zero_shot
+    best = min(finite) if falls else max(finite)
+    return (best if take == "best" else after[-1]), zero_shot
 
 
 # %% ../../nbs/01_curves/logs.ipynb #6bc53d9b
@@ -537,12 +557,14 @@ class Runs:
     pattern=must.text(),
     take=must.one_of(("best", "last")),
     eval_set=must.text(optional=True),
+    metric=must.instance(Metric, "`as_metric` makes one", optional=True),
 )
 def run_rows(
     paths: str | Path | list,  # logs, or folders that are searched for them
     pattern: str = "{model}/{train_size}",  # how folders name runs
     take: str = "best",  # of a run's evaluations: "best" or "last"
     eval_set: str | None = None,  # name of an evaluation set
+    metric: Metric | None = None,  # score to read; None: the loss
 ) -> Runs:
     """The runs whose logs lie in a folder, by the rules above.
 
@@ -556,7 +578,11 @@ def run_rows(
         of a run's evaluations: "best" or "last"
     eval_set : str | None, default None
         name of an evaluation set
+    metric : Metric | None, default None
+        score to read; None: the loss
     """
+    measure = _measure_of(metric)
+    falls = measure == "loss" or _falls(metric)
     check_pattern(pattern)
     given = [Path(path) for path in paths]
     ends_in_file = _LOG_FILE.search(pattern)
@@ -574,10 +600,11 @@ def run_rows(
             f"{', '.join(map(str, given)) or 'nothing'} holds none{others}; "
             "point at the folder that its output folders lie in"
         )
-    runs = _grouped(files, pattern, eval_set)
+    runs = _grouped(files, pattern, eval_set, measure)
     rows, before, logs = [], {}, []
     for fields, log in runs:
-        loss, zero_shot = _run_losses(log, fields["train_size"], take)
+        key = _key_of(eval_set, measure)
+        loss, zero_shot = _run_losses(log, fields["train_size"], take, key, falls)
         rows.append(fields | dict(test_loss=loss))
         logs.append(log)
         if zero_shot is not None:
@@ -585,10 +612,32 @@ def run_rows(
             before.setdefault(run, []).append((fields["train_size"], zero_shot, fields))
     doubts = _zero_shot_rows(rows, before)
     unit, more = _unit_of(logs)
-    return Runs(rows, unit, _source_text(given, logs, take, eval_set), doubts + more)
+    if measure != "loss":
+        unit, more = "nats", list(_unfinished(logs))
+    best = "smallest" if falls else "largest"
+    which = f"{best if take == 'best' else 'last'} {_key_of(eval_set, measure)}"
+    return Runs(rows, unit, _source_text(given, logs, which), doubts + more)
 
 
-def _grouped(files, pattern, eval_set):
+def _measure_of(metric):
+    "What is read of each evaluation: loss, or the name of a score."
+    if metric is None or metric.name in ("loss", "test_loss"):
+        return "loss"
+    if metric.name is None:
+        raise ValueError("`metric` must name the score that logs hold, such as accuracy")
+    known = metric_of(metric.name)
+    return metric.name.removeprefix("eval_") if known is None else known.name
+
+
+def _falls(metric):
+    "Whether the best value of a score is the smallest."
+    known = metric_of(metric.name)
+    if metric.higher_is_better is None and known is not None:
+        return not known.higher_is_better
+    return metric.higher_is_better is False
+
+
+def _grouped(files, pattern, eval_set, measure):
     "Fields and log of each run."
     logs = {}
     for path, root in files:
@@ -599,7 +648,7 @@ def _grouped(files, pattern, eval_set):
     for (folder, root), paths in logs.items():
         if folder.name.startswith("tmp-checkpoint-") and folder.parent in folders:
             continue  # an unfinished copy beside the run's own log
-        read = [read_log(path, eval_set) for path in paths]
+        read = [read_log(path, eval_set, measure) for path in paths]
         try:
             fields = _run_fields(paths[0], folder, root, pattern)
         except ValueError as error:
@@ -607,7 +656,7 @@ def _grouped(files, pattern, eval_set):
             continue
         log = _speaking_log(read)
         if log is None:
-            raise ValueError(_no_loss(read, eval_set))
+            raise ValueError(_no_evaluation(read, eval_set, measure))
         _check_one_run(log_of_run, fields, log)
         out.append((fields, log))
     if strays and out:
@@ -675,17 +724,7 @@ def _unit_of(logs):
     )
     losses = [loss for log in logs for loss in log.after() or log.before()]
     largest = max((loss for loss in losses if math.isfinite(loss)), default=0)
-    doubts = [
-        (
-            "unfinished",
-            "",
-            None,
-            f"{log.path} ends at step {log.steps:g}, before its training does",
-            "finish the run, or leave it out",
-        )
-        for log in logs
-        if log.unfinished
-    ]
+    doubts = list(_unfinished(logs))
     if kinds:
         remedy = "losses of classifiers and of preferences are no nats per token; compare with care"
         doubts.append(("another kind", "", None, f"the logs hold {', '.join(kinds[:4])}", remedy))
@@ -697,12 +736,18 @@ def _unit_of(logs):
     return ("nats/token" if all(log.per_token for log in logs) else "nats"), doubts
 
 
-def _source_text(given, logs, take, eval_set):
+def _unfinished(logs):
+    "Doubts about runs that had not ended."
+    for log in logs:
+        if log.unfinished:
+            detail = f"{log.path} ends at step {log.steps:g}, before its training does"
+            yield "unfinished", "", None, detail, "finish the run, or leave it out"
+
+
+def _source_text(given, logs, which):
     "Which logs spoke, in words."
     counts = {}
     for log in logs:
         counts[log.path.name] = counts.get(log.path.name, 0) + 1
     files = ", ".join(f"{count} × {name}" for name, count in counts.items())
-    which = "smallest" if take == "best" else "last"
-    key = "eval_loss" if eval_set is None else f"eval_{eval_set}_loss"
-    return f"{', '.join(map(str, given[:3]))}: {which} {key} after training, from {files}"
+    return f"{', '.join(map(str, given[:3]))}: {which} after training, from {files}"

@@ -46,6 +46,15 @@ from lensllm.curves.files import (
     similar_path,
 )
 from .logs import run_rows
+from lensllm.curves.scores import (
+    LOSS,
+    Metric,
+    as_metric,
+    measured,
+    score_columns,
+    with_linked,
+    with_losses,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -189,6 +198,7 @@ class CurveSet:
         | list,  # tidy, with columns as in `COLUMNS`; or wide, one column per size
         source: str = "",  # where the figures come from; shown and kept
         unit: str = "nats",  # of test_loss; "nats/token", "nats/byte" where known; figures name it
+        metric: str | Metric | None = None,  # what the table measures; None: as its columns say
     ):
         """
 
@@ -200,23 +210,31 @@ class CurveSet:
             where the figures come from; shown and kept
         unit : str, default 'nats'
             of test_loss; "nats/token", "nats/byte" where known; figures name it
+        metric : str | Metric | None, default None
+            what the table measures; None: as its columns say
         """
         frame, unit = _frame_and_unit(as_frame(frame), unit)
         _check_rows(frame, source)
-        frame = _tidy_frame(frame)
+        frame, metric, doubts = measured(_tidy_frame(frame), as_metric(metric), unit)
         check_columns(frame)
+        frame, linked = with_linked(frame, metric)
         errors = name_errors(frame)
         frame = _with_all_columns(frame)
         if not len(errors):
-            errors = quality_errors(frame)
+            errors = quality_errors(frame, metric)
         if len(errors):
             more = ""
             if len(errors) > 1:
                 lister = "`lensllm data FILE`" if source else "`quality_errors(frame)`"
                 more = f" ({len(errors) - 1} more such rows: {lister} lists them)"
             raise ValueError(f"{errors.detail.iloc[0]}; {errors.remedy.iloc[0]}{more}")
-        self.frame, self.source, self.unit = _typed_frame(frame), source, unit
-        self.doubts = ()  # (flag, model, train_size, detail, remedy) of whoever read the table
+        self.frame = with_losses(_typed_frame(frame), metric)  # `test_loss` holds what is fitted
+        self.source, self.metric = source, metric
+        self.unit = unit if metric == LOSS else metric.unit
+        self.doubts = (
+            *doubts,
+            *linked,
+        )  # (flag, model, train_size, detail, remedy) of whoever read the table
         self.from_logs = False  # whether `source` says which logs speak
 
     @cached_property
@@ -228,7 +246,8 @@ class CurveSet:
         pd.DataFrame
             severity, flag, task, model, train_size, detail, remedy
         """
-        found = quality_flags(self.frame)
+        scores = self.metric.score_of(self.frame.test_loss)
+        found = quality_flags(self.frame.assign(test_loss=scores), self.metric)
         doubts = [*self.doubts, *_unit_doubts(self.frame, self.unit)]
         if not doubts:
             return found
@@ -279,6 +298,38 @@ def sizes(self: CurveSet) -> list[int]:  # in rising order, 0 included if there 
         in rising order, 0 included if there are zero-shot losses
     """
     return sorted(int(size) for size in self.frame.train_size.unique())
+
+
+@patch(as_prop=True)
+def in_own_unit(self: CurveSet) -> pd.DataFrame:  # `frame`; with the score in the place of losses
+    """The table in the unit and direction in which it was measured.
+
+    Returns
+    -------
+    pd.DataFrame
+        `frame`; with the score in the place of losses
+    """
+    return self.metric.in_own_unit(self.frame)
+
+
+@patch(as_prop=True)
+def beside(self: CurveSet) -> CurveSet | None:  # None where the table holds one measure
+    """The same runs by the other measure of the table: a score beside losses, or losses beside one.
+
+    Returns
+    -------
+    CurveSet | None
+        None where the table holds one measure
+    """
+    if self.metric == LOSS:
+        other = next(iter(score_columns(self.frame)), None)
+        return None if other is None else CurveSet(self.frame, self.source, metric=other)
+    if "loss" not in self.frame:
+        return None
+    errors = [name for name in ("test_loss", "test_loss_se") if name in self.frame]
+    names = dict(loss="test_loss", loss_se="test_loss_se")
+    losses = self.frame.drop(columns=errors).rename(columns=names)
+    return CurveSet(losses, self.source, metric="loss")
 
 
 @patch
@@ -360,12 +411,35 @@ def where(
         raise ValueError(f"no run is left after {what}; the table has sizes {sizes}")
     part = object.__new__(CurveSet)
     part.frame = self.frame[keep].reset_index(drop=True)
-    part.source, part.unit, part.doubts = self.source, self.unit, self.doubts
-    part.from_logs = self.from_logs
+    for name in ("source", "unit", "metric", "doubts", "from_logs"):
+        setattr(part, name, getattr(self, name))
     return part
 
 
 # %% ../../nbs/01_curves/table.ipynb #211063ac
+@patch
+@must.checked(metric=must.instance(Metric, "`told_metric` makes one"))
+def standing_for(
+    self: CurveSet,
+    metric: Metric,  # with its direction and range
+) -> CurveSet:  # the same losses, which are shown as scores
+    """Curves whose losses are the errors of a score.
+
+    Parameters
+    ----------
+    metric : Metric
+        with its direction and range
+
+    Returns
+    -------
+    CurveSet
+        the same losses, which are shown as scores
+    """
+    curves = self.where(pd.Series(True, self.frame.index))
+    curves.metric, curves.unit = metric, metric.unit if metric != LOSS else self.unit
+    return curves
+
+
 @patch
 def up_to(
     self: CurveSet,
@@ -659,6 +733,7 @@ def load_curves(
     decimal: str | None = None,  # decimal sign of a text file; "." unless ; parts its columns
     pattern: str | None = None,  # how a folder of logs names runs; {model}/{train_size} when None
     eval_set: str | None = None,  # evaluation set of the logs, where they name several
+    metric: str | Metric | None = None,  # score to read, such as accuracy; None: as columns say
 ) -> CurveSet:  # checked curves; without a `task` column the task has the file's name
     """Curves from a shipped task, a CSV or Parquet file, a folder of Trainer logs, or a DataFrame.
 
@@ -682,7 +757,8 @@ def load_curves(
         checked curves; without a `task` column the task has the file's name
     """
     known = reading_options(source)
-    for name, value in dict(decimal=decimal, pattern=pattern, eval_set=eval_set).items():
+    given = dict(decimal=decimal, pattern=pattern, eval_set=eval_set, metric=metric)
+    for name, value in given.items():
         if value is not None and name not in known:
             place = source if isinstance(source, (str, Path)) else "this"
             what = f"{place} is {_kind_of_source(source)}"
@@ -690,19 +766,19 @@ def load_curves(
     if isinstance(source, CurveSet):
         return source
     if not isinstance(source, (str, Path)):
-        return CurveSet(source)
+        return CurveSet(source, metric=metric)
     if source == "":
         raise ValueError("`source` must be a shipped task or a path, got an empty text")
     if source in benchmark_names():
         return load_benchmark(source)
     path = Path(source)
     if path.is_dir():
-        return _curves_of_folder(path, pattern, eval_set)
-    frame, unit = _frame_and_unit(read_table(path, decimal))
+        return _curves_of_folder(path, pattern, eval_set, metric)
+    frame = read_table(path, decimal)
+    curves = CurveSet(frame, source=str(source), metric=metric)
     if "task" not in frame:
-        check_columns(frame)
-        frame = frame.assign(task=path.stem)
-    return CurveSet(frame, source=str(source), unit=unit)
+        curves.frame = curves.frame.assign(task=path.stem)
+    return curves
 
 
 def reading_options(
@@ -720,9 +796,13 @@ def reading_options(
     tuple
         names of its options
     """
-    if not isinstance(source, (str, Path)) or source in benchmark_names():
+    if isinstance(source, CurveSet):
         return ()
-    return ("pattern", "eval_set") if Path(source).is_dir() else ("decimal",)
+    if not isinstance(source, (str, Path)):
+        return ("metric",)
+    if source in benchmark_names():
+        return ()
+    return ("pattern", "eval_set", "metric") if Path(source).is_dir() else ("decimal", "metric")
 
 
 def _kind_of_source(source):
@@ -735,7 +815,7 @@ def _kind_of_source(source):
 
 
 # %% ../../nbs/01_curves/table.ipynb #d583265a
-def _curves_of_folder(folder, pattern=None, eval_set=None):
+def _curves_of_folder(folder, pattern=None, eval_set=None, metric=None):
     "Curves from a folder of Trainer logs; the task has the folder's name."
     if (folder / "study.db").is_file():
         raise ValueError(
@@ -743,17 +823,18 @@ def _curves_of_folder(folder, pattern=None, eval_set=None):
             "which `lensllm status`, `plan` and `report` read"
         )
     pattern = "{model}/{train_size}" if pattern is None else pattern
-    runs = run_rows(folder, pattern, eval_set=eval_set)
-    return _curves_of_runs(runs, folder.resolve().name)
+    metric = as_metric(metric)
+    runs = run_rows(folder, pattern, eval_set=eval_set, metric=metric)
+    return _curves_of_runs(runs, folder.resolve().name, metric)
 
 
-def _curves_of_runs(runs, task=None):
+def _curves_of_runs(runs, task=None, metric=None):
     "The curves of runs that were found in logs; doubts go with them."
     frame = pd.DataFrame(runs.rows)
     if task is not None and "task" not in frame:
         frame = frame.assign(task=task)
-    curves = CurveSet(frame, source=runs.source, unit=runs.unit)
-    curves.doubts, curves.from_logs = tuple(runs.doubts), True
+    curves = CurveSet(frame, source=runs.source, unit=runs.unit, metric=metric)
+    curves.doubts, curves.from_logs = (*curves.doubts, *runs.doubts), True
     return curves
 
 
@@ -777,7 +858,8 @@ def save(
         the file written
     """
     path = Path(path)
-    table = self.frame if self.unit == "nats" else self.frame.assign(unit=self.unit)
+    table = self.in_own_unit
+    table = table if self.unit == "nats" else table.assign(unit=self.unit)
     text = table.map(guarded_cell).rename(columns=guarded_cell)
     quoting = csv.QUOTE_MINIMAL
     if text.task.str.startswith("#").any():  # which begins a comment where no quote stands
@@ -802,6 +884,7 @@ def load_trainer_states(
     *,
     take: str = "best",  # "best": smallest evaluation loss after training; "last": the final one
     eval_set: str | None = None,  # name of the evaluation set, where the logs hold several
+    metric: str | Metric | None = None,  # score to read, such as accuracy; None: the loss
 ) -> CurveSet:  # one run per folder, and the model before training at size 0 where it was evaluated
     """Curves from the Hugging Face Trainer's logs; `logs` says which of them speaks for a run.
 
@@ -815,13 +898,16 @@ def load_trainer_states(
         "best": smallest evaluation loss after training; "last": the final one
     eval_set : str | None, default None
         name of the evaluation set, where the logs hold several
+    metric : str | Metric | None, default None
+        score to read, such as accuracy; None: the loss
 
     Returns
     -------
     CurveSet
         one run per folder, and the model before training at size 0 where it was evaluated
     """
-    return _curves_of_runs(run_rows(paths, pattern, take, eval_set))
+    metric = as_metric(metric)
+    return _curves_of_runs(run_rows(paths, pattern, take, eval_set, metric), metric=metric)
 
 
 # %% ../../nbs/01_curves/table.ipynb #4cfb6e34
@@ -845,7 +931,12 @@ def summary(
     out["first_loss"], out["last_loss"] = curves.first(), curves.last()
     flags = self.flags.assign(task=self.flags.task.fillna("task"))
     counts = flags.groupby(task_and_model).size().reindex(out.index, fill_value=0)
-    return out.assign(flags=counts.astype(int)).reset_index()
+    return self.metric.in_own_unit(out.assign(flags=counts.astype(int)).reset_index())
+
+
+def _measure(curves):
+    "What the curves measure, in words."
+    return curves.unit if curves.metric == LOSS else curves.metric.label
 
 
 @patch
@@ -854,7 +945,8 @@ def __repr__(self: CurveSet):
     return (
         f"CurveSet {', '.join(self.tasks)}: {len(self.models)} models × {len(sizes)} sizes "
         f"({sizes[0]:,} … {sizes[-1]:,} examples), "
-        f"{len(self)} runs, {seeds} seed{'s' * (seeds > 1)}, {self.unit}; {len(self.flags)} flags"
+        f"{len(self)} runs, {seeds} seed{'s' * (seeds > 1)}, {_measure(self)}; "
+        f"{len(self.flags)} flags"
     )
 
 
@@ -889,7 +981,7 @@ def plot(
     Axes
         the Axes drawn on
     """
-    from lensllm._internal.style import GREY, label_ends, loss_axes, palette, short_name
+    from lensllm._internal.style import GREY, label_ends, palette, short_name
 
     losses = self.wide()
     losses = losses.loc[:, losses.columns > 0]
@@ -912,8 +1004,8 @@ def plot(
             f"got {highlight}; name fewer"
         )
     colours = dict(zip(shown, palette(len(shown)) if shown else []))
-    ax = loss_axes(ax, self.unit)
-    for model, curve in losses.iterrows():
+    ax, scores = self.metric.axes(ax, self.unit), self.metric.score_of(losses)
+    for model, curve in scores.iterrows():
         look = dict(color=GREY, lw=0.8, zorder=2)
         if model in colours:
             look = dict(color=colours[model], lw=1.8, zorder=3, marker="o")
@@ -921,5 +1013,6 @@ def plot(
     ax.margins(y=0.1)
     ax.set_title(title, loc="left", parse_math=False)
     names = [short_name(model) for model in shown]
-    label_ends(ax, last_size, last_loss[shown], names, list(colours.values()))
+    ends = self.metric.score_of(last_loss[shown])
+    label_ends(ax, last_size, ends, names, list(colours.values()))
     return ax

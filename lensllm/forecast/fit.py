@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np, pandas as pd
 from scipy.special import stdtrit
 from fastcore.basics import patch
+from ..curves.scores import LOSS, Metric
 from .laws import Law, as_law, checked_curve
 from .._internal import arguments as must
 
@@ -667,6 +668,7 @@ def _repr_html_(self: Fit):
     target=must.number(above=0, optional=True),
     interval=must.number(above=0, below=1),
     unit=must.text(),
+    metric=must.instance(Metric, "`Metric` makes one"),
     ax=must.axes,
 )
 def plot(
@@ -675,6 +677,7 @@ def plot(
     *,
     interval: float = 0.9,  # probability of the band
     unit: str = "nats",  # of the losses, such as a CurveSet's
+    metric: Metric = LOSS,  # what the fitted losses stand for, such as a CurveSet's
     ax=None,  # Axes to draw on; new ones when None
 ):  # the Axes
     """Points, law, band and asymptote.
@@ -687,6 +690,8 @@ def plot(
         probability of the band
     unit : str, default 'nats'
         of the losses, such as a CurveSet's
+    metric : Metric, default LOSS
+        what the fitted losses stand for, such as a CurveSet's
     ax : default None
         Axes to draw on; new ones when None
 
@@ -695,18 +700,20 @@ def plot(
     result
         the Axes
     """
-    from lensllm._internal.style import INK, loss_axes, palette
+    from lensllm._internal.style import INK, palette
 
-    ax, colour = loss_axes(ax, unit), palette(1)[0]
+    ax, colour, score = metric.axes(ax, unit), palette(1)[0], metric.score_of
     D = np.geomspace(self.D.min(), target or 8 * self.D.max(), 200)
     band = self.predict(D, interval)
     if np.isfinite(band.high).all():
         label = f"{interval:.0%} prediction interval"
-        ax.fill_between(D, band.low, band.high, color=colour, alpha=0.2, lw=0, label=label)
-    ax.plot(D, band.loss, color=colour, label=f"{self.law.name} law")
-    ax.plot(self.D, self.loss, "o", color=INK, ms=4, label="measured")
+        ends = score(band.low), score(band.high)
+        ax.fill_between(D, *ends, color=colour, alpha=0.2, lw=0, label=label)
+    ax.plot(D, score(band.loss), color=colour, label=f"{self.law.name} law")
+    ax.plot(self.D, score(self.loss), "o", color=INK, ms=4, label="measured")
     if 0 < self.params.get("E", 0) < self.loss.min() and "alpha" not in self.params:
-        ax.axhline(self.params["E"], color=INK, lw=0.8, ls=":", label="irreducible loss E")
+        label = f"irreducible {metric.error} E"
+        ax.axhline(score(self.params["E"]), color=INK, lw=0.8, ls=":", label=label)
     ax.legend(frameon=False)
     return ax
 

@@ -43,6 +43,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 import numpy as np, pandas as pd
 from scipy.special import gammaln
+from ..curves.scores import LOSS, Metric
 from ..curves.table import CurveSet
 from .._internal import arguments as must
 
@@ -369,6 +370,8 @@ class Panel(NamedTuple):
         its name
     runs : pd.DataFrame
         single runs above size 0, those beyond the target among them
+    metric : Metric
+        what the losses stand for
     """
 
     models: list  # names, in the order of the rows
@@ -382,6 +385,7 @@ class Panel(NamedTuple):
     own_growth: np.ndarray  # growth known from other tasks, per e-fold of D, shape (candidates,)
     task: str  # its name
     runs: pd.DataFrame  # single runs above size 0, those beyond the target among them
+    metric: Metric = LOSS  # what the losses stand for
 
 
 # %% ../../nbs/02_forecast/kalman.ipynb #e5453e76
@@ -447,6 +451,7 @@ def panel(
         own_growth=np.zeros(len(on)),
         task=task,
         runs=frame[tuned],
+        metric=seen.metric,
     )
 
 

@@ -16,6 +16,7 @@ import numpy as np, pandas as pd
 from scipy.optimize.elementwise import find_root
 from scipy.special import log_ndtr, logsumexp, ndtr
 from fastcore.basics import patch
+from ..curves.scores import LOSS
 from ..curves.table import CurveSet
 from .._internal import arguments as must
 from lensllm.forecast.kalman import (
@@ -581,13 +582,15 @@ def doubts(self: Posterior) -> list:  # plain words, each about a model, then th
     found = []
     for i, model in enumerate(self.models):
         on = curves.on[i]
-        reasons = _doubts(curves.x[i, on], curves.y[i, on], self.surprise[i], sd[i], *usual)
+        points = curves.x[i, on], curves.y[i, on], self.surprise[i]
+        reasons = _doubts(*points, sd[i], *usual, curves.metric)
         found += [f"{model}: {reason}" for reason in reasons]
     return found + [f"all: {reason}" for reason in _doubts_on_all(self)]
 
 
-def _doubts(x, y, surprise, sd, usual_first_x, usual_first_y, usual_sd):
+def _doubts(x, y, surprise, sd, usual_first_x, usual_first_y, usual_sd, metric):
     "What speaks against the prediction of one candidate."
+    loss = metric.error
     first, last = np.exp(x[0]), np.exp(x[-1])
     if len(x) < 3:
         yield (
@@ -596,7 +599,7 @@ def _doubts(x, y, surprise, sd, usual_first_x, usual_first_y, usual_sd):
         )
     elif y[-1] >= y[0]:
         yield (
-            f"its loss does not fall from {first:,.0f} to {last:,.0f} examples, which no law "
+            f"its {loss} does not fall from {first:,.0f} to {last:,.0f} examples, which no law "
             "expects and its prediction does not believe; check its recipe"
         )
     if x[0] > usual_first_x + np.log(4):
@@ -604,7 +607,7 @@ def _doubts(x, y, surprise, sd, usual_first_x, usual_first_y, usual_sd):
             f"its ladder starts at {first:,.0f}, the others' at {np.exp(usual_first_x):,.0f}; "
             "what they share fits it less"
         )
-    if abs(y[0] - usual_first_y) > np.log(4):
+    if abs(y[0] - usual_first_y) > np.log(4) and metric == LOSS:  # errors may differ so much
         yield (
             f"its first loss is {np.exp(y[0] - usual_first_y):.2g} times the others'; "
             "is it in the same unit?"
@@ -614,12 +617,13 @@ def _doubts(x, y, surprise, sd, usual_first_x, usual_first_y, usual_sd):
             continue  # back where it was before a jump
         side = "above" if surprise[j] > 0 else "below"
         yield (
-            f"at {np.exp(x[j]):,.0f} its loss is {abs(surprise[j]):.0f} standard deviations {side} "
-            "what its curve and the others' led to expect; rerun that size"
+            f"at {np.exp(x[j]):,.0f} its {loss} is {abs(surprise[j]):.0f} standard deviations "
+            f"{side} what its curve and the others' led to expect; rerun that size"
         )
     if sd > max(0.15, 2 * usual_sd):
+        known = "predicted" if metric == LOSS else f"{loss} predicted"
         yield (
-            f"predicted within a factor of {np.exp(1.645 * sd):.2f} only (90%), "
+            f"{known} within a factor of {np.exp(1.645 * sd):.2f} only (90%), "
             f"others within {np.exp(1.645 * usual_sd):.2f}; add a larger size"
         )
 

@@ -24,7 +24,7 @@ LABELS = dict(  # what a column of `compare` means on an axis
     relative_accuracy="relative accuracy (%)",
     spearman="Spearman's rank correlation",
     kendall="Kendall's tau",
-    regret="regret (nats)",
+    regret="regret (unit of the table)",
 )
 
 
@@ -130,6 +130,12 @@ def _ranking(name, value):
     return value
 
 
+def _shown(metric, predicted):
+    "Value, low and high of each prediction, in the unit in which the curves were measured."
+    value = metric.in_own_unit(predicted).filter(regex="^(predicted_.*|low|high)$")
+    return value.set_axis(["value", *value.columns[1:]], axis=1)
+
+
 @must.checked(
     ranking=_ranking, truth=must.instance(pd.Series, "give true losses by model"), ax=must.axes
 )
@@ -166,15 +172,17 @@ def plot_predictions(
             f"({len(lost)} such); take the losses of one size, such as `curves.at(size)`"
         )
     true = pd.Series(must.vector("truth", truth[predicted.index]), predicted.index)
+    metric, best = ranking.seen.metric, true.idxmin()
+    true, predicted = metric.score_of(true), _shown(metric, predicted)
     if predicted.high.notna().any():
         ax.vlines(true, predicted.low, predicted.high, color=GREY, lw=1)
-    ax.plot(true, predicted.predicted_loss, "o", color=palette(1)[0], ms=4)
+    ax.plot(true, predicted.value, "o", color=palette(1)[0], ms=4)
     diagonal = [true.min(), true.max()]
     ax.plot(diagonal, diagonal, color=INK, lw=0.8, ls=":")
-    for role, model, offset in (("chosen", ranking.best, -10), ("best", true.idxmin(), 8)):
+    for role, model, offset in (("chosen", ranking.best, -10), ("best", best, 8)):
         ax.annotate(
             f"{role}: {short_name(model)}",
-            (true[model], predicted.predicted_loss[model]),
+            (true[model], predicted.value[model]),
             xytext=(8, offset),
             textcoords="offset points",
             fontsize=8,
@@ -182,7 +190,9 @@ def plot_predictions(
             parse_math=False,
         )
     seen = ranking.seen
-    ax.set(xlabel=f"true loss ({seen.unit})", ylabel=f"predicted loss ({seen.unit})")
+    what = f"loss ({seen.unit})" if metric.name == "loss" else metric.label
+    ax.set_xlabel(f"true {what}", parse_math=False)
+    ax.set_ylabel(f"predicted {what}", parse_math=False)
     title = f"{seen.tasks[0]}, {ranking.method}, seen to {max(seen.sizes):,}"
     ax.set_title(title, loc="left", parse_math=False)
     return ax

@@ -15,6 +15,7 @@ from .._internal import arguments as must
 from .._internal.style import new_axes, palette
 from .._internal.atomic import atomic_path
 from .._internal.text import escape_figure, visible
+from ..curves.scores import LOSS
 from ..forecast.posterior import in_percent
 
 # %% ../../nbs/08_report/page.ipynb #3ca4e8a8
@@ -55,7 +56,7 @@ the best of {{ ranked }}
 {%- if candidates > ranked %}
  ({{ candidates - ranked }} of {{ candidates }} candidates failed, or were not run)
 {%- endif %}
- with probability {{ p_best }}, predicted loss {{ predicted }} {{ unit }}.
+ with probability {{ p_best }}, predicted {{ measure }} {{ predicted }}{{ " " if unit }}{{ unit }}.
 {% else %}
 No choice yet: it needs runs of two candidates that have not failed, or of the only one left.
 {% endif %}
@@ -158,7 +159,8 @@ def _visible_text(value):
 # %% ../../nbs/08_report/page.ipynb #08c62652
 def _page_contents(study):
     "Every variable of the template."
-    runs, unit = study.store.runs(), f"nats/{study.facts['unit']}"
+    runs, metric = study.store.runs(), study.metric
+    unit = f"nats/{study.facts['unit']}" if metric == LOSS else metric.unit
     finished = runs[(runs.state == "done") & (runs.train_size > 0)]
     ranking = _ranking_if_possible(study, finished)
     contents = dict(
@@ -166,15 +168,16 @@ def _page_contents(study):
         target=f"{study.facts['target']:,}",
         candidates=len(study.prices),
         ranked=0 if ranking is None else len(ranking.frame),
-        unit=unit,
+        unit=unit if metric == LOSS else "",
+        measure=metric.name,
         spent=f"{100 * study.spent / study.whole:.2f}",
         figures=[] if ranking is None else _figures(study, ranking),
         doubts=[] if ranking is None else ranking.doubts,
         again=_how_to_repeat(study, runs),
     )
     contents |= _answer(ranking)
-    contents |= _ranking_table(ranking, runs, unit)
-    contents |= _run_table(runs, study.whole, unit)
+    contents |= _ranking_table(ranking, runs, unit, metric)
+    contents |= _run_table(runs, study.whole, unit, metric)
     contents |= _finding_table(finished)
     return contents
 
@@ -192,16 +195,23 @@ def _answer(ranking):
     "The choice, how likely it is the best, and its predicted loss with its interval."
     if ranking is None:
         return dict(choice=None, p_best=None, predicted=None)
-    first = ranking.frame.iloc[0]
+    metric, first = ranking.seen.metric, ranking.frame.iloc[0]
+    interval = _interval(first, metric)
     return dict(
         choice=first.model,
         p_best=_probability(first.p_best),
-        predicted=f"{first.predicted_loss:.3f} ({first.low:.3f} to {first.high:.3f})",
+        predicted=f"{metric.in_words(first.predicted_loss)} ({interval})",
     )
 
 
+def _interval(row, metric):
+    "The interval of a prediction, the lower end first."
+    low, high = sorted([metric.score_of(row.low), metric.score_of(row.high)])
+    return f"{low:{metric.spec}} to {high:{metric.spec}}"
+
+
 # %% ../../nbs/08_report/page.ipynb #9e7a03a5
-def _ranking_table(ranking, runs, unit):
+def _ranking_table(ranking, runs, unit, metric):
     "One row per candidate, the choice first."
     rows = []
     for r in () if ranking is None else ranking.frame.itertuples():
@@ -209,31 +219,32 @@ def _ranking_table(ranking, runs, unit):
         rows.append(
             [
                 r.model,
-                f"{r.predicted_loss:.3f}",
-                f"{r.low:.3f} to {r.high:.3f}",
+                format(metric.score_of(r.predicted_loss), metric.spec),
+                _interval(r, metric),
                 _probability(r.p_best),
                 len(mine),
                 f"{mine.train_size.max():,}" if len(mine) else "",
             ]
         )
-    loss = f"predicted loss ({unit})"
+    loss = f"predicted {metric.name} ({unit})"
     columns = ["model", loss, "90% interval", "P(best)", "runs", "largest size"]
     return dict(ranking=rows, ranking_columns=columns)
 
 
-def _run_table(runs, whole, unit):
+def _run_table(runs, whole, unit, metric):
     "One row per run, in the order in which they were planned."
     rows = []
     for r in runs.itertuples():
-        loss = "" if pd.isna(r.test_loss) else f"{r.test_loss:.4f}"
+        digits = ".2f" if metric.percent else ".4f"
+        loss = "" if pd.isna(r.test_loss) else f"{metric.score_of(r.test_loss):{digits}}"
         if loss and not pd.isna(r.test_loss_se):
-            loss += f" ± {r.test_loss_se:.4f}"
+            loss += f" ± {metric.top * r.test_loss_se:{digits}}"
         share = "" if pd.isna(r.price) or not whole else f"{100 * r.price / whole:.3f}"
         why = r.reason or r.why or ""
         rate, seconds = _rate_and_seconds(r.result)
         run = [r.model, f"{r.train_size:,}", r.seed, r.state, loss, share, rate, seconds, why]
         rows.append(run)
-    loss = f"test loss ({unit})"
+    loss = f"test {metric.name} ({unit})"
     columns = ["model", "examples", "seed", "state", loss, "% of full tuning"]
     columns = [*columns, *_MADE_HERE, "why"]
     rows, columns = _without_empty(rows, columns, _MADE_HERE)

@@ -13,6 +13,7 @@ from fastcore.basics import patch
 from transformers import TrainerCallback
 from transformers.utils import logging
 
+from ..curves.scores import LOSS
 from .._internal import arguments as must
 from .study import Study
 
@@ -22,8 +23,9 @@ class TellCallback(TrainerCallback):
     """Tells a study the loss of a run when transformers' Trainer, or one built on it, has ended.
 
     The run's loss is the lowest `eval_loss` after the first step, or the last one with
-    `take="last"`. Where nothing was evaluated while it trained, the first evaluation after it
-    counts. A loss that is not finite enters the run as failed. Only the main process tells."""
+    `take="last"`. In a study of a score it is the best `eval_accuracy`, or whatever is told.
+    Where nothing was evaluated while it trained, the first evaluation after it counts. A loss
+    that is not finite enters the run as failed. Only the main process tells."""
 
     @must.checked(
         model=must.text(),
@@ -72,7 +74,8 @@ class TellCallback(TrainerCallback):
             )
         self.model, self.train_size, self.seed = model, train_size, seed
         self.take = take
-        self.key = f"eval_{eval_set}_loss" if eval_set else "eval_loss"
+        measure = self.study.metric.name  # loss, or the score that the study is told
+        self.key = f"eval_{eval_set}_{measure}" if eval_set else f"eval_{measure}"
         self.has_ended = self.has_told = False
 
     def on_train_begin(self, args, state, control, train_dataloader=None, **kwargs):
@@ -113,10 +116,12 @@ def _tell(self: TellCallback, state):
     losses = [float(entry[self.key]) for entry in log if entry.get(self.key) is not None]
     if not losses or not state.is_world_process_zero:
         return
-    finite = [loss for loss in losses if math.isfinite(loss) and loss > 0]
-    loss = losses[-1] if self.take == "last" else min(finite, default=math.nan)
+    metric = self.study.metric
+    finite = [x for x in losses if math.isfinite(x) and (x > 0 or metric != LOSS)]
+    best = max if metric.higher_is_better else min
+    loss = losses[-1] if self.take == "last" else best(finite, default=math.nan)
     run = dict(model=self.model, train_size=self.train_size, seed=self.seed)
-    if math.isfinite(loss) and loss > 0:
+    if math.isfinite(loss) and (loss > 0 or metric != LOSS):
         self.study.tell(**run, test_loss=loss)
     else:
         self.study.tell(**run, reason=f"{self.key} is {losses[-1]}")

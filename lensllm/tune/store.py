@@ -15,6 +15,7 @@ from fastcore.basics import patch
 from .._internal import arguments as must
 from .._internal.atomic import check_own_file, check_own_folder
 from .._internal.text import shortened
+from ..curves.scores import Metric
 from ..curves.table import CurveSet
 
 # %% ../../nbs/07_tune/store.ipynb #29ddde35
@@ -868,8 +869,9 @@ def curves(self: Store) -> CurveSet | None:  # None: nothing is done yet
     columns = ["task", "model", "family", "n_params", "train_size", "test_loss", "seed"]
     if frame.test_loss_se.notna().any():
         columns.append("test_loss_se")
-    unit = self.fact("unit")
-    return CurveSet(frame[columns], unit=f"nats/{unit}" if unit else "nats")
+    unit, metric = self.fact("unit"), self.fact("metric")
+    curves = CurveSet(frame[columns], unit=f"nats/{unit}" if unit else "nats")
+    return curves.standing_for(Metric(**metric)) if metric else curves
 
 
 # %% ../../nbs/07_tune/store.ipynb #1ea5e002

@@ -24,6 +24,8 @@ from fastcore.basics import patch
 from ..curves.cells import UnreadCell, as_number, number, whole_number
 from .._internal import arguments as must
 from .._internal.text import shortened
+from ..curves.scores import LOSS, Metric, told_metric
+from ..curves.table import CurveSet
 from ..curves.metrics import flops
 from ..models.loading import check_trust, pick_device, zoo_names
 from .recipe import Recipe, run_price, search_price
@@ -137,6 +139,7 @@ _FACTS = (
     "seed",
     "budget",
     "unit",
+    "metric",
     "recipe",
     "source",
     "probes",
@@ -285,6 +288,13 @@ def _is_source(value):
     return all(isinstance(text, str) for text in texts)
 
 
+def _is_metric(value):
+    try:
+        return value is None or bool(Metric(**value).name)
+    except (TypeError, ValueError):
+        return False
+
+
 def _is_recipe(value):
     try:
         return bool(Recipe(**value))
@@ -300,6 +310,7 @@ _SHAPES = {  # fact -> what it must be, and whether a value is that
     "seed": ("a whole number", lambda value: isinstance(value, int)),
     "budget": ("a share or a size", _is_budget),
     "unit": ("byte or token", lambda value: value in ("byte", "token")),
+    "metric": ("a metric or nothing", _is_metric),
     "recipe": ("the settings of a recipe", _is_recipe),
     "source": ("where texts are", _is_source),
     "probes": ("true or false", lambda value: value in (True, False, None)),
@@ -439,6 +450,7 @@ def new_study(
     seed: int = 0,
     recipe: Recipe | None = None,  # None: the usual one
     unit: str | None = None,  # of losses, "byte" or "token"; None: token if made elsewhere
+    metric: str | Metric | None = None,  # for runs made elsewhere: the score that is told
     test: str | Path | None = None,
     columns: tuple | None = None,
     loss_on: str = "last",  # these three as for `load_task`
@@ -469,6 +481,8 @@ def new_study(
         None: the usual one
     unit : str | None, default None
         of losses, "byte" or "token"; None: token if made elsewhere
+    metric : str | Metric | None, default None
+        for runs made elsewhere: the score that is told
     loss_on : str, default 'last'
         these three as for `load_task`
     probes : bool, default False
@@ -513,12 +527,23 @@ def new_study(
         probes=probes,
         source=None if elsewhere else _task_source(task, test, columns, loss_on, loaded),
     )
+    if metric is not None:
+        facts["metric"] = _metric_facts(metric, elsewhere)
     study = _entered_study(folder, facts, known)
     told = [(facts["source"] or {}).get(part) for part in ("task", "test")]
     told += [about.get("source") for about in known.values()]
     told += _reaching_out(recipe)
     study.told, study.trust = frozenset(name for name in told if name), tuple(trust)
     return study
+
+
+def _metric_facts(metric, elsewhere):
+    "The metric of a study as its facts hold it: with a direction and a range."
+    if not elsewhere:
+        raise ValueError(
+            "`metric` is for runs that are made elsewhere; runs that are made here measure losses"
+        )
+    return asdict(told_metric(metric))
 
 
 def _whole_or_none(name, value):
@@ -1108,16 +1133,29 @@ def _is_busy(self: Study):
 
 
 # %% ../../nbs/07_tune/study.ipynb #08e0281a
+@patch(as_prop=True)
+def metric(self: Study) -> Metric:  # `LOSS`, or the score that is told
+    """What the runs measure.
+
+    Returns
+    -------
+    Metric
+        `LOSS`, or the score that is told
+    """
+    facts = self.facts["metric"]
+    return Metric(**facts) if facts else LOSS
+
+
 @patch
 @must.checked(model=must.text(), reason=must.text(optional=True), correct=must.flag)
 def tell(
     self: Study,
     model: str,  # a candidate
     train_size: int,  # examples, >= 0
-    test_loss: float | None = None,  # nats, in the study's unit; None: the run failed
+    test_loss: float | None = None,  # nats, or the study's score; None: the run failed
     *,
     seed: int | None = None,  # None: the study's
-    test_loss_se: float | None = None,  # nats, >= 0
+    test_loss_se: float | None = None,  # in the same unit, >= 0
     reason: str | None = None,  # why it failed
     correct: bool = False,  # replace an earlier result
 ):
@@ -1130,11 +1168,11 @@ def tell(
     train_size : int
         examples, >= 0
     test_loss : float | None, default None
-        nats, in the study's unit; None: the run failed
+        nats, or the study's score; None: the run failed
     seed : int | None, default None
         None: the study's
     test_loss_se : float | None, default None
-        nats, >= 0
+        in the same unit, >= 0
     reason : str | None, default None
         why it failed
     correct : bool, default False
@@ -1147,6 +1185,8 @@ def tell(
         if isinstance(test_loss, UnreadCell):
             number("test_loss", test_loss)  # says what stands in the way
     test_loss_se = None if test_loss_se is None else number("test_loss_se", test_loss_se)
+    if test_loss is not None and self.metric != LOSS:
+        test_loss, test_loss_se = _error_of(self.metric, run, test_loss, test_loss_se)
     price = None
     if model in self.prices.index and run[1] >= 0:
         price = self.priced([run[:2]], told=True)[0]
@@ -1158,20 +1198,29 @@ def tell(
     same_error = test_loss_se is None or kept.test_loss_se == test_loss_se
     if kept.state == "done" and not (kept.test_loss == test_loss and same_error):
         known, new = (
-            _in_words(kept.test_loss, kept.test_loss_se),
-            _in_words(test_loss, test_loss_se),
+            _in_words(kept.test_loss, kept.test_loss_se, self.metric),
+            _in_words(test_loss, test_loss_se, self.metric),
         )
+        what = "test_loss" if self.metric == LOSS else self.metric.name
         raise ValueError(
-            f"`test_loss` of {model} on {run[1]:,} examples must be what is known already, "
+            f"`{what}` of {model} on {run[1]:,} examples must be what is known already, "
             f"{known}, got {new}; nothing was changed, --correct puts another in its place"
         )
 
 
-def _in_words(loss, se):
+def _error_of(metric, run, score, se):
+    "The error that a score stands for, and its standard error or None."
+    row = dict(model=run[0], train_size=run[1], test_loss=score, test_loss_se=se)
+    told = CurveSet([row], metric=metric).frame.iloc[0]
+    return float(told.test_loss), None if pd.isna(told.test_loss_se) else float(told.test_loss_se)
+
+
+def _in_words(loss, se, metric):
     "A result with its standard error."
     if loss is None:
         return "a failure"
-    return f"{loss:g}" + (f" ± {se:g}" if se is not None and se == se else "")
+    text = f"{metric.score_of(loss):g}"
+    return text + (f" ± {metric.top * se:g}" if se is not None and se == se else "")
 
 
 @patch

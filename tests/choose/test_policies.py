@@ -406,13 +406,14 @@ def test_nothing_is_left_out_before_anything_is_run_or_planned():
     assert never_run(["a"], pd.DataFrame(dict(model=["a"], train_size=[0])), []) == []
 
 
-def test_rising_curves_are_doubted():
+@pytest.mark.parametrize("metric, flag", [(None, "read as scores"), ("loss", "rising task")])
+def test_rising_curves_are_doubted(metric, flag):
     scores = pd.DataFrame(
         {"model": list("abc"), "n_params": 1e8, "200": [60, 59, 61], "400": [62, 61, 62]}
         | {"800": [64, 66, 63], "1600": [66, 69, 64]}
     )
-    doubts = plan(scores, "90%", target=3200).doubts
-    assert any("rising task" in doubt for doubt in doubts)
+    doubts = plan(CurveSet(scores, metric=metric), "90%", target=3200).doubts
+    assert any(flag in doubt for doubt in doubts)
 
 
 def test_what_a_policy_does_not_know_is_none_in_json(hours):

@@ -21,6 +21,27 @@ TABLES = {
     "accuracies.csv": (
         "model,n_params,200,400,800,1600\na,1e8,60,62,64,66\nb,1e8,59,61,66,69\nc,1e8,61,62,63,64\n"
     ),
+    "scores.csv": (
+        "model,n_params,train_size,accuracy\n"
+        "a,1e8,200,60\na,1e8,400,62\na,1e8,800,64\na,1e8,1600,66\n"
+        "b,1e8,200,59\nb,1e8,400,61\nb,1e8,800,66\nb,1e8,1600,69\n"
+        "c,1e8,200,61\nc,1e8,400,62\nc,1e8,800,63\nc,1e8,1600,64\n"
+    ),
+    "long.csv": (
+        "model,train_size,accuracy\na,200,54.05\na,400,60.12\na,800,66.27\na,1600,71.55\n"
+        "a,3200,76.18\na,6400,79.81\na,12800,82.93\na,25600,85.27\n"
+    ),
+    "both.csv": (
+        "model,train_size,test_loss,accuracy\n"
+        "a,200,2.1,61\na,400,2,63.9\na,800,1.91,66.4\n"
+        "b,200,2.2,58.3\nb,400,2.02,63.5\nb,800,1.85,67.9\n"
+        "c,200,2.3,54.1\nc,400,2.15,60.2\nc,800,1.92,66.3\n"
+    ),
+    "mixed.csv": "model,200,400\na,60,.7\nb,61,71\n",
+    "own.csv": (
+        "model,train_size,quality\n"
+        "a,200,.60\na,400,.62\na,800,.64\nb,200,.59\nb,400,.63\nb,800,.67\n"
+    ),
     "units.csv": (  # d is in another unit
         "model,n_params,200,400,800\n"
         "a,1e8,3,2.8,2.5\nb,1e8,3.1,2.9,2.6\nc,1e8,3.2,3.0,2.7\nd,1e8,.033,.031,.028\n"

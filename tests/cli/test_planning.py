@@ -52,11 +52,25 @@ def test_a_failed_candidate_leaves_the_race(lensllm, in_tables):
     assert "big" not in {run["model"] for run in plan["runs"]}
 
 
-def test_a_plan_for_accuracies_doubts_them_and_names_no_token(lensllm, in_tables):
+def test_a_plan_for_accuracies_names_no_token(lensllm, in_tables):
     done = lensllm("plan", "accuracies.csv", "--budget", "1%", "--target", 3200)
     assert "the runs that exist have cost the budget" in done.out
-    assert "nats/token" not in done.out
-    assert "doubt: all: rising task, 3 of 3 curves end higher" in done.out
+    assert "nats" not in done.out
+    assert "doubt: all: read as scores, most curves rise" in done.out
+
+
+def test_a_plan_for_scores_speaks_of_points(lensllm, in_tables):
+    call = ("plan", "scores.csv", "--budget", "70%", "--target", 3200)
+    assert "points" in lensllm(*call).out
+    data = lensllm(*call, "--json").json
+    assert (data["metric"], data["unit"]) == ("accuracy", "percent")
+
+
+def test_a_replay_of_scores_shows_scores(lensllm, in_tables):
+    call = ("simulate", "scores.csv", "--budget", "60%")
+    assert "points" in lensllm(*call).out
+    trace = lensllm(*call, "--json").json["trace"]
+    assert {run["accuracy"] for run in trace} <= set(range(59, 70))
 
 
 def test_mixed_units_are_doubted(lensllm, in_tables):

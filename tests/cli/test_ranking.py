@@ -84,9 +84,92 @@ def test_the_folder_of_a_study_is_no_table(lensllm, begun_study):
     assert "status" in refused.err
 
 
-def test_accuracies_are_doubted(lensllm, in_tables):
+def test_a_wide_table_of_accuracies_is_read_as_scores(lensllm, in_tables):
     done = lensllm("select", "accuracies.csv")
+    assert "choose b: predicted score " in done.out
+    assert "doubt: all: read as scores, most curves rise" in done.out
+
+
+def test_losses_that_rise_are_doubted(lensllm, in_tables):
+    done = lensllm("select", "accuracies.csv", "--metric", "loss")
     assert "choose c, if these are losses: most of the curves rise\n" in done.out
+
+
+def test_scores_are_shown_in_their_own_unit(lensllm, in_tables):
+    done = lensllm("select", "scores.csv", "--seen", 800)
+    lines = done.out.splitlines()
+    assert lines[0].endswith("90% interval; accuracy (%)")
+    assert lines[1].split() == [
+        *("rank", "model", "predicted_accuracy", "low", "high", "p_best", "true_accuracy")
+    ]
+    assert re.search(r"choose b: predicted accuracy \d\d\.\d% \[\d\d\.\d, \d\d\.\d\]\n", done.out)
+    assert "within 1 point of it" in done.out
+    assert "true best: b (69.0%); regret of the choice 0.00 points" in done.out
+    assert "nats" not in done.out
+
+
+def test_scores_are_written_in_their_own_unit(lensllm, in_tables):
+    data = lensllm("select", "scores.csv", "--json").json
+    assert data["metric"] == dict(name="accuracy", higher_is_better=True, unit="percent")
+    assert 60 < data["ranking"][0]["predicted_accuracy"] < 80
+    header = lensllm("select", "scores.csv", "--csv").out.splitlines()[0]
+    assert header == "model,rank,predicted_accuracy,low,high,p_best"
+
+
+@pytest.mark.parametrize("gap, words", [("2", "within 2 points of it"), ("1", "within 1 point of")])
+def test_a_gap_is_in_the_unit_of_the_table(lensllm, in_tables, gap, words):
+    assert words in lensllm("select", "scores.csv", "--within", gap).out
+
+
+def test_fits_of_scores_are_read_as_scores(lensllm, in_tables):
+    call = ("fit", "long.csv", "--law", "rectified", "--target", 51200)
+    done = lensllm(*call)
+    assert done.out.splitlines()[0].endswith("read at 51,200; accuracy (%)")
+    assert "parameters are those of the error (1 - accuracy)" in done.out
+    row = lensllm(*call, "--json").json["rows"][0]
+    assert row["low"] < row["predicted_accuracy"] < row["high"] <= 100
+
+
+def test_a_score_of_an_own_name_is_read_with_its_direction(lensllm, in_tables):
+    refused = lensllm("select", "own.csv")
+    assert refused.code == 2
+    assert "--metric NAME" in refused.err
+    done = lensllm("select", "own.csv", "--metric", "quality", "--higher-is-better")
+    assert "choose b: predicted quality 0." in done.out
+
+
+@pytest.mark.parametrize("read, beside", [("loss", "accuracy"), ("accuracy", "test_loss")])
+def test_loss_and_score_say_what_each_would_choose(lensllm, in_tables, read, beside):
+    call = ("select", "both.csv", "--target", 12800, "--method", "ats", "--metric")
+    lines = lensllm(*call, read).out.splitlines()
+    mine = lensllm(*call, read, "--json").json
+    other = lensllm(*call, beside.removeprefix("test_"), "--json").json["ranking"][0]["model"]
+    assert mine["beside"] == dict(measure=beside, choice=other)
+    assert any(line.startswith(f"by {beside}") and line.endswith(other) for line in lines)
+
+
+@pytest.mark.parametrize(
+    "args, message",
+    [
+        (["mixed.csv", "--metric", "f1"], "must be in percent or in fractions, got 0.7 and 60"),
+        (["scores.csv", "--metric", "bleu"], "`--metric` must be a column of the table, got bleu"),
+        (["scores.csv", "--n-test", "0"], "--n-test"),
+        (["flan", "--metric", "accuracy"], "`--metric` has no meaning where flan is a shipped"),
+        (["mine.csv", "--percent"], "must come with its direction"),
+        (["scores.csv", "--within", "-1"], "`--within` must be >= 0"),
+    ],
+)
+def test_a_mistake_about_scores_is_one_line(lensllm, in_tables, args, message):
+    refused = lensllm("select", *args)
+    assert refused.code == 2
+    assert message in refused.err
+    assert refused.err.count("\n") == 1
+
+
+def test_data_shows_scores(lensllm, in_tables):
+    out = lensllm("data", "scores.csv").out
+    assert "accuracy (%)" in out.splitlines()[0]
+    assert "first_accuracy last_accuracy" in out
 
 
 def test_people_see_one_doubt_about_each_model(lensllm, in_tables):
@@ -224,8 +307,9 @@ def test_data_lists_what_ships(lensllm):
 
 
 def test_data_warns_of_what_looks_wrong(lensllm, in_tables):
-    assert lensllm("data", "accuracies.csv").out.splitlines()[7].startswith("rising task")
-    flags = lensllm("data", "accuracies.csv", "--json").json["flags"]
+    call = ("data", "accuracies.csv", "--metric", "loss")
+    assert lensllm(*call).out.splitlines()[7].startswith("rising task")
+    flags = lensllm(*call, "--json").json["flags"]
     assert flags[0]["flag"] == "rising task"
     assert flags[0]["model"] is None or flags[0]["model"] == ""
 

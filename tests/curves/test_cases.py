@@ -163,9 +163,10 @@ def test_a_mark_for_a_run_without_a_loss_wants_an_empty_cell(name):
     assert "decimal point" not in str(raised.value)
 
 
-def test_accuracies_raise_a_doubt():
-    flags = load_curves(CASES / "13_odd_cells/accuracy_percent.csv").flags
-    assert "rising task" in set(flags.flag)
+def test_accuracies_are_read_as_scores_and_this_is_said():
+    curves = load_curves(CASES / "13_odd_cells/accuracy_percent.csv")
+    assert (curves.metric.higher_is_better, curves.metric.percent) == (True, True)
+    assert "read as scores" in set(curves.flags.flag)
 
 
 def test_a_row_of_means_raises_a_doubt():
