@@ -19,6 +19,7 @@ __all__ = [
     "Budget",
     "Costs",
     "PolicyName",
+    "MustSee",
     "AsJson",
     "AsCsv",
     "Out",
@@ -234,6 +235,16 @@ PolicyName = Annotated[
 ]
 
 # %% ../../nbs/09_cli/options.ipynb #40a8e250
+MustSee = Annotated[
+    list[str],
+    typer.Option(
+        "--must-see",
+        metavar="NAME",
+        help="A candidate that gets a first look, its smallest run, before money goes elsewhere; "
+        "may be repeated. all: every candidate. For a study that exists: in the place of those "
+        "named before.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 Out = Annotated[

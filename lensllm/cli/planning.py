@@ -30,6 +30,7 @@ from lensllm.cli.options import (
     Curves,
     Decimal,
     EvalSet,
+    MustSee,
     Out,
     Pattern,
     Plot,
@@ -115,6 +116,7 @@ def plan_command(
     task: TaskName = None,
     candidate: _NewCandidates = None,
     unit: _ReportedUnit = "token",
+    must_see: MustSee = None,
     decimal: Decimal = None,
     pattern: Pattern = None,
     eval_set: EvalSet = None,
@@ -128,13 +130,13 @@ def plan_command(
     add the losses, ask again.
     """
     output = Output(json_, csv, out)
-    _check_meaning(ctx, candidate)
+    is_study = (Path(curves) / "study.db").is_file()
+    _check_meaning(ctx, candidate, is_study)
     if candidate:
-        study = _new_study(Path(curves), candidate, budget, target, policy, unit)
-        show_plan(plan_of_study(study), output)
-        return
-    if (Path(curves) / "study.db").is_file():
-        study = _known_study(ctx, Path(curves), budget)
+        study = _new_study(Path(curves), candidate, budget, target, policy, unit, must_see or ())
+    elif is_study:
+        study = _known_study(ctx, Path(curves), budget, must_see)
+    if candidate or is_study:
         show_plan(plan_of_study(study), output)
         return
     from lensllm.choose.policies import plan
@@ -157,13 +159,14 @@ def plan_command(
         )
 
 
-def _check_meaning(ctx, candidate):
+def _check_meaning(ctx, candidate, is_study):
     "Refuse options that mean nothing in this call."
     if candidate:
         of_tables = ("task", "failed", "up_to", "costs", "decimal", "pattern", "eval_set")
         unused, when = typed_options(ctx, of_tables), "with"
     else:
-        unused, when = typed_options(ctx, ("unit",)), "without"
+        of_studies = ("unit",) if is_study else ("unit", "must_see")
+        unused, when = typed_options(ctx, of_studies), "without"
     if unused:
         raise ValueError(f"`{unused[0]}` has no meaning {when} --candidate; leave it out")
 
@@ -194,7 +197,7 @@ def show_runs(
 
 
 # %% ../../nbs/09_cli/planning.ipynb #9e8b9136
-def _new_study(folder, candidates, budget, target, policy, unit):
+def _new_study(folder, candidates, budget, target, policy, unit, must_see):
     "A study of candidates that are trained elsewhere."
     from lensllm.choose.policies import budget_share
     from lensllm.tune.study import new_study
@@ -207,6 +210,7 @@ def _new_study(folder, candidates, budget, target, policy, unit):
         target=target,
         policy=policy,
         unit=unit,
+        must_see=must_see,
     )
 
 
@@ -247,25 +251,27 @@ def check_fixed_facts(
         )
 
 
-def _known_study(ctx, folder, budget):
-    "The study in the folder, with a new budget where one is given."
+def _known_study(ctx, folder, budget, must_see):
+    "The study in the folder, with a new budget, or others that must be seen, where given."
     from lensllm.choose.policies import budget_share
     from lensllm.tune.study import Study
 
-    check_fixed_facts(ctx, folder, ("curves", "json_", "csv", "out", "budget"))
+    check_fixed_facts(ctx, folder, ("curves", "json_", "csv", "out", "budget", "must_see"))
     study = Study(folder)
-    if budget is not None:
-        _change_budget(study, budget_share(budget, 0))
+    before = study.facts["budget"]["share"]
+    share = None if budget is None else budget_share(budget, 0)
+    if budget is not None or must_see is not None:
+        study.fund(share, must_see=must_see)
+    if share not in (None, before):
+        _say_new_budget(study, before, share)
     return study
 
 
-def _change_budget(study, share):
-    "Change a study's budget, and say so: the folder keeps it."
-    before, spent = study.facts["budget"]["share"], study.spent / study.whole
-    study.fund(share)
-    if share != before:
-        less = f", less than the {100 * spent:.3g}% that were spent" if share < spent else ""
-        print(f"budget changed from {100 * before:g}% to {100 * share:g}%{less}", file=sys.stderr)
+def _say_new_budget(study, before, share):
+    "Say that a budget was changed: the folder keeps it."
+    spent = study.spent / study.whole
+    less = f", less than the {100 * spent:.3g}% that were spent" if share < spent else ""
+    print(f"budget changed from {100 * before:g}% to {100 * share:g}%{less}", file=sys.stderr)
 
 
 def plan_of_study(
@@ -276,7 +282,8 @@ def plan_of_study(
 
     proposal = study.ask()
     left_out = never_run(study.racing, study.store.runs(), proposal)
-    smallest = study.facts["sizes"][0]
+    if proposal and all(_is_look_due(study, *run) for run in proposal):
+        left_out = []  # the others come after those that must be seen
     return PricedPlan(
         proposal,
         study.priced(proposal),
@@ -285,8 +292,14 @@ def plan_of_study(
         budget_fraction=study.facts["budget"]["share"] or 0.0,
         spent_fraction=study.spent / study.whole,
         left_out=left_out,
-        first_look=sum(study.priced([(model, smallest) for model in left_out])) / study.whole,
+        first_look=sum(study.first_looks(left_out)) / study.whole,
+        remedy=study.look_remedy(left_out, proposal) if left_out else "",
     )
+
+
+def _is_look_due(study, model, size):
+    "Whether a run is the first look at a candidate that must be seen."
+    return model in study.facts["must_see"] and size == study.facts["sizes"][0]
 
 
 # %% ../../nbs/09_cli/planning.ipynb #c269d1d9

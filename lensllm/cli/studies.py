@@ -34,6 +34,7 @@ from lensllm.cli.options import (
     Columns,
     Device,
     LossOn,
+    MustSee,
     PolicyName,
     StudyFolder,
     as_examples,
@@ -236,6 +237,7 @@ def run_command(
     target: _RunTarget = None,
     size: _Sizes = None,
     policy: PolicyName = "race",
+    must_see: MustSee = None,
     seed: _RunSeed = 0,
     test: _TestRows = None,
     columns: Columns = None,
@@ -280,13 +282,14 @@ def run_command(
         unit=unit,
         probes=probes,
         trust=trust or (),
+        must_see=must_see or (),
     )
     if dry_run:
         with tempfile.TemporaryDirectory() as scratch:
             place = out if is_old else Path(scratch) / "study"
             study = _reopened(out) if folder_alone else _begun(place, **options)
-            if more is not None:
-                study.fund(more, keep=False)
+            if more is not None or must_see is not None:
+                study.fund(more, must_see=must_see, keep=False)
             study.trust = tuple(trust or ())
             _say_forecast(study, json_)
         return
@@ -294,11 +297,10 @@ def run_command(
     study.check_sources(trust or ())
     study.store.set_fact("command", "lensllm " + shlex.join(ctx.obj))
     if study.store.runs().empty:
-        for doubt in _doubts(study, study.ask()):
+        for doubt in _doubts(study, plan_of_study(study)):
             print(f"doubt: {doubt}", file=sys.stderr)
-    ranking = _run_watched(
-        ctx, study, budget=more, executor=executor, workers=workers, device=device
-    )
+    options = dict(budget=more, executor=executor, workers=workers, device=device)
+    ranking = _run_watched(ctx, study, must_see=must_see, **options)
     _finish(study, ranking, json_)
 
 
@@ -319,6 +321,7 @@ _FREE_PARAMETERS = (  # may be given for a study that exists
     "executor",
     "device",
     "budget",
+    "must_see",
     "trust",
 )
 
@@ -443,7 +446,7 @@ def _finish(study, ranking, as_json):
         spent_fraction=study.spent / study.whole,
         ranking=json_rows(ranking.frame[columns]),
         report=str(report),
-        doubts=list(ranking.doubts),
+        doubts=[*ranking.doubts, *filter(None, [study.unseen_doubt()])],
     )
     if as_json:
         print(json_text(result), end="")
@@ -453,7 +456,7 @@ def _finish(study, ranking, as_json):
         f"{facts['task']}, for {facts['target']:,} examples, nats/{facts['unit']}",
         dict(predicted_loss=".3f", low=".3f", high=".3f", p_best=".2f"),
     )
-    for doubt in ranking.doubts:
+    for doubt in result["doubts"]:
         print(f"doubt: {doubt}")
     print(
         f"choose {ranking.best}; spent {100 * study.spent / study.whole:.2f}% of fine-tuning "
@@ -683,7 +686,9 @@ def _doubts_about_money(study, plan):
     planned = {model for model, _ in plan}
     if len(prices) == 1:
         yield "there is one candidate, so nothing to choose; --candidate may be repeated"
-    left_out = [model for model in study.racing if model not in planned]
+    if unseen_doubt := plan.unseen_doubt():
+        yield unseen_doubt
+    left_out = [model for model in study.racing if model not in (*planned, *plan.left_out)]
     if plan and left_out:
         yield (
             f"not among the next runs: {', '.join(left_out)}, whose next run is not wanted yet, "

@@ -169,7 +169,7 @@ def _page_contents(study):
         unit=unit,
         spent=f"{100 * study.spent / study.whole:.2f}",
         figures=[] if ranking is None else _figures(study, ranking),
-        doubts=[] if ranking is None else ranking.doubts,
+        doubts=[] if ranking is None else _doubts(study, ranking),
         again=_how_to_repeat(study, runs),
     )
     contents |= _answer(ranking)
@@ -177,6 +177,11 @@ def _page_contents(study):
     contents |= _run_table(runs, study.whole, unit)
     contents |= _finding_table(finished)
     return contents
+
+
+def _doubts(study, ranking):
+    "What the ranking doubts, and whom the study has never looked at."
+    return [*ranking.doubts, *filter(None, [study.unseen_doubt()])]
 
 
 def _ranking_if_possible(study, finished):

@@ -14,9 +14,10 @@ __all__ = [
 ]
 
 # %% ../../nbs/07_tune/study.ipynb #cd087714
-import json, math, time
+import json, math, shlex, time
 from dataclasses import asdict, replace
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 import numpy as np, pandas as pd
@@ -140,6 +141,7 @@ _FACTS = (
     "recipe",
     "source",
     "probes",
+    "must_see",
 )
 
 
@@ -285,6 +287,12 @@ def _is_source(value):
     return all(isinstance(text, str) for text in texts)
 
 
+def _are_names(value):
+    if value is None:  # a study from before there was such a fact
+        return True
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
 def _is_recipe(value):
     try:
         return bool(Recipe(**value))
@@ -303,6 +311,7 @@ _SHAPES = {  # fact -> what it must be, and whether a value is that
     "recipe": ("the settings of a recipe", _is_recipe),
     "source": ("where texts are", _is_source),
     "probes": ("true or false", lambda value: value in (True, False, None)),
+    "must_see": ("names of candidates", _are_names),
 }
 
 
@@ -316,6 +325,7 @@ def _checked_facts(store):
     if facts["target"] not in facts["sizes"] or sorted(set(facts["sizes"])) != facts["sizes"]:
         raise store.wrong_value("the target", "one of the sizes, which grow", facts["sizes"])
     _check_known_candidates(store, facts)
+    facts["must_see"] = facts["must_see"] or []
     _check_later_facts(store)
     _check_records(store)
     return facts
@@ -326,6 +336,9 @@ def _check_known_candidates(store, facts):
     candidates, n_sizes = store.candidates(), len(facts["sizes"])
     if candidates.empty:
         raise store.wrong_value("the table candidates", "at least one candidate", [])
+    for name in facts["must_see"] or ():
+        if name not in candidates.index:
+            raise store.wrong_value("who must be seen", "a candidate of the study", name)
     for name, candidate in candidates.iterrows():
         about = candidate.facts
         lists = dict(prices=(n_sizes, _is_positive))
@@ -424,6 +437,7 @@ def _candidates(name, value):
     candidates=_candidates,
     sizes=must.several(optional=True),
     trust=_trusted,
+    must_see=must.several(must.text(), single=str),
 )
 def new_study(
     folder: str | Path,  # new or empty, or that of the same study
@@ -444,6 +458,7 @@ def new_study(
     loss_on: str = "last",  # these three as for `load_task`
     probes: bool = False,  # look at kernels, and certify, in every run: see `Findings`
     trust: tuple = (),  # as for `load_model`; it holds for this object, and is not kept
+    must_see: tuple = (),  # as for `Study.fund`
 ) -> Study:
     """Set a study up: everything is looked at, and nothing is spent.
 
@@ -475,6 +490,8 @@ def new_study(
         look at kernels, and certify, in every run: see `Findings`
     trust : tuple, default ()
         as for `load_model`; it holds for this object, and is not kept
+    must_see : tuple, default ()
+        as for `Study.fund`
     """
     if unit is not None:
         must.one_of(("byte", "token"))("unit", unit)
@@ -495,8 +512,9 @@ def new_study(
         known = _candidates_elsewhere(candidates, sizes)
     else:
         known = _inspected_candidates(candidates, loaded, recipe, sizes, _models_trust(trust))
-    if not (Path(folder) / "study.db").is_file():
-        _check_budget(known, budget, budget_size, sizes)  # a study that goes on has passed
+    must_see = _names_to_see(must_see, list(known), budget_size)
+    if not (Path(folder) / "study.db").is_file():  # a study that goes on has passed
+        _check_budget(known, budget, budget_size, sizes, must_see)
     facts = dict(
         task=loaded.name if loaded else str(task),
         policy=policy,
@@ -509,7 +527,9 @@ def new_study(
         probes=probes,
         source=None if elsewhere else _task_source(task, test, columns, loss_on, loaded),
     )
-    study = _entered_study(folder, facts, known)
+    study = _entered_study(folder, facts, known, must_see)
+    if must_see:
+        study.fund(must_see=must_see)
     told = [(facts["source"] or {}).get(part) for part in ("task", "test")]
     told += [about.get("source") for about in known.values()]
     study.told, study.trust = frozenset(name for name in told if name), tuple(trust)
@@ -617,8 +637,8 @@ def _check_ladder(recipe, elsewhere, policy):
 
 
 # %% ../../nbs/07_tune/study.ipynb #2d144573
-def _check_budget(known, budget, budget_size, sizes):
-    "Refuse no candidates, and a budget that covers nothing."
+def _check_budget(known, budget, budget_size, sizes, must_see):
+    "Refuse no candidates, and a budget that covers nothing, or not those that must be seen."
     if not known:
         raise ValueError(
             "`candidate` must name at least one model, got none; "
@@ -632,18 +652,63 @@ def _check_budget(known, budget, budget_size, sizes):
     if budget is None:
         return
     _check_share(budget)
-    searches = [facts.get("search", 0.0) for facts in known.values()]
-    first_runs = [facts["prices"][0] + search for facts, search in zip(known.values(), searches)]
-    whole = sum(facts["prices"][-1] + search for facts, search in zip(known.values(), searches))
-    cheapest = sorted(first_runs)[:2]
-    if budget * whole >= sum(cheapest):
+    searches = {name: facts.get("search", 0.0) for name, facts in known.items()}
+    first_runs = {name: facts["prices"][0] + searches[name] for name, facts in known.items()}
+    whole = sum(facts["prices"][-1] + searches[name] for name, facts in known.items())
+    others = sorted((name for name in known if name not in must_see), key=first_runs.get)
+    needed = [*must_see, *others[: max(0, 2 - len(must_see))]]
+    cost = sum(first_runs[name] for name in needed) / whole
+    if budget >= cost * (1 - _ROUNDING):
         return
-    what, cost = "the first run of the only candidate", "it costs"
-    if len(cheapest) > 1:
-        what, cost = "the first runs of two candidates", "the cheapest two cost"
+    what, they = _first_runs_in_words(needed, must_see)
     raise ValueError(
         f"`budget` must cover {what}, got {100 * budget:g}% of full fine-tuning, "
-        f"{cost} {100 * sum(cheapest) / whole:.3g}%; give more, or take a larger target"
+        f"{they} {100 * cost:.3g}%; give at least {_share_above(cost)}, or take a larger target"
+    )
+
+
+def _first_runs_in_words(needed, must_see):
+    "What the least budget pays for, and the words before its cost."
+    if len(needed) == 1:
+        return "the first run of the only candidate", "it costs"
+    if not must_see:
+        return "the first runs of two candidates", "the cheapest two cost"
+    other = " and at one other candidate" if len(needed) > len(must_see) else ""
+    return f"a first look at {', '.join(must_see)}{other}", "which costs"
+
+
+_ROUNDING = 1e-9  # how far sums of prices may differ when they are added up in another order
+
+
+def _share_above(share):
+    "The share in per cent, of three digits and rounded up: a budget that pays for it."
+    digits = 2 - math.floor(math.log10(100 * share))
+    return f"{math.ceil(100 * share * 10**digits * (1 - _ROUNDING)) / 10**digits:g}%"
+
+
+def _names_to_see(names, known, budget_size=None):
+    "Names of candidates, with `all` as all of them."
+    if names and budget_size:
+        raise ValueError(
+            "`must_see` cannot be given where every candidate runs up to "
+            f"{budget_size:,} examples; leave it out"
+        )
+    if "all" in names:
+        return list(known)
+    _check_names("must_see", names, known)
+    return list(dict.fromkeys(names))
+
+
+def _check_names(argument, names, known):
+    "Refuse what is no candidate of the study, and say which one may have been meant."
+    unknown = next((name for name in names if name not in known), None)
+    if unknown is None:
+        return
+    near = get_close_matches(unknown, known, 1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    raise ValueError(
+        f"`{argument}` must name candidates of the study, got {must.shown(unknown)}; "
+        f"{meant}There are: {', '.join(known)}"
     )
 
 
@@ -658,7 +723,7 @@ def _check_share(budget):
 
 
 # %% ../../nbs/07_tune/study.ipynb #5e60f891
-def _entered_study(folder, facts, known):
+def _entered_study(folder, facts, known, must_see):
     "The study in its folder; another study there is not touched."
     folder = Path(folder)
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "study.db").is_file():
@@ -686,6 +751,7 @@ def _entered_study(folder, facts, known):
         store.close()
         _refuse_other_study("candidates", list(entered.index), list(known), facts)
     if not store.fact("set_up"):
+        store.set_fact("must_see", must_see, anew=True)
         store.set_fact("set_up", True)  # last: what was killed before is no study yet
     store.close()
     return Study(folder)
@@ -829,36 +895,155 @@ def _models_trust(trust):
 
 # %% ../../nbs/07_tune/study.ipynb #d85185cc
 @patch
-@must.checked(keep=must.flag)
+@must.checked(must_see=must.several(must.text(), single=str, optional=True), keep=must.flag)
 def fund(
     self: Study,
-    budget: float,  # share of what fine-tuning every candidate on the target costs, > 0
+    budget: float | None = None,  # share of what fine-tuning every candidate on the target costs
     *,
+    must_see: tuple | None = None,  # who gets a first look before money goes elsewhere, or "all"
     keep: bool = True,  # False: in this object only, to look ahead
 ):
-    """Change what may be spent in all. A process that runs the study continues with what it knew.
+    """Change what may be spent in all, and who must be seen; None leaves either as it is.
+
+    A process that runs the study continues with what it knew."""
+    changes, size = {}, self.facts["budget"]["size"]
+    if budget is not None or must_see is None:
+        if size is not None:
+            raise ValueError(
+                "`budget` cannot be given where every candidate runs up to "
+                f"{size:,} examples; begin another study"
+            )
+        _check_share(budget)
+        changes["budget"] = dict(share=float(budget), size=None)
+    if must_see is not None:
+        changes["must_see"] = _names_to_see(must_see, list(self.prices.index), size)
+    self._check_looks_are_paid(self.facts | changes)
+    self.facts |= changes
+    if keep:
+        self._keep_funds(changes)
+
+
+@patch
+def _check_looks_are_paid(self: Study, facts):
+    "Refuse a budget that does not pay for those that must be seen and are not yet."
+    unseen, share = self.unseen, facts["budget"]["share"]
+    due = [model for model in facts["must_see"] if model in unseen]
+    if not due or share is None:
+        return
+    needed = (self.spent + sum(self.first_looks(due))) / self.whole
+    if share < needed * (1 - _ROUNDING):
+        raise ValueError(
+            f"`budget` must cover a first look at {', '.join(due)}, which must be seen, "
+            f"got {100 * share:g}% of full fine-tuning, of which "
+            f"{100 * self.spent / self.whole:.3g}% is spent; give at least {_share_above(needed)}"
+        )
+
+
+@patch
+def _keep_funds(self: Study, changes):
+    "Write what has changed, and the history of the budget."
+    store = self.store
+    if "must_see" in changes and changes["must_see"] != store.fact("must_see", []):
+        store.set_fact("must_see", changes["must_see"], anew=True)
+    was = store.fact("budget")["share"]
+    if "budget" not in changes or changes["budget"]["share"] == was:
+        return
+    history = store.fact("funded", [[was, 0.0]])
+    store.set_fact("budget", changes["budget"], anew=True)
+    entry = [changes["budget"]["share"], self.spent / self.whole]
+    store.set_fact("funded", [*history, entry], anew=True)
+
+
+# %% ../../nbs/07_tune/study.ipynb #6d5e0001
+_RUN = must.parts(model=must.text(), train_size=must.size(0))  # of any seed
+
+
+@patch(as_prop=True)
+def unseen(self: Study) -> list[str]:  # in the race, and no run after fine-tuning made or planned
+    """Candidates of which nothing will be known.
+
+    Returns
+    -------
+    list[str]
+        in the race, and no run after fine-tuning made or planned
+    """
+    runs, racing = self.store.runs(), self.racing
+    seen = set(runs.model[runs.train_size > 0])
+    return [model for model in racing if model not in seen]
+
+
+@patch
+@must.checked(models=must.several(must.text()))
+def first_looks(
+    self: Study,
+    models: list,  # candidates
+) -> list[float]:  # FLOP of the smallest run of each, with the search for its rate
+    """What a first look at candidates costs.
 
     Parameters
     ----------
-    budget : float
-        share of what fine-tuning every candidate on the target costs, > 0
-    keep : bool, default True
-        False: in this object only, to look ahead
+    models : list
+        candidates
+
+    Returns
+    -------
+    list[float]
+        FLOP of the smallest run of each, with the search for its rate
     """
-    if self.facts["budget"]["share"] is None:
-        raise ValueError(
-            "`budget` cannot be given where every candidate runs up to "
-            f"{self.facts['budget']['size']:,} examples; begin another study"
-        )
-    _check_share(budget)
-    was = self.store.fact("budget")["share"]
-    self.facts["budget"] = dict(share=float(budget), size=None)
-    if not keep or budget == was:
-        return
-    history = self.store.fact("funded", [[was, 0.0]])
-    self.store.set_fact("budget", self.facts["budget"], anew=True)
-    entry = [float(budget), self.spent / self.whole]
-    self.store.set_fact("funded", [*history, entry], anew=True)
+    _check_names("models", models, list(self.prices.index))
+    smallest = self.facts["sizes"][0]
+    return self.priced([(model, smallest) for model in models])
+
+
+@patch
+@must.checked(models=must.several(must.text(), least=1), plan=must.several(_RUN))
+def look_remedy(
+    self: Study,
+    models: list,  # candidates that were never run
+    plan: list = (),  # (model, train_size) pairs to be made before
+) -> str:  # options of the command, and what they do; empty where all sizes are run anyway
+    """How to get a first look at candidates.
+
+    Parameters
+    ----------
+    models : list
+        candidates that were never run
+    plan : list, default ()
+        (model, train_size) pairs to be made before
+
+    Returns
+    -------
+    str
+        options of the command, and what they do; empty where all sizes are run anyway
+    """
+    share = self.facts["budget"]["share"]
+    if share is None:
+        return ""
+    options = " ".join(f"--must-see {shlex.quote(model)}" for model in models)
+    looks = self.spent + sum(self.first_looks(models))
+    if looks <= share * self.whole:
+        return f"{options} looks there first"
+    needed = (looks + sum(self.priced(plan))) / self.whole
+    return f"{options} --budget {_share_above(needed)} pays for it"
+
+
+@patch
+def unseen_doubt(self: Study) -> str:  # a sentence; empty where everybody was seen
+    """Of whom the choice knows nothing, what a first look costs, and how to get one.
+
+    Returns
+    -------
+    str
+        a sentence; empty where everybody was seen
+    """
+    unseen = self.unseen
+    if not unseen or not self.spent:
+        return ""
+    looks = 100 * sum(self.first_looks(unseen)) / self.whole
+    return (
+        f"never run: {', '.join(unseen)}, of which the choice knows nothing; a first look costs "
+        f"{looks:.3g}% of full tuning; {self.look_remedy(unseen)}"
+    ).removesuffix("; ")
 
 
 # %% ../../nbs/07_tune/study.ipynb #f1eff514
@@ -887,9 +1072,23 @@ def ask(
         why = f"every candidate up to {self.facts['budget']['size']:,} examples"
         return Plan(self._runs_up_to_size(racing, runs), why, self.choice())
     money = max(self.facts["budget"]["share"] * self.whole - self.spent, 0.0)
+    if looks := self._looks_due(money):
+        return Plan(looks, "a first look at those that must be seen", self.choice())
     policy = as_policy(self.facts["policy"])
     searches = self._searches()[racing]
     return with_searches(policy, self.store.curves(), self.due.loc[racing], money, searches)
+
+
+@patch
+def _looks_due(self: Study, money):
+    "First looks at those that must be seen, cheapest first, as far as the money goes."
+    unseen = self.unseen
+    due = [model for model in self.facts["must_see"] if model in unseen]
+    prices = dict(zip(due, self.first_looks(due)))
+    due.sort(key=prices.get)
+    spent = np.cumsum([prices[model] for model in due])
+    paid = int(np.sum(spent <= money * (1 + _ROUNDING)))
+    return [(model, self.facts["sizes"][0]) for model in due[:paid]]
 
 
 @patch
@@ -985,9 +1184,6 @@ def _searches(self: Study):
 
 
 # %% ../../nbs/07_tune/study.ipynb #eb9135c7
-_RUN = must.parts(model=must.text(), train_size=must.size(0))  # of any seed
-
-
 @patch
 @must.checked(runs=must.several(_RUN), told=must.flag)
 def priced(
@@ -1222,7 +1418,8 @@ def run(
     workers: int = 1,  # runs at once
     device: str = "auto",  # as for `pick_device`
     progress=None,  # called with the study after changes, and with (run, step, steps, loss)
-    budget: float | None = None,  # as for `fund`, which it calls once nothing else is refused
+    budget: float | None = None,
+    must_see: tuple | None = None,  # both as for `fund`, called once nothing else is refused
     trust: tuple | None = None,  # as for `check_sources`; None: what `new_study` was given
 ) -> "Ranking":  # at the end
     """Ask, run, tell, until there is nothing left to run; begun again, it continues where it was.
@@ -1237,8 +1434,8 @@ def run(
         as for `pick_device`
     progress : default None
         called with the study after changes, and with (run, step, steps, loss)
-    budget : float | None, default None
-        as for `fund`, which it calls once nothing else is refused
+    must_see : tuple | None, default None
+        both as for `fund`, called once nothing else is refused
     trust : tuple | None, default None
         as for `check_sources`; None: what `new_study` was given
 
@@ -1257,8 +1454,9 @@ def run(
     check_executor(executor, workers, self.facts["recipe"]["ladder"])
     if executor == "local":
         pick_device(device)  # refused here, and not by every run
-    if budget is not None:
-        self.fund(budget)
+    if budget is not None or must_see is not None:
+        self.fund(budget, must_see=must_see)
+    self._check_looks_are_paid(self.facts)
     report = progress or (lambda *_: None)
     try:
         with open_executor(executor, workers) as pool:

@@ -167,6 +167,32 @@ def test_a_study_of_all_sizes_has_no_budget_to_change(lensllm, ran):
     assert refused.err.startswith(f"lensllm: {rule}")
 
 
+def test_where_everybody_runs_nobody_must_be_seen(lensllm, ran):
+    folder, _ = ran
+    words = ("--must-see", "lm", "--trust", "sources", "--device", "cpu")
+    refused = lensllm("run", "--out", folder, "--resume", *words)
+    assert refused.code == 2
+    assert "`--must-see` cannot be given where every candidate runs up to 50" in refused.err
+
+
+def test_who_cannot_be_paid_for_is_refused_before_anything_runs(
+    lensllm, task_and_candidates, tmp_path
+):
+    sizes = ("--size", 25, "--size", 100, "--device", "cpu", *RATE, "--budget", "60%")
+    refused = lensllm("run", "--out", tmp_path / "s", *task_and_candidates, *sizes, "--must-see=t5")
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.startswith("lensllm: `--budget` must cover a first look at t5")
+    assert "; give at least " in refused.err
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_run_looks_first_at_who_must_be_seen(lensllm, task_and_candidates, tmp_path):
+    sizes = ("--size", 25, "--size", 100, "--device", "cpu", *RATE, "--budget", "250%")
+    args = ("--dry-run", "--json", "--must-see", "t5")
+    done = lensllm("run", "--out", tmp_path / "s", *task_and_candidates, *sizes, *args)
+    assert [(run["model"], run["train_size"]) for run in done.json["runs"]] == [("t5", 25)]
+
+
 # a study whose runs are made elsewhere
 
 
