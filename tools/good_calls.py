@@ -507,6 +507,7 @@ def of_tune(new):
     import copy
 
     import numpy as np
+    import pandas as pd
     from lensllm.models.loading import ZOO, load_model
     from lensllm.tune import callback, chats, findings, recipe, store, study
     from lensllm.tune import tasks, training, workers
@@ -615,6 +616,12 @@ def of_tune(new):
         (study.Study, dict(folder=new / "study")),
         (told.fund, dict(budget=0.6, must_see=["a"], keep=True)),
         (told.first_looks, dict(models=["b"])),
+        (told.charge, dict(price_per_hour=2.0, keep=False)),
+        (told.expected_seconds, dict(runs=[("a", 400)], speeds=pd.Series(dict(a=1.0)))),
+        (told.bill, dict(runs=[("a", 400)], speeds=None)),
+        (told.bill_text, dict(runs=[("a", 400)], speeds=None)),
+        (study.duration, dict(seconds=3.0)),
+        (study.candidate_speed, dict(source=zoo, task=task, recipe=short, **where)),
         (told.look_remedy, dict(models=["b"], plan=[("a", 400)])),
         (told.priced, dict(runs=[("a", 200)], told=False)),
         (told.tell, dict(model="a", train_size=200, test_loss=3.0, **counted)),

@@ -19,6 +19,7 @@ __all__ = [
     "Budget",
     "Costs",
     "PolicyName",
+    "PricePerHour",
     "MustSee",
     "AsJson",
     "AsCsv",
@@ -235,6 +236,15 @@ PolicyName = Annotated[
 ]
 
 # %% ../../nbs/09_cli/options.ipynb #40a8e250
+PricePerHour = Annotated[
+    float,
+    typer.Option(
+        "--price-per-hour",
+        metavar="X",
+        help="What an hour of one device costs, in your own currency, so that device time is "
+        "also shown as money. [bold]run[/] and [bold]plan[/] keep it in the study.",
+    ),
+]
 MustSee = Annotated[
     list[str],
     typer.Option(

@@ -35,6 +35,7 @@ from lensllm.cli.options import (
     Pattern,
     Plot,
     PolicyName,
+    PricePerHour,
     Target,
     TaskName,
     as_train_size,
@@ -117,6 +118,7 @@ def plan_command(
     candidate: _NewCandidates = None,
     unit: _ReportedUnit = "token",
     must_see: MustSee = None,
+    price_per_hour: PricePerHour = None,
     decimal: Decimal = None,
     pattern: Pattern = None,
     eval_set: EvalSet = None,
@@ -137,7 +139,10 @@ def plan_command(
     elif is_study:
         study = _known_study(ctx, Path(curves), budget, must_see)
     if candidate or is_study:
-        show_plan(plan_of_study(study), output)
+        if price_per_hour is not None:
+            study.charge(price_per_hour)
+        plan = plan_of_study(study)
+        show_plan(plan, output, study.bill(plan), study.bill_text(plan))
         return
     from lensllm.choose.policies import plan
 
@@ -165,7 +170,7 @@ def _check_meaning(ctx, candidate, is_study):
         of_tables = ("task", "failed", "up_to", "costs", "decimal", "pattern", "eval_set")
         unused, when = typed_options(ctx, of_tables), "with"
     else:
-        of_studies = ("unit",) if is_study else ("unit", "must_see")
+        of_studies = ("unit",) if is_study else ("unit", "must_see", "price_per_hour")
         unused, when = typed_options(ctx, of_studies), "without"
     if unused:
         raise ValueError(f"`{unused[0]}` has no meaning {when} --candidate; leave it out")
@@ -175,24 +180,27 @@ def _check_meaning(ctx, candidate, is_study):
 def show_plan(
     plan: "PricedPlan",
     output: Output,
+    bill: dict | None = None,  # as `Study.bill` makes it
+    bill_text: str = "",  # the same in words
 ) -> None:
     "Print what to run next, and where the study stands."
     runs = plan.runs
-    if output.write(runs, plan.to_dict()):
+    if output.write(runs, plan.to_dict() | (dict(time=bill) if bill else {})):
         return
     why = plan.why or "nothing to run"
     show_runs(runs, f"{plan.policy} on {plan.task}, for {plan.target:,} examples: {why}")
-    for remark in plan.remarks():
+    for remark in [*plan.remarks(), *filter(None, [bill_text])]:
         print(remark)
 
 
 def show_runs(
-    runs: "pd.DataFrame",  # columns model, train_size, cost_fraction
+    runs: "pd.DataFrame",  # columns model, train_size, cost_fraction, and maybe time, as text
     title: str,
 ) -> None:
     "Print runs with their shares of the cost of full tuning."
+    columns = ["model", "train_size", "share", *runs.columns.intersection(["time"])]
     shares = [f"{100 * fraction:.3f}%" for fraction in runs.cost_fraction]
-    shown = runs.assign(share=shares)[["model", "train_size", "share"]]
+    shown = runs.assign(share=shares)[columns]
     show_table(shown, title, dict(train_size=","))
 
 
@@ -251,12 +259,15 @@ def check_fixed_facts(
         )
 
 
+_FREE_PARAMETERS = ("curves", "json_", "csv", "out", "budget", "must_see", "price_per_hour")
+
+
 def _known_study(ctx, folder, budget, must_see):
     "The study in the folder, with a new budget, or others that must be seen, where given."
     from lensllm.choose.policies import budget_share
     from lensllm.tune.study import Study
 
-    check_fixed_facts(ctx, folder, ("curves", "json_", "csv", "out", "budget", "must_see"))
+    check_fixed_facts(ctx, folder, _FREE_PARAMETERS)
     study = Study(folder)
     before = study.facts["budget"]["share"]
     share = None if budget is None else budget_share(budget, 0)

@@ -16,6 +16,7 @@ __all__ = [
 ]
 
 # %% ../../nbs/09_cli/studies.ipynb #cce28893
+import math
 import os
 import shlex
 import shutil
@@ -36,6 +37,7 @@ from lensllm.cli.options import (
     LossOn,
     MustSee,
     PolicyName,
+    PricePerHour,
     StudyFolder,
     as_examples,
     as_loss,
@@ -154,6 +156,14 @@ _DryRun = Annotated[
         "--dry-run", help="Look at everything, print the plan and its cost, spend nothing."
     ),
 ]
+_Hours = Annotated[
+    bool,
+    typer.Option(
+        "--hours",
+        help="With --dry-run: time one training step of each candidate on this machine, and say "
+        "hours as well as shares.",
+    ),
+]
 _Resume = Annotated[
     bool,
     typer.Option("--resume", help="Go on with the study in DIR; begin it where there is none."),
@@ -253,7 +263,9 @@ def run_command(
     executor: _Executor = "local",
     device: Device = "auto",
     trust: _Trust = None,
+    price_per_hour: PricePerHour = None,
     dry_run: _DryRun = False,
+    hours: _Hours = False,
     resume: _Resume = False,
     json_: AsJson = False,
 ):
@@ -262,6 +274,8 @@ def run_command(
     It ends with a ranking and a report.
     """
     hide_foreign_bars(always=True)
+    if hours and not dry_run:
+        raise ValueError("`hours` has no meaning without --dry-run; leave it out")
     is_old = _check_run(ctx, out, task, executor, workers, ladder, device, dry_run, resume)
     folder_alone = is_old and task is None
     more = _share(budget) if folder_alone else None
@@ -291,10 +305,14 @@ def run_command(
             if more is not None or must_see is not None:
                 study.fund(more, must_see=must_see, keep=False)
             study.trust = tuple(trust or ())
-            _say_forecast(study, json_)
+            if price_per_hour is not None:
+                study.charge(price_per_hour, keep=False)
+            _say_forecast(study, json_, _timed_speeds(study, device) if hours else None)
         return
     study = _reopened(out) if folder_alone else _begun(out, **options)
     study.check_sources(trust or ())
+    if price_per_hour is not None:
+        study.charge(price_per_hour)
     study.store.set_fact("command", "lensllm " + shlex.join(ctx.obj))
     if study.store.runs().empty:
         for doubt in _doubts(study, plan_of_study(study)):
@@ -322,6 +340,8 @@ _FREE_PARAMETERS = (  # may be given for a study that exists
     "device",
     "budget",
     "must_see",
+    "price_per_hour",
+    "hours",
     "trust",
 )
 
@@ -588,21 +608,44 @@ def _seconds_left(self: StudyWatch, runs):
 
 
 # %% ../../nbs/09_cli/studies.ipynb #d08e6e09
-def _say_forecast(study, as_json):
-    "What a study would do first, or next, and what it costs."
+def _timed_speeds(study, device):
+    "FLOP per second of each candidate, by one training step."
+    import pandas as pd
+
+    from lensllm.tune.recipe import Recipe
+    from lensllm.tune.study import candidate_speed
+    from lensllm.tune.tasks import task_of
+
+    study.check_sources(study.trust)
+    task, recipe = task_of(study.facts["source"]), Recipe(**study.facts["recipe"])
+    where = dict(device=device, trust=tuple(word for word in study.trust if word != "sources"))
+    sources = study.store.candidates().source[study.racing]
+    return pd.Series(
+        {name: candidate_speed(source, task, recipe, **where) for name, source in sources.items()}
+    )
+
+
+def _say_forecast(study, as_json, speeds=None):
+    "What a study would do first, or next, what it costs, and how long it takes where known."
     plan, facts = plan_of_study(study), study.facts
     candidates, runs = _forecast_candidates(study), plan.runs
     budget = facts["budget"]["share"]
     budget = runs.cost_fraction.sum() if budget is None else budget
+    seconds = study.expected_seconds(plan, speeds)
     if as_json:
         result = {
             name: facts[name] for name in ("task", "policy", "target", "sizes", "seed", "unit")
         }
         result |= dict(budget_fraction=budget, full_cost=study.whole, candidates=candidates)
-        result |= dict(why=plan.why, runs=runs.to_dict("records"))
+        rows = json_rows(runs.assign(hours=[each / 3600 for each in seconds]))
+        result |= dict(why=plan.why, runs=rows, time=study.bill(plan, speeds))
         print(json_text(result), end="")
         return
     _show_candidates(candidates, study)
+    if not any(map(math.isnan, seconds)):
+        from lensllm.tune.study import duration
+
+        runs = runs.assign(time=list(map(duration, seconds)))
     show_runs(runs, f"{'next' if study.spent else 'first'}: {plan.why}")
     for doubt in _doubts(study, plan):
         print(f"doubt: {doubt}")
@@ -619,6 +662,21 @@ def _say_forecast(study, as_json):
         f"these runs {100 * runs.cost_fraction.sum():.2f}%, budget {100 * budget:.2f}% of "
         f"fine-tuning every candidate on {facts['target']:,} examples; {spent}"
     )
+    for line in (_full_tuning_time(study, speeds, budget), study.bill_text(plan, speeds)):
+        if line:
+            print(line)
+
+
+def _full_tuning_time(study, speeds, budget):
+    "How long fine-tuning every candidate would take, and the budget; empty where unknown."
+    from lensllm.tune.study import duration
+
+    everything = [(model, study.facts["target"]) for model in study.prices.index]
+    seconds = sum(study.expected_seconds(everything, speeds))
+    if math.isnan(seconds):
+        return ""
+    whole, share = duration(seconds), duration(budget * seconds)
+    return f"fine-tuning every candidate takes about {whole}, the budget about {share}"
 
 
 def _forecast_candidates(study):
@@ -728,12 +786,19 @@ def _covers_further_run(study, plan, share):
 
 
 # %% ../../nbs/09_cli/studies.ipynb #bb2a341e
-def status_command(folder: StudyFolder, json_: AsJson = False, csv: AsCsv = False):
+def status_command(
+    folder: StudyFolder,
+    price_per_hour: PricePerHour = None,
+    json_: AsJson = False,
+    csv: AsCsv = False,
+):
     "Where a study stands: every run and its state."
     output = Output(json_, csv)
     from lensllm.tune.study import Study
 
     study = Study(folder)
+    if price_per_hour is not None:
+        study.charge(price_per_hour, keep=False)
     columns = [
         "model",
         "train_size",
@@ -742,23 +807,27 @@ def status_command(folder: StudyFolder, json_: AsJson = False, csv: AsCsv = Fals
         "test_loss",
         "test_loss_se",
         "cost",
+        "seconds",
         "reason",
     ]
-    runs = study.store.runs().rename(columns=dict(price="cost"))[columns]
+    runs = study.store.runs().assign(seconds=study.run_seconds())
+    runs = runs.rename(columns=dict(price="cost"))[columns]
     result = {name: study.facts[name] for name in ("task", "target", "unit")}
-    result |= dict(spent_fraction=study.spent / study.whole, runs=json_rows(runs))
+    result |= dict(spent_fraction=study.spent / study.whole, time=study.bill())
+    result |= dict(runs=json_rows(runs))
     if output.write(runs, result):
         return
     cost = "FLOP" if study.facts["source"] else "FLOP at one token per example"
     shown = runs.rename(columns=dict(cost=cost)).fillna({"reason": ""})
     if not study.whole:
         shown = shown.drop(columns=cost)
-    show_table(
-        shown,
-        repr(study),
-        {"train_size": ",", "test_loss": ".4f", "test_loss_se": ".4f", cost: ".3g"},
-    )
+    if runs.seconds.isna().all():
+        shown = shown.drop(columns="seconds")
+    formats = {"train_size": ",", "test_loss": ".4f", "test_loss_se": ".4f", cost: ".3g"}
+    show_table(shown, repr(study), formats | dict(seconds=",.1f"))
     print(_spending(study))
+    if bill := study.bill_text():
+        print(bill)
 
 
 def _spending(study):
@@ -921,9 +990,16 @@ _ReportFile = Annotated[
 ]
 
 
-def report_command(folder: StudyFolder, out: _ReportFile = None):
+def report_command(
+    folder: StudyFolder,
+    out: _ReportFile = None,
+    price_per_hour: PricePerHour = None,
+):
     "Write a study's report: one HTML file that needs nothing else."
     from lensllm.report.page import study_report
     from lensllm.tune.study import Study
 
-    print(study_report(Study(folder), out or folder / "report.html"))
+    study = Study(folder)
+    if price_per_hour is not None:
+        study.charge(price_per_hour, keep=False)
+    print(study_report(study, out or folder / "report.html"))

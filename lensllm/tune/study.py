@@ -11,6 +11,8 @@ __all__ = [
     "new_study",
     "json_safe",
     "with_searches",
+    "duration",
+    "candidate_speed",
 ]
 
 # %% ../../nbs/07_tune/study.ipynb #cd087714
@@ -30,7 +32,7 @@ from ..models.loading import check_trust, pick_device, zoo_names
 from .recipe import Recipe, run_price, search_price
 from .chats import LOSS_ON, has_template
 from .store import Store, as_json
-from .tasks import TASKS, Task, count_cut, encode, load_task, task_of
+from .tasks import TASKS, Task, collate, count_cut, encode, load_task, task_of
 from .workers import check_executor, open_executor
 
 # %% ../../nbs/07_tune/study.ipynb #e68d0448
@@ -142,6 +144,7 @@ _FACTS = (
     "source",
     "probes",
     "must_see",
+    "price_per_hour",
 )
 
 
@@ -312,6 +315,7 @@ _SHAPES = {  # fact -> what it must be, and whether a value is that
     "source": ("where texts are", _is_source),
     "probes": ("true or false", lambda value: value in (True, False, None)),
     "must_see": ("names of candidates", _are_names),
+    "price_per_hour": ("a number > 0", lambda value: value is None or _is_positive(value)),
 }
 
 
@@ -397,10 +401,10 @@ def _check_records(store):
         findings = run.result.get("findings") or {}
         if not isinstance(findings, dict):
             raise store.wrong_value(where, "a record with findings", findings)
-        shown = [run.result.get(key) for key in ("step", "rate", "seconds")]
+        shown = [run.result.get(key) for key in ("step", "rate", "seconds", "peak_memory")]
         shown += [value for key, value in findings.items() if key != "reason"]
         for value in shown:
-            if not (value is None or isinstance(value, (int, float))):
+            if not (value is None or (isinstance(value, (int, float)) and abs(value) < 1e100)):
                 raise store.wrong_value(where, "a record of numbers", value)
         if not isinstance(findings.get("reason", ""), str):
             raise store.wrong_value(where, "a record with a reason in words", findings["reason"])
@@ -1543,3 +1547,259 @@ def _enter_record(self: Study, run, record):
         self.store.set_fact(f"rate of {run[0]}", record["rate"])
     loss = "test_loss" if self.facts["unit"] == "token" else "byte_loss"
     self.store.done(run, record[loss], test_loss_se=record[f"{loss}_se"], result=record)
+
+
+# %% ../../nbs/07_tune/study.ipynb #6d5e0011
+@patch
+@must.checked(price_per_hour=must.number(above=0, most=1e9), keep=must.flag)
+def charge(
+    self: Study,
+    price_per_hour: float,  # of one device, in your own currency, > 0
+    *,
+    keep: bool = True,  # False: in this object only
+):
+    """Say what an hour costs; the study remembers it.
+
+    Parameters
+    ----------
+    price_per_hour : float
+        of one device, in your own currency, > 0
+    keep : bool, default True
+        False: in this object only
+    """
+    self.facts["price_per_hour"] = price_per_hour
+    if keep and self.store.fact("price_per_hour") != price_per_hour:
+        self.store.set_fact("price_per_hour", price_per_hour, anew=True)
+
+
+@patch
+def run_seconds(self: Study) -> pd.Series:  # one per row of `store.runs()`; NaN where unknown
+    """How long each run took on its device: as its record says, or from its begin to its failure.
+
+    Returns
+    -------
+    pd.Series
+        one per row of `store.runs()`; NaN where unknown
+    """
+    made_here = self.facts["source"] is not None
+    seconds = []
+    for run in self.store.runs().itertuples():
+        known = (run.result or {}).get("seconds")
+        if run.state == "failed" and made_here:
+            known = run.ended - run.started
+        seconds.append(known if _is_amount(known) else np.nan)
+    return pd.Series(seconds, dtype=float)
+
+
+@patch
+def speeds(self: Study) -> pd.Series:  # FLOP per second, by candidate; NaN where nothing is known
+    """How fast candidates were trained; one without a run of its own counts like the others.
+
+    Returns
+    -------
+    pd.Series
+        FLOP per second, by candidate; NaN where nothing is known
+    """
+    runs = self.store.runs().assign(seconds=self.run_seconds())
+    timed = runs[(runs.state == "done") & (runs.seconds > 0) & (runs.price > 0)]
+    sums = timed.groupby("model")[["price", "seconds"]].sum()
+    usual = timed.price.sum() / timed.seconds.sum() if len(timed) else np.nan
+    return (sums.price / sums.seconds).reindex(self.prices.index).fillna(usual)
+
+
+@patch
+@must.checked(runs=must.several(_RUN), speeds=must.instance(pd.Series, optional=True))
+def expected_seconds(
+    self: Study,
+    runs: list,  # (model, train_size) pairs
+    speeds: pd.Series | None = None,  # as for `speeds`; None: those of the runs that were made
+) -> list[float]:  # an estimate, for each; NaN where no speed is known
+    """About how long runs will take.
+
+    Parameters
+    ----------
+    runs : list
+        (model, train_size) pairs
+    speeds : pd.Series | None, default None
+        as for `speeds`; None: those of the runs that were made
+
+    Returns
+    -------
+    list[float]
+        an estimate, for each; NaN where no speed is known
+    """
+    speeds = self.speeds() if speeds is None else speeds
+    return [
+        price / float(speeds.get(model, np.nan))
+        for (model, _), price in zip(runs, self.priced(runs))
+    ]
+
+
+@patch
+@must.checked(runs=must.several(_RUN), speeds=must.instance(pd.Series, optional=True))
+def bill(
+    self: Study,
+    runs: list = (),  # (model, train_size) pairs to be made
+    speeds: pd.Series | None = None,  # as for `expected_seconds`
+) -> dict:  # hours_spent, hours_expected, price_per_hour, money_spent, money_expected, or None
+    """Hours of one device, and money, that the study has taken, and that runs will take.
+
+    Parameters
+    ----------
+    runs : list, default ()
+        (model, train_size) pairs to be made
+    speeds : pd.Series | None, default None
+        as for `expected_seconds`
+
+    Returns
+    -------
+    dict
+        hours_spent, hours_expected, price_per_hour, money_spent, money_expected, or None
+    """
+    spent, expected = self.run_seconds(), self.expected_seconds(runs, speeds)
+    hours = dict(
+        hours_spent=spent.sum() / 3600 if spent.notna().any() else None,
+        hours_expected=sum(expected) / 3600 if math.isfinite(sum(expected)) else None,
+    )
+    price = self.facts["price_per_hour"]
+    money = {
+        name.replace("hours", "money"): None if price is None or value is None else price * value
+        for name, value in hours.items()
+    }
+    return hours | dict(price_per_hour=price) | money
+
+
+@must.checked(seconds=must.number(0))
+def duration(
+    seconds: float,  # >= 0
+) -> str:
+    """A time in the unit that people would use.
+
+    Parameters
+    ----------
+    seconds : float
+        >= 0
+    """
+    if seconds < 90:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"
+
+
+@patch
+@must.checked(runs=must.several(_RUN), speeds=must.instance(pd.Series, optional=True))
+def bill_text(
+    self: Study,
+    runs: list = (),
+    speeds: pd.Series | None = None,  # both as for `bill`
+) -> str:  # a sentence; empty where neither a time nor a price is known
+    """The bill in words.
+
+    Parameters
+    ----------
+    speeds : pd.Series | None, default None
+        both as for `bill`
+
+    Returns
+    -------
+    str
+        a sentence; empty where neither a time nor a price is known
+    """
+    bill, parts = self.bill(runs, speeds), []
+    for part, form in dict(spent="{} measured", expected="these runs about {}").items():
+        if bill[f"hours_{part}"]:
+            money = bill[f"money_{part}"]
+            in_money = "" if money is None else f" (money: {money:.3g})"
+            parts.append(form.format(duration(3600 * bill[f"hours_{part}"])) + in_money)
+    if not parts and bill["price_per_hour"] is None:
+        return ""
+    at = bill["price_per_hour"]
+    priced = "" if at is None else f", at {at:g} per hour"
+    return f"device time: {', '.join(parts) or 'none was measured'}{priced}"
+
+
+# %% ../../nbs/07_tune/study.ipynb #6d5e0014
+_STEP_FLOP = 2e11  # of a measured step on a CPU, at most: some seconds
+
+
+@must.checked(
+    task=must.instance(Task, "`load_task` reads one"),
+    recipe=must.instance(Recipe),
+)
+def candidate_speed(
+    source: str | Path,  # as for `load_model`
+    task: Task,
+    recipe: Recipe,
+    *,
+    device: str = "auto",  # as for `pick_device`
+    trust: tuple = (),  # as for `load_model`
+) -> float:  # FLOP per second, an estimate
+    """How fast a candidate trains here: one step of its batch, or of fewer rows on a CPU.
+
+    Parameters
+    ----------
+    source : str | Path
+        as for `load_model`
+    device : str, default 'auto'
+        as for `pick_device`
+    trust : tuple, default ()
+        as for `load_model`
+
+    Returns
+    -------
+    float
+        FLOP per second, an estimate
+    """
+    import torch
+    from lensllm.models.loading import load_model
+    from lensllm.tune.training import max_tokens, prepared
+
+    model, tokenizer = load_model(source, device=device, trust=trust)
+    fit = dict(max_tokens=max_tokens(model, recipe), pairs=model.config.is_encoder_decoder)
+    rows = encode(task.train[: recipe.rows_at_once or recipe.batch], tokenizer, **fit)
+    if model.device.type == "cpu":
+        rows = rows[: max(1, int(_STEP_FLOP / _step_flop(model, rows) * len(rows)))]
+    flop = _step_flop(model, rows)
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        step = _training_step(prepared(model, recipe), tokenizer, rows, recipe)
+        step()  # the first one is slow
+        return flop / min(_seconds_of(step) for _ in range(2))
+
+
+def _seconds_of(step):
+    "How long a function takes."
+    began = time.perf_counter()
+    step()
+    return time.perf_counter() - began
+
+
+def _step_flop(model, rows):
+    "FLOP of a training step on rows."
+    from lensllm.models.loading import count_params, token_work
+
+    read = sum(len(ids) for ids, _ in rows)
+    written = sum(len(labels) for _, labels in rows)
+    return float(flops(token_work(*count_params(model), read, written), 1))
+
+
+def _training_step(model, tokenizer, rows, recipe):
+    "A function that makes one step of AdamW, and has made it when it returns."
+    import torch
+    from lensllm.models.batches import sequence_loss
+
+    device = model.device
+    batch = {name: part.to(device) for name, part in collate(rows, tokenizer).items()}
+    adam = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-6)
+    can_halve = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    half = recipe.precision == "bfloat16" or recipe.precision == "auto" and can_halve
+    model.train()
+
+    def step():
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            loss = sequence_loss(model, batch).mean()
+        loss.backward()
+        adam.step()
+        adam.zero_grad()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return step

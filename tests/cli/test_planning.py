@@ -151,6 +151,19 @@ def test_a_table_has_nobody_who_must_be_seen(lensllm):
     assert refused.err.startswith("lensllm: `--must-see` has no meaning without --candidate")
 
 
+def test_the_price_of_an_hour_is_kept(lensllm, study):
+    plan = lensllm("plan", study, "--price-per-hour", 2.5, "--json").json
+    assert plan["time"]["price_per_hour"] == 2.5
+    assert "at 2.5 per hour" in lensllm("plan", study).out
+    assert "at 2.5 per hour" in lensllm("status", study).out
+    assert "time" not in lensllm("plan", "flan", "--budget", "2%", "--json").json
+
+
+def test_hours_of_a_table_are_not_known(lensllm):
+    refused = lensllm("plan", "flan", "--budget", "2%", "--price-per-hour", 2)
+    assert refused.err.startswith("lensllm: `--price-per-hour` has no meaning without --candidate")
+
+
 # simulate
 
 
