@@ -532,6 +532,7 @@ def of_tune(new):
     import copy
 
     import numpy as np
+    import pandas as pd
     from lensllm.models.loading import ZOO, load_model
     from lensllm.tune import callback, chats, findings, recipe, store, study
     from lensllm.tune import losses, tasks, training, workers
@@ -559,9 +560,9 @@ def of_tune(new):
     fresh = dict(task="t", candidates=dict(a=100), policy="race", budget=0.5, budget_size=None)
     wishes = dict(target=800, sizes=[200, 800], seed=0, recipe=None, unit=None, test=None)
     sources = dict(task=rows_file, candidates=[zoo], columns=None, loss_on="last")
-    sources |= dict(probes=False, trust=())
+    sources |= dict(probes=False, trust=(), must_see=())
     own = {**wishes, **sources, "budget_size": 20, "sizes": [10, 20], "target": 20, "recipe": short}
-    once = dict(executor="local", workers=1, device="cpu", budget=None, trust=())
+    once = dict(executor="local", workers=1, device="cpu", budget=None, must_see=None, trust=())
     counted = dict(seed=None, test_loss_se=None, reason=None, correct=True)
     return [
         (tasks.load_rows, dict(path=rows_file, columns=None, argument="DATA", loss_on="last")),
@@ -638,7 +639,15 @@ def of_tune(new):
         (study.new_study, {"folder": new / "fresh", **fresh, **wishes}),
         (study.new_study, dict(folder=new / "made", **own)),
         (study.Study, dict(folder=new / "study")),
-        (told.fund, dict(budget=0.6, keep=True)),
+        (told.fund, dict(budget=0.6, must_see=["a"], keep=True)),
+        (told.first_looks, dict(models=["b"])),
+        (told.charge, dict(price_per_hour=2.0, keep=False)),
+        (told.expected_seconds, dict(runs=[("a", 400)], speeds=pd.Series(dict(a=1.0)))),
+        (told.bill, dict(runs=[("a", 400)], speeds=None)),
+        (told.bill_text, dict(runs=[("a", 400)], speeds=None)),
+        (study.duration, dict(seconds=3.0)),
+        (study.candidate_speed, dict(source=zoo, task=task, recipe=short, **where)),
+        (told.look_remedy, dict(models=["b"], plan=[("a", 400)])),
         (told.priced, dict(runs=[("a", 200)], told=False)),
         (told.tell, dict(model="a", train_size=200, test_loss=3.0, **counted)),
         (told.check_sources, dict(trust=())),

@@ -900,6 +900,7 @@ class PricedPlan(Plan):
         spent_fraction=must.number(0),
         left_out=must.several(must.text()),
         first_look=must.number(0),
+        remedy=must.text(),
         doubts=must.several(must.text()),
     )
     def __init__(
@@ -917,6 +918,7 @@ class PricedPlan(Plan):
         spent_fraction: float,  # of `whole`
         left_out=(),  # candidates that were never run and are not proposed
         first_look: float = 0.0,  # what the smallest run of each of these costs, of `whole`
+        remedy: str = "",  # how to get these runs, in words
         doubts=(),  # what makes the losses hard to compare, plain sentences
     ):
         """
@@ -945,6 +947,8 @@ class PricedPlan(Plan):
             candidates that were never run and are not proposed
         first_look : float, default 0.0
             what the smallest run of each of these costs, of `whole`
+        remedy : str, default ''
+            how to get these runs, in words
         doubts : default ()
             what makes the losses hard to compare, plain sentences
         """
@@ -965,6 +969,7 @@ class PricedPlan(Plan):
         self.spent_fraction = float(spent_fraction)
         self.left_out = list(left_out)
         self.first_look = float(first_look)
+        self.remedy = remedy
         self.doubts = list(doubts)
 
 
@@ -1003,6 +1008,7 @@ def to_dict(self: PricedPlan) -> dict:  # JSON-safe; what is not known is None
         budget_fraction=self.budget_fraction,
         spent_fraction=self.spent_fraction,
         left_out=self.left_out,
+        first_look_fraction=self.first_look,
         doubts=self.doubts,
         choice=self.choice,
         p_best=_number_or_none(self.p_best),
@@ -1042,12 +1048,26 @@ def remarks(self: PricedPlan) -> list:  # plain sentences: the choice, the money
             "doubt: for this money every candidate can be fine-tuned on "
             f"{self.target:,} examples itself, as the policy full does from the first run"
         )
-    if self.left_out:
-        out.append(
-            f"doubt: never run, nor among these runs: {', '.join(self.left_out)}, of which the "
-            f"choice knows nothing; a first look costs {100 * self.first_look:.3g}% of full tuning"
-        )
-    return out + [f"doubt: {doubt}" for doubt in self.doubts]
+    doubts = [*filter(None, [self.unseen_doubt()]), *self.doubts]
+    return out + [f"doubt: {doubt}" for doubt in doubts]
+
+
+@patch
+def unseen_doubt(self: PricedPlan) -> str:  # a sentence; empty where everybody will have been seen
+    """Of whom nothing will be known, what a first look costs, and how to get one.
+
+    Returns
+    -------
+    str
+        a sentence; empty where everybody will have been seen
+    """
+    if not self.left_out:
+        return ""
+    remedy = f"; {self.remedy}" if self.remedy else ""
+    return (
+        f"never run, nor among these runs: {', '.join(self.left_out)}, of which the choice knows "
+        f"nothing; a first look costs {100 * self.first_look:.3g}% of full tuning{remedy}"
+    )
 
 
 def _confidence(plan):

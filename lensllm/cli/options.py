@@ -23,6 +23,8 @@ __all__ = [
     "Budget",
     "Costs",
     "PolicyName",
+    "PricePerHour",
+    "MustSee",
     "AsJson",
     "AsCsv",
     "Out",
@@ -288,6 +290,25 @@ PolicyName = Annotated[
 ]
 
 # %% ../../nbs/09_cli/options.ipynb #40a8e250
+PricePerHour = Annotated[
+    float,
+    typer.Option(
+        "--price-per-hour",
+        metavar="X",
+        help="What an hour of one device costs, in your own currency, so that device time is "
+        "also shown as money. [bold]run[/] and [bold]plan[/] keep it in the study.",
+    ),
+]
+MustSee = Annotated[
+    list[str],
+    typer.Option(
+        "--must-see",
+        metavar="NAME",
+        help="A candidate that gets a first look, its smallest run, before money goes elsewhere; "
+        "may be repeated. all: every candidate. For a study that exists: in the place of those "
+        "named before.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 Out = Annotated[

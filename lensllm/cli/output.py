@@ -18,6 +18,7 @@ __all__ = [
     "harmless_streams",
     "as_command",
     "progress_bar",
+    "quiet_children",
     "hide_foreign_bars",
 ]
 
@@ -153,9 +154,10 @@ class Output:
 
 def json_text(
     data: dict | list,
+    indent: int | None = 1,  # None: all on one line
 ) -> str:  # ends in a new line
     "A result as JSON, which may hold no NaN, and no control character but as \\u."
-    return json.dumps(data, indent=1, allow_nan=False).replace("\x7f", "\\u007f") + "\n"
+    return json.dumps(data, indent=indent, allow_nan=False).replace("\x7f", "\\u007f") + "\n"
 
 
 def csv_text(
@@ -368,6 +370,27 @@ def progress_bar(
     from rich.progress import track
 
     return track(items, description=label, console=terminal(stderr=True), transient=True)
+
+
+_QUIET = dict(  # environment variable -> its value in a process that shall say nothing
+    TRANSFORMERS_VERBOSITY="error",
+    TRANSFORMERS_NO_ADVISORY_WARNINGS="1",
+    HF_HUB_DISABLE_PROGRESS_BARS="1",
+    PYTHONWARNINGS="ignore",
+)
+
+
+@contextlib.contextmanager
+def quiet_children():
+    "Processes that are started here print no bars, no advice and no warnings of libraries."
+    before = {name: os.environ.get(name) for name in _QUIET}
+    os.environ.update({name: value for name, value in _QUIET.items() if before[name] is None})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
 
 
 def hide_foreign_bars(

@@ -33,11 +33,13 @@ from lensllm.cli.options import (
     HigherIsBetter,
     InPercent,
     MetricName,
+    MustSee,
     NTest,
     Out,
     Pattern,
     Plot,
     PolicyName,
+    PricePerHour,
     Target,
     TaskName,
     as_train_size,
@@ -120,6 +122,8 @@ def plan_command(
     task: TaskName = None,
     candidate: _NewCandidates = None,
     unit: _ReportedUnit = "token",
+    must_see: MustSee = None,
+    price_per_hour: PricePerHour = None,
     decimal: Decimal = None,
     pattern: Pattern = None,
     eval_set: EvalSet = None,
@@ -137,15 +141,20 @@ def plan_command(
     add the losses, ask again.
     """
     output = Output(json_, csv, out)
-    _check_meaning(ctx, candidate)
+    is_study = (Path(curves) / "study.db").is_file()
+    _check_meaning(ctx, candidate, is_study)
     if candidate:
         asked = asked_metric(metric, higher_is_better, percent, n_test)
-        study = _new_study(Path(curves), candidate, budget, target, policy, unit, asked)
-        show_plan(plan_of_study(study), output)
-        return
-    if (Path(curves) / "study.db").is_file():
-        study = _known_study(ctx, Path(curves), budget)
-        show_plan(plan_of_study(study), output)
+        study = _new_study(
+            Path(curves), candidate, budget, target, policy, unit, asked, must_see or ()
+        )
+    elif is_study:
+        study = _known_study(ctx, Path(curves), budget, must_see)
+    if candidate or is_study:
+        if price_per_hour is not None:
+            study.charge(price_per_hour)
+        plan = plan_of_study(study)
+        show_plan(plan, output, study.bill(plan), study.bill_text(plan))
         return
     from lensllm.choose.policies import plan
 
@@ -168,13 +177,14 @@ def plan_command(
         )
 
 
-def _check_meaning(ctx, candidate):
+def _check_meaning(ctx, candidate, is_study):
     "Refuse options that mean nothing in this call."
     if candidate:
         of_tables = ("task", "failed", "up_to", "costs", "decimal", "pattern", "eval_set")
         unused, when = typed_options(ctx, of_tables), "with"
     else:
-        unused, when = typed_options(ctx, ("unit",)), "without"
+        of_studies = ("unit",) if is_study else ("unit", "must_see", "price_per_hour")
+        unused, when = typed_options(ctx, of_studies), "without"
     if unused:
         raise ValueError(f"`{unused[0]}` has no meaning {when} --candidate; leave it out")
 
@@ -183,29 +193,32 @@ def _check_meaning(ctx, candidate):
 def show_plan(
     plan: "PricedPlan",
     output: Output,
+    bill: dict | None = None,  # as `Study.bill` makes it
+    bill_text: str = "",  # the same in words
 ) -> None:
     "Print what to run next, and where the study stands."
     runs = plan.runs
-    if output.write(runs, plan.to_dict()):
+    if output.write(runs, plan.to_dict() | (dict(time=bill) if bill else {})):
         return
     why = plan.why or "nothing to run"
     show_runs(runs, f"{plan.policy} on {plan.task}, for {plan.target:,} examples: {why}")
-    for remark in plan.remarks():
+    for remark in [*plan.remarks(), *filter(None, [bill_text])]:
         print(remark)
 
 
 def show_runs(
-    runs: "pd.DataFrame",  # columns model, train_size, cost_fraction
+    runs: "pd.DataFrame",  # columns model, train_size, cost_fraction, and maybe time, as text
     title: str,
 ) -> None:
     "Print runs with their shares of the cost of full tuning."
+    columns = ["model", "train_size", "share", *runs.columns.intersection(["time"])]
     shares = [f"{100 * fraction:.3f}%" for fraction in runs.cost_fraction]
-    shown = runs.assign(share=shares)[["model", "train_size", "share"]]
+    shown = runs.assign(share=shares)[columns]
     show_table(shown, title, dict(train_size=","))
 
 
 # %% ../../nbs/09_cli/planning.ipynb #9e8b9136
-def _new_study(folder, candidates, budget, target, policy, unit, metric):
+def _new_study(folder, candidates, budget, target, policy, unit, metric, must_see):
     "A study of candidates that are trained elsewhere."
     from lensllm.choose.policies import budget_share
     from lensllm.tune.study import new_study
@@ -219,6 +232,7 @@ def _new_study(folder, candidates, budget, target, policy, unit, metric):
         policy=policy,
         unit=unit,
         metric=metric,
+        must_see=must_see,
     )
 
 
@@ -259,25 +273,30 @@ def check_fixed_facts(
         )
 
 
-def _known_study(ctx, folder, budget):
-    "The study in the folder, with a new budget where one is given."
+_FREE_PARAMETERS = ("curves", "json_", "csv", "out", "budget", "must_see", "price_per_hour")
+
+
+def _known_study(ctx, folder, budget, must_see):
+    "The study in the folder, with a new budget, or others that must be seen, where given."
     from lensllm.choose.policies import budget_share
     from lensllm.tune.study import Study
 
-    check_fixed_facts(ctx, folder, ("curves", "json_", "csv", "out", "budget"))
+    check_fixed_facts(ctx, folder, _FREE_PARAMETERS)
     study = Study(folder)
-    if budget is not None:
-        _change_budget(study, budget_share(budget, 0))
+    before = study.facts["budget"]["share"]
+    share = None if budget is None else budget_share(budget, 0)
+    if budget is not None or must_see is not None:
+        study.fund(share, must_see=must_see)
+    if share not in (None, before):
+        _say_new_budget(study, before, share)
     return study
 
 
-def _change_budget(study, share):
-    "Change a study's budget, and say so: the folder keeps it."
-    before, spent = study.facts["budget"]["share"], study.spent / study.whole
-    study.fund(share)
-    if share != before:
-        less = f", less than the {100 * spent:.3g}% that were spent" if share < spent else ""
-        print(f"budget changed from {100 * before:g}% to {100 * share:g}%{less}", file=sys.stderr)
+def _say_new_budget(study, before, share):
+    "Say that a budget was changed: the folder keeps it."
+    spent = study.spent / study.whole
+    less = f", less than the {100 * spent:.3g}% that were spent" if share < spent else ""
+    print(f"budget changed from {100 * before:g}% to {100 * share:g}%{less}", file=sys.stderr)
 
 
 def plan_of_study(
@@ -288,7 +307,8 @@ def plan_of_study(
 
     proposal = study.ask()
     left_out = never_run(study.racing, study.store.runs(), proposal)
-    smallest = study.facts["sizes"][0]
+    if proposal and all(_is_look_due(study, *run) for run in proposal):
+        left_out = []  # the others come after those that must be seen
     return PricedPlan(
         proposal,
         study.priced(proposal),
@@ -298,8 +318,14 @@ def plan_of_study(
         budget_fraction=study.facts["budget"]["share"] or 0.0,
         spent_fraction=study.spent / study.whole,
         left_out=left_out,
-        first_look=sum(study.priced([(model, smallest) for model in left_out])) / study.whole,
+        first_look=sum(study.first_looks(left_out)) / study.whole,
+        remedy=study.look_remedy(left_out, proposal) if left_out else "",
     )
+
+
+def _is_look_due(study, model, size):
+    "Whether a run is the first look at a candidate that must be seen."
+    return model in study.facts["must_see"] and size == study.facts["sizes"][0]
 
 
 # %% ../../nbs/09_cli/planning.ipynb #c269d1d9

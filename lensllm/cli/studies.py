@@ -8,6 +8,7 @@
 __all__ = [
     "NOTHING_LEFT",
     "run_command",
+    "EventLog",
     "StudyWatch",
     "status_command",
     "tell_command",
@@ -16,6 +17,8 @@ __all__ = [
 ]
 
 # %% ../../nbs/09_cli/studies.ipynb #cce28893
+import json
+import math
 import os
 import shlex
 import shutil
@@ -34,7 +37,9 @@ from lensllm.cli.options import (
     Columns,
     Device,
     LossOn,
+    MustSee,
     PolicyName,
+    PricePerHour,
     StudyFolder,
     as_examples,
     as_loss,
@@ -47,9 +52,11 @@ from .._internal.atomic import open_to_append
 from .._internal.text import visible
 from lensllm.cli.output import (
     Output,
+    check_files,
     hide_foreign_bars,
     json_rows,
     json_text,
+    quiet_children,
     show_table,
     terminal,
 )
@@ -151,6 +158,23 @@ _DryRun = Annotated[
     bool,
     typer.Option(
         "--dry-run", help="Look at everything, print the plan and its cost, spend nothing."
+    ),
+]
+_Hours = Annotated[
+    bool,
+    typer.Option(
+        "--hours",
+        help="With --dry-run: time one training step of each candidate on this machine, and say "
+        "hours as well as shares.",
+    ),
+]
+_LogJson = Annotated[
+    str,
+    typer.Option(
+        "--log-json",
+        metavar="FILE",
+        help="Write one line of JSON per event (plan, begun, check, done, failed, end): into a "
+        "file, to which lines are added, or with - to standard output in place of the tables.",
     ),
 ]
 _Resume = Annotated[
@@ -265,6 +289,7 @@ def run_command(
     target: _RunTarget = None,
     size: _Sizes = None,
     policy: PolicyName = "race",
+    must_see: MustSee = None,
     seed: _RunSeed = 0,
     test: _TestRows = None,
     columns: Columns = None,
@@ -283,8 +308,11 @@ def run_command(
     executor: _Executor = "local",
     device: Device = "auto",
     trust: _Trust = None,
+    price_per_hour: PricePerHour = None,
     dry_run: _DryRun = False,
+    hours: _Hours = False,
     resume: _Resume = False,
+    log_json: _LogJson = None,
     json_: AsJson = False,
 ):
     """Fine-tune candidates on growing parts of a task, where it decides.
@@ -295,6 +323,9 @@ def run_command(
     settings = dict(method=method, rate=rate, passes=passes, max_tokens=max_tokens)
     settings |= dict(ladder=ladder, load=load)
     recipe = _typed_recipe(ctx, recipe, set_, settings)
+    _check_event_log(log_json, json_, dry_run)
+    if hours and not dry_run:
+        raise ValueError("`hours` has no meaning without --dry-run; leave it out")
     is_old = _check_run(ctx, out, task, executor, workers, recipe.ladder, device, dry_run, resume)
     folder_alone = is_old and task is None
     more = _share(budget) if folder_alone else None
@@ -314,26 +345,31 @@ def run_command(
         unit=unit,
         probes=probes,
         trust=trust or (),
+        must_see=must_see or (),
     )
     if dry_run:
         with tempfile.TemporaryDirectory() as scratch:
             place = out if is_old else Path(scratch) / "study"
             study = _reopened(out) if folder_alone else _begun(place, **options)
-            if more is not None:
-                study.fund(more, keep=False)
+            if more is not None or must_see is not None:
+                study.fund(more, must_see=must_see, keep=False)
             study.trust = tuple(trust or ())
-            _say_forecast(study, json_)
+            if price_per_hour is not None:
+                study.charge(price_per_hour, keep=False)
+            _say_forecast(study, json_, _timed_speeds(study, device) if hours else None)
         return
     study = _reopened(out) if folder_alone else _begun(out, **options)
     study.check_sources(trust or ())
+    if price_per_hour is not None:
+        study.charge(price_per_hour)
     study.store.set_fact("command", "lensllm " + shlex.join(ctx.obj))
     if study.store.runs().empty:
-        for doubt in _doubts(study, study.ask()):
+        for doubt in _doubts(study, plan_of_study(study)):
             print(f"doubt: {doubt}", file=sys.stderr)
-    ranking = _run_watched(
-        ctx, study, budget=more, executor=executor, workers=workers, device=device
-    )
-    _finish(study, ranking, json_)
+    options = dict(budget=more, executor=executor, workers=workers, device=device)
+    with EventLog(log_json) as events, quiet_children():
+        ranking = _run_watched(ctx, study, events, must_see=must_see, **options)
+        _finish(study, ranking, json_, events)
 
 
 def _typed_recipe(ctx, path, settings, options):
@@ -361,6 +397,10 @@ _FREE_PARAMETERS = (  # may be given for a study that exists
     "executor",
     "device",
     "budget",
+    "must_see",
+    "price_per_hour",
+    "hours",
+    "log_json",
     "trust",
 )
 
@@ -442,10 +482,10 @@ def _reopened(folder):
 
 
 # %% ../../nbs/09_cli/studies.ipynb #b8ba4042
-def _run_watched(ctx, study, **options):
+def _run_watched(ctx, study, events, **options):
     "The ranking, after all runs that the study asks for."
     try:
-        with StudyWatch(study, options["workers"]) as watch:
+        with StudyWatch(study, options["workers"], events) as watch:
             return study.run(progress=watch, **options)
     except KeyboardInterrupt:
         typed = typed_options(ctx, ("workers", "executor", "device"))
@@ -453,6 +493,7 @@ def _run_watched(ctx, study, **options):
             "lensllm: stopped; go on with lensllm run --resume --out",
             shlex.quote(str(ctx.params["out"])),
             *(f"--{name} {options[name]}" for name in typed),
+            *([f"--log-json {shlex.quote(events.place)}"] if events.place else []),
             *(f"--trust {word}" for word in _words_of_trust(study)),
             file=sys.stderr,
         )
@@ -469,8 +510,8 @@ def _words_of_trust(study):
     return list(words)
 
 
-def _finish(study, ranking, as_json):
-    "Write the report, and print the ranking."
+def _finish(study, ranking, as_json, events):
+    "Write the report, and print the ranking, unless the events go where it would."
     from lensllm.report.page import study_report
 
     report = study_report(study, study.store.folder / "report.html")
@@ -483,22 +524,95 @@ def _finish(study, ranking, as_json):
         spent_fraction=study.spent / study.whole,
         ranking=json_rows(ranking.frame[columns]),
         report=str(report),
-        doubts=list(ranking.doubts),
+        doubts=[*ranking.doubts, *filter(None, [study.unseen_doubt()])],
     )
+    events.write("end", **result)
     if as_json:
         print(json_text(result), end="")
+    if as_json or events.place == "-":
         return
     show_table(
         ranking.frame[["rank", "model", *columns[2:]]],
         f"{facts['task']}, for {facts['target']:,} examples, nats/{facts['unit']}",
         dict(predicted_loss=".3f", low=".3f", high=".3f", p_best=".2f"),
     )
-    for doubt in ranking.doubts:
+    for doubt in result["doubts"]:
         print(f"doubt: {doubt}")
     print(
         f"choose {ranking.best}; spent {100 * study.spent / study.whole:.2f}% of fine-tuning "
         f"every candidate; report: {report}"
     )
+
+
+# %% ../../nbs/09_cli/studies.ipynb #6d5e0030
+class EventLog:
+    "One line of JSON per event, in a file or on standard output; without a place, nothing."
+
+    def __init__(
+        self,
+        place: str | None,  # a file, - for standard output, or None
+    ):
+        self.place = place
+        self.stream = None
+        self.has_ended = False
+
+    def __enter__(self):
+        if self.place == "-":
+            self.stream = sys.stdout
+        elif self.place:
+            self.stream = open_to_append(self.place)
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if kind and not self.has_ended:
+            self.write("end", stopped=str(error) or kind.__name__)
+        if self.stream and self.place != "-":
+            self.stream.close()
+
+    def write(
+        self,
+        event: str,
+        **about,  # anything that JSON can hold
+    ) -> None:
+        "Add a line."
+        self.has_ended = event == "end"
+        if self.stream:
+            when = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+            line = json_text(dict(time=when, event=event) | about, indent=None)
+            print(line, end="", file=self.stream, flush=True)
+
+
+def _check_event_log(place, as_json, dry_run):
+    "Refuse a place where no events can go, before anything runs."
+    if place is None:
+        return
+    if dry_run:
+        raise ValueError("`log_json` has no meaning with --dry-run; leave it out")
+    if place == "-":
+        if as_json:
+            raise ValueError(
+                "`log_json` - and `--json` exclude each other, since both write to standard "
+                "output; name a file for one of them"
+            )
+        return
+    path = Path(place)
+    if not os.path.lexists(path):
+        check_files({"--log-json": path}, [])
+    elif not _is_event_log(path):
+        raise ValueError(
+            f"`log_json` must name a new file, or one that holds such events, got {place}; "
+            "name another"
+        )
+
+
+def _is_event_log(path):
+    "Whether a file holds events, or nothing."
+    try:
+        with open(path, encoding="utf-8") as file:
+            first = file.readline(10_000)
+        return not first or "event" in json.loads(first)
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 # %% ../../nbs/09_cli/studies.ipynb #0e4581c5
@@ -509,12 +623,15 @@ class StudyWatch:
         self,
         study: "Study",
         workers: int,  # runs at once
+        events: EventLog,
     ):
-        self.study, self.workers = study, workers
-        self.percent = {}  # run -> how far it is
+        self.study, self.workers, self.events = study, workers, events
+        self.checks = {}  # run -> step, steps and loss of its last check
+        self.began = {}  # run -> time and step of its first check
         self.live = None  # rich's live table, on a terminal
         earlier = study.store.runs().query("state in ('done', 'failed')")
         self.reported = {_run_state(run) for run in earlier.itertuples()}
+        self.planned = {_run_names(run) for run in earlier.itertuples()}
 
     def __enter__(self):
         self.log = open_to_append(self.study.store.folder / "study.log")
@@ -532,17 +649,27 @@ class StudyWatch:
         self.log.close()
 
     def __call__(self, study, run=None, step=None, steps=None, loss=None):
-        if run:
-            self.percent[run] = f"{100 * step // steps}%"
-        for row in study.store.runs().itertuples():
+        runs = study.store.runs().assign(seconds=study.run_seconds())
+        self._report_plan(runs)
+        for row in runs.itertuples():
             self._report(row)
+        if run:
+            self.checks[run] = step, steps, loss
+            self.began.setdefault(run, (time.monotonic(), step))
+            names = dict(zip(("model", "train_size", "seed"), run))
+            self.events.write("check", **names, step=step, steps=steps, loss=loss)
         if self.live:
             self.live.update(self._table())
 
 
+def _run_names(run):
+    "What a run is known by."
+    return run.model, run.train_size, run.seed
+
+
 def _run_state(run):
     "What makes a line of the log a new one."
-    return run.model, run.train_size, run.seed, run.state, run.attempts
+    return *_run_names(run), run.state, run.attempts
 
 
 # %% ../../nbs/09_cli/studies.ipynb #7a98af03
@@ -562,11 +689,49 @@ def _report(self: StudyWatch, run):
     print(line, file=self.log, flush=True)
     if not self.live:
         print(line, file=sys.stderr, flush=True)
+    self._write_event(run)
+
+
+@patch
+def _write_event(self: StudyWatch, run):
+    "The event of a change of state; what is planned for the first time is part of a plan."
+    names = dict(model=run.model, train_size=run.train_size, seed=run.seed)
+    if run.state == "running":
+        self.events.write("begun", **names)
+    elif run.state == "done":
+        keys = ("test_loss", "test_loss_se", "seconds")
+        self.events.write("done", **names, **{key: _or_none(getattr(run, key)) for key in keys})
+    elif run.state == "failed" or run.attempts:
+        again = run.state == "planned"
+        self.events.write("failed", **names, reason=run.reason, again=again)
+
+
+def _or_none(value):
+    "A number, or None where it is missing."
+    return None if value != value else value
+
+
+@patch
+def _report_plan(self: StudyWatch, runs):
+    "An event for runs that were planned since the last look."
+    new = [run for run in runs.itertuples() if _run_names(run) not in self.planned]
+    if not new:
+        return
+    self.planned |= set(map(_run_names, new))
+    whole, share = self.study.whole, self.study.facts["budget"]["share"]
+    rows = [
+        dict(zip(("model", "train_size", "seed"), _run_names(run)))
+        | dict(cost_fraction=_or_none(run.price / whole))
+        for run in new
+    ]
+    why = "; ".join(dict.fromkeys(run.why or "" for run in new))
+    spent = self.study.spent / whole
+    self.events.write("plan", why=why, runs=rows, spent_fraction=spent, budget_fraction=share)
 
 
 @patch
 def _table(self: StudyWatch):
-    "Candidates by sizes, under a line that says how far the study is."
+    "Candidates by sizes, under lines that say how far the study is and what cells hold."
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -580,17 +745,26 @@ def _table(self: StudyWatch):
     for model in self.study.prices.index:
         row = [visible(model), *(cells.get((model, size), "") for size in sizes)]
         table.add_row(*map(Text, row))
-    return Group(Text(visible(self._title(runs))), table)
+    return Group(Text(visible(self._title(runs))), Text(self._legend()), table)
 
 
 @patch
 def _cell(self: StudyWatch, run):
     "A run in the live table: its loss, how far it is, that it failed, or that it waits."
+    from lensllm.tune.study import duration
+
     if run.state == "done":
         return f"{run.test_loss:.3f}"
-    if run.state == "running":
-        return self.percent.get((run.model, run.train_size, run.seed), "…")
-    return "failed" if run.state == "failed" else "·"
+    if run.state != "running":
+        return "failed" if run.state == "failed" else "waits"
+    if _run_names(run) not in self.checks:
+        return "running"
+    step, steps, loss = self.checks[_run_names(run)]
+    began, first = self.began[_run_names(run)]
+    if step <= first:
+        return f"{step}/{steps}, {loss:.3f}"
+    left = (time.monotonic() - began) / (step - first) * (steps - step)
+    return f"{step}/{steps}, {loss:.3f}, {duration(left)}"
 
 
 # %% ../../nbs/09_cli/studies.ipynb #53501eb3
@@ -600,15 +774,23 @@ def _title(self: StudyWatch, runs):
     study = self.study
     done = runs[runs.state == "done"].price.fillna(0).sum() / max(study.spent, 1e-9)
     seconds = self._seconds_left(runs)
-    left = ""
-    if seconds is not None:
-        left = f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
-        left = f", about {left} left"
+    from lensllm.tune.study import duration
+
+    left = "" if seconds is None else f", about {duration(seconds)} left"
+    share = study.facts["budget"]["share"]
+    budget = "" if share is None else f" of a budget of {100 * share:g}%"
     return (
         f"{study.facts['task']}, {study.facts['policy']}: "
-        f"{100 * study.spent / study.whole:.2f}% of full tuning, {100 * done:.0f}% of that "
-        f"done{left}; test loss, nats/{study.facts['unit']}"
+        f"{100 * study.spent / study.whole:.2f}% of full tuning spent or planned{budget}, "
+        f"{100 * done:.0f}% of that done{left}"
     )
+
+
+@patch
+def _legend(self: StudyWatch):
+    "What the cells of the live table hold."
+    unit = self.study.facts["unit"]
+    return f"test loss (nats/{unit}), or step, validation loss (nats/token) and time left"
 
 
 @patch
@@ -625,21 +807,44 @@ def _seconds_left(self: StudyWatch, runs):
 
 
 # %% ../../nbs/09_cli/studies.ipynb #d08e6e09
-def _say_forecast(study, as_json):
-    "What a study would do first, or next, and what it costs."
+def _timed_speeds(study, device):
+    "FLOP per second of each candidate, by one training step."
+    import pandas as pd
+
+    from lensllm.tune.recipe import Recipe
+    from lensllm.tune.study import candidate_speed
+    from lensllm.tune.tasks import task_of
+
+    study.check_sources(study.trust)
+    task, recipe = task_of(study.facts["source"]), Recipe(**study.facts["recipe"])
+    where = dict(device=device, trust=tuple(word for word in study.trust if word != "sources"))
+    sources = study.store.candidates().source[study.racing]
+    return pd.Series(
+        {name: candidate_speed(source, task, recipe, **where) for name, source in sources.items()}
+    )
+
+
+def _say_forecast(study, as_json, speeds=None):
+    "What a study would do first, or next, what it costs, and how long it takes where known."
     plan, facts = plan_of_study(study), study.facts
     candidates, runs = _forecast_candidates(study), plan.runs
     budget = facts["budget"]["share"]
     budget = runs.cost_fraction.sum() if budget is None else budget
+    seconds = study.expected_seconds(plan, speeds)
     if as_json:
         result = {
             name: facts[name] for name in ("task", "policy", "target", "sizes", "seed", "unit")
         }
         result |= dict(budget_fraction=budget, full_cost=study.whole, candidates=candidates)
-        result |= dict(why=plan.why, runs=runs.to_dict("records"))
+        rows = json_rows(runs.assign(hours=[each / 3600 for each in seconds]))
+        result |= dict(why=plan.why, runs=rows, time=study.bill(plan, speeds))
         print(json_text(result), end="")
         return
     _show_candidates(candidates, study)
+    if not any(map(math.isnan, seconds)):
+        from lensllm.tune.study import duration
+
+        runs = runs.assign(time=list(map(duration, seconds)))
     show_runs(runs, f"{'next' if study.spent else 'first'}: {plan.why}")
     for doubt in _doubts(study, plan):
         print(f"doubt: {doubt}")
@@ -656,6 +861,21 @@ def _say_forecast(study, as_json):
         f"these runs {100 * runs.cost_fraction.sum():.2f}%, budget {100 * budget:.2f}% of "
         f"fine-tuning every candidate on {facts['target']:,} examples; {spent}"
     )
+    for line in (_full_tuning_time(study, speeds, budget), study.bill_text(plan, speeds)):
+        if line:
+            print(line)
+
+
+def _full_tuning_time(study, speeds, budget):
+    "How long fine-tuning every candidate would take, and the budget; empty where unknown."
+    from lensllm.tune.study import duration
+
+    everything = [(model, study.facts["target"]) for model in study.prices.index]
+    seconds = sum(study.expected_seconds(everything, speeds))
+    if math.isnan(seconds):
+        return ""
+    whole, share = duration(seconds), duration(budget * seconds)
+    return f"fine-tuning every candidate takes about {whole}, the budget about {share}"
 
 
 def _forecast_candidates(study):
@@ -723,7 +943,9 @@ def _doubts_about_money(study, plan):
     planned = {model for model, _ in plan}
     if len(prices) == 1:
         yield "there is one candidate, so nothing to choose; --candidate may be repeated"
-    left_out = [model for model in study.racing if model not in planned]
+    if unseen_doubt := plan.unseen_doubt():
+        yield unseen_doubt
+    left_out = [model for model in study.racing if model not in (*planned, *plan.left_out)]
     if plan and left_out:
         yield (
             f"not among the next runs: {', '.join(left_out)}, whose next run is not wanted yet, "
@@ -763,12 +985,19 @@ def _covers_further_run(study, plan, share):
 
 
 # %% ../../nbs/09_cli/studies.ipynb #bb2a341e
-def status_command(folder: StudyFolder, json_: AsJson = False, csv: AsCsv = False):
+def status_command(
+    folder: StudyFolder,
+    price_per_hour: PricePerHour = None,
+    json_: AsJson = False,
+    csv: AsCsv = False,
+):
     "Where a study stands: every run and its state."
     output = Output(json_, csv)
     from lensllm.tune.study import Study
 
     study = Study(folder)
+    if price_per_hour is not None:
+        study.charge(price_per_hour, keep=False)
     columns = [
         "model",
         "train_size",
@@ -777,24 +1006,28 @@ def status_command(folder: StudyFolder, json_: AsJson = False, csv: AsCsv = Fals
         "test_loss",
         "test_loss_se",
         "cost",
+        "seconds",
         "reason",
     ]
-    runs = study.store.runs().rename(columns=dict(price="cost"))[columns]
+    runs = study.store.runs().assign(seconds=study.run_seconds())
+    runs = runs.rename(columns=dict(price="cost"))[columns]
     result = {name: study.facts[name] for name in ("task", "target", "unit")}
     runs = study.metric.in_own_unit(runs)
-    result |= dict(spent_fraction=study.spent / study.whole, runs=json_rows(runs))
+    result |= dict(spent_fraction=study.spent / study.whole, time=study.bill())
+    result |= dict(runs=json_rows(runs))
     if output.write(runs, result):
         return
     cost = "FLOP" if study.facts["source"] else "FLOP at one token per example"
     shown = runs.rename(columns=dict(cost=cost)).fillna({"reason": ""})
     if not study.whole:
         shown = shown.drop(columns=cost)
-    show_table(
-        shown,
-        repr(study),
-        {"train_size": ",", **dict.fromkeys(runs.columns[4:6], ".4f"), cost: ".3g"},
-    )
+    if runs.seconds.isna().all():
+        shown = shown.drop(columns="seconds")
+    formats = {"train_size": ",", **dict.fromkeys(runs.columns[4:6], ".4f"), cost: ".3g"}
+    show_table(shown, repr(study), formats | dict(seconds=",.1f"))
     print(_spending(study))
+    if bill := study.bill_text():
+        print(bill)
 
 
 def _spending(study):
@@ -957,9 +1190,16 @@ _ReportFile = Annotated[
 ]
 
 
-def report_command(folder: StudyFolder, out: _ReportFile = None):
+def report_command(
+    folder: StudyFolder,
+    out: _ReportFile = None,
+    price_per_hour: PricePerHour = None,
+):
     "Write a study's report: one HTML file that needs nothing else."
     from lensllm.report.page import study_report
     from lensllm.tune.study import Study
 
-    print(study_report(Study(folder), out or folder / "report.html"))
+    study = Study(folder)
+    if price_per_hour is not None:
+        study.charge(price_per_hour, keep=False)
+    print(study_report(study, out or folder / "report.html"))

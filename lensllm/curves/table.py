@@ -750,6 +750,8 @@ def load_curves(
         how a folder of logs names runs; {model}/{train_size} when None
     eval_set : str | None, default None
         evaluation set of the logs, where they name several
+    metric : str | Metric | None, default None
+        score to read, such as accuracy; None: as columns say
 
     Returns
     -------

@@ -60,7 +60,8 @@ the best of {{ ranked }}
 {% else %}
 No choice yet: it needs runs of two candidates that have not failed, or of the only one left.
 {% endif %}
-{{ runs|length }} runs, {{ spent }}% of what fine-tuning every candidate costs.</p>
+{{ runs|length }} runs, {{ spent }}% of what fine-tuning every candidate costs
+{%- if bill %}; {{ bill }}{% endif %}.</p>
 {% for figure in figures %}
 <h2>{{ figure.title }}</h2>
 <img alt="{{ figure.alt }}" src="data:image/png;base64,{{ figure.png }}">
@@ -171,15 +172,21 @@ def _page_contents(study):
         unit=unit if metric == LOSS else "",
         measure=metric.name,
         spent=f"{100 * study.spent / study.whole:.2f}",
+        bill=study.bill_text(),
         figures=[] if ranking is None else _figures(study, ranking),
-        doubts=[] if ranking is None else ranking.doubts,
+        doubts=[] if ranking is None else _doubts(study, ranking),
         again=_how_to_repeat(study, runs),
     )
     contents |= _answer(ranking)
     contents |= _ranking_table(ranking, runs, unit, metric)
-    contents |= _run_table(runs, study.whole, unit, metric)
+    contents |= _run_table(runs.assign(seconds=study.run_seconds()), study.whole, unit, metric)
     contents |= _finding_table(finished)
     return contents
+
+
+def _doubts(study, ranking):
+    "What the ranking doubts, and whom the study has never looked at."
+    return [*ranking.doubts, *filter(None, [study.unseen_doubt()])]
 
 
 def _ranking_if_possible(study, finished):
@@ -241,8 +248,7 @@ def _run_table(runs, whole, unit, metric):
             loss += f" ± {metric.top * r.test_loss_se:{digits}}"
         share = "" if pd.isna(r.price) or not whole else f"{100 * r.price / whole:.3f}"
         why = r.reason or r.why or ""
-        rate, seconds = _rate_and_seconds(r.result)
-        run = [r.model, f"{r.train_size:,}", r.seed, r.state, loss, share, rate, seconds, why]
+        run = [r.model, f"{r.train_size:,}", r.seed, r.state, loss, share, *_made_here(r), why]
         rows.append(run)
     loss = f"test {metric.name} ({unit})"
     columns = ["model", "examples", "seed", "state", loss, "% of full tuning"]
@@ -251,15 +257,17 @@ def _run_table(runs, whole, unit, metric):
     return dict(runs=rows, run_columns=columns)
 
 
-_MADE_HERE = ("learning rate", "seconds")  # columns of runs that were made here
+_MADE_HERE = ("learning rate", "seconds", "peak memory (GB)")  # columns of runs made here
 
 
-def _rate_and_seconds(record):
-    "The highest learning rate of a run and how long it took, as text; empty where unknown."
-    rate, seconds = ((record or {}).get(key) for key in ("rate", "seconds"))
+def _made_here(run):
+    "Highest learning rate, seconds and peak memory of a run, as text; empty where unknown."
+    rate, memory = ((run.result or {}).get(key) for key in ("rate", "peak_memory"))
+    seconds = run.seconds
     return (
         "" if rate is None else f"{rate:g}",
-        "" if seconds is None else f"{seconds:,.0f}" if seconds >= 10 else f"{seconds:.1f}",
+        "" if pd.isna(seconds) else f"{seconds:,.0f}" if seconds >= 10 else f"{seconds:.1f}",
+        "" if memory is None else f"{memory / 1e9:.2f}",
     )
 
 

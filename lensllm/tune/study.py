@@ -11,12 +11,15 @@ __all__ = [
     "new_study",
     "json_safe",
     "with_searches",
+    "duration",
+    "candidate_speed",
 ]
 
 # %% ../../nbs/07_tune/study.ipynb #cd087714
-import json, math, time
+import json, math, shlex, time
 from dataclasses import asdict, replace
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 import numpy as np, pandas as pd
@@ -31,7 +34,7 @@ from ..models.loading import check_trust, pick_device, zoo_names
 from .recipe import Recipe, run_price, search_price
 from .chats import LOSS_ON, has_template
 from .store import Store, as_json
-from .tasks import TASKS, Task, count_cut, encode, load_task, task_of
+from .tasks import TASKS, Task, collate, count_cut, encode, load_task, task_of
 from .workers import check_executor, open_executor
 
 # %% ../../nbs/07_tune/study.ipynb #e68d0448
@@ -143,6 +146,8 @@ _FACTS = (
     "recipe",
     "source",
     "probes",
+    "must_see",
+    "price_per_hour",
 )
 
 
@@ -295,6 +300,12 @@ def _is_metric(value):
         return False
 
 
+def _are_names(value):
+    if value is None:  # a study from before there was such a fact
+        return True
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
 def _is_recipe(value):
     try:
         return bool(Recipe(**value))
@@ -314,6 +325,8 @@ _SHAPES = {  # fact -> what it must be, and whether a value is that
     "recipe": ("the settings of a recipe", _is_recipe),
     "source": ("where texts are", _is_source),
     "probes": ("true or false", lambda value: value in (True, False, None)),
+    "must_see": ("names of candidates", _are_names),
+    "price_per_hour": ("a number > 0", lambda value: value is None or _is_positive(value)),
 }
 
 
@@ -327,6 +340,7 @@ def _checked_facts(store):
     if facts["target"] not in facts["sizes"] or sorted(set(facts["sizes"])) != facts["sizes"]:
         raise store.wrong_value("the target", "one of the sizes, which grow", facts["sizes"])
     _check_known_candidates(store, facts)
+    facts["must_see"] = facts["must_see"] or []
     _check_later_facts(store)
     _check_records(store)
     return facts
@@ -337,6 +351,9 @@ def _check_known_candidates(store, facts):
     candidates, n_sizes = store.candidates(), len(facts["sizes"])
     if candidates.empty:
         raise store.wrong_value("the table candidates", "at least one candidate", [])
+    for name in facts["must_see"] or ():
+        if name not in candidates.index:
+            raise store.wrong_value("who must be seen", "a candidate of the study", name)
     for name, candidate in candidates.iterrows():
         about = candidate.facts
         lists = dict(prices=(n_sizes, _is_positive))
@@ -395,10 +412,10 @@ def _check_records(store):
         findings = run.result.get("findings") or {}
         if not isinstance(findings, dict):
             raise store.wrong_value(where, "a record with findings", findings)
-        shown = [run.result.get(key) for key in ("step", "rate", "seconds")]
+        shown = [run.result.get(key) for key in ("step", "rate", "seconds", "peak_memory")]
         shown += [value for key, value in findings.items() if key != "reason"]
         for value in shown:
-            if not (value is None or isinstance(value, (int, float))):
+            if not (value is None or (isinstance(value, (int, float)) and abs(value) < 1e100)):
                 raise store.wrong_value(where, "a record of numbers", value)
         if not isinstance(findings.get("reason", ""), str):
             raise store.wrong_value(where, "a record with a reason in words", findings["reason"])
@@ -435,6 +452,7 @@ def _candidates(name, value):
     candidates=_candidates,
     sizes=must.several(optional=True),
     trust=_trusted,
+    must_see=must.several(must.text(), single=str),
 )
 def new_study(
     folder: str | Path,  # new or empty, or that of the same study
@@ -456,6 +474,7 @@ def new_study(
     loss_on: str = "last",  # these three as for `load_task`
     probes: bool = False,  # look at kernels, and certify, in every run: see `Findings`
     trust: tuple = (),  # as for `load_model`; it holds for this object, and is not kept
+    must_see: tuple = (),  # as for `Study.fund`
 ) -> Study:
     """Set a study up: everything is looked at, and nothing is spent.
 
@@ -489,6 +508,8 @@ def new_study(
         look at kernels, and certify, in every run: see `Findings`
     trust : tuple, default ()
         as for `load_model`; it holds for this object, and is not kept
+    must_see : tuple, default ()
+        as for `Study.fund`
     """
     if unit is not None:
         must.one_of(("byte", "token"))("unit", unit)
@@ -513,8 +534,9 @@ def new_study(
         known = _candidates_elsewhere(candidates, sizes)
     else:
         known = _inspected_candidates(candidates, loaded, recipe, sizes, _models_trust(trust))
-    if not (Path(folder) / "study.db").is_file():
-        _check_budget(known, budget, budget_size, sizes)  # a study that goes on has passed
+    must_see = _names_to_see(must_see, list(known), budget_size)
+    if not (Path(folder) / "study.db").is_file():  # a study that goes on has passed
+        _check_budget(known, budget, budget_size, sizes, must_see)
     facts = dict(
         task=loaded.name if loaded else str(task),
         policy=policy,
@@ -529,7 +551,9 @@ def new_study(
     )
     if metric is not None:
         facts["metric"] = _metric_facts(metric, elsewhere)
-    study = _entered_study(folder, facts, known)
+    study = _entered_study(folder, facts, known, must_see)
+    if must_see:
+        study.fund(must_see=must_see)
     told = [(facts["source"] or {}).get(part) for part in ("task", "test")]
     told += [about.get("source") for about in known.values()]
     told += _reaching_out(recipe)
@@ -647,8 +671,8 @@ def _check_ladder(recipe, elsewhere, policy):
 
 
 # %% ../../nbs/07_tune/study.ipynb #2d144573
-def _check_budget(known, budget, budget_size, sizes):
-    "Refuse no candidates, and a budget that covers nothing."
+def _check_budget(known, budget, budget_size, sizes, must_see):
+    "Refuse no candidates, and a budget that covers nothing, or not those that must be seen."
     if not known:
         raise ValueError(
             "`candidate` must name at least one model, got none; "
@@ -662,18 +686,63 @@ def _check_budget(known, budget, budget_size, sizes):
     if budget is None:
         return
     _check_share(budget)
-    searches = [facts.get("search", 0.0) for facts in known.values()]
-    first_runs = [facts["prices"][0] + search for facts, search in zip(known.values(), searches)]
-    whole = sum(facts["prices"][-1] + search for facts, search in zip(known.values(), searches))
-    cheapest = sorted(first_runs)[:2]
-    if budget * whole >= sum(cheapest):
+    searches = {name: facts.get("search", 0.0) for name, facts in known.items()}
+    first_runs = {name: facts["prices"][0] + searches[name] for name, facts in known.items()}
+    whole = sum(facts["prices"][-1] + searches[name] for name, facts in known.items())
+    others = sorted((name for name in known if name not in must_see), key=first_runs.get)
+    needed = [*must_see, *others[: max(0, 2 - len(must_see))]]
+    cost = sum(first_runs[name] for name in needed) / whole
+    if budget >= cost * (1 - _ROUNDING):
         return
-    what, cost = "the first run of the only candidate", "it costs"
-    if len(cheapest) > 1:
-        what, cost = "the first runs of two candidates", "the cheapest two cost"
+    what, they = _first_runs_in_words(needed, must_see)
     raise ValueError(
         f"`budget` must cover {what}, got {100 * budget:g}% of full fine-tuning, "
-        f"{cost} {100 * sum(cheapest) / whole:.3g}%; give more, or take a larger target"
+        f"{they} {100 * cost:.3g}%; give at least {_share_above(cost)}, or take a larger target"
+    )
+
+
+def _first_runs_in_words(needed, must_see):
+    "What the least budget pays for, and the words before its cost."
+    if len(needed) == 1:
+        return "the first run of the only candidate", "it costs"
+    if not must_see:
+        return "the first runs of two candidates", "the cheapest two cost"
+    other = " and at one other candidate" if len(needed) > len(must_see) else ""
+    return f"a first look at {', '.join(must_see)}{other}", "which costs"
+
+
+_ROUNDING = 1e-9  # how far sums of prices may differ when they are added up in another order
+
+
+def _share_above(share):
+    "The share in per cent, of three digits and rounded up: a budget that pays for it."
+    digits = 2 - math.floor(math.log10(100 * share))
+    return f"{math.ceil(100 * share * 10**digits * (1 - _ROUNDING)) / 10**digits:g}%"
+
+
+def _names_to_see(names, known, budget_size=None):
+    "Names of candidates, with `all` as all of them."
+    if names and budget_size:
+        raise ValueError(
+            "`must_see` cannot be given where every candidate runs up to "
+            f"{budget_size:,} examples; leave it out"
+        )
+    if "all" in names:
+        return list(known)
+    _check_names("must_see", names, known)
+    return list(dict.fromkeys(names))
+
+
+def _check_names(argument, names, known):
+    "Refuse what is no candidate of the study, and say which one may have been meant."
+    unknown = next((name for name in names if name not in known), None)
+    if unknown is None:
+        return
+    near = get_close_matches(unknown, known, 1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    raise ValueError(
+        f"`{argument}` must name candidates of the study, got {must.shown(unknown)}; "
+        f"{meant}There are: {', '.join(known)}"
     )
 
 
@@ -688,7 +757,7 @@ def _check_share(budget):
 
 
 # %% ../../nbs/07_tune/study.ipynb #5e60f891
-def _entered_study(folder, facts, known):
+def _entered_study(folder, facts, known, must_see):
     "The study in its folder; another study there is not touched."
     folder = Path(folder)
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "study.db").is_file():
@@ -716,6 +785,7 @@ def _entered_study(folder, facts, known):
         store.close()
         _refuse_other_study("candidates", list(entered.index), list(known), facts)
     if not store.fact("set_up"):
+        store.set_fact("must_see", must_see, anew=True)
         store.set_fact("set_up", True)  # last: what was killed before is no study yet
     store.close()
     return Study(folder)
@@ -879,36 +949,165 @@ def _models_trust(trust):
 
 # %% ../../nbs/07_tune/study.ipynb #d85185cc
 @patch
-@must.checked(keep=must.flag)
+@must.checked(must_see=must.several(must.text(), single=str, optional=True), keep=must.flag)
 def fund(
     self: Study,
-    budget: float,  # share of what fine-tuning every candidate on the target costs, > 0
+    budget: float | None = None,  # share of what fine-tuning every candidate on the target costs
     *,
+    must_see: tuple | None = None,  # who gets a first look before money goes elsewhere, or "all"
     keep: bool = True,  # False: in this object only, to look ahead
 ):
-    """Change what may be spent in all. A process that runs the study continues with what it knew.
+    """Change what may be spent in all, and who must be seen; None leaves either as it is.
+
+    A process that runs the study continues with what it knew.
 
     Parameters
     ----------
-    budget : float
-        share of what fine-tuning every candidate on the target costs, > 0
+    budget : float | None, default None
+        share of what fine-tuning every candidate on the target costs
+    must_see : tuple | None, default None
+        who gets a first look before money goes elsewhere, or "all"
     keep : bool, default True
         False: in this object only, to look ahead
     """
-    if self.facts["budget"]["share"] is None:
-        raise ValueError(
-            "`budget` cannot be given where every candidate runs up to "
-            f"{self.facts['budget']['size']:,} examples; begin another study"
-        )
-    _check_share(budget)
-    was = self.store.fact("budget")["share"]
-    self.facts["budget"] = dict(share=float(budget), size=None)
-    if not keep or budget == was:
+    changes, size = {}, self.facts["budget"]["size"]
+    if budget is not None or must_see is None:
+        if size is not None:
+            raise ValueError(
+                "`budget` cannot be given where every candidate runs up to "
+                f"{size:,} examples; begin another study"
+            )
+        _check_share(budget)
+        changes["budget"] = dict(share=float(budget), size=None)
+    if must_see is not None:
+        changes["must_see"] = _names_to_see(must_see, list(self.prices.index), size)
+    self._check_looks_are_paid(self.facts | changes)
+    self.facts |= changes
+    if keep:
+        self._keep_funds(changes)
+
+
+@patch
+def _check_looks_are_paid(self: Study, facts):
+    "Refuse a budget that does not pay for those that must be seen and are not yet."
+    unseen, share = self.unseen, facts["budget"]["share"]
+    due = [model for model in facts["must_see"] if model in unseen]
+    if not due or share is None:
         return
-    history = self.store.fact("funded", [[was, 0.0]])
-    self.store.set_fact("budget", self.facts["budget"], anew=True)
-    entry = [float(budget), self.spent / self.whole]
-    self.store.set_fact("funded", [*history, entry], anew=True)
+    needed = (self.spent + sum(self.first_looks(due))) / self.whole
+    if share < needed * (1 - _ROUNDING):
+        raise ValueError(
+            f"`budget` must cover a first look at {', '.join(due)}, which must be seen, "
+            f"got {100 * share:g}% of full fine-tuning, of which "
+            f"{100 * self.spent / self.whole:.3g}% is spent; give at least {_share_above(needed)}"
+        )
+
+
+@patch
+def _keep_funds(self: Study, changes):
+    "Write what has changed, and the history of the budget."
+    store = self.store
+    if "must_see" in changes and changes["must_see"] != store.fact("must_see", []):
+        store.set_fact("must_see", changes["must_see"], anew=True)
+    was = store.fact("budget")["share"]
+    if "budget" not in changes or changes["budget"]["share"] == was:
+        return
+    history = store.fact("funded", [[was, 0.0]])
+    store.set_fact("budget", changes["budget"], anew=True)
+    entry = [changes["budget"]["share"], self.spent / self.whole]
+    store.set_fact("funded", [*history, entry], anew=True)
+
+
+# %% ../../nbs/07_tune/study.ipynb #6d5e0001
+_RUN = must.parts(model=must.text(), train_size=must.size(0))  # of any seed
+
+
+@patch(as_prop=True)
+def unseen(self: Study) -> list[str]:  # in the race, and no run after fine-tuning made or planned
+    """Candidates of which nothing will be known.
+
+    Returns
+    -------
+    list[str]
+        in the race, and no run after fine-tuning made or planned
+    """
+    runs, racing = self.store.runs(), self.racing
+    seen = set(runs.model[runs.train_size > 0])
+    return [model for model in racing if model not in seen]
+
+
+@patch
+@must.checked(models=must.several(must.text()))
+def first_looks(
+    self: Study,
+    models: list,  # candidates
+) -> list[float]:  # FLOP of the smallest run of each, with the search for its rate
+    """What a first look at candidates costs.
+
+    Parameters
+    ----------
+    models : list
+        candidates
+
+    Returns
+    -------
+    list[float]
+        FLOP of the smallest run of each, with the search for its rate
+    """
+    _check_names("models", models, list(self.prices.index))
+    smallest = self.facts["sizes"][0]
+    return self.priced([(model, smallest) for model in models])
+
+
+@patch
+@must.checked(models=must.several(must.text(), least=1), plan=must.several(_RUN))
+def look_remedy(
+    self: Study,
+    models: list,  # candidates that were never run
+    plan: list = (),  # (model, train_size) pairs to be made before
+) -> str:  # options of the command, and what they do; empty where all sizes are run anyway
+    """How to get a first look at candidates.
+
+    Parameters
+    ----------
+    models : list
+        candidates that were never run
+    plan : list, default ()
+        (model, train_size) pairs to be made before
+
+    Returns
+    -------
+    str
+        options of the command, and what they do; empty where all sizes are run anyway
+    """
+    share = self.facts["budget"]["share"]
+    if share is None:
+        return ""
+    options = " ".join(f"--must-see {shlex.quote(model)}" for model in models)
+    looks = self.spent + sum(self.first_looks(models))
+    if looks <= share * self.whole:
+        return f"{options} looks there first"
+    needed = (looks + sum(self.priced(plan))) / self.whole
+    return f"{options} --budget {_share_above(needed)} pays for it"
+
+
+@patch
+def unseen_doubt(self: Study) -> str:  # a sentence; empty where everybody was seen
+    """Of whom the choice knows nothing, what a first look costs, and how to get one.
+
+    Returns
+    -------
+    str
+        a sentence; empty where everybody was seen
+    """
+    unseen = self.unseen
+    if not unseen or not self.spent:
+        return ""
+    looks = 100 * sum(self.first_looks(unseen)) / self.whole
+    return (
+        f"never run: {', '.join(unseen)}, of which the choice knows nothing; a first look costs "
+        f"{looks:.3g}% of full tuning; {self.look_remedy(unseen)}"
+    ).removesuffix("; ")
 
 
 # %% ../../nbs/07_tune/study.ipynb #f1eff514
@@ -937,9 +1136,23 @@ def ask(
         why = f"every candidate up to {self.facts['budget']['size']:,} examples"
         return Plan(self._runs_up_to_size(racing, runs), why, self.choice())
     money = max(self.facts["budget"]["share"] * self.whole - self.spent, 0.0)
+    if looks := self._looks_due(money):
+        return Plan(looks, "a first look at those that must be seen", self.choice())
     policy = as_policy(self.facts["policy"])
     searches = self._searches()[racing]
     return with_searches(policy, self.store.curves(), self.due.loc[racing], money, searches)
+
+
+@patch
+def _looks_due(self: Study, money):
+    "First looks at those that must be seen, cheapest first, as far as the money goes."
+    unseen = self.unseen
+    due = [model for model in self.facts["must_see"] if model in unseen]
+    prices = dict(zip(due, self.first_looks(due)))
+    due.sort(key=prices.get)
+    spent = np.cumsum([prices[model] for model in due])
+    paid = int(np.sum(spent <= money * (1 + _ROUNDING)))
+    return [(model, self.facts["sizes"][0]) for model in due[:paid]]
 
 
 @patch
@@ -1035,9 +1248,6 @@ def _searches(self: Study):
 
 
 # %% ../../nbs/07_tune/study.ipynb #eb9135c7
-_RUN = must.parts(model=must.text(), train_size=must.size(0))  # of any seed
-
-
 @patch
 @must.checked(runs=must.several(_RUN), told=must.flag)
 def priced(
@@ -1296,7 +1506,8 @@ def run(
     workers: int = 1,  # runs at once
     device: str = "auto",  # as for `pick_device`
     progress=None,  # called with the study after changes, and with (run, step, steps, loss)
-    budget: float | None = None,  # as for `fund`, which it calls once nothing else is refused
+    budget: float | None = None,
+    must_see: tuple | None = None,  # both as for `fund`, called once nothing else is refused
     trust: tuple | None = None,  # as for `check_sources`; None: what `new_study` was given
 ) -> "Ranking":  # at the end
     """Ask, run, tell, until there is nothing left to run; begun again, it continues where it was.
@@ -1311,8 +1522,8 @@ def run(
         as for `pick_device`
     progress : default None
         called with the study after changes, and with (run, step, steps, loss)
-    budget : float | None, default None
-        as for `fund`, which it calls once nothing else is refused
+    must_see : tuple | None, default None
+        both as for `fund`, called once nothing else is refused
     trust : tuple | None, default None
         as for `check_sources`; None: what `new_study` was given
 
@@ -1331,8 +1542,9 @@ def run(
     check_executor(executor, workers, self.facts["recipe"]["ladder"])
     if executor == "local":
         _check_device(Recipe(**self.facts["recipe"]), device)
-    if budget is not None:
-        self.fund(budget)
+    if budget is not None or must_see is not None:
+        self.fund(budget, must_see=must_see)
+    self._check_looks_are_paid(self.facts)
     report = progress or (lambda *_: None)
     try:
         with open_executor(executor, workers) as pool:
@@ -1431,3 +1643,259 @@ def _enter_record(self: Study, run, record):
         self.store.set_fact(f"rate of {run[0]}", record["rate"])
     loss = "test_loss" if self.facts["unit"] == "token" else "byte_loss"
     self.store.done(run, record[loss], test_loss_se=record[f"{loss}_se"], result=record)
+
+
+# %% ../../nbs/07_tune/study.ipynb #6d5e0011
+@patch
+@must.checked(price_per_hour=must.number(above=0, most=1e9), keep=must.flag)
+def charge(
+    self: Study,
+    price_per_hour: float,  # of one device, in your own currency, > 0
+    *,
+    keep: bool = True,  # False: in this object only
+):
+    """Say what an hour costs; the study remembers it.
+
+    Parameters
+    ----------
+    price_per_hour : float
+        of one device, in your own currency, > 0
+    keep : bool, default True
+        False: in this object only
+    """
+    self.facts["price_per_hour"] = price_per_hour
+    if keep and self.store.fact("price_per_hour") != price_per_hour:
+        self.store.set_fact("price_per_hour", price_per_hour, anew=True)
+
+
+@patch
+def run_seconds(self: Study) -> pd.Series:  # one per row of `store.runs()`; NaN where unknown
+    """How long each run took on its device: as its record says, or from its begin to its failure.
+
+    Returns
+    -------
+    pd.Series
+        one per row of `store.runs()`; NaN where unknown
+    """
+    made_here = self.facts["source"] is not None
+    seconds = []
+    for run in self.store.runs().itertuples():
+        known = (run.result or {}).get("seconds")
+        if run.state == "failed" and made_here:
+            known = run.ended - run.started
+        seconds.append(known if _is_amount(known) else np.nan)
+    return pd.Series(seconds, dtype=float)
+
+
+@patch
+def speeds(self: Study) -> pd.Series:  # FLOP per second, by candidate; NaN where nothing is known
+    """How fast candidates were trained; one without a run of its own counts like the others.
+
+    Returns
+    -------
+    pd.Series
+        FLOP per second, by candidate; NaN where nothing is known
+    """
+    runs = self.store.runs().assign(seconds=self.run_seconds())
+    timed = runs[(runs.state == "done") & (runs.seconds > 0) & (runs.price > 0)]
+    sums = timed.groupby("model")[["price", "seconds"]].sum()
+    usual = timed.price.sum() / timed.seconds.sum() if len(timed) else np.nan
+    return (sums.price / sums.seconds).reindex(self.prices.index).fillna(usual)
+
+
+@patch
+@must.checked(runs=must.several(_RUN), speeds=must.instance(pd.Series, optional=True))
+def expected_seconds(
+    self: Study,
+    runs: list,  # (model, train_size) pairs
+    speeds: pd.Series | None = None,  # as for `speeds`; None: those of the runs that were made
+) -> list[float]:  # an estimate, for each; NaN where no speed is known
+    """About how long runs will take.
+
+    Parameters
+    ----------
+    runs : list
+        (model, train_size) pairs
+    speeds : pd.Series | None, default None
+        as for `speeds`; None: those of the runs that were made
+
+    Returns
+    -------
+    list[float]
+        an estimate, for each; NaN where no speed is known
+    """
+    speeds = self.speeds() if speeds is None else speeds
+    return [
+        price / float(speeds.get(model, np.nan))
+        for (model, _), price in zip(runs, self.priced(runs))
+    ]
+
+
+@patch
+@must.checked(runs=must.several(_RUN), speeds=must.instance(pd.Series, optional=True))
+def bill(
+    self: Study,
+    runs: list = (),  # (model, train_size) pairs to be made
+    speeds: pd.Series | None = None,  # as for `expected_seconds`
+) -> dict:  # hours_spent, hours_expected, price_per_hour, money_spent, money_expected, or None
+    """Hours of one device, and money, that the study has taken, and that runs will take.
+
+    Parameters
+    ----------
+    runs : list, default ()
+        (model, train_size) pairs to be made
+    speeds : pd.Series | None, default None
+        as for `expected_seconds`
+
+    Returns
+    -------
+    dict
+        hours_spent, hours_expected, price_per_hour, money_spent, money_expected, or None
+    """
+    spent, expected = self.run_seconds(), self.expected_seconds(runs, speeds)
+    hours = dict(
+        hours_spent=spent.sum() / 3600 if spent.notna().any() else None,
+        hours_expected=sum(expected) / 3600 if math.isfinite(sum(expected)) else None,
+    )
+    price = self.facts["price_per_hour"]
+    money = {
+        name.replace("hours", "money"): None if price is None or value is None else price * value
+        for name, value in hours.items()
+    }
+    return hours | dict(price_per_hour=price) | money
+
+
+@must.checked(seconds=must.number(0))
+def duration(
+    seconds: float,  # >= 0
+) -> str:
+    """A time in the unit that people would use.
+
+    Parameters
+    ----------
+    seconds : float
+        >= 0
+    """
+    if seconds < 90:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"
+
+
+@patch
+@must.checked(runs=must.several(_RUN), speeds=must.instance(pd.Series, optional=True))
+def bill_text(
+    self: Study,
+    runs: list = (),
+    speeds: pd.Series | None = None,  # both as for `bill`
+) -> str:  # a sentence; empty where neither a time nor a price is known
+    """The bill in words.
+
+    Parameters
+    ----------
+    speeds : pd.Series | None, default None
+        both as for `bill`
+
+    Returns
+    -------
+    str
+        a sentence; empty where neither a time nor a price is known
+    """
+    bill, parts = self.bill(runs, speeds), []
+    for part, form in dict(spent="{} measured", expected="these runs about {}").items():
+        if bill[f"hours_{part}"]:
+            money = bill[f"money_{part}"]
+            in_money = "" if money is None else f" (money: {money:.3g})"
+            parts.append(form.format(duration(3600 * bill[f"hours_{part}"])) + in_money)
+    if not parts and bill["price_per_hour"] is None:
+        return ""
+    at = bill["price_per_hour"]
+    priced = "" if at is None else f", at {at:g} per hour"
+    return f"device time: {', '.join(parts) or 'none was measured'}{priced}"
+
+
+# %% ../../nbs/07_tune/study.ipynb #6d5e0014
+_STEP_FLOP = 2e11  # of a measured step on a CPU, at most: some seconds
+
+
+@must.checked(
+    task=must.instance(Task, "`load_task` reads one"),
+    recipe=must.instance(Recipe),
+)
+def candidate_speed(
+    source: str | Path,  # as for `load_model`
+    task: Task,
+    recipe: Recipe,
+    *,
+    device: str = "auto",  # as for `pick_device`
+    trust: tuple = (),  # as for `load_model`
+) -> float:  # FLOP per second, an estimate
+    """How fast a candidate trains here: one step of its batch, or of fewer rows on a CPU.
+
+    Parameters
+    ----------
+    source : str | Path
+        as for `load_model`
+    device : str, default 'auto'
+        as for `pick_device`
+    trust : tuple, default ()
+        as for `load_model`
+
+    Returns
+    -------
+    float
+        FLOP per second, an estimate
+    """
+    import torch
+    from lensllm.models.loading import load_model
+    from lensllm.tune.training import max_tokens, prepared
+
+    model, tokenizer = load_model(source, device=device, trust=trust)
+    fit = dict(max_tokens=max_tokens(model, recipe), pairs=model.config.is_encoder_decoder)
+    rows = encode(task.train[: recipe.rows_at_once or recipe.batch], tokenizer, **fit)
+    if model.device.type == "cpu":
+        rows = rows[: max(1, int(_STEP_FLOP / _step_flop(model, rows) * len(rows)))]
+    flop = _step_flop(model, rows)
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        step = _training_step(prepared(model, recipe), tokenizer, rows, recipe)
+        step()  # the first one is slow
+        return flop / min(_seconds_of(step) for _ in range(2))
+
+
+def _seconds_of(step):
+    "How long a function takes."
+    began = time.perf_counter()
+    step()
+    return time.perf_counter() - began
+
+
+def _step_flop(model, rows):
+    "FLOP of a training step on rows."
+    from lensllm.models.loading import count_params, token_work
+
+    read = sum(len(ids) for ids, _ in rows)
+    written = sum(len(labels) for _, labels in rows)
+    return float(flops(token_work(*count_params(model), read, written), 1))
+
+
+def _training_step(model, tokenizer, rows, recipe):
+    "A function that makes one step of AdamW, and has made it when it returns."
+    import torch
+    from lensllm.models.batches import sequence_loss
+
+    device = model.device
+    batch = {name: part.to(device) for name, part in collate(rows, tokenizer).items()}
+    adam = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-6)
+    can_halve = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    half = recipe.precision == "bfloat16" or recipe.precision == "auto" and can_halve
+    model.train()
+
+    def step():
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            loss = sequence_loss(model, batch).mean()
+        loss.backward()
+        adam.step()
+        adam.zero_grad()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return step

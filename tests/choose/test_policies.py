@@ -330,6 +330,7 @@ def test_json_contract_of_a_plan(after_opening):
         "budget_fraction",
         "spent_fraction",
         "left_out",
+        "first_look_fraction",
         "doubts",
         "choice",
         "p_best",

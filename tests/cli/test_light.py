@@ -57,9 +57,11 @@ def test_a_command_on_tables_stays_light(loaded, in_tables, line):
     [
         "plan STUDY",
         "plan STUDY --budget 40%",
+        "plan STUDY --must-see small --price-per-hour 2",
         "tell STUDY small 400 2.9",
         "tell STUDY small 200 --forget",
         "status STUDY",
+        "status STUDY --price-per-hour 2",
         "report STUDY",
     ],
 )

@@ -22,6 +22,7 @@ def test_plan_json_fields(lensllm, in_tables):
         "budget_fraction",
         "spent_fraction",
         "left_out",
+        "first_look_fraction",
         "doubts",
         "choice",
         "p_best",
@@ -123,6 +124,58 @@ def test_a_budget_that_covers_everything_points_at_the_policy_full(lensllm, stud
 def test_a_failed_run_of_a_study_is_not_asked_for_again(lensllm, begun_study):
     plan = lensllm("plan", begun_study, "--json").json
     assert {run["model"] for run in plan["runs"]} == {"small"}
+
+
+UNEVEN = ("--candidate", "a=1e8", "--candidate", "giant=3e9", "--target", "3200")
+
+
+def test_who_must_be_seen_is_kept_and_comes_first(lensllm, tmp_path):
+    folder = tmp_path / "s"
+    plan = lensllm("plan", folder, *UNEVEN, "--budget", "4%", "--must-see", "giant", "--json").json
+    assert [run["model"] for run in plan["runs"]] == ["giant"]
+    again = lensllm("plan", folder, "--json").json
+    assert (again["runs"], again["left_out"]) == (plan["runs"], [])
+
+
+def test_a_budget_that_looks_at_nobody_large_names_the_option_that_does(lensllm, tmp_path):
+    folder = tmp_path / "s"
+    more = (*UNEVEN, "--candidate", "b=2e8", "--budget", "2%")
+    done = lensllm("plan", folder, *more)
+    words = done.out.rpartition("of full tuning; ")[2].split()
+    assert words[:3] == ["--must-see", "giant", "--budget"]
+    assert "giant" in lensllm("plan", folder, *words[:4]).out
+
+
+@pytest.mark.parametrize(
+    "words, rule",
+    [
+        (("--must-see", "gaint"), "`--must-see` must name candidates of the study, got 'gaint'"),
+        (("--must-see", "giant"), "`--budget` must cover a first look at giant"),
+    ],
+)
+def test_who_cannot_be_seen_is_one_line_before_anything_begins(lensllm, tmp_path, words, rule):
+    refused = lensllm("plan", tmp_path / "s", *UNEVEN, "--budget", "3%", *words)
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.startswith(f"lensllm: {rule}")
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_table_has_nobody_who_must_be_seen(lensllm):
+    refused = lensllm("plan", "flan", "--budget", "2%", "--must-see", "giant")
+    assert refused.err.startswith("lensllm: `--must-see` has no meaning without --candidate")
+
+
+def test_the_price_of_an_hour_is_kept(lensllm, study):
+    plan = lensllm("plan", study, "--price-per-hour", 2.5, "--json").json
+    assert plan["time"]["price_per_hour"] == 2.5
+    assert "at 2.5 per hour" in lensllm("plan", study).out
+    assert "at 2.5 per hour" in lensllm("status", study).out
+    assert "time" not in lensllm("plan", "flan", "--budget", "2%", "--json").json
+
+
+def test_hours_of_a_table_are_not_known(lensllm):
+    refused = lensllm("plan", "flan", "--budget", "2%", "--price-per-hour", 2)
+    assert refused.err.startswith("lensllm: `--price-per-hour` has no meaning without --candidate")
 
 
 # simulate

@@ -99,9 +99,31 @@ def test_dry_run_json_fields(lensllm, task_and_candidates, tmp_path):
         "candidates",
         "why",
         "runs",
+        "time",
     ]
     fields = ["name", "n_params", "tokens", "cut", "search", "cost"]
     assert list(forecast["candidates"][0]) == fields
+    assert set(forecast["time"].values()) == {None}  # nothing was measured
+
+
+def test_a_dry_run_says_hours_from_a_measured_step(lensllm, task_and_candidates, tmp_path):
+    args = ("--budget-size", 50, *LADDER, *RATE, "--dry-run", "--hours", "--price-per-hour", 2)
+    call = ("run", "--out", tmp_path / "study", *task_and_candidates, *args)
+    done = lensllm(*call)
+    assert (done.code, done.err) == (0, "")
+    assert "fine-tuning every candidate takes about" in done.out
+    assert "device time: these runs about" in done.out
+    forecast = lensllm(*call, "--json").json
+    assert all(run["hours"] > 0 for run in forecast["runs"])
+    time = forecast["time"]
+    assert time["hours_spent"] is None
+    assert time["money_expected"] == 2 * time["hours_expected"]
+
+
+def test_hours_without_a_dry_run_are_refused(lensllm, task_and_candidates, tmp_path):
+    done = lensllm("run", "--out", tmp_path / "study", *task_and_candidates, "--hours")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == "lensllm: `--hours` has no meaning without --dry-run; leave it out\n"
 
 
 # a study that is run here
@@ -139,7 +161,7 @@ def test_each_change_of_state_is_a_line_on_standard_error_and_in_the_log(ran):
 def test_status_lists_the_runs(lensllm, ran):
     folder, _ = ran
     status = lensllm("status", folder, "--json").json
-    assert list(status) == ["task", "target", "unit", "spent_fraction", "runs"]
+    assert list(status) == ["task", "target", "unit", "spent_fraction", "time", "runs"]
     assert [(run["model"], run["train_size"], run["state"]) for run in status["runs"]] == [
         ("lm", 25, "done"),
         ("t5", 25, "done"),
@@ -147,6 +169,27 @@ def test_status_lists_the_runs(lensllm, ran):
         ("t5", 50, "done"),
     ]
     assert "FLOP at one token" not in lensllm("status", folder).out
+
+
+def test_status_says_how_long_runs_took_and_what_that_costs(lensllm, ran):
+    folder, _ = ran
+    status = lensllm("status", folder, "--price-per-hour", 3600, "--json").json
+    seconds = sum(run["seconds"] for run in status["runs"])
+    assert seconds > 0
+    assert status["time"]["money_spent"] == pytest.approx(seconds)
+    done = lensllm("status", folder, "--price-per-hour", 2)
+    assert "seconds" in done.out
+    assert done.out.splitlines()[-1].startswith("device time: ")
+    assert lensllm("status", folder, "--json").json["time"]["price_per_hour"] is None  # a look
+
+
+@pytest.mark.parametrize("command", ["status", "report", "plan"])
+@pytest.mark.parametrize("price", ["0", "-1", "nan", "1e12", "two"])
+def test_a_price_that_is_none_is_one_line(lensllm, study, command, price):
+    refused = lensllm(command, study, f"--price-per-hour={price}")
+    assert (refused.code, refused.out) == (2, "")
+    assert "--price-per-hour" in refused.err
+    assert len(refused.err.splitlines()) == 1
 
 
 def test_a_finished_study_has_nothing_left_to_do_and_to_say(lensllm, ran):
@@ -165,6 +208,32 @@ def test_a_study_of_all_sizes_has_no_budget_to_change(lensllm, ran):
     assert refused.code == 2
     rule = "`--budget` cannot be given where every candidate runs up to 50 examples"
     assert refused.err.startswith(f"lensllm: {rule}")
+
+
+def test_where_everybody_runs_nobody_must_be_seen(lensllm, ran):
+    folder, _ = ran
+    words = ("--must-see", "lm", "--trust", "sources", "--device", "cpu")
+    refused = lensllm("run", "--out", folder, "--resume", *words)
+    assert refused.code == 2
+    assert "`--must-see` cannot be given where every candidate runs up to 50" in refused.err
+
+
+def test_who_cannot_be_paid_for_is_refused_before_anything_runs(
+    lensllm, task_and_candidates, tmp_path
+):
+    sizes = ("--size", 25, "--size", 100, "--device", "cpu", *RATE, "--budget", "60%")
+    refused = lensllm("run", "--out", tmp_path / "s", *task_and_candidates, *sizes, "--must-see=t5")
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.startswith("lensllm: `--budget` must cover a first look at t5")
+    assert "; give at least " in refused.err
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_run_looks_first_at_who_must_be_seen(lensllm, task_and_candidates, tmp_path):
+    sizes = ("--size", 25, "--size", 100, "--device", "cpu", *RATE, "--budget", "250%")
+    args = ("--dry-run", "--json", "--must-see", "t5")
+    done = lensllm("run", "--out", tmp_path / "s", *task_and_candidates, *sizes, *args)
+    assert [(run["model"], run["train_size"]) for run in done.json["runs"]] == [("t5", 25)]
 
 
 # a study whose runs are made elsewhere
