@@ -265,6 +265,12 @@ _Executor = Annotated[
         help="local, or ray: on a Ray cluster (RAY_ADDRESS, or one that is started here).",
     ),
 ]
+_GpusPerRun = Annotated[
+    int,
+    typer.Option(
+        "--gpus-per-run", metavar="N", min=1, help="GPUs of this machine that share each run."
+    ),
+]
 _Trust = Annotated[
     list[str],
     typer.Option(
@@ -306,6 +312,7 @@ def run_command(
     unit: _RankedUnit = "byte",
     workers: _Workers = 1,
     executor: _Executor = "local",
+    gpus_per_run: _GpusPerRun = 1,
     device: Device = "auto",
     trust: _Trust = None,
     price_per_hour: PricePerHour = None,
@@ -367,6 +374,7 @@ def run_command(
         for doubt in _doubts(study, plan_of_study(study)):
             print(f"doubt: {doubt}", file=sys.stderr)
     options = dict(budget=more, executor=executor, workers=workers, device=device)
+    options |= dict(gpus_per_run=gpus_per_run)
     with EventLog(log_json) as events, quiet_children():
         ranking = _run_watched(ctx, study, events, must_see=must_see, **options)
         _finish(study, ranking, json_, events)
@@ -395,6 +403,7 @@ _FREE_PARAMETERS = (  # may be given for a study that exists
     "json_",
     "workers",
     "executor",
+    "gpus_per_run",
     "device",
     "budget",
     "must_see",
@@ -488,11 +497,11 @@ def _run_watched(ctx, study, events, **options):
         with StudyWatch(study, options["workers"], events) as watch:
             return study.run(progress=watch, **options)
     except KeyboardInterrupt:
-        typed = typed_options(ctx, ("workers", "executor", "device"))
+        typed = typed_options(ctx, ("workers", "executor", "gpus_per_run", "device"))
         print(
             "lensllm: stopped; go on with lensllm run --resume --out",
             shlex.quote(str(ctx.params["out"])),
-            *(f"--{name} {options[name]}" for name in typed),
+            *(f"--{name.replace('_', '-')} {options[name]}" for name in typed),
             *([f"--log-json {shlex.quote(events.place)}"] if events.place else []),
             *(f"--trust {word}" for word in _words_of_trust(study)),
             file=sys.stderr,

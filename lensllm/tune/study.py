@@ -1504,6 +1504,7 @@ def run(
     *,
     executor: str = "local",  # "local", or "ray": on a Ray cluster, which must have been started
     workers: int = 1,  # runs at once
+    gpus_per_run: int = 1,  # that share a run
     device: str = "auto",  # as for `pick_device`
     progress=None,  # called with the study after changes, and with (run, step, steps, loss)
     budget: float | None = None,
@@ -1518,6 +1519,8 @@ def run(
         "local", or "ray": on a Ray cluster, which must have been started
     workers : int, default 1
         runs at once
+    gpus_per_run : int, default 1
+        that share a run
     device : str, default 'auto'
         as for `pick_device`
     progress : default None
@@ -1539,15 +1542,16 @@ def run(
         )
     self.check_sources(trust)
     _check_task(self.facts)
-    check_executor(executor, workers, self.facts["recipe"]["ladder"])
+    recipe = Recipe(**self.facts["recipe"])
+    check_executor(executor, workers, recipe.ladder, gpus_per_run)
     if executor == "local":
-        _check_device(Recipe(**self.facts["recipe"]), device)
+        _check_device(recipe, device, gpus_per_run)
     if budget is not None or must_see is not None:
         self.fund(budget, must_see=must_see)
     self._check_looks_are_paid(self.facts)
     report = progress or (lambda *_: None)
     try:
-        with open_executor(executor, workers) as pool:
+        with open_executor(executor, workers, gpus_per_run) as pool:
             self._work_off(pool, workers, device, report)  # what was planned before
             while plan := self.ask():
                 runs = [(model, size, self.facts["seed"]) for model, size in plan]
@@ -1558,7 +1562,7 @@ def run(
     return self.ranking()
 
 
-def _check_device(recipe, device):
+def _check_device(recipe, device, gpus_per_run):
     "Refuse here, and not in every run, what a device cannot do."
     place = pick_device(device)
     if recipe.arguments or recipe.load != "auto":
@@ -1566,7 +1570,7 @@ def _check_device(recipe, device):
         from lensllm.tune.trainer import check_arguments
         from lensllm.tune.training import loading_options
 
-        check_arguments(recipe.arguments, torch.device(place))
+        check_arguments(recipe.arguments, torch.device(place), gpus_per_run)
         loading_options(recipe, torch.device(place))
 
 

@@ -482,10 +482,11 @@ _DECIDED_BEGINNINGS = {  # of names
 }
 
 
-@must.checked(arguments=must.mapping())
+@must.checked(arguments=must.mapping(), processes=must.whole())
 def check_arguments(
     arguments: dict,  # fields of TrainingArguments, as a recipe's `arguments`
     device: torch.device | None = None,  # on which runs are made; None: not known yet
+    processes: int = 1,  # that share a run
 ):
     """Refuse fields that do not exist, that a study decides, or that cannot be had on a device.
 
@@ -495,22 +496,25 @@ def check_arguments(
         fields of TrainingArguments, as a recipe's `arguments`
     device : torch.device | None, default None
         on which runs are made; None: not known yet
+    processes : int, default 1
+        that share a run
     """
     for name, value in arguments.items():
         _check_field(name, value)
     if device is None:
         return
-    if arguments.get("fsdp") and _processes() == 1:
+    if arguments.get("fsdp") and processes == 1:
         raise ValueError(
             f"`arguments` must leave fsdp out on one device, got {must.shown(arguments['fsdp'])}; "
-            "give several to a run"
+            "give several to a run: --gpus-per-run"
         )
     if device.type == "cpu" and (arguments.get("fp16") or arguments.get("tf32")):
         name = "fp16" if arguments.get("fp16") else "tf32"
         raise ValueError(f"`arguments` must leave {name} out on a CPU, which has none; take bf16")
     try:
         with tempfile.TemporaryDirectory() as folder:
-            _arguments(dict(output_dir=folder, use_cpu=device.type == "cpu") | arguments)
+            alone = {name: value for name, value in arguments.items() if name != "fsdp"}
+            _arguments(dict(output_dir=folder, use_cpu=device.type == "cpu") | alone)
     except Exception as e:  # whatever transformers finds wrong with them
         reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
         raise ValueError(f"`arguments` must be what TrainingArguments takes: {reason}") from None
