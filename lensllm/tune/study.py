@@ -749,7 +749,7 @@ def _check_names(argument, names, known):
 def _check_share(budget):
     "Refuse what is no share."
     is_number = isinstance(budget, (int, float, np.number)) and not isinstance(budget, bool)
-    if not is_number or not 0 < budget < 1e300:
+    if not is_number or not 0 < float(budget) < 1e300:
         raise ValueError(
             f"`budget` must be a share > 0 of full fine-tuning, got {must.shown(budget)}; "
             "0.02 is two per cent"
@@ -1271,6 +1271,7 @@ def priced(
         FLOP of each
     """
     prices, known = self.prices, self.store.candidates()
+    _check_names("runs", [model for model, _ in runs], list(known.index))
     fresh = replace(Recipe(**self.facts["recipe"]), ladder="fresh")
     entered, search = {}, {}
     if not told:

@@ -57,6 +57,11 @@ def test_given_speeds_take_the_place_of_measured_ones(begun):
     assert math.isnan(begun.expected_seconds([("b", 80)], pd.Series(dict(a=1.0)))[0])
 
 
+def test_the_time_of_a_strangers_run_is_one_line(begun):
+    with pytest.raises(ValueError, match="`runs` must name candidates of the study, got 'aa'"):
+        begun.expected_seconds([("aa", 40)])
+
+
 def test_money_is_hours_times_the_price(begun):
     begun.charge(4.0)
     assert Study(begun.store.folder).facts["price_per_hour"] == 4
