@@ -564,7 +564,7 @@ def run_rows(
     pattern: str = "{model}/{train_size}",  # how folders name runs
     take: str = "best",  # of a run's evaluations: "best" or "last"
     eval_set: str | None = None,  # name of an evaluation set
-    metric: Metric | None = None,  # score to read; None: the loss
+    metric: Metric | None = None,  # score to read, such as eval_accuracy; None: the loss
 ) -> Runs:
     """The runs whose logs lie in a folder, by the rules above.
 
@@ -579,7 +579,7 @@ def run_rows(
     eval_set : str | None, default None
         name of an evaluation set
     metric : Metric | None, default None
-        score to read; None: the loss
+        score to read, such as eval_accuracy; None: the loss
     """
     measure = _measure_of(metric)
     falls = measure == "loss" or _falls(metric)

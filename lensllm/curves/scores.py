@@ -366,7 +366,7 @@ _HIGHER = re.compile(
     r"|exact_match|em|precision|recall|(roc_)?auc|auroc|rouge_?\w*|(sacre)?bleu(_?[1-4])?"
     r"|chrf(_?[1-9]|\+*)?|meteor|pass@[0-9]+"
 )
-_LOWER = re.compile(r"error_rate|error|wer|cer|ter")
+_LOWER = re.compile(r"error_rate|wer|cer|ter")
 _MAY_PASS_1 = ("wer", "cer", "ter")  # insertions count
 _PREFIX = re.compile(r"(eval|test|val|valid|validation|dev)[_/. -]+", re.I)
 _PERCENT = re.compile(r"\s*[(\[_ ]*(%|percent|pct)[)\]]?\s*$", re.I)
