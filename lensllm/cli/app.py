@@ -19,7 +19,7 @@ from typing import Annotated
 import typer
 
 from .._internal.text import shortened, visible
-from . import finishing, models, planning, ranking, studies
+from . import handover, models, planning, ranking, studies
 from .output import as_command
 
 # %% ../../nbs/09_cli/app.ipynb #063e63ad
@@ -47,7 +47,7 @@ COMMANDS = dict(  # name -> function, in the order of the help
     ask=studies.ask_command,
     tell=studies.tell_command,
     report=studies.report_command,
-    finish=finishing.finish_command,
+    finish=handover.finish_command,
     zoo=models.zoo_command,
 )
 

@@ -14,6 +14,7 @@ _NAMES = dict(
     tasks=["load_task", "Task", "load_rows"],
     recipe=["Recipe"],
     training=["finetune", "Run"],
+    handover=["finish"],
     findings=["Findings"],
     store=["Store"],
     workers=[],

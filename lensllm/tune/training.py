@@ -64,6 +64,8 @@ class Run:
         rows that were shortened, of training and test rows
     rows_at_once : int
         fewer than a batch where memory ran out
+    peak_memory : int | None
+        bytes that torch held on the GPU at most; None on a CPU
     made_with : dict
         versions and device
     """
@@ -88,6 +90,7 @@ class Run:
     seconds: float
     cut: int  # rows that were shortened, of training and test rows
     rows_at_once: int  # fewer than a batch where memory ran out
+    peak_memory: int | None  # bytes that torch held on the GPU at most; None on a CPU
     recipe: dict
     made_with: dict  # versions and device
 
@@ -344,6 +347,8 @@ def finetune(
     """
     _check_folders(keep, trunk, recipe)
     started = time.monotonic()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
     rate = recipe.rate
     if rate is None and train_size:
         rate = probe_rate(model, task, recipe=recipe, seed=seed, device=device, trust=trust)
@@ -492,6 +497,11 @@ def _keep_model(course, folder):
     part.rename(folder)
 
 
+def _peak_memory(device):
+    "Bytes that torch has held on a GPU since the run began; None on another device."
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
+
 def _record(model, task, train_size, seed, recipe, course, costs, cut, seconds):
     "The run as a record."
     import platform
@@ -523,6 +533,7 @@ def _record(model, task, train_size, seed, recipe, course, costs, cut, seconds):
         seconds=seconds,
         cut=cut,
         rows_at_once=course.rows_at_once,
+        peak_memory=_peak_memory(course.model.device),
         recipe=asdict(recipe),
         made_with=made_with,
     )

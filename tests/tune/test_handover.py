@@ -6,7 +6,7 @@ import pytest
 import torch
 from lensllm.models.loading import load_model
 from lensllm.tune import trainer
-from lensllm.tune.finish import finish, loading_lines
+from lensllm.tune.handover import finish, loading_lines
 from lensllm.tune.recipe import Recipe
 from lensllm.tune.study import Study, new_study
 
