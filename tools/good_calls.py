@@ -535,7 +535,7 @@ def of_tune(new):
     import pandas as pd
     from lensllm.models.loading import ZOO, load_model
     from lensllm.tune import callback, chats, findings, recipe, store, study
-    from lensllm.tune import losses, tasks, training, workers
+    from lensllm.tune import losses, tasks, trainer, training, workers
 
     zoo, rows_file = str(ZOO / "gpt2-mini-manuals"), str(new / "rows.jsonl")
     model, tokenizer = load_model(zoo, device="cpu")
@@ -563,6 +563,7 @@ def of_tune(new):
     sources |= dict(probes=False, trust=(), must_see=())
     own = {**wishes, **sources, "budget_size": 20, "sizes": [10, 20], "target": 20, "recipe": short}
     once = dict(executor="local", workers=1, device="cpu", budget=None, must_see=None, trust=())
+    once |= dict(gpus_per_run=1)
     counted = dict(seed=None, test_loss_se=None, reason=None, correct=True)
     return [
         (tasks.load_rows, dict(path=rows_file, columns=None, argument="DATA", loss_on="last")),
@@ -613,8 +614,16 @@ def of_tune(new):
             dict(model=zoo, task=task, recipe=short, seed=0, rows=4, steps=1, **where),
         ),
         (training.work, dict(spec=dict(), progress=None, alone=False)),
-        (workers.check_executor, dict(name="local", workers=1, ladder="fresh")),
-        (workers.open_executor, dict(name="local", workers=1)),
+        (recipe.read_recipe, dict(path=None, settings=["passes=2"])),
+        (trainer.check_arguments, dict(arguments=dict(optim="sgd"), device=None, processes=1)),
+        (training.loaded_in_half, dict(recipe=short, device=model.device)),
+        (training.loading_options, dict(recipe=short, device=model.device)),
+        (
+            workers.check_executor,
+            dict(name="local", workers=1, ladder="fresh", gpus_per_run=1),
+        ),
+        (workers.open_executor, dict(name="local", workers=1, gpus_per_run=1)),
+        (workers.Torchrun, dict(processes=2)),
         (workers.Processes, dict(workers=1)),
         (store.Store, dict(folder=new / "store", look=False)),
         (held.set_fact, dict(key="x", value=3, anew=True)),

@@ -41,6 +41,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from transformers.integrations import get_available_reporting_integrations
 from .._internal import arguments as must
 from .._internal.atomic import atomic_path
+from .._internal.text import shortened
 from ..models.batches import sequence_loss
 from ..models.loading import count_params, token_work
 from .losses import ratio, row_costs, target_counts
@@ -482,7 +483,11 @@ _DECIDED_BEGINNINGS = {  # of names
 }
 
 
-@must.checked(arguments=must.mapping(), processes=must.whole())
+@must.checked(
+    arguments=must.mapping(),
+    device=must.optional(must.instance(torch.device)),
+    processes=must.whole(),
+)
 def check_arguments(
     arguments: dict,  # fields of TrainingArguments, as a recipe's `arguments`
     device: torch.device | None = None,  # on which runs are made; None: not known yet
@@ -516,7 +521,7 @@ def check_arguments(
             alone = {name: value for name, value in arguments.items() if name != "fsdp"}
             _arguments(dict(output_dir=folder, use_cpu=device.type == "cpu") | alone)
     except Exception as e:  # whatever transformers finds wrong with them
-        reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
+        reason = shortened((str(e).strip() or type(e).__name__).splitlines()[0])
         raise ValueError(f"`arguments` must be what TrainingArguments takes: {reason}") from None
 
 

@@ -148,7 +148,7 @@ def _with_adapters(model, seed):
 
 
 # %% ../../nbs/07_tune/training.ipynb #d1c0f002
-@must.checked(recipe=must.instance(Recipe))
+@must.checked(recipe=must.instance(Recipe), device=must.instance(torch.device))
 def loaded_in_half(
     recipe: Recipe,
     device: torch.device,
@@ -160,7 +160,7 @@ def loaded_in_half(
     return recipe.method == "lora" and has_it and recipe.precision != "float32"
 
 
-@must.checked(recipe=must.instance(Recipe))
+@must.checked(recipe=must.instance(Recipe), device=must.instance(torch.device))
 def loading_options(
     recipe: Recipe,
     device: torch.device,
