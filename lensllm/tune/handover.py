@@ -6,14 +6,14 @@
 __all__ = ["finish", "loading_lines"]
 
 # %% ../../nbs/07_tune/handover.ipynb #e1f0a003
-import json, os, shutil
+import json, os
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from .._internal import arguments as must
 from .._internal.text import visible
 from .recipe import Recipe
-from .study import Study
+from .study import Study, _check_device, _check_task
 from .tasks import task_of
 
 
@@ -52,15 +52,19 @@ def finish(
     dict
         the run's record, as `Run` has it, with is_encoder_decoder and the findings
     """
+    from lensllm.tune.trainer import clear
     from lensllm.tune.training import finetune
 
-    name, folder = _chosen(study, model), Path(folder)
+    name, folder = _chosen(study, model), Path(os.path.abspath(folder))
     _check_new(folder)
     study.check_sources(trust)
+    _check_task(study.facts)
     recipe, task = _recipe_of(study, name), task_of(study.facts["source"])
-    watch = _certifier() if certificate else None
+    _check_device(recipe, device)
+    watch = _certifier(study) if certificate else None
     part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)  # of an attempt that was stopped while it wrote
+    for left in (part, *folder.parent.glob(f".{part.name}.*")):  # by an attempt that was stopped
+        clear(left)
     run = finetune(
         study.store.candidates().source[name],
         task,
@@ -119,11 +123,11 @@ def _recipe_of(study, name):
     return replace(recipe, rate=rate, ladder="fresh")
 
 
-def _certifier():
-    "What certifies the loss of a run."
+def _certifier(study):
+    "What certifies the loss of a model that was chosen by the test rows among the candidates."
     from lensllm.tune.findings import Findings
 
-    return Findings()
+    return Findings(len(study.prices))
 
 
 # %% ../../nbs/07_tune/handover.ipynb #e1f0a010
@@ -179,9 +183,12 @@ def _card(study, name, record):
 
 def _certificate_line(record):
     "A row of the card's table for the certificate, where one was made."
-    found = record.get("findings") or {}
-    if "certificate" not in found:
+    if "findings" not in record:
         return ""
+    found = record["findings"]
+    if "certificate" not in found:
+        reason = visible(found.get("reason", "no state was better than the start"))
+        return f"| certificate | none: {reason.replace('|', '/')} |\n"
     return (
         f"| certificate | smoothed loss at most {found['certificate']:.3f} with probability "
         f"{1 - found['delta']:g}, a guess has {found['guess']:.3f} |\n"

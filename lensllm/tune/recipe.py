@@ -236,6 +236,12 @@ def _check_recipe(recipe):
             "`method` must be full, lora or last-K, such as last-2, "
             f"got {must.shown(recipe.method)}"
         )
+    ours = {"lr_scheduler_type", "lr_scheduler_kwargs"} & set(recipe.arguments or ())
+    if recipe.ladder == "continue" and ours:
+        raise ValueError(
+            f"`arguments` must leave {min(ours)} out where a ladder continues, whose rate is level "
+            "and falls at the end; take the ladder fresh"
+        )
     for name, rule in _RULES.items():
         value = getattr(recipe, name)
         read = rule(name, value)
@@ -262,17 +268,17 @@ def read_recipe(
         NAME=VALUE, which go before the file's
     """
     found = {} if path is None else _settings_of_file(path)
-    twice = sorted(set(given) & set(found))
-    if twice:
-        raise ValueError(
-            f"`--{twice[0].replace('_', '-')}` must be given once, got it here and in {path}; "
-            "leave one out"
-        )
-    found |= given
-    for setting in settings or ():
-        name, value = _name_and_value(setting)
-        found[name] = value
-    arguments = {**(found.pop("arguments", None) or {})}
+    single = dict(_name_and_value(setting) for setting in settings or ())
+    for others, place in ((found, path), (single, "--set")):
+        twice = sorted(set(given) & set(others))
+        if twice:
+            raise ValueError(
+                f"`--{twice[0].replace('_', '-')}` must be given once, got it here and in {place}; "
+                "leave one out"
+            )
+    found |= given | single
+    arguments = dict(must.mapping(optional=True)("arguments", found.pop("arguments", None)) or {})
+    arguments = {name: _number_if_one(value) for name, value in arguments.items()}
     for name in sorted(set(found) - set(_SETTINGS)):
         arguments[name] = found.pop(name)
     return Recipe(**found, arguments=arguments)

@@ -906,11 +906,14 @@ _AT_HOME = (  # fields of TrainingArguments whose words stay on this machine
 
 def _reaching_out(recipe):
     "Settings by which a run may write, read or report elsewhere, as they are given."
-    return [
-        f"--set {name}={json.dumps(value)}"
+    reaching = {
+        name: value
         for name, value in recipe.arguments.items()
         if not (value is None or isinstance(value, (bool, int, float)) or name in _AT_HOME)
-    ]
+    }
+    if recipe.attention and "/" in recipe.attention:  # a kernel that is fetched
+        reaching["attention"] = recipe.attention
+    return [f"--set {name}={json.dumps(value)}" for name, value in reaching.items()]
 
 
 @patch
@@ -1563,16 +1566,34 @@ def run(
     return self.ranking()
 
 
-def _check_device(recipe, device, gpus_per_run):
+def _check_device(recipe, device, gpus_per_run=1):
     "Refuse here, and not in every run, what a device cannot do."
     place = pick_device(device)
+    if gpus_per_run > 1:
+        _check_sharing(recipe, device, gpus_per_run)
     if recipe.arguments or recipe.load != "auto":
         import torch
         from lensllm.tune.trainer import check_arguments
         from lensllm.tune.training import loading_options
 
-        check_arguments(recipe.arguments, torch.device(place), gpus_per_run)
+        check_arguments(recipe.arguments, torch.device(place))
         loading_options(recipe, torch.device(place))
+
+
+def _check_sharing(recipe, device, gpus_per_run):
+    "Refuse to share runs where that cannot be."
+    if device not in ("auto", "cuda") or recipe.device_map:
+        raise ValueError(
+            f"`device` must be auto or cuda, without a device_map, where {gpus_per_run} GPUs share "
+            f"a run, got {device} and {recipe.device_map}; leave it out"
+        )
+    for name in ("batch", "rows_at_once"):
+        rows = getattr(recipe, name)
+        if rows and rows % gpus_per_run:
+            raise ValueError(
+                f"`{name}` must be a multiple of the {gpus_per_run} GPUs that share a run, "
+                f"got {rows}; take another"
+            )
 
 
 def _check_task(facts):

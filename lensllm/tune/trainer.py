@@ -13,6 +13,8 @@ __all__ = [
     "Course",
     "sign",
     "signed",
+    "rows_key",
+    "clear",
     "UnusableCheckpoint",
     "Stretch",
     "check_arguments",
@@ -27,14 +29,14 @@ __all__ = [
 ]
 
 # %% ../../nbs/07_tune/trainer.ipynb #a1c0d003
-import json, math, os, shutil, tempfile, time
+import hashlib, json, math, os, shutil, tempfile, time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
-import torch
-from accelerate.utils.memory import should_reduce_batch_size
+import numpy as np, torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
@@ -214,7 +216,8 @@ class Best:
 def _write(weights, path):
     "Weights as a file of safetensors; those of one storage are written apart."
     with atomic_path(path) as part:
-        save_file({str(i): p.detach().clone() for i, p in enumerate(weights)}, part)
+        copies = [p.detach().to("cpu", copy=True).contiguous() for p in weights]
+        save_file({str(i): copy for i, copy in enumerate(copies)}, part)
 
 
 def _read(path):
@@ -268,6 +271,7 @@ class Course:
         self.step, self.steps, self.came_from = 0, 0, 0
         self.tokens, self.flop = 0, 0.0
         self.n_params, self.encoder_params = count_params(model)
+        self.use_cache = getattr(model.config, "use_cache", None)  # Trainer turns it off
         starts = [p.detach().flatten()[0].item() for p in self.weights]
         self.identity = json.dumps([asdict(recipe), rate, seed, starts])  # whose states to load
 
@@ -347,6 +351,7 @@ def _agreed(loss, device):
 def sign(
     course: Course,
     checkpoint: Path,  # a folder that Trainer wrote
+    key: str,  # of the rows it was trained on, from `rows_key`
     with_best: bool,  # whether the best state may be another one
 ):
     """Write into a checkpoint whose it is.
@@ -355,12 +360,15 @@ def sign(
     ----------
     checkpoint : Path
         a folder that Trainer wrote
+    key : str
+        of the rows it was trained on, from `rows_key`
     with_best : bool
         whether the best state may be another one
     """
     if with_best:
         course.best.write(checkpoint / "best.safetensors")
-    facts = dict(of=course.identity, ends=course.steps, tokens=course.tokens, flop=course.flop)
+    facts = dict(of=course.identity, rows=key, ends=course.steps)
+    facts |= dict(tokens=course.tokens, flop=course.flop)
     facts |= dict(loss=course.best.loss, step=course.best.step)
     with atomic_path(checkpoint / "run.json") as part:
         part.write_text(json.dumps(facts))
@@ -369,6 +377,7 @@ def sign(
 def signed(
     folder: Path,  # that may hold checkpoints
     course: Course,
+    key: str,  # of the rows that it must have been trained on
 ) -> tuple | None:  # its checkpoint with what `sign` wrote; None: there is none of this course
     """The checkpoint of a course.
 
@@ -376,6 +385,8 @@ def signed(
     ----------
     folder : Path
         that may hold checkpoints
+    key : str
+        of the rows that it must have been trained on
 
     Returns
     -------
@@ -387,11 +398,49 @@ def signed(
             continue
         try:
             facts = json.loads((checkpoint / "run.json").read_text())
-            if facts["of"] == course.identity and int(checkpoint.name.split("-")[1]) >= 0:
+            is_ours = facts["of"] == course.identity and facts["rows"] == key
+            if is_ours and _step_of(checkpoint) >= 0:
                 return checkpoint, facts
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return None
+
+
+def rows_key(
+    rows: list,  # as `encode` gives them
+) -> str:
+    """A fingerprint of rows.
+
+    Parameters
+    ----------
+    rows : list
+        as `encode` gives them
+    """
+    digest = hashlib.sha256()
+    for ids, labels in rows:
+        digest.update(np.array([len(ids), *ids, *labels], dtype=np.int64).tobytes())
+    return digest.hexdigest()
+
+
+def clear(
+    path: Path,  # a folder, a link or nothing
+):
+    """Remove a folder; of a link the link alone, and not what it points to.
+
+    Parameters
+    ----------
+    path : Path
+        a folder, a link or nothing
+    """
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _step_of(checkpoint):
+    "The step at which a checkpoint was written."
+    return int(checkpoint.name.split("-")[1])
 
 
 class UnusableCheckpoint(Exception):
@@ -441,6 +490,7 @@ class Stretch:
 
 # %% ../../nbs/07_tune/trainer.ipynb #a1c0d033
 _PLAN, _ROWS = "it follows from passes, least_steps and batch", "set batch, rows_at_once"
+_SHARED = "GPUs share a run by parts of each batch: --gpus-per-run"
 _CHECKS, _FILES = "set checks, valid_rows and patience", "the study keeps its own files"
 _OTHERS = {  # fields of TrainingArguments that a study decides -> what to do instead
     "learning_rate": "set rate",
@@ -453,6 +503,9 @@ _OTHERS = {  # fields of TrainingArguments that a study decides -> what to do in
     "average_tokens_across_devices": "every target token of a batch counts the same",
     "ignore_data_skip": "an interrupted run goes on with the right rows",
     "disable_tqdm": "a study shows its own progress",
+    "tf32": "it would change the whole process",
+    "full_determinism": "it would change the whole process",
+    "log_level": "it would change the whole process",
 }
 _DECIDED = {
     **dict.fromkeys(("max_steps", "num_train_epochs"), _PLAN),
@@ -461,6 +514,7 @@ _DECIDED = {
     **dict.fromkeys(("auto_find_batch_size", "dataloader_drop_last"), _ROWS),
     **dict.fromkeys(("train_sampling_strategy", "length_column_name", "label_names"), _ROWS),
     **dict.fromkeys(("remove_unused_columns", "local_rank"), _ROWS),
+    **dict.fromkeys(("fsdp", "fsdp_config", "deepspeed", "parallelism_config"), _SHARED),
     **_OTHERS,
 }
 _DECIDED_BEGINNINGS = {  # of names
@@ -486,12 +540,10 @@ _DECIDED_BEGINNINGS = {  # of names
 @must.checked(
     arguments=must.mapping(),
     device=must.optional(must.instance(torch.device)),
-    processes=must.whole(),
 )
 def check_arguments(
     arguments: dict,  # fields of TrainingArguments, as a recipe's `arguments`
     device: torch.device | None = None,  # on which runs are made; None: not known yet
-    processes: int = 1,  # that share a run
 ):
     """Refuse fields that do not exist, that a study decides, or that cannot be had on a device.
 
@@ -501,25 +553,16 @@ def check_arguments(
         fields of TrainingArguments, as a recipe's `arguments`
     device : torch.device | None, default None
         on which runs are made; None: not known yet
-    processes : int, default 1
-        that share a run
     """
     for name, value in arguments.items():
         _check_field(name, value)
     if device is None:
         return
-    if arguments.get("fsdp") and processes == 1:
-        raise ValueError(
-            f"`arguments` must leave fsdp out on one device, got {must.shown(arguments['fsdp'])}; "
-            "give several to a run: --gpus-per-run"
-        )
-    if device.type == "cpu" and (arguments.get("fp16") or arguments.get("tf32")):
-        name = "fp16" if arguments.get("fp16") else "tf32"
-        raise ValueError(f"`arguments` must leave {name} out on a CPU, which has none; take bf16")
+    if device.type == "cpu" and arguments.get("fp16"):
+        raise ValueError("`arguments` must leave fp16 out on a CPU, which has none; take bf16")
     try:
         with tempfile.TemporaryDirectory() as folder:
-            alone = {name: value for name, value in arguments.items() if name != "fsdp"}
-            _arguments(dict(output_dir=folder, use_cpu=device.type == "cpu") | alone)
+            _arguments(dict(output_dir=folder, use_cpu=device.type == "cpu") | arguments)
     except Exception as e:  # whatever transformers finds wrong with them
         reason = shortened((str(e).strip() or type(e).__name__).splitlines()[0])
         raise ValueError(f"`arguments` must be what TrainingArguments takes: {reason}") from None
@@ -552,7 +595,8 @@ def _check_field(name, value):
             f"got {must.shown(value)}"
         )
     if name == "report_to":
-        _check_trackers([value] if isinstance(value, str) else value)
+        names = [value] if isinstance(value, str) else value
+        _check_trackers(must.several(must.text(), optional=True)(name, names) or ())
 
 
 def _check_trackers(names):
@@ -628,7 +672,7 @@ def training_arguments(
 
 def _processes():
     "How many processes share this run."
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return int(os.environ["WORLD_SIZE"]) if "LOCAL_RANK" in os.environ else 1
 
 
 def in_half(
@@ -651,6 +695,7 @@ class CourseTrainer(Trainer):
         course: Course,
         stretch: Stretch,
         first_step: int,  # of the course, which Trainer calls its step 0
+        key: str,  # of the rows, for checkpoints
     ):
         """
 
@@ -658,7 +703,10 @@ class CourseTrainer(Trainer):
         ----------
         first_step : int
             of the course, which Trainer calls its step 0
+        key : str
+            of the rows, for checkpoints
         """
+        self.key = key
         self.course, self.stretch, self.first_step = course, stretch, first_step
         self.is_under_way, self.saved_at = False, time.monotonic()
         n, batch = len(stretch.rows), course.recipe.batch
@@ -733,20 +781,29 @@ class CourseTrainer(Trainer):
         "Write a checkpoint in place of the one before; a full disk costs it, not the run."
         checkpoint = self.stretch.folder / f"checkpoint-{self.state.global_step}"
         try:
+            if self.args.should_save:
+                _make_way(checkpoint)
             super()._save_checkpoint(model, trial)
             if self.args.should_save:
-                sign(self.course, checkpoint, with_best=self.stretch.keeps == "often")
+                sign(self.course, checkpoint, self.key, with_best=self.stretch.keeps == "often")
                 _remove_all_but(checkpoint)
         except (OSError, RuntimeError, SafetensorError):
-            shutil.rmtree(checkpoint, ignore_errors=True)
+            clear(checkpoint)
         self.saved_at = time.monotonic()
+
+
+def _make_way(checkpoint):
+    "Nothing may lie where a checkpoint is written, and nothing is written through a link."
+    if checkpoint.parent.is_symlink():
+        raise OSError(f"{checkpoint.parent} is a link")
+    clear(checkpoint)
 
 
 def _remove_all_but(checkpoint):
     "Only the newest checkpoint is of use."
     for other in checkpoint.parent.glob("checkpoint-*"):
         if other != checkpoint:
-            shutil.rmtree(other, ignore_errors=True)
+            clear(other)
 
 
 class _Steps(TrainerCallback):
@@ -773,6 +830,7 @@ def train_stretch(
     course: Course,
     stretch: Stretch,
     checkpoint: Path | None = None,  # that Trainer continues from; None: the weights as they are
+    key: str = "",  # of the rows, for checkpoints
 ):
     """Make the steps of a stretch.
 
@@ -780,9 +838,11 @@ def train_stretch(
     ----------
     checkpoint : Path | None, default None
         that Trainer continues from; None: the weights as they are
+    key : str, default ''
+        of the rows, for checkpoints
     """
     first_step = 0 if checkpoint else stretch.start
-    trainer = CourseTrainer(course, stretch, first_step)
+    trainer = CourseTrainer(course, stretch, first_step, key)
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except Exception as e:
@@ -817,7 +877,8 @@ def train_afresh(
     """
     recipe, course.steps = course.recipe, steps
     gap = max(1, steps // recipe.checks)
-    found = signed(checkpoints, course) if checkpoints else None
+    key = rows_key(rows)
+    found = signed(checkpoints, course, key) if checkpoints else None
     checkpoint, kept = found if found and found[1]["ends"] == steps else (None, None)
     stretch = Stretch(
         rows,
@@ -831,10 +892,10 @@ def train_afresh(
         keeps="often" if checkpoints else "",
     )
     if not steps:
-        return CourseTrainer(course, stretch, 0).look()
+        return CourseTrainer(course, stretch, 0, key).look()
     if checkpoint:
         _take(course, checkpoint, kept)
-    train_stretch(course, stretch, checkpoint)
+    train_stretch(course, stretch, checkpoint, key)
     course.best.restore()
 
 
@@ -865,8 +926,8 @@ def train_on(
         all rows of this size, as `encode` gives them
     """
     n, recipe, part = len(rows), course.recipe, Path(trunk) / f"{len(rows)}.part"
-    shutil.rmtree(part, ignore_errors=True)
-    course.came_from, checkpoint = _next_smaller(course, trunk, n)
+    clear(part)
+    course.came_from, checkpoint = _next_smaller(course, trunk, rows)
     start = _step_of(checkpoint) if checkpoint else 0
     held, falling = recipe.steps_from(course.came_from, n)
     course.steps = start + held + falling
@@ -881,13 +942,15 @@ def train_on(
         patience=recipe.patience * gap,
         keeps="best",
     )
-    train_stretch(course, level, checkpoint)
-    state = Path(trunk) / str(n)
-    shutil.rmtree(state, ignore_errors=True)
-    if signed(part, course):
+    key, state = rows_key(rows), Path(trunk) / str(n)
+    train_stretch(course, level, checkpoint, key)
+    clear(state)
+    if signed(part, course, key):
         part.replace(state)  # only now is it one to continue from
-    shutil.rmtree(part, ignore_errors=True)
-    found = signed(state, course)
+    clear(part)
+    found = signed(state, course, key)
+    if found and _step_of(found[0]) != course.best.step:  # the disk was full in between
+        found = None
     course.best.restore()  # if the disk was full: the weights are at hand, those of Adam are not
     branch, course.steps = course.best.step, course.best.step + falling
     decay = Stretch(
@@ -908,19 +971,14 @@ def _falling(decay_from, steps, recipe):
     return lambda step: continued_rate(step, decay_from, decay_from + steps, recipe)
 
 
-def _next_smaller(course, trunk, n):
-    "The largest size below n that has left a state of this course, and the state."
+def _next_smaller(course, trunk, rows):
+    "The largest size below these rows that has left a state of this course, and the state."
     sizes = [int(path.name) for path in Path(trunk).glob("*") if path.name.isdecimal()]
-    for size in sorted(sizes, reverse=True):
-        found = signed(Path(trunk) / str(size), course) if size < n else None
+    for size in sorted((size for size in sizes if size < len(rows)), reverse=True):
+        found = signed(Path(trunk) / str(size), course, rows_key(rows[:size]))
         if found:
             return size, found[0]
     return 0, None
-
-
-def _step_of(checkpoint):
-    "The step at which a checkpoint was written."
-    return int(checkpoint.name.split("-")[1])
 
 
 # %% ../../nbs/07_tune/trainer.ipynb #a1c0d029
@@ -949,16 +1007,20 @@ def within_memory(
         course = begin(*way)
         try:
             train(course)
+            course.model.config.use_cache = course.use_cache
             return course
         except UnusableCheckpoint as e:
-            shutil.rmtree(e.args[0])
+            clear(e.args[0])
         except (MemoryError, RuntimeError) as e:
+            if _processes() > 1:  # the others would wait for this one
+                raise
             way = next(ways, None) if ran_out_of_memory(e) else None
             if way is None and ran_out_of_memory(e):
                 raise MemoryError(_WHAT_WOULD_FIT) from e
             if way is None:
                 raise
-        del course  # its model, before another is loaded
+        del course
+        clear_device_cache(garbage_collection=True)  # its model, before another is loaded
 
 
 _WHAT_WOULD_FIT = (
@@ -969,11 +1031,14 @@ _WHAT_WOULD_FIT = (
 
 def _ways(recipe):
     "Rows at once, from as many as the recipe allows to one, then with activations computed again."
-    at_once = recipe.rows_at_once or recipe.batch
-    while True:
-        at_once = max(k for k in range(1, at_once + 1) if recipe.batch % k == 0)
-        yield at_once, False
-        if at_once == 1:
-            break
-        at_once //= 2
-    yield 1, True
+    most, processes = min(recipe.rows_at_once or recipe.batch, recipe.batch), _processes()
+    fitting = [k for k in range(1, most + 1) if recipe.batch % k == k % processes == 0]
+    if not fitting:
+        raise ValueError(
+            f"`batch` and `rows_at_once` must be multiples of the {processes} processes that "
+            f"share a run, got {recipe.batch} and {recipe.rows_at_once}; take others"
+        )
+    while fitting:
+        yield fitting[-1], False
+        fitting = [k for k in fitting if k <= fitting[-1] // 2]
+    yield processes, True

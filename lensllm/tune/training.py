@@ -24,6 +24,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 import numpy as np, torch
+from accelerate.utils.memory import clear_device_cache
 from .._internal import arguments as must
 from .losses import ratio, row_costs
 from .recipe import PROBE_STEPS, RATES, Recipe
@@ -347,6 +348,7 @@ def finetune(
     """
     _check_folders(keep, trunk, recipe)
     started = time.monotonic()
+    clear_device_cache(garbage_collection=True)  # what an earlier run has left
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     rate = recipe.rate

@@ -16,7 +16,7 @@ __all__ = [
 ]
 
 # %% ../../nbs/07_tune/workers.ipynb #175514fb
-import json, os, subprocess, sys, tempfile
+import json, os, re, subprocess, sys, tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -222,21 +222,30 @@ class Torchrun(InProcess):
         import torch
 
         with tempfile.TemporaryDirectory(prefix="lensllm-") as folder:
-            shared = spec | dict(threads=torch.get_num_threads())
-            task = dict(spec=shared, study=os.getpid())
+            threads = max(1, torch.get_num_threads() // self.processes)
+            task = dict(spec=spec | dict(threads=threads), study=os.getpid(), cwd=os.getcwd())
             Path(folder, "spec.json").write_text(json.dumps(task))
             call = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--no-python"]
             call += [f"--nproc-per-node={self.processes}", sys.executable, "-c", _SHARE, folder]
-            done = subprocess.run(call, capture_output=True, text=True, check=False)
+            done = subprocess.run(call, cwd=folder, capture_output=True, text=True, check=False)
             record = Path(folder, "record.json")
             if record.is_file():
                 return json.loads(record.read_text())
-        last = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
-        reason = f"the {self.processes} processes that shared the run died: {last[:300]}"
+        reason = _why_died(done.stderr) or f"exit status {done.returncode}"
+        reason = f"the {self.processes} processes that shared the run died: {reason}"
         return dict(reason=reason, again=True)
 
 
-_SHARE = "import sys; from lensllm.tune.workers import share; share(sys.argv[1])"
+_SHARE = (  # the current folder may hold anything, so nothing is imported from there
+    "import sys; sys.path[:] = [place for place in sys.path if place]; "
+    "from lensllm.tune.workers import share; share(sys.argv[1])"
+)
+
+
+def _why_died(said):
+    "The first error in what processes said, at most 300 characters; empty if there is none."
+    errors = re.findall(r"^(?:\[rank\d+\]: *)?(\w*(?:Error|Exception): .*)$", said, re.M)
+    return next((error[:300] for error in errors if "ChildFailed" not in error), "")
 
 
 def share(
@@ -261,10 +270,13 @@ def share(
         if not psutil.pid_exists(task["study"]):
             raise SystemExit("the study is gone")
 
+    os.chdir(task["cwd"])  # where paths of the study begin
     record = work(spec, stop_when_orphaned)
-    if rank == 0:
+    if rank == 0 or "reason" in record:
         with atomic_path(Path(folder, "record.json")) as part:
             part.write_text(json.dumps(record))
+    if "reason" in record:
+        os._exit(1)  # or the other processes would wait for this one
 
 
 # %% ../../nbs/07_tune/workers.ipynb #0029e1bf
@@ -289,7 +301,7 @@ def check_executor(
         that share a run, >= 1
     """
     if gpus_per_run > 1:
-        _check_gpus(name, workers, gpus_per_run)
+        _check_gpus(name, workers, ladder, gpus_per_run)
     must.one_of(("local", "ray"))("executor", name)
     if name == "ray" and not find_spec("ray"):
         raise ValueError(
@@ -302,7 +314,7 @@ def check_executor(
         )
 
 
-def _check_gpus(name, workers, gpus_per_run):
+def _check_gpus(name, workers, ladder, gpus_per_run):
     "Refuse to share runs among GPUs that are not there, or that others use."
     import torch
 
@@ -310,6 +322,11 @@ def _check_gpus(name, workers, gpus_per_run):
         raise ValueError(
             "`gpus_per_run` must be 1 where several runs are made at once, "
             f"got {gpus_per_run} with {workers} workers, {name}; take one worker, local"
+        )
+    if ladder == "continue":
+        raise ValueError(
+            f"`gpus_per_run` must be 1 for a ladder that continues, got {gpus_per_run}; "
+            "take the ladder fresh"
         )
     here = torch.cuda.device_count()
     if gpus_per_run > here:

@@ -50,6 +50,21 @@ def test_the_card_says_what_it_is(study, tmp_path):
     card = (tmp_path / "tuned" / "README.md").read_text()
     for part in (study.facts["source"]["fingerprint"], f"{record['byte_loss']:.4f}", "certificate"):
         assert part in card
+    assert record["findings"]["runs"] == 2  # candidates among which the test rows chose
+
+
+def test_texts_that_have_changed_are_refused(write_sums, save_candidate, tmp_path):
+    begun = new_study(
+        tmp_path / "study",
+        task=write_sums(tmp_path / "sums.jsonl"),
+        candidates=[save_candidate(tmp_path, "gpt2", "gpt2")],
+        sizes=[50],
+        budget_size=50,
+    )
+    texts = (tmp_path / "sums.jsonl").read_text()
+    (tmp_path / "sums.jsonl").write_text(texts.replace("nine", "none"))
+    with pytest.raises(ValueError, match="texts that the study began with"):
+        finish(begun, tmp_path / "tuned", model="gpt2", device="cpu")
 
 
 def test_a_finish_that_is_stopped_goes_on(study, tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from lensllm.tune.recipe import Recipe
 from lensllm.tune.store import MIGRATIONS
 from lensllm.tune import store
 from lensllm.tune.store import Store
-from lensllm.tune.study import Study, new_study
+from lensllm.tune.study import _reaching_out, Study, new_study
 
 RECIPE = Recipe(rate=1e-2, passes=1, least_steps=2, checks=1)
 OWN_CODE = """
@@ -224,9 +224,9 @@ def test_a_database_that_is_a_link_is_not_opened(tmp_path, victim, name):
 
 def test_a_checkpoint_that_is_a_link_is_refused(tmp_path, victim):
     store = queue(tmp_path / "s")
-    (store.folder / "locks" / store.artefact(("a", 100, 0), "pt").name).symlink_to(victim)
+    (store.folder / "locks" / store.artefact(("a", 100, 0), "checkpoint").name).symlink_to(victim)
     with pytest.raises(ValueError, match="files of its own"):
-        store.artefact(("a", 100, 0), "pt")
+        store.artefact(("a", 100, 0), "checkpoint")
 
 
 # a file of another program
@@ -575,3 +575,16 @@ def test_kills_do_not_cost_the_second_try(tmp_path):
     store.failed(run, "out of memory", again=True)
     assert store.runs().state[0] == "failed"
     assert store.runs().attempts[0] == 2
+
+
+@pytest.mark.parametrize(
+    "settings, named",
+    [
+        (dict(arguments=dict(optim="sgd", bf16=True, logging_steps=3)), []),
+        (dict(arguments=dict(report_to="wandb")), ['--set report_to="wandb"']),
+        (dict(attention="somebody/kernel"), ['--set attention="somebody/kernel"']),
+        (dict(attention="eager"), []),
+    ],
+)
+def test_settings_that_reach_out_are_named_again_in_every_call(settings, named):
+    assert _reaching_out(Recipe(**settings)) == named

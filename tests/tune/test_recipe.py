@@ -125,6 +125,8 @@ def test_without_a_file_and_settings_it_is_the_usual_recipe():
         ("passes: 2\n", ["rate"], "must be NAME=VALUE"),
         ("method: lora\n", [], "`--method` must be given once"),
         ("passes: none\n", [], "`passes` must lie in"),
+        ("arguments: 5\n", [], "`arguments` must be a dictionary"),
+        ("passes: 2\n", ["method=lora"], "`--method` must be given once"),
     ],
 )
 def test_a_file_that_is_no_recipe_is_refused(tmp_path, content, settings, message):

@@ -1,12 +1,14 @@
 "A run is a Trainer: what it is told, what it is not, and what it needs when memory is short."
 
 import json
+import shutil
+import weakref
 from dataclasses import replace
 
 import pytest
 import torch
 from lensllm.models.loading import load_model
-from lensllm.tune import trainer
+from lensllm.tune import trainer, training
 from lensllm.tune.recipe import Recipe
 from lensllm.tune.tasks import encode
 from lensllm.tune.trainer import Best, Course, Order, check_arguments, training_arguments
@@ -68,8 +70,11 @@ def test_a_large_best_state_lies_in_a_file_and_changes_no_loss(
         (dict(logging_first_step=1), "must give logging_first_step as true or false"),
         (dict(torch_empty_cache_steps="x", optim="fast"), "not a valid OptimizerNames"),
         (dict(report_to="nobody"), "trackers that are installed, got 'nobody'"),
+        (dict(report_to=["nobody"]), "trackers that are installed, got 'nobody'"),
         (dict(fp16=True), "leave fp16 out on a CPU"),
-        (dict(fsdp="full_shard"), "leave fsdp out on one device"),
+        (dict(fsdp="full_shard"), "leave fsdp to the study"),
+        (dict(deepspeed={}), "leave deepspeed to the study"),
+        (dict(full_determinism=True), "change the whole process"),
     ],
 )
 def test_what_trainer_cannot_be_told_is_refused(arguments, message):
@@ -196,3 +201,128 @@ def test_a_checkpoint_says_whose_it_is(places, counting, recipe, tmp_path, monke
         finetune(places["gpt2"], counting, 100, progress=stop, **options)
     (signed,) = (tmp_path / "run").glob("checkpoint-*/run.json")
     assert json.loads(signed.read_text())["tokens"] > 0
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+@pytest.mark.parametrize("recipe", [Recipe(batch=16), Recipe(batch=12, rows_at_once=5)])
+def test_a_step_has_the_rows_of_a_batch_however_they_are_shared(recipe, processes, monkeypatch):
+    monkeypatch.setattr(trainer, "_processes", lambda: processes)
+    for rows_at_once, _ in trainer._ways(recipe):
+        accumulated = recipe.batch // rows_at_once
+        assert rows_at_once // processes * accumulated * processes == recipe.batch
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):
+    monkeypatch.setattr(trainer, "_processes", lambda: 3)
+    with pytest.raises(ValueError, match="multiples of the 3 processes"):
+        next(trainer._ways(Recipe(batch=16)))
+
+
+def test_a_kept_model_has_the_configuration_that_it_had(places, counting, recipe, tmp_path):
+    options = dict(seed=0, recipe=recipe, device="cpu", keep=tmp_path / "kept")
+    finetune(places["gpt2"], counting, 50, **options)
+    before, after = (
+        json.loads((folder / "config.json").read_text())
+        for folder in (places["gpt2"], tmp_path / "kept")
+    )
+    assert after.get("use_cache") == before.get("use_cache")
+
+
+def test_the_model_that_ran_out_of_memory_is_gone_before_another_is_loaded(
+    places, counting, recipe, monkeypatch
+):
+    alive, ready = [], training._Source.ready
+
+    def watched(source):
+        gone = [model() is None for model in alive]
+        assert all(gone)
+        model = ready(source)
+        alive.append(weakref.ref(model))
+        return model
+
+    def compute_loss(self, model, inputs, *_, **__):
+        if len(inputs["labels"]) > 4:
+            raise torch.OutOfMemoryError("no memory")
+        return usual(self, model, inputs, *_, **__)
+
+    usual = trainer.CourseTrainer.compute_loss
+    monkeypatch.setattr(training._Source, "ready", watched)
+    monkeypatch.setattr(trainer.CourseTrainer, "compute_loss", compute_loss)
+    run = finetune(places["gpt2"], counting, 50, seed=0, recipe=recipe, device="cpu")
+    assert (run.rows_at_once, len(alive)) == (4, 3)
+
+
+@pytest.fixture
+def leave_half_done(places, counting, recipe, tmp_path, monkeypatch):
+    "A function that leaves a run half way, with a checkpoint."
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
+
+    def stop(step, steps, loss):
+        if step > steps / 2:
+            raise KeyboardInterrupt
+
+    def leave(n):
+        options = dict(seed=0, recipe=recipe, device="cpu", checkpoint=tmp_path / "run")
+        with pytest.raises(KeyboardInterrupt):
+            finetune(places["gpt2"], counting, n, progress=stop, **options)
+        return options
+
+    return leave
+
+
+def test_a_checkpoint_of_other_rows_is_left_alone(places, counting, leave_half_done):
+    options = leave_half_done(20)
+    steps = []
+    look = lambda step, *_: steps.append(step)
+    finetune(places["gpt2"], counting, 30, progress=look, **options)  # as many steps as for 20
+    assert min(steps) < 10
+
+
+def test_nothing_is_written_through_a_link(places, counting, leave_half_done, tmp_path):
+    options = leave_half_done(50)
+    (checkpoint,) = (tmp_path / "run").glob("checkpoint-*")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "config.json").write_text("mine")
+    shutil.rmtree(checkpoint)
+    for step in range(100):
+        (tmp_path / "run" / f"checkpoint-{step}").symlink_to(elsewhere)
+    finetune(places["gpt2"], counting, 50, **options)
+    assert [path.name for path in elsewhere.iterdir()] == ["config.json"]
+    assert (elsewhere / "config.json").read_text() == "mine"
+
+
+def test_a_ladder_writes_through_no_link(places, counting, recipe, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "checkpoint-7").mkdir(parents=True)
+    (tmp_path / "trunk").mkdir()
+    (tmp_path / "trunk" / "50.part").symlink_to(elsewhere)
+    continues = replace(recipe, ladder="continue")
+    options = dict(seed=0, recipe=continues, device="cpu", trunk=tmp_path / "trunk")
+    finetune(places["gpt2"], counting, 50, **options)
+    assert [path.name for path in elsewhere.iterdir()] == ["checkpoint-7"]
+
+
+def test_a_disk_that_fills_up_in_between_costs_the_way_on_and_not_the_best_state(
+    places, counting, recipe, tmp_path, monkeypatch
+):
+    sign, calls = trainer.sign, []
+
+    def second_fails(*args, **options):
+        calls.append(args)
+        if len(calls) > 1:
+            raise OSError(28, "no space left")
+        sign(*args, **options)
+
+    continues = replace(recipe, ladder="continue")
+    options = dict(seed=0, recipe=continues, device="cpu")
+    undisturbed = finetune(places["gpt2"], counting, 80, trunk=tmp_path / "a", **options)
+    monkeypatch.setattr(trainer, "sign", second_fails)
+    run = finetune(places["gpt2"], counting, 80, trunk=tmp_path / "b", **options)
+    assert run.steps == undisturbed.steps
+    assert abs(run.test_loss - undisturbed.test_loss) < 0.2
+
+
+def test_a_schedule_of_trainer_does_not_go_with_a_ladder_that_continues():
+    with pytest.raises(ValueError, match="leave lr_scheduler_type out where a ladder continues"):
+        Recipe(ladder="continue", arguments=dict(lr_scheduler_type="linear"))

@@ -95,8 +95,25 @@ def test_what_goes_wrong_in_shared_runs_comes_back_as_a_reason():
     [
         (dict(workers=2, gpus_per_run=2), "must be 1 where several runs are made at once"),
         (dict(workers=1, gpus_per_run=64), "must be at most the GPUs that are here"),
+        (dict(workers=1, gpus_per_run=2, ladder="continue"), "must be 1 for a ladder that contin"),
     ],
 )
 def test_runs_are_not_shared_by_what_is_not_there(options, message):
     with pytest.raises(ValueError, match=message):
-        check_executor("local", ladder="fresh", **options)
+        check_executor("local", **dict(ladder="fresh") | options)
+
+
+def test_shared_runs_import_nothing_from_the_current_folder(tmp_path, monkeypatch):
+    for name in ("torch.py", "lensllm.py"):
+        (tmp_path / name).write_text("raise SystemExit('run by mistake')")
+    monkeypatch.chdir(tmp_path)
+    with Torchrun(2) as pool:
+        assert "`task` must be" in pool.result(pool.submit(NO_TEXTS, None))["reason"]
+
+
+def test_processes_that_die_say_why(monkeypatch):
+    monkeypatch.setattr(workers, "_SHARE", "raise MemoryError('all is full')")
+    with Torchrun(2) as pool:
+        record = pool.result(pool.submit(NO_TEXTS, None))
+    assert record["reason"].endswith("died: MemoryError: all is full")
+    assert record["again"]
