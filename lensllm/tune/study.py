@@ -511,6 +511,7 @@ def new_study(
     must_see : tuple, default ()
         as for `Study.fund`
     """
+    trust = tuple(_trusted("trust", trust) or ())
     if unit is not None:
         must.one_of(("byte", "token"))("unit", unit)
     seed, target = whole_number("seed", seed), _whole_or_none("target", target)
