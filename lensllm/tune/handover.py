@@ -13,7 +13,7 @@ from pathlib import Path
 from .._internal import arguments as must
 from .._internal.text import visible
 from .recipe import Recipe
-from .study import Study, _check_device, _check_task
+from .study import Study, check_device
 from .tasks import task_of
 
 
@@ -55,12 +55,11 @@ def finish(
     from lensllm.tune.trainer import clear
     from lensllm.tune.training import finetune
 
+    study.check_runs(trust)
     name, folder = _chosen(study, model), Path(os.path.abspath(folder))
     _check_new(folder)
-    study.check_sources(trust)
-    _check_task(study.facts)
     recipe, task = _recipe_of(study, name), task_of(study.facts["source"])
-    _check_device(recipe, device)
+    check_device(recipe, device)
     watch = _certifier(study) if certificate else None
     part = folder.with_name(f".{folder.name}.part")
     for left in (part, *folder.parent.glob(f".{part.name}.*")):  # by an attempt that was stopped
@@ -91,11 +90,6 @@ def finish(
 
 def _chosen(study, model):
     "The candidate to tune."
-    if study.facts["source"] is None:
-        raise ValueError(
-            "`study` must be of models that are trained here, got one whose runs are told; "
-            "tune its choice with your own script"
-        )
     if model is None:
         choice = study.choice()
         if choice is None:

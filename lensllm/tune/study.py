@@ -11,6 +11,7 @@ __all__ = [
     "new_study",
     "json_safe",
     "with_searches",
+    "check_device",
     "duration",
     "candidate_speed",
 ]
@@ -1540,17 +1541,11 @@ def run(
     Ranking
         at the end
     """
-    if self.facts["source"] is None:
-        raise ValueError(
-            "`candidates` must be models that can be loaded, got names whose runs are told; "
-            "use ask and tell"
-        )
-    self.check_sources(trust)
-    _check_task(self.facts)
+    self.check_runs(trust)
     recipe = Recipe(**self.facts["recipe"])
     check_executor(executor, workers, recipe.ladder, gpus_per_run)
     if executor == "local":
-        _check_device(recipe, device, gpus_per_run)
+        check_device(recipe, device, gpus_per_run)
     if budget is not None or must_see is not None:
         self.fund(budget, must_see=must_see)
     self._check_looks_are_paid(self.facts)
@@ -1567,8 +1562,42 @@ def run(
     return self.ranking()
 
 
-def _check_device(recipe, device, gpus_per_run=1):
-    "Refuse here, and not in every run, what a device cannot do."
+@patch
+def check_runs(
+    self: Study,
+    trust: tuple | None = None,  # as for `check_sources`
+):
+    """Refuse to make runs of models that are trained elsewhere, of strangers' texts, or of others.
+
+    Parameters
+    ----------
+    trust : tuple | None, default None
+        as for `check_sources`
+    """
+    if self.facts["source"] is None:
+        raise ValueError(
+            "`candidates` must be models that can be loaded, got names whose runs are told; "
+            "use ask and tell"
+        )
+    self.check_sources(trust)
+    _check_task(self.facts)
+
+
+@must.checked(recipe=must.instance(Recipe), gpus_per_run=must.whole())
+def check_device(
+    recipe: Recipe,
+    device: str,  # as for `pick_device`
+    gpus_per_run: int = 1,  # that share a run
+):
+    """Refuse here, and not in every run, what a device cannot do.
+
+    Parameters
+    ----------
+    device : str
+        as for `pick_device`
+    gpus_per_run : int, default 1
+        that share a run
+    """
     place = pick_device(device)
     if gpus_per_run > 1:
         _check_sharing(recipe, device, gpus_per_run)
@@ -1874,9 +1903,10 @@ def candidate_speed(
     """
     import torch
     from lensllm.models.loading import load_model
-    from lensllm.tune.training import max_tokens, prepared
+    from lensllm.tune.training import loading_options, max_tokens, prepared
 
-    model, tokenizer = load_model(source, device=device, trust=trust)
+    options = loading_options(recipe, torch.device(pick_device(device)))
+    model, tokenizer = load_model(source, device=device, trust=trust, options=options)
     fit = dict(max_tokens=max_tokens(model, recipe), pairs=model.config.is_encoder_decoder)
     rows = encode(task.train[: recipe.rows_at_once or recipe.batch], tokenizer, **fit)
     if model.device.type == "cpu":
@@ -1898,22 +1928,21 @@ def _seconds_of(step):
 def _step_flop(model, rows):
     "FLOP of a training step on rows."
     from lensllm.models.loading import count_params, token_work
+    from lensllm.tune.losses import tokens_of
 
-    read = sum(len(ids) for ids, _ in rows)
-    written = sum(len(labels) for _, labels in rows)
-    return float(flops(token_work(*count_params(model), read, written), 1))
+    return float(flops(token_work(*count_params(model), *tokens_of(rows)), 1))
 
 
 def _training_step(model, tokenizer, rows, recipe):
     "A function that makes one step of AdamW, and has made it when it returns."
     import torch
     from lensllm.models.batches import sequence_loss
+    from lensllm.tune.trainer import in_half
 
     device = model.device
     batch = {name: part.to(device) for name, part in collate(rows, tokenizer).items()}
     adam = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-6)
-    can_halve = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    half = recipe.precision == "bfloat16" or recipe.precision == "auto" and can_halve
+    half = in_half(recipe, device)
     model.train()
 
     def step():

@@ -46,7 +46,7 @@ from .._internal.atomic import atomic_path
 from .._internal.text import shortened
 from ..models.batches import sequence_loss
 from ..models.loading import count_params, token_work
-from .losses import ratio, row_costs, target_counts
+from .losses import ratio, row_costs, target_counts, tokens_of
 from .recipe import Recipe, continued_rate, fresh_rate
 from .tasks import collate
 
@@ -294,8 +294,7 @@ class Course:
         int
             the rows' tokens
         """
-        read = sum(len(ids) for ids, _ in rows)
-        written = sum(len(labels) for _, labels in rows)
+        read, written = tokens_of(rows)
         self.flop += flop * token_work(self.n_params, self.encoder_params, read, written)
         return read + (written if self.encoder_params else 0)
 
@@ -351,8 +350,7 @@ def _agreed(loss, device):
 def sign(
     course: Course,
     checkpoint: Path,  # a folder that Trainer wrote
-    key: str,  # of the rows it was trained on, from `rows_key`
-    with_best: bool,  # whether the best state may be another one
+    stretch: "Stretch",  # on which it was written
 ):
     """Write into a checkpoint whose it is.
 
@@ -360,14 +358,12 @@ def sign(
     ----------
     checkpoint : Path
         a folder that Trainer wrote
-    key : str
-        of the rows it was trained on, from `rows_key`
-    with_best : bool
-        whether the best state may be another one
+    stretch : Stretch
+        on which it was written
     """
-    if with_best:
+    if stretch.keeps == "often":  # so the best state may be another one
         course.best.write(checkpoint / "best.safetensors")
-    facts = dict(of=course.identity, rows=key, ends=course.steps)
+    facts = dict(of=course.identity, rows=stretch.key, ends=course.steps)
     facts |= dict(tokens=course.tokens, flop=course.flop)
     facts |= dict(loss=course.best.loss, step=course.best.step)
     with atomic_path(checkpoint / "run.json") as part:
@@ -423,14 +419,14 @@ def rows_key(
 
 
 def clear(
-    path: Path,  # a folder, a link or nothing
+    path: Path,  # a folder, a file, a link or nothing
 ):
     """Remove a folder; of a link the link alone, and not what it points to.
 
     Parameters
     ----------
     path : Path
-        a folder, a link or nothing
+        a folder, a file, a link or nothing
     """
     if path.is_symlink() or path.is_file():
         path.unlink()
@@ -475,6 +471,8 @@ class Stretch:
         whether the start is checked, too
     keeps : str
         checkpoints: "often", in case it is interrupted; "best" states; "": none
+    key : str
+        of the rows that its checkpoints stand for, from `rows_key`
     """
 
     rows: list  # to be trained on, as `encode` gives them
@@ -486,6 +484,7 @@ class Stretch:
     patience: float = math.inf  # steps without improvement, after which it ends
     look_first: bool = True  # whether the start is checked, too
     keeps: str = ""  # checkpoints: "often", in case it is interrupted; "best" states; "": none
+    key: str = ""  # of the rows that its checkpoints stand for, from `rows_key`
 
 
 # %% ../../nbs/07_tune/trainer.ipynb #a1c0d033
@@ -639,13 +638,12 @@ def training_arguments(
     """
     recipe, device = course.recipe, course.model.device
     check_arguments(recipe.arguments)  # which may come with somebody else's study
-    at_once = max(1, course.rows_at_once // _processes())
     ours = dict(
         output_dir=str(stretch.folder),
         max_steps=max(1, steps),
         seed=course.seed % 2**32,
-        per_device_train_batch_size=at_once,
-        gradient_accumulation_steps=max(1, recipe.batch // course.rows_at_once),
+        per_device_train_batch_size=course.rows_at_once // _processes(),
+        gradient_accumulation_steps=recipe.batch // course.rows_at_once,
         learning_rate=course.rate,
         weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.clip if math.isfinite(recipe.clip) else 0.0,
@@ -695,7 +693,6 @@ class CourseTrainer(Trainer):
         course: Course,
         stretch: Stretch,
         first_step: int,  # of the course, which Trainer calls its step 0
-        key: str,  # of the rows, for checkpoints
     ):
         """
 
@@ -703,10 +700,7 @@ class CourseTrainer(Trainer):
         ----------
         first_step : int
             of the course, which Trainer calls its step 0
-        key : str
-            of the rows, for checkpoints
         """
-        self.key = key
         self.course, self.stretch, self.first_step = course, stretch, first_step
         self.is_under_way, self.saved_at = False, time.monotonic()
         n, batch = len(stretch.rows), course.recipe.batch
@@ -785,7 +779,7 @@ class CourseTrainer(Trainer):
                 _make_way(checkpoint)
             super()._save_checkpoint(model, trial)
             if self.args.should_save:
-                sign(self.course, checkpoint, self.key, with_best=self.stretch.keeps == "often")
+                sign(self.course, checkpoint, self.stretch)
                 _remove_all_but(checkpoint)
         except (OSError, RuntimeError, SafetensorError):
             clear(checkpoint)
@@ -830,7 +824,6 @@ def train_stretch(
     course: Course,
     stretch: Stretch,
     checkpoint: Path | None = None,  # that Trainer continues from; None: the weights as they are
-    key: str = "",  # of the rows, for checkpoints
 ):
     """Make the steps of a stretch.
 
@@ -838,11 +831,9 @@ def train_stretch(
     ----------
     checkpoint : Path | None, default None
         that Trainer continues from; None: the weights as they are
-    key : str, default ''
-        of the rows, for checkpoints
     """
     first_step = 0 if checkpoint else stretch.start
-    trainer = CourseTrainer(course, stretch, first_step, key)
+    trainer = CourseTrainer(course, stretch, first_step)
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except Exception as e:
@@ -877,7 +868,7 @@ def train_afresh(
     """
     recipe, course.steps = course.recipe, steps
     gap = max(1, steps // recipe.checks)
-    key = rows_key(rows)
+    key = rows_key(rows) if checkpoints else ""
     found = signed(checkpoints, course, key) if checkpoints else None
     checkpoint, kept = found if found and found[1]["ends"] == steps else (None, None)
     stretch = Stretch(
@@ -890,12 +881,13 @@ def train_afresh(
         patience=recipe.patience * gap,
         look_first=checkpoint is None,
         keeps="often" if checkpoints else "",
+        key=key,
     )
     if not steps:
-        return CourseTrainer(course, stretch, 0, key).look()
+        return CourseTrainer(course, stretch, 0).look()
     if checkpoint:
         _take(course, checkpoint, kept)
-    train_stretch(course, stretch, checkpoint, key)
+    train_stretch(course, stretch, checkpoint)
     course.best.restore()
 
 
@@ -941,14 +933,15 @@ def train_on(
         folder=part,
         patience=recipe.patience * gap,
         keeps="best",
+        key=rows_key(rows),
     )
-    key, state = rows_key(rows), Path(trunk) / str(n)
-    train_stretch(course, level, checkpoint, key)
+    train_stretch(course, level, checkpoint)
+    state = Path(trunk) / str(n)
     clear(state)
-    if signed(part, course, key):
+    if signed(part, course, level.key):
         part.replace(state)  # only now is it one to continue from
     clear(part)
-    found = signed(state, course, key)
+    found = signed(state, course, level.key)
     if found and _step_of(found[0]) != course.best.step:  # the disk was full in between
         found = None
     course.best.restore()  # if the disk was full: the weights are at hand, those of Adam are not
@@ -1007,7 +1000,8 @@ def within_memory(
         course = begin(*way)
         try:
             train(course)
-            course.model.config.use_cache = course.use_cache
+            if course.use_cache is not None:
+                course.model.config.use_cache = course.use_cache
             return course
         except UnusableCheckpoint as e:
             clear(e.args[0])

@@ -28,6 +28,23 @@ def study(tmp_path_factory, write_sums, save_candidate):
     return begun
 
 
+@pytest.fixture
+def begin(tmp_path, write_sums, save_candidate):
+    "A function that begins a study of causal models without running it."
+
+    def begun(*names, **options):
+        return new_study(
+            tmp_path / "study",
+            task=write_sums(tmp_path / "sums.jsonl"),
+            candidates=[save_candidate(tmp_path, name, "gpt2") for name in names],
+            sizes=[50],
+            budget_size=50,
+            **options,
+        )
+
+    return begun
+
+
 def test_the_choice_is_tuned_on_all_rows_and_loads(study, tmp_path):
     record = finish(study, tmp_path / "tuned", device="cpu")
     assert record["model"].endswith(study.choice())
@@ -53,14 +70,8 @@ def test_the_card_says_what_it_is(study, tmp_path):
     assert record["findings"]["runs"] == 2  # candidates among which the test rows chose
 
 
-def test_texts_that_have_changed_are_refused(write_sums, save_candidate, tmp_path):
-    begun = new_study(
-        tmp_path / "study",
-        task=write_sums(tmp_path / "sums.jsonl"),
-        candidates=[save_candidate(tmp_path, "gpt2", "gpt2")],
-        sizes=[50],
-        budget_size=50,
-    )
+def test_texts_that_have_changed_are_refused(begin, tmp_path):
+    begun = begin("gpt2")
     texts = (tmp_path / "sums.jsonl").read_text()
     (tmp_path / "sums.jsonl").write_text(texts.replace("nine", "none"))
     with pytest.raises(ValueError, match="texts that the study began with"):
@@ -85,16 +96,8 @@ def test_a_finish_that_is_stopped_goes_on(study, tmp_path, monkeypatch):
     assert min(steps) > record["steps"] / 3
 
 
-def test_adapters_are_saved_alone(write_sums, save_candidate, tmp_path):
-    pytest.importorskip("peft")
-    begun = new_study(
-        tmp_path / "study",
-        task=write_sums(tmp_path / "sums.jsonl"),
-        candidates=[save_candidate(tmp_path, "gpt2", "gpt2")],
-        sizes=[50],
-        budget_size=50,
-        recipe=Recipe(rate=1e-2, method="lora", passes=1, least_steps=4),
-    )
+def test_adapters_are_saved_alone(begin, tmp_path):
+    begun = begin("gpt2", recipe=Recipe(rate=1e-2, method="lora", passes=1, least_steps=4))
     record = finish(begun, tmp_path / "tuned", model="gpt2", device="cpu")
     assert (tmp_path / "tuned" / "adapter_model.safetensors").is_file()
     names = {}
@@ -124,13 +127,6 @@ def test_a_strangers_study_is_finished_only_when_its_sources_are_named(study, tm
         finish(opened, tmp_path / "tuned", model="gpt2", device="cpu")
 
 
-def test_without_a_run_there_is_no_choice(write_sums, save_candidate, tmp_path):
-    begun = new_study(
-        tmp_path / "study",
-        task=write_sums(tmp_path / "sums.jsonl"),
-        candidates=[save_candidate(tmp_path, name, "gpt2") for name in ("a", "b")],
-        sizes=[50],
-        budget_size=50,
-    )
+def test_without_a_run_there_is_no_choice(begin, tmp_path):
     with pytest.raises(ValueError, match="`model` must be given while no run is done"):
-        finish(begun, tmp_path / "tuned", device="cpu")
+        finish(begin("a", "b"), tmp_path / "tuned", device="cpu")
