@@ -272,8 +272,9 @@ def share(
 
     os.chdir(task["cwd"])  # where paths of the study begin
     record = work(spec, stop_when_orphaned)
-    if rank == 0 or "reason" in record:
-        with atomic_path(Path(folder, "record.json")) as part:
+    place = Path(folder, "record.json")
+    if (rank == 0 or "reason" in record) and not place.exists():  # the first failure is the reason
+        with atomic_path(place) as part:
             part.write_text(json.dumps(record))
     if "reason" in record:
         os._exit(1)  # or the other processes would wait for this one

@@ -286,3 +286,28 @@ def test_the_report_says_when_a_budget_was_changed(lensllm, study):
     lensllm("report", study)
     page = (study / "report.html").read_text()
     assert "when" in page.partition("How to do it again")[2]
+
+
+def test_finish_leaves_a_model_and_the_lines_that_load_it(lensllm, ran, tmp_path):
+    out = lensllm("finish", ran[0], "--out", tmp_path / "tuned", "--trust", "sources")
+    assert out.code == 0, out.err
+    assert "nats/byte" in out.out
+    assert f'from_pretrained("{tmp_path / "tuned"}")' in out.out
+    assert (tmp_path / "tuned" / "README.md").is_file()
+
+
+def test_finish_writes_over_nothing(lensllm, ran, tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    refused = lensllm("finish", ran[0], "--out", tmp_path, "--trust", "sources")
+    assert refused.code == 2
+    assert "`--out` must be a new folder" in refused.err
+
+
+def test_a_setting_that_a_study_decides_is_refused_before_anything_is_made(
+    lensllm, task_and_candidates, tmp_path
+):
+    place = tmp_path / "study"
+    refused = lensllm("run", *task_and_candidates, "--out", place, "--set", "eval_steps=3")
+    assert refused.code == 2
+    assert "`--set` must leave eval_steps to the study" in refused.err
+    assert not place.exists()

@@ -117,3 +117,28 @@ def test_processes_that_die_say_why(monkeypatch):
         record = pool.result(pool.submit(NO_TEXTS, None))
     assert record["reason"].endswith("died: MemoryError: all is full")
     assert record["again"]
+
+
+ONE_FAILS = """
+import os, sys
+from lensllm.tune import training, workers
+usual = training.work
+fallen = dict(reason="one has fallen", again=False)
+training.work = lambda *at: fallen if os.environ["RANK"] == "1" else usual(*at)
+workers.share(sys.argv[1])
+"""
+
+
+def test_one_process_that_fails_ends_a_shared_run_with_its_reason(
+    places, write_sums, recipe, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(workers, "_SHARE", ONE_FAILS)
+    spec = NO_TEXTS | dict(
+        model=str(places["gpt2"]),
+        task=dict(task=str(write_sums(tmp_path / "sums.jsonl")), test=None, columns=None),
+        train_size=50,
+        recipe=asdict(recipe),
+    )
+    with Torchrun(2) as pool:
+        record = pool.result(pool.submit(spec, None))
+    assert record == dict(reason="one has fallen", again=False)
