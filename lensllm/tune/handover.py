@@ -202,15 +202,15 @@ def loading_lines(
     record : dict
         as `finish` returns it
     """
-    seq2seq = record["is_encoder_decoder"]
-    kind = "Seq2SeqLM" if seq2seq else "CausalLM"
+    kind = "Seq2SeqLM" if record["is_encoder_decoder"] else "CausalLM"
     if record["recipe"]["method"] == "lora":
-        package, name = "peft", f"AutoPeftModelFor{kind}"
+        name = f"AutoPeftModelFor{kind}"
+        imports = [f"from peft import {name}", "from transformers import AutoTokenizer"]
     else:
-        package, name = "transformers", f"AutoModelFor{kind}"
+        name = f"AutoModelFor{kind}"
+        imports = [f"from transformers import {name}, AutoTokenizer"]
     lines = [
-        "from transformers import AutoTokenizer",
-        f"from {package} import {name}",
+        *imports,
         "",
         f"tokenizer = AutoTokenizer.from_pretrained({json.dumps(str(folder))})",
         f"model = {name}.from_pretrained({json.dumps(str(folder))})",
