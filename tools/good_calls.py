@@ -148,6 +148,7 @@ def of_forecast():
     growth = kalman.expected_growth(panel, shared, motion)
     state = list(kalman.filter_curves(panel, shared, motion))[-1].state
     post = posterior.fit_posterior(curves, 12800, laws="rectified", prior="generic")
+    mixture = posterior.NormalMixture(np.ones(1), np.zeros((1, 2)), np.ones((1, 2)))
     learned = prior.learn_prior([curves])
     mean, sd = prior.generic("rectified")
     mode = prior.shared_mode(panel, "rectified", mean, sd)
@@ -205,6 +206,9 @@ def of_forecast():
         ),
         (post.at, dict(size=12800)),
         (post.quantile, dict(p=0.5)),
+        (post.below, dict(loss=1.5)),
+        (mixture.cdf, dict(x=0.0)),
+        (mixture.quantile, dict(p=0.5)),
         (post.shrunk, dict(caution=1.0)),
         (post.within, dict(x=0.1, model="a", n=21)),
         (posterior.in_percent, dict(p=0.5)),
@@ -216,12 +220,14 @@ def of_choose():
     from functools import partial
 
     import pandas as pd
-    from lensllm.choose import bench, policies, replay, selectors
+    from lensllm.choose import amounts, bench, policies, replay, selectors
+    from lensllm.forecast.posterior import fit_posterior
 
     curves = small_curves()
     D, loss = curves.curve("a")
     seen, costs = curves.up_to(1600), policies.run_costs(curves)
     ranking = selectors.rank(curves, 12800, method="ats")
+    post = fit_posterior(curves, 12800, laws="rectified", prior="generic")
     plan = policies.plan(curves, "50%", target=12800, policy="full")
     truth = pd.Series(dict(a=2.0, b=2.1, c=2.2))
     cells = bench.bench_scores("ats", [curves])
@@ -252,6 +258,12 @@ def of_choose():
         (partial(bench.bench_scores, tasks=[curves]), dict(selectors="ats", progress=iter)),
         (bench.bench_summary, dict(cells=cells)),
         (bench.p_best_calibration, dict(cells=cells)),
+        (amounts.chance_reached, dict(post=post, loss=1.5, times=100.0)),
+        (amounts.needed_sizes, dict(post=post, loss=1.5, times=100.0)),
+        (amounts.plot_needed, dict(post=post, loss=1.5, times=100.0, most=3, ax=None)),
+        (amounts.data_gain, dict(post=post, start=6400, end=12800)),
+        (amounts.plot_gain, dict(post=post, start=6400, end=12800, most=3, ax=None)),
+        (amounts.data_or_model, dict(post=post, start=6400, end=12800, model="a", costs=None)),
         (ranking.to_dict, dict(truth=truth)),
         (ranking.plot, dict(truth=None, top=2, ax=None)),
         (

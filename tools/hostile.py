@@ -196,12 +196,13 @@ def content_of(folder):
 NUMBERS = ("", "x", "-1", "0.5", "1e400", "1e19", "nan", "inf", "-inf", "١٢", "1,2,3", "10" * 200)
 BUDGETS = ("", "x", "0", "-1%", "nan%", "inf", "1e300%", "1e-400", "2%%", "1e400", "%", "2 %%")
 NAMES = ("", "x" * 5000, "\x1b[31mred", "\u202eevil", "a\nb", "../..", "$(id)", "[bold]x[/]")
-READERS = ("select", "plan", "simulate", "fit", "compare", "data")
 CHEAP = {  # command -> what it needs to get as far as its options
     "select": ["good.csv", "--method", "ats"],
     "plan": ["good.csv", "--budget", "50%"],
     "simulate": ["good.csv", "--policy", "full", "--budget", "50%"],
     "fit": ["good.csv", "--model", "a"],
+    "need": ["good.csv", "--prior", "generic", "--for", "2"],
+    "gain": ["good.csv", "--prior", "generic"],
     "compare": ["good.csv", "--method", "ats", "--ratios", "2"],
     "tell": ["nothing", "m", "200", "3"],
     "ntk": ["nothing", "lines.txt"],
@@ -228,6 +229,8 @@ OPTIONS = {  # command -> option -> values
     },
     "simulate": {"--budget": BUDGETS, "--target": NUMBERS, "--policy": NAMES, "--costs": NAMES},
     "fit": {"--law": NAMES, "--robust": NAMES, "--seen": NUMBERS, "--target": NUMBERS},
+    "need": {"--for": (*NUMBERS, "50%", "=", "loss=", "=2", "f1=.5", *NAMES), "--times": NUMBERS},
+    "gain": {"--from": NUMBERS, "--to": NUMBERS, "--model": NAMES},
     "compare": {"--ratios": (*NUMBERS, ",", "2,", "2,x", "1e400,2"), "--target": NUMBERS},
     "tell": {"--seed": NUMBERS, "--se": NUMBERS},
     "ntk": {"--rows": NUMBERS, "--memory": NUMBERS, "--seed": NUMBERS, "--output": NAMES},

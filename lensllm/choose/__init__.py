@@ -13,8 +13,9 @@ _NAMES = dict(
     selectors=["SELECTORS", "Selector", "Ranking", "as_selector", "rank", "compare"],
     policies=["POLICIES", "Policy", "Plan", "PricedPlan", "as_policy", "plan", "run_costs"],
     replay=["simulate", "Replay", "pareto", "pareto_summary"],
+    amounts=["needed_sizes", "data_gain", "data_or_model"],
     bench=["bench_scores", "bench_summary", "p_best_calibration"],
 )
 __getattr__, __dir__, __all__ = lazy.attach(
-    __name__, ["selectors", "policies", "replay", "bench"], _NAMES
+    __name__, ["selectors", "policies", "replay", "amounts", "bench"], _NAMES
 )

@@ -10,5 +10,16 @@ import lazy_loader as lazy
 
 # %% ../../nbs/09_cli/overview.ipynb #3e2f4973
 __getattr__, __dir__, __all__ = lazy.attach(
-    __name__, ["app", "options", "output", "ranking", "planning", "models", "studies"]
+    __name__,
+    [
+        "app",
+        "options",
+        "output",
+        "ranking",
+        "amounts",
+        "planning",
+        "models",
+        "studies",
+        "handover",
+    ],
 )

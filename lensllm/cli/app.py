@@ -19,7 +19,7 @@ from typing import Annotated
 import typer
 
 from .._internal.text import shortened, visible
-from . import handover, models, planning, ranking, studies
+from . import amounts, handover, models, planning, ranking, studies
 from .output import as_command
 
 # %% ../../nbs/09_cli/app.ipynb #063e63ad
@@ -35,6 +35,8 @@ COMMANDS = dict(  # name -> function, in the order of the help
     select=ranking.select_command,
     plan=planning.plan_command,
     simulate=planning.simulate_command,
+    need=amounts.need_command,
+    gain=amounts.gain_command,
     fit=ranking.fit_command,
     compare=ranking.compare_command,
     bench=ranking.bench_command,

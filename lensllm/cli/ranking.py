@@ -8,6 +8,7 @@ shows what a table or a file of texts holds.
 # %% auto #0
 __all__ = [
     "select_command",
+    "doubt_lines",
     "fit_command",
     "compare_command",
     "bench_command",
@@ -193,7 +194,7 @@ def _verdict(ranking, data, truth, within, prior):
         yield "cost saved: unknown without n_params for every model"
     else:
         yield f"cost saved: {saved:.1f}% of fine-tuning every candidate on {ranking.target:,}"
-    yield from _doubt_lines(ranking.notes)
+    yield from doubt_lines(ranking.notes)
 
 
 def _probabilities(ranking, data, within, prior):
@@ -267,7 +268,10 @@ def _learned_from(tasks, prior):
     return text
 
 
-def _doubt_lines(notes, most=3):
+def doubt_lines(
+    notes: list,  # of a ranking, most important first
+    most: int = 3,  # that are shown
+):  # yields lines of text
     "The first doubt about each candidate, at most three; then how many more there are."
     first_of = {note.partition(":")[0]: note for note in reversed(notes)}
     shown = [note for note in notes if note in first_of.values()][:most]
