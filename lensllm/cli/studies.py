@@ -60,6 +60,7 @@ from lensllm.cli.output import (
     show_table,
     terminal,
 )
+from .handover import finished_model, say_finished
 from .planning import check_fixed_facts, plan_of_study, show_runs
 
 if TYPE_CHECKING:
@@ -180,6 +181,17 @@ _LogJson = Annotated[
 _Resume = Annotated[
     bool,
     typer.Option("--resume", help="Go on with the study in DIR; begin it where there is none."),
+]
+
+# %% ../../nbs/09_cli/studies.ipynb #afd72c50
+_FinishFolder = Annotated[
+    Path,
+    typer.Option(
+        "--finish",
+        metavar="DIR",
+        help="Then tune the choice on all rows and save it in this new folder, as "
+        "[bold]lensllm finish[/] does.",
+    ),
 ]
 
 # %% ../../nbs/09_cli/studies.ipynb #89bad751
@@ -320,6 +332,7 @@ def run_command(
     hours: _Hours = False,
     resume: _Resume = False,
     log_json: _LogJson = None,
+    finish: _FinishFolder = None,
     json_: AsJson = False,
 ):
     """Fine-tune candidates on growing parts of a task, where it decides.
@@ -333,6 +346,8 @@ def run_command(
     _check_event_log(log_json, json_, dry_run)
     if hours and not dry_run:
         raise ValueError("`hours` has no meaning without --dry-run; leave it out")
+    if finish is not None:
+        _check_finish(finish, dry_run)
     is_old = _check_run(ctx, out, task, executor, workers, recipe.ladder, device, dry_run, resume)
     folder_alone = is_old and task is None
     more = _share(budget) if folder_alone else None
@@ -377,7 +392,21 @@ def run_command(
     options |= dict(gpus_per_run=gpus_per_run)
     with EventLog(log_json) as events, quiet_children():
         ranking = _run_watched(ctx, study, events, must_see=must_see, **options)
-        _finish(study, ranking, json_, events)
+        finished = None
+        if finish is not None:
+            finished = finished_model(study, finish, device=device, trust=trust or ())
+        _end(study, ranking, json_, events, finished)
+    if finished and not json_ and log_json != "-":
+        say_finished(finished)
+
+
+def _check_finish(folder, dry_run):
+    "Refuse before any run what `--finish` could not do after the last."
+    from lensllm.tune.handover import check_new_folder
+
+    if dry_run:
+        raise ValueError("`finish` has no meaning with --dry-run; leave it out")
+    check_new_folder("finish", folder)
 
 
 def _typed_recipe(ctx, path, settings, options):
@@ -409,6 +438,7 @@ _FREE_PARAMETERS = (  # may be given for a study that exists
     "must_see",
     "price_per_hour",
     "hours",
+    "finish",
     "log_json",
     "trust",
 )
@@ -519,7 +549,7 @@ def _words_of_trust(study):
     return list(words)
 
 
-def _finish(study, ranking, as_json, events):
+def _end(study, ranking, as_json, events, finished):
     "Write the report, and print the ranking, unless the events go where it would."
     from lensllm.report.page import study_report
 
@@ -534,6 +564,7 @@ def _finish(study, ranking, as_json, events):
         ranking=json_rows(ranking.frame[columns]),
         report=str(report),
         doubts=[*ranking.doubts, *filter(None, [study.unseen_doubt()])],
+        finished=finished,
     )
     events.write("end", **result)
     if as_json:

@@ -141,6 +141,7 @@ def test_run_ends_with_a_ranking_and_a_report(ran):
         "ranking",
         "report",
         "doubts",
+        "finished",
     ]
     assert len(result["ranking"]) == 2
     assert result["unit"] == "byte"
@@ -301,6 +302,30 @@ def test_finish_writes_over_nothing(lensllm, ran, tmp_path):
     refused = lensllm("finish", ran[0], "--out", tmp_path, "--trust", "sources")
     assert refused.code == 2
     assert "`--out` must be a new folder" in refused.err
+
+
+def test_a_run_may_end_with_the_tuned_model(lensllm, models, tmp_path):
+    args = ("--task", models / "task.jsonl", "--candidate", models / "lm", *LADDER, *RATE)
+    args = (*args, "--out", tmp_path / "study", "--budget-size", 50, "--finish", tmp_path / "tuned")
+    done = lensllm("run", *args)
+    assert done.code == 0, done.err
+    assert f'from_pretrained("{tmp_path / "tuned"}")' in done.out
+    assert (tmp_path / "tuned" / "model.safetensors").is_file()
+
+
+def test_a_run_finds_out_before_it_begins_that_it_cannot_finish(
+    lensllm, task_and_candidates, tmp_path
+):
+    study, full = tmp_path / "study", tmp_path / "full"
+    full.mkdir()
+    (full / "mine").write_text("mine")
+    refused = lensllm("run", *task_and_candidates, "--out", study, "--finish", full)
+    assert refused.code == 2
+    assert "`--finish` must be a new folder" in refused.err
+    args = ("--out", study, "--dry-run", "--finish", tmp_path / "new")
+    refused = lensllm("run", *task_and_candidates, *args)
+    assert "`--finish` has no meaning with --dry-run" in refused.err
+    assert not study.exists()
 
 
 def test_a_setting_that_a_study_decides_is_refused_before_anything_is_made(

@@ -109,8 +109,8 @@ def test_adapters_are_saved_alone(begin, tmp_path):
     "options, message",
     [
         (dict(model="nobody"), "`model` must be one of gpt2, t5"),
-        (dict(folder="full"), "`out` must be a new folder"),
-        (dict(folder="no/where"), "`out` must lie in a folder"),
+        (dict(folder="full"), "`folder` must be a new folder"),
+        (dict(folder="no/where"), "`folder` must lie in a folder"),
     ],
 )
 def test_what_cannot_be_finished_is_refused(study, tmp_path, options, message):
