@@ -596,6 +596,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'lensllm.cli.ranking.compare_command': ( '09_cli/ranking.html#compare_command',
                                                                               'lensllm/cli/ranking.py'),
                                      'lensllm.cli.ranking.data_command': ('09_cli/ranking.html#data_command', 'lensllm/cli/ranking.py'),
+                                     'lensllm.cli.ranking.demo_command': ('09_cli/ranking.html#demo_command', 'lensllm/cli/ranking.py'),
                                      'lensllm.cli.ranking.doubt_lines': ('09_cli/ranking.html#doubt_lines', 'lensllm/cli/ranking.py'),
                                      'lensllm.cli.ranking.fit_command': ('09_cli/ranking.html#fit_command', 'lensllm/cli/ranking.py'),
                                      'lensllm.cli.ranking.learn_command': ('09_cli/ranking.html#learn_command', 'lensllm/cli/ranking.py'),

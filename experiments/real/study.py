@@ -30,9 +30,9 @@ from lensllm.tune.tasks import load_task
 OUT = ROOT / "results" / "real"
 SHIPPED = ("gpt2-mini-manuals", "opt-bible", "t5-dictionary", "bart-german")
 SIZES, TARGET = (0, 100, 200, 400, 800), 3200
-TRAIN_ROWS, TEST_ROWS = 4000, 200
+TRAIN_ROWS, TEST_ROWS = 4000, 150
 RECIPE = Recipe(
-    method="lora", rate=1e-3, passes=1, least_steps=25, batch=8, checks=4, valid_rows=50
+    method="lora", rate=1e-3, passes=1, least_steps=12, batch=8, checks=3, valid_rows=25
 )
 
 

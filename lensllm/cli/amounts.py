@@ -127,6 +127,8 @@ def need_command(
     """How many examples a loss or a score needs, model by model.
 
     Example: [bold]lensllm need flan --seen 12800 --for 1.7[/]
+
+    Next: [bold]lensllm gain[/] says what more data buys.
     """
     from lensllm.choose.amounts import needed_sizes, plot_needed
     from lensllm.curves.table import reading_options
@@ -271,6 +273,8 @@ def gain_command(
     """What more data buys, and whether another model buys more.
 
     Example: [bold]lensllm gain flan --seen 12800 --from 20000 --to 40000[/]
+
+    Next: [bold]lensllm select[/] says which model is best for the larger set.
     """
     from lensllm.choose.amounts import data_gain, data_or_model, plot_gain
 

@@ -28,10 +28,11 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    epilog="Start with: [bold]lensllm select flan --seen 12800[/]",
+    epilog="Start with: [bold]lensllm demo[/]",
 )
 
 COMMANDS = dict(  # name -> function, in the order of the help
+    demo=ranking.demo_command,
     select=ranking.select_command,
     plan=planning.plan_command,
     simulate=planning.simulate_command,

@@ -50,6 +50,8 @@ def finish_command(
     """Tune a study's choice on all rows; the folder gets weights, tokenizer and a model card.
 
     Example: [bold]lensllm finish study --out tuned[/]. Stopped half way, the same call goes on.
+
+    Next: the lines it prints load the model.
     """
     from lensllm.tune.handover import check_new_folder
     from lensllm.tune.study import Study

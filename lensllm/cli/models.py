@@ -143,7 +143,11 @@ def ntk_command(
 ):
     """The neural tangent kernel of a model on your texts: which rows learn together.
 
+    Example: [bold]lensllm ntk opt-bible texts.txt --rows 16[/]
+
     It also shows how fast learning slows down: the steeper the eigenvalues fall, the sooner.
+
+    Next: [bold]--plot kernel.png[/] draws it, [bold]--params layers[/] says which layers learn.
     """
     _check_kernel_options(out, plot, dtype)
     from lensllm.tune.tasks import load_rows
@@ -431,7 +435,11 @@ def bound_command(
 ):
     """What the loss of a fine-tuned model on unseen texts can be bounded by.
 
+    Example: [bold]lensllm bound start tuned texts.txt --held-out unseen.txt[/]
+
     Certificates hold; the terms of the bound behind LensLLM only measure.
+
+    Next: [bold]lensllm finish study --certificate[/] certifies what a study has tuned.
     """
     output = Output(json_, csv, out, plot)
     ways = _check_bound_options(delta, tokens_per_byte, unit, over, way, held_out)
@@ -790,7 +798,12 @@ def _show_terms(measured):
 
 # %% ../../nbs/09_cli/models.ipynb #a603a090
 def zoo_command(json_: AsJson = False, csv: AsCsv = False):
-    "The shipped candidates: small models to try a study with."
+    """The shipped candidates: small models to try a study with.
+
+    Example: [bold]lensllm zoo[/]
+
+    Next: [bold]lensllm run --task headline --candidate opt-bible --candidate llama-bytes[/]
+    """
     output = Output(json_, csv)
     from lensllm.models.loading import load_zoo
 

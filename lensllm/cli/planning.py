@@ -137,8 +137,12 @@ def plan_command(
 ):
     """What to run next, and why.
 
+    Example: [bold]lensllm plan flan --up-to 800 --budget 1%[/]
+
     CURVES holds the runs that exist, zero-shot losses alone to begin with. Run what is proposed,
     add the losses, ask again.
+
+    Next: [bold]lensllm simulate flan[/] shows where such plans end.
     """
     output = Output(json_, csv, out)
     is_study = (Path(curves) / "study.db").is_file()
@@ -350,7 +354,11 @@ def simulate_command(
 ):
     """Replay a policy on complete curves.
 
+    Example: [bold]lensllm simulate mini/headline --budget 20%[/]
+
     You see what it would have run, what it would have chosen, and how good that was.
+
+    Next: [bold]lensllm plan[/] does so with runs of your own.
     """
     output = Output(json_, csv, out, plot)
     from lensllm.choose.replay import simulate

@@ -8,6 +8,7 @@ shows what a table or a file of texts holds.
 # %% auto #0
 __all__ = [
     "select_command",
+    "demo_command",
     "doubt_lines",
     "fit_command",
     "compare_command",
@@ -78,8 +79,14 @@ _Within = Annotated[
 ]
 
 
+_NO_CURVES = (
+    "`curves` must name a table of losses or scores, got none; lensllm select losses.csv ranks "
+    "yours, lensllm demo shows a shipped one"
+)
+
+
 def select_command(
-    curves: Curves = "flan",
+    curves: Curves = None,
     seen: Seen = None,
     target: Target = None,
     method: _Method = "posterior",
@@ -99,7 +106,16 @@ def select_command(
     plot: Plot = None,
     old_budget: OldBudget = None,
 ):
-    "Rank candidates for a large training set from their curves on small ones."
+    """Rank candidates for a large training set from their curves on small ones.
+
+    Example: [bold]lensllm select flan --seen 12800[/]
+
+    CURVES is a table of your losses or scores. [bold]lensllm demo[/] shows what comes out.
+
+    Next: [bold]lensllm plan losses.csv[/] says which runs would make the choice surer.
+    """
+    if curves is None:
+        raise ValueError(_NO_CURVES)
     output = Output(json_, csv, out, plot)
     if within is not None and not within >= 0:
         raise ValueError(f"`--within` must be >= 0, got {within:g}")
@@ -127,6 +143,18 @@ def select_command(
             f"the target {ranking.target:,} is the largest size in the table; "
             "--target looks further"
         )
+
+
+def demo_command(plot: Plot = None):
+    """Rank 30 real models from losses on up to 12,800 examples: what a ranking looks like.
+
+    Example: [bold]lensllm demo --plot flan.png[/]
+
+    Next: [bold]lensllm select losses.csv --target 100000[/] ranks yours.
+    """
+    select_command("flan", seen=12800, plot=plot)
+    print("that was: lensllm select flan --seen 12800")
+    print("yours: lensllm select losses.csv, with a row per model and a column per size")
 
 
 def _choice_beside(table, ranking, seen, prior):
@@ -346,7 +374,11 @@ def fit_command(
 ):
     """Fit laws to curves, one at a time.
 
+    Example: [bold]lensllm fit flan --model gpt2 --seen 12800[/]
+
     You see parameters with standard errors, the prediction with a 90% interval, and doubts.
+
+    Next: [bold]lensllm select[/] looks at all curves together, and knows more.
     """
     output = Output(json_, csv, out, plot)
     from lensllm.forecast.laws import as_law
@@ -536,7 +568,12 @@ def compare_command(
     out: Out = None,
     plot: Plot = None,
 ):
-    "Replay methods on complete curves, cut at several sizes, against the known outcome."
+    """Replay methods on complete curves, cut at several sizes, against the known outcome.
+
+    Example: [bold]lensllm compare mini/headline --method posterior --method ats[/]
+
+    Next: [bold]lensllm bench[/] does so on every table that ships.
+    """
     output = Output(json_, csv, out, plot)
     if prior != "transfer" and method and "posterior" not in method:
         raise ValueError(
@@ -708,7 +745,11 @@ def bench_command(
 ):
     """Score methods on many tables, source by source: choice, errors, certainty.
 
-    Score yours beside a source that ships: [bold]lensllm bench pet mine.csv -m posterior[/]
+    Example: [bold]lensllm bench pet --method ats[/]
+
+    Name your own table beside them to see where a method stands on it.
+
+    Next: [bold]lensllm learn[/] lets the posterior learn from your complete curves.
     """
     from lensllm.choose.bench import bench_scores, bench_summary
 
@@ -797,7 +838,9 @@ def learn_command(
 ):
     """Learn from complete curves what [bold]--prior[/] tells the posterior about a new task.
 
-    Add your own to the shipped ones: [bold]lensllm learn flan gigaword mine.csv -o prior.json[/]
+    Example: [bold]lensllm learn flan gigaword --out prior.json[/]. Add tables of your own.
+
+    Next: [bold]lensllm select losses.csv --prior prior.json[/]
     """
     if out.suffix != ".json":
         raise ValueError(f"`--out` must end in .json, got {out.name}")
@@ -864,7 +907,11 @@ def data_command(
 ):
     """Look at curves before you trust them, or at texts before you train on them.
 
+    Example: [bold]lensllm data flan[/], or [bold]lensllm data headline[/] for texts.
+
     Texts are shown as a model sees them. Without CURVES, the shipped tasks are listed.
+
+    Next: [bold]lensllm select[/] ranks curves, [bold]lensllm run[/] trains on texts.
     """
     texts = dict(model=model, columns=columns, loss_on=loss_on)
     if _are_texts(curves, texts):

@@ -337,7 +337,12 @@ def run_command(
 ):
     """Fine-tune candidates on growing parts of a task, where it decides.
 
-    It ends with a ranking and a report.
+    Example: [bold]lensllm run --task headline -c opt-bible -c llama-bytes --out study
+    --budget 10% --dry-run[/]
+
+    It ends with a ranking and a report. Stopped, it goes on with --resume.
+
+    Next: [bold]lensllm finish study --out tuned[/] tunes the choice on all rows.
     """
     hide_foreign_bars(always=True)
     settings = dict(method=method, rate=rate, passes=passes, max_tokens=max_tokens)
@@ -1031,7 +1036,12 @@ def status_command(
     json_: AsJson = False,
     csv: AsCsv = False,
 ):
-    "Where a study stands: every run and its state."
+    """Where a study stands: every run and its state.
+
+    Example: [bold]lensllm status study[/]
+
+    Next: [bold]lensllm report study[/] writes what you can send to others.
+    """
     output = Output(json_, csv)
     from lensllm.tune.study import Study
 
@@ -1129,7 +1139,12 @@ def tell_command(
     correct: _Correct = False,
     forget: _Forget = False,
 ):
-    "Tell a study what came of a run that was made elsewhere."
+    """Tell a study what came of a run that was made elsewhere.
+
+    Example: [bold]lensllm tell study my-model 800 2.31[/]
+
+    Next: [bold]lensllm plan study[/] says what to run now.
+    """
     if (test_loss is not None) + (failed is not None) + forget != 1:
         raise ValueError(
             "one of `LOSS`, `--failed WHY` and `--forget` must be given, and no more; "
@@ -1191,8 +1206,11 @@ def ask_command(
 ):
     """Get runs to make, one MODEL SIZE SEED per line; two jobs never get the same run.
 
-    Exit code 3: there is nothing to run now, or nothing is left. Report each run with
-    [bold]lensllm tell[/].
+    Example: [bold]lensllm ask study --lease 6h[/]
+
+    Exit code 3: there is nothing to run now, or nothing is left.
+
+    Next: [bold]lensllm tell study MODEL SIZE LOSS[/] reports each run.
     """
     from lensllm.tune.study import Study
 
@@ -1235,7 +1253,12 @@ def report_command(
     out: _ReportFile = None,
     price_per_hour: PricePerHour = None,
 ):
-    "Write a study's report: one HTML file that needs nothing else."
+    """Write a study's report: one HTML file that needs nothing else.
+
+    Example: [bold]lensllm report study --out report.html[/]
+
+    Next: [bold]lensllm finish study --out tuned[/] tunes the choice.
+    """
     from lensllm.report.page import study_report
     from lensllm.tune.study import Study
 

@@ -11,7 +11,7 @@ def test_every_command_is_in_the_help(lensllm):
     done = lensllm("--help")
     assert done.code == 0
     assert all(f"│ {name}" in done.out for name in app.COMMANDS)
-    assert "Start with: lensllm select flan --seen 12800" in done.out
+    assert "Start with: lensllm demo" in done.out
 
 
 @pytest.mark.parametrize("command", app.COMMANDS)
