@@ -627,6 +627,7 @@ def of_tune(new):
         ),
         (training.work, dict(spec=dict(), progress=None, alone=False)),
         (recipe.read_recipe, dict(path=None, settings=["passes=2"])),
+        (recipe.split_candidate, dict(candidate="opt-bible@lora:r=16")),
         (trainer.check_arguments, dict(arguments=dict(optim="sgd"), device=None)),
         (training.loaded_in_half, dict(recipe=short, device=model.device)),
         (training.loading_options, dict(recipe=short, device=model.device)),

@@ -92,7 +92,8 @@ _Candidates = Annotated[
         "-c",
         metavar="MODEL",
         help="A shipped candidate ([bold]lensllm zoo[/]), a folder, or a name on the hub; may be "
-        "repeated. zoo: all that are shipped.",
+        "repeated. zoo: all that are shipped. With a recipe of its own: MODEL@lora, "
+        "MODEL@lora:r=64,rate=1e-4.",
     ),
 ]
 _TestRows = Annotated[
@@ -502,12 +503,13 @@ def _begun(place, task, candidate, budget, budget_size, recipe, **options):
 
 
 def _spelled_out(candidates):
-    "Candidates, with `zoo` as the names of all that are shipped."
+    "Candidates, with `zoo` or `zoo@RECIPE` as the names of all that are shipped."
     from lensllm.models.loading import zoo_names
 
     names = []
     for candidate in candidates or ():
-        names += zoo_names() if candidate == "zoo" else [candidate]
+        name, sign, own = candidate.partition("@")
+        names += [each + sign + own for each in zoo_names()] if name == "zoo" else [candidate]
     return names
 
 
@@ -856,16 +858,18 @@ def _timed_speeds(study, device):
     "FLOP per second of each candidate, by one training step."
     import pandas as pd
 
-    from lensllm.tune.recipe import Recipe
     from lensllm.tune.study import candidate_speed
     from lensllm.tune.tasks import task_of
 
     study.check_sources(study.trust)
-    task, recipe = task_of(study.facts["source"]), Recipe(**study.facts["recipe"])
+    task = task_of(study.facts["source"])
     where = dict(device=device, trust=tuple(word for word in study.trust if word != "sources"))
     sources = study.store.candidates().source[study.racing]
     return pd.Series(
-        {name: candidate_speed(source, task, recipe, **where) for name, source in sources.items()}
+        {
+            name: candidate_speed(source, task, study.recipe_of(name), **where)
+            for name, source in sources.items()
+        }
     )
 
 

@@ -12,7 +12,6 @@ from importlib.metadata import version
 from pathlib import Path
 from .._internal import arguments as must
 from .._internal.text import visible
-from .recipe import Recipe
 from .study import Study, check_device
 from .tasks import task_of
 
@@ -125,7 +124,7 @@ def check_new_folder(
 
 def _recipe_of(study, name):
     "The study's recipe, with the rate that was found for a candidate."
-    recipe = Recipe(**study.facts["recipe"])
+    recipe = study.recipe_of(name)
     rate = recipe.rate or study.store.fact(f"rate of {name}")
     return replace(recipe, rate=rate, ladder="fresh")
 

@@ -9,8 +9,10 @@ __all__ = [
     "DECAY_SHARE",
     "ROW_RULE",
     "CHAT_RULE",
+    "OWN_SETTINGS",
     "Recipe",
     "read_recipe",
+    "split_candidate",
     "fresh_rate",
     "continued_rate",
     "run_price",
@@ -81,6 +83,8 @@ class Recipe:
         as for from_pretrained, such as "auto"; None: one device
     arguments : dict
         further fields of TrainingArguments
+    lora_rank : int
+        of adapters
     """
 
     method: str = "full"  # "full": all weights; "lora": adapters; "last-K": the last K layers
@@ -102,6 +106,7 @@ class Recipe:
     attention: str | None = None  # as transformers' attn_implementation; None: the model's own
     device_map: str | None = None  # as for from_pretrained, such as "auto"; None: one device
     arguments: dict = field(default_factory=dict)  # further fields of TrainingArguments
+    lora_rank: int = 8  # of adapters
 
     def __post_init__(self):
         _check_recipe(self)
@@ -223,6 +228,7 @@ _RULES = dict(  # for each setting but the method, whose names are many
     attention=must.text(optional=True),
     device_map=must.text(optional=True),
     arguments=_plain_values,
+    lora_rank=must.whole(most=65_536),
 )
 
 
@@ -323,6 +329,74 @@ def _number_if_one(value):
     if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+", value):
         return float(value)
     return value
+
+
+# %% ../../nbs/07_tune/recipe.ipynb #c1d0e011
+OWN_SETTINGS = (  # what a candidate may have otherwise than its study
+    "method",
+    "rate",
+    "passes",
+    "least_steps",
+    "batch",
+    "warmup",
+    "weight_decay",
+    "clip",
+    "lora_rank",
+)
+_SHORT = dict(r="lora_rank", lr="rate")  # as people write them
+
+
+@must.checked(candidate=must.path(folder=True))
+def split_candidate(
+    candidate: str | Path,  # MODEL, or MODEL@RECIPE, such as opt-bible@lora:rate=1e-3,r=16
+) -> tuple:  # (the model's source, the settings of its own as a dict)
+    """A model, and where its recipe differs from the study's; a path that exists is all model.
+
+    Parameters
+    ----------
+    candidate : str | Path
+        MODEL, or MODEL@RECIPE, such as opt-bible@lora:rate=1e-3,r=16
+
+    Returns
+    -------
+    tuple
+        (the model's source, the settings of its own as a dict)
+    """
+    source, sign, text = str(candidate).rpartition("@")
+    if not sign or Path(candidate).expanduser().exists():
+        return candidate, {}
+    method, _, listed = text.partition(":")
+    if "=" in method:
+        method, listed = "", text
+    settings = dict(_own_setting(each, candidate) for each in listed.split(",") if each.strip())
+    settings |= dict(method=method.strip()) if method.strip() else {}
+    if not source or not settings:
+        raise ValueError(
+            "`candidate` must be MODEL or MODEL@RECIPE, such as opt-bible@lora:rate=1e-3, "
+            f"got {must.shown(str(candidate))}"
+        )
+    try:
+        Recipe(**settings)
+    except (TypeError, ValueError) as e:
+        raise ValueError(f"`candidate` {candidate} has a recipe that cannot be: {e}") from None
+    return source, settings
+
+
+def _own_setting(text, candidate):
+    "NAME=VALUE of a candidate as two."
+    import yaml
+
+    name, sign, value = (part.strip() for part in text.partition("="))
+    name = _SHORT.get(name, name)
+    if not sign or name not in OWN_SETTINGS:
+        raise ValueError(
+            f"`candidate` {candidate} may name {', '.join(OWN_SETTINGS)} (r for lora_rank, lr for "
+            f"rate) as NAME=VALUE, got {must.shown(text)}; --set is for the whole study"
+        )
+    try:
+        return name, _number_if_one(yaml.safe_load(value))
+    except yaml.YAMLError:
+        return name, value
 
 
 # %% ../../nbs/07_tune/recipe.ipynb #b6077b99

@@ -32,7 +32,7 @@ from ..curves.scores import LOSS, Metric, told_metric
 from ..curves.table import CurveSet
 from ..curves.metrics import flops
 from ..models.loading import check_trust, pick_device, zoo_names
-from .recipe import Recipe, run_price, search_price
+from .recipe import OWN_SETTINGS, Recipe, run_price, search_price, split_candidate
 from .chats import LOSS_ON, has_template
 from .store import Store, as_json
 from .tasks import TASKS, Task, collate, count_cut, encode, load_task, task_of
@@ -369,10 +369,18 @@ def _check_known_candidates(store, facts):
         for key in amounts:
             if not _is_amount(about.get(key, 0.0)):
                 raise store.wrong_value(f"{key} of {name}", "a number >= 0", about[key])
+        if not _is_own_recipe(about.get("recipe", {}), facts["recipe"]):
+            raise store.wrong_value(f"the recipe of {name}", "settings", about["recipe"])
         if not isinstance(about.get("family", ""), str):
             raise store.wrong_value(f"family of {name}", "text", about["family"])
         if facts["source"] and candidate.source is None:
             raise store.wrong_value(f"the source of {name}", "text", None)
+
+
+def _is_own_recipe(value, of_study):
+    "Whether a candidate's settings may stand in the place of its study's."
+    is_own = isinstance(value, dict) and set(value) <= set(OWN_SETTINGS)
+    return is_own and _is_recipe(of_study | value)
 
 
 def _is_amount(value):
@@ -604,19 +612,26 @@ def _checked_sizes(sizes, target, task):
 
 def _inspected_candidates(candidates, task, recipe, sizes, trust):
     "Candidates that lensllm trains, with what their runs cost."
-    names = [name_of(source) for source in candidates]
+    given = [split_candidate(candidate) for candidate in candidates]
+    names = [
+        name_of(source) + str(candidate).removeprefix(str(source))
+        for candidate, (source, _) in zip(candidates, given)
+    ]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(
             f"`candidate` must be given once each, got {twice[0]} twice; rename one of the folders"
         )
     others = (min(recipe.valid_rows, len(task.valid)), len(task.test))
-    fresh = replace(recipe, ladder="fresh")
-    known = {}
-    for name, source in zip(names, candidates):
-        facts = inspect_candidate(source, task, recipe, trust=trust)
+    known, sources = {}, [_absolute(source) for source, _ in given]
+    for name, source, (_, own) in zip(names, sources, given):
+        facts = inspect_candidate(source, task, replace(recipe, **own), trust=trust)
+        if sources.count(source) > 1:  # recipes of one model are one family
+            facts["family"] = name_of(source)
+        facts |= dict(recipe=own) if own else {}
+        fresh = replace(recipe, ladder="fresh", **own)
         work = facts["n_params"], facts["encoder_params"], facts["tokens"], fresh
-        known[name] = dict(source=_absolute(source), **facts) | dict(
+        known[name] = dict(source=source, **facts) | dict(
             others=others,
             search=search_price(*work, others),
             prices=[run_price(*work, size, others) for size in sizes],
@@ -773,6 +788,8 @@ def _entered_study(folder, facts, known, must_see):
         was = store.fact(name, _UNKNOWN)
         if was is _UNKNOWN:
             was = store.set_fact(name, value)
+        if name == "recipe" and _is_recipe(was):
+            was = json_safe(asdict(Recipe(**was)))  # settings that are newer than the study
         if was != value:
             store.close()
             _refuse_other_study(name, was, value, facts)
@@ -1201,6 +1218,29 @@ def with_searches(
 
 
 # %% ../../nbs/07_tune/study.ipynb #486ca1dc
+@patch
+@must.checked(model=must.text())
+def recipe_of(
+    self: Study,
+    model: str,  # a candidate
+) -> Recipe:  # the study's, with what the candidate has of its own
+    """How the runs of a candidate are trained.
+
+    Parameters
+    ----------
+    model : str
+        a candidate
+
+    Returns
+    -------
+    Recipe
+        the study's, with what the candidate has of its own
+    """
+    known = self.store.candidates().facts
+    _check_names("model", [model], list(known.index))
+    return Recipe(**self.facts["recipe"] | known[model].get("recipe", {}))
+
+
 @patch(as_prop=True)
 def due(self: Study) -> pd.DataFrame:  # FLOP, rows and columns as in `prices`
     """What each run costs as things stand: what was paid, or else what remains to be done for it.
@@ -1218,8 +1258,9 @@ def _due(self: Study, also=()):  # also: (model, train_size) pairs that count as
     due, known = self.prices, self.store.candidates()
     if not self.continues:
         return due
-    recipe, mine = Recipe(**self.facts["recipe"]), self._own_runs()
+    mine = self._own_runs()
     for model in due.index:
+        recipe = self.recipe_of(model)
         before = [*mine.train_size[mine.model == model]]
         before += [size for name, size in also if name == model]
         for size in due:
@@ -1277,7 +1318,6 @@ def priced(
     """
     prices, known = self.prices, self.store.candidates()
     _check_names("runs", [model for model, _ in runs], list(known.index))
-    fresh = replace(Recipe(**self.facts["recipe"]), ladder="fresh")
     entered, search = {}, {}
     if not told:
         mine = self.store.runs().dropna(subset="price")
@@ -1293,6 +1333,7 @@ def priced(
             due = self._due(runs[:i]) if self.continues else prices
             price = float(due.at[model, size])
         else:
+            fresh = replace(self.recipe_of(model), ladder="fresh")
             price = _candidate_price(known.loc[model], fresh, size)
         result.append(price + (search.pop(model, 0.0) if size else 0.0))
     return result
@@ -1545,7 +1586,8 @@ def run(
     recipe = Recipe(**self.facts["recipe"])
     check_executor(executor, workers, recipe.ladder, gpus_per_run)
     if executor == "local":
-        check_device(recipe, device, gpus_per_run)
+        for model in self.store.candidates().index:
+            check_device(self.recipe_of(model), device, gpus_per_run)
     if budget is not None or must_see is not None:
         self.fund(budget, must_see=must_see)
     self._check_looks_are_paid(self.facts)
@@ -1641,7 +1683,7 @@ def _check_task(facts):
 def _spec(self: Study, run, device):
     "A run as plain data, as for `work`."
     model, train_size, seed = run
-    recipe, rate = self.facts["recipe"], self.store.fact(f"rate of {model}")
+    recipe, rate = self.recipe_of(model), self.store.fact(f"rate of {model}")
     trunk = str(self.store.artefact((model, seed), "trunk")) if self.continues else None
     with_findings = self.facts["probes"] and seed == self.facts["seed"]
     return dict(
@@ -1650,7 +1692,7 @@ def _spec(self: Study, run, device):
         task=self.facts["source"],
         train_size=train_size,
         seed=seed,
-        recipe=recipe | (dict(rate=rate) if rate else {}),
+        recipe=asdict(replace(recipe, rate=recipe.rate or rate)),
         device=device,
         checkpoint=str(self.store.artefact(run, "checkpoint")),
         trunk=trunk,
@@ -1681,9 +1723,9 @@ def _work_off(self: Study, pool, workers, device, report):
 @patch
 def _waiting(self: Study):
     "Candidates whose runs wait for each other: for a smaller size, or for the learning rate."
-    searched = self.facts["recipe"]["rate"] is None
     waiting = []
     for model in self.prices.index:
+        searched = self.recipe_of(model).rate is None
         needs_rate = searched and not self.store.fact(f"rate of {model}")
         if self.continues or needs_rate:
             waiting.append(model)
@@ -1695,7 +1737,7 @@ def _enter_record(self: Study, run, record):
     "Enter the record of a run, or why there is none."
     if "reason" in record:
         return self.store.failed(run, record["reason"], again=record["again"])
-    if self.facts["recipe"]["rate"] is None and record["rate"]:
+    if self.recipe_of(run[0]).rate is None and record["rate"]:
         self.store.set_fact(f"rate of {run[0]}", record["rate"])
     loss = "test_loss" if self.facts["unit"] == "token" else "byte_loss"
     self.store.done(run, record[loss], test_loss_se=record[f"{loss}_se"], result=record)

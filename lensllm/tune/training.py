@@ -129,20 +129,21 @@ def prepared(
     for p in model.parameters():
         p.requires_grad_(recipe.method == "full")
     if recipe.method == "lora":
-        return _with_adapters(model, seed)
+        return _with_adapters(model, seed, recipe.lora_rank)
     if recipe.method != "full":
         for module in _last_layers(model, int(recipe.method.removeprefix("last-"))):
             module.requires_grad_(True)
     return model
 
 
-def _with_adapters(model, seed):
-    "The model with adapters of rank 8 on all linear maps."
+def _with_adapters(model, seed, rank):
+    "The model with low-rank adapters on all linear maps."
     import peft, transformers
 
     fan = any(isinstance(m, transformers.pytorch_utils.Conv1D) for m in model.modules())
     kind = "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
-    lora = peft.LoraConfig(r=8, target_modules="all-linear", fan_in_fan_out=fan, task_type=kind)
+    options = dict(target_modules="all-linear", fan_in_fan_out=fan, task_type=kind)
+    lora = peft.LoraConfig(r=rank, **options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return peft.get_peft_model(model, lora)
