@@ -28,7 +28,7 @@ def patched_class(function):
     return getattr(first[0].annotation, "id", None)
 
 
-def strangers(trees):
+def patched_imports(trees):
     "Classes of the library that a page patches, because it took them from there last."
     own, imported, found = set(), set(), []
     for tree in trees:
@@ -47,10 +47,10 @@ def strangers(trees):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}/{page.stem}")
 def test_a_page_patches_its_own_class_and_not_the_library_s(page):
-    assert not strangers(cells(page)), "take it as `module.Class` for the examples"
+    assert not patched_imports(cells(page)), "take it as `module.Class` for the examples"
 
 
 def test_a_class_that_was_imported_again_is_found():
     page = ["class A:\n    pass", "from lensllm.a import A", "@patch\ndef f(self: A):\n    pass"]
-    assert strangers([ast.parse(cell) for cell in page]) == ["A"]
-    assert strangers([ast.parse(cell) for cell in (page[1], page[0], page[2])]) == []
+    assert patched_imports([ast.parse(cell) for cell in page]) == ["A"]
+    assert patched_imports([ast.parse(cell) for cell in (page[1], page[0], page[2])]) == []

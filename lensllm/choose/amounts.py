@@ -34,7 +34,7 @@ def chance_reached(
     post: Posterior,  # of one task
     loss: float,  # in the unit of its curves, > 0
     *,
-    times: float = 100.0,  # times the largest size seen, 1 to 1e6; no further
+    times: float = 100.0,  # how far to look, in multiples of the largest size seen, 1 to 1e6
 ) -> pd.DataFrame:  # one row per size, one column per candidate; an estimate
     """The probability that a loss has been reached, from the largest size seen onwards.
 
@@ -45,7 +45,7 @@ def chance_reached(
     loss : float
         in the unit of its curves, > 0
     times : float, default 100.0
-        times the largest size seen, 1 to 1e6; no further
+        how far to look, in multiples of the largest size seen, 1 to 1e6
 
     Returns
     -------
@@ -90,7 +90,7 @@ def needed_sizes(
     post: Posterior,  # of one task
     loss: float,  # in the unit of its curves, > 0
     *,
-    times: float = 100.0,  # times the largest size seen, 1 to 1e6; no further
+    times: float = 100.0,  # how far to look, in multiples of the largest size seen, 1 to 1e6
 ) -> pd.DataFrame:  # index: model; those that need least first; an estimate
     """How many examples each candidate needs to come down to a loss.
 
@@ -105,14 +105,18 @@ def needed_sizes(
     loss : float
         in the unit of its curves, > 0
     times : float, default 100.0
-        times the largest size seen, 1 to 1e6; no further
+        how far to look, in multiples of the largest size seen, 1 to 1e6
 
     Returns
     -------
     pd.DataFrame
         index: model; those that need least first; an estimate
     """
-    chances = chance_reached(post, loss, times=times)
+    return _needed(post, loss, chance_reached(post, loss, times=times))
+
+
+def _needed(post, loss, chances):
+    "The sizes that candidates need, by the probability that each size is enough."
     rows = []
     for i, model in enumerate(post.models):
         size = _measured_size(post.panel, i, loss)
@@ -139,7 +143,7 @@ def plot_needed(
     post: Posterior,  # of one task
     loss: float,  # in the unit of its curves, > 0
     *,
-    times: float = 100.0,  # times the largest size seen, 1 to 1e6; no further
+    times: float = 100.0,  # how far to look, in multiples of the largest size seen, 1 to 1e6
     most: int = 3,  # candidates, those that need least
     ax=None,  # matplotlib Axes to draw into; new ones when None
 ):  # the Axes
@@ -152,7 +156,7 @@ def plot_needed(
     loss : float
         in the unit of its curves, > 0
     times : float, default 100.0
-        times the largest size seen, 1 to 1e6; no further
+        how far to look, in multiples of the largest size seen, 1 to 1e6
     most : int, default 3
         candidates, those that need least
     ax : default None
@@ -165,10 +169,8 @@ def plot_needed(
     """
     from lensllm._internal.style import palette, score_axes, short_name
 
-    chances, needed = (
-        chance_reached(post, loss, times=times),
-        needed_sizes(post, loss, times=times),
-    )
+    chances = chance_reached(post, loss, times=times)
+    needed = _needed(post, loss, chances)
     leaders, metric = list(needed.index[~needed.measured][:most]), post.panel.metric
     ax = score_axes(ax, f"probability of having reached {metric.name} {metric.in_words(loss)}")
     for model, colour in zip(leaders, palette(len(leaders))):
@@ -187,7 +189,7 @@ def plot_needed(
 _NUDGE = 1e-3  # of the level's standard deviation, to see how much of an error stays
 
 
-def _fall(end, near, far):
+def _change_of_log_loss(end, near, far):
     "Means and variances of the change of ln(loss) from a distance to a further one, in ln D."
     here = look_ahead(end.state, near, end.expected, end.motion)
     there = look_ahead(here, far - near, end.expected, end.motion)
@@ -236,7 +238,7 @@ def data_gain(
     first, last = post.at(start), post.at(end)
     seen = post.panel.x[:, -1]
     distances = np.log(start) - seen, np.log(end) - seen
-    falls = [_fall(endpoint, *distances) for endpoint in post.endpoints]
+    falls = [_change_of_log_loss(endpoint, *distances) for endpoint in post.endpoints]
     means, variances = (np.vstack(parts) for parts in zip(*falls))
     change = _with_errors(post, means, variances, distances[1] - distances[0])
     at_start = first.quantile(0.5)
@@ -312,7 +314,7 @@ def _model_used(post, model):
     return post.models.index(model)
 
 
-def _costs(costs, rows, size):
+def _costs(costs, rows):
     "The price of each run, relative to that of the first; NaN where none are known."
     if costs is None:
         return np.full(len(rows), np.nan)
@@ -375,7 +377,7 @@ def data_or_model(
     rows = [(model, start), (model, end)]
     table = [(losses[used], 0.0, 0.0, 0.0), gains.loc[model, ["loss_end", "gain", "low", "high"]]]
     if len(others):
-        other = others[losses[others].argmin()]
+        other = others[first.shrunk()[others].argmin()]  # a lowest prediction is often luck
         apart = np.abs(first.distance - first.distance[used])
         change = _with_errors(
             first, first.m - first.m[:, [used]], first.v + first.v[:, [used]], apart
@@ -385,7 +387,7 @@ def data_or_model(
         table.append((losses[other], *ends))
     found = pd.DataFrame(rows, columns=["model", "train_size"])
     found[["loss", "gain", "low", "high"]] = np.array(table, float)
-    found["cost"] = _costs(costs, rows, start)
+    found["cost"] = _costs(costs, rows)
     found["gain_per_cost"] = found.gain / found.cost
     found.index = ["now", "more data", "another model"][: len(rows)]
     return found

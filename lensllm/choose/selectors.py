@@ -12,6 +12,7 @@ __all__ = [
     "Ranking",
     "Scored",
     "Selector",
+    "curve_notes",
     "ZeroShot",
     "ModelSize",
     "SubTuning",
@@ -251,6 +252,25 @@ def _quality_notes(seen):
     return [f"{f.model or 'all'}: {f.flag}, {f.detail}; {f.remedy}" for f in flags.itertuples()]
 
 
+@must.checked(seen=must.instance(CurveSet, "`load_curves` makes one"))
+def curve_notes(
+    seen: CurveSet,  # of one task, up to the largest size seen
+) -> list[str]:  # plain sentences, each about a model or all of them
+    """What to doubt of curves before anything is predicted.
+
+    Parameters
+    ----------
+    seen : CurveSet
+        of one task, up to the largest size seen
+
+    Returns
+    -------
+    list[str]
+        plain sentences, each about a model or all of them
+    """
+    return [*_short_curve_notes(seen), *_quality_notes(seen)]
+
+
 @patch(as_prop=True)
 def notes(self: Ranking) -> list:  # plain sentences: on the whole table, the choice, the others
     """All doubts about this ranking.
@@ -260,7 +280,7 @@ def notes(self: Ranking) -> list:  # plain sentences: on the whole table, the ch
     list
         plain sentences: on the whole table, the choice, the others
     """
-    every = [*_short_curve_notes(self.seen), *_quality_notes(self.seen), *self.doubts]
+    every = [*curve_notes(self.seen), *self.doubts]
     about_table = [note for note in every if note.startswith("all: ")]
     about_choice = [note for note in every if note.startswith(f"{self.best}: ")]
     others = [note for note in every if note not in about_table and note not in about_choice]

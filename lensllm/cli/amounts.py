@@ -36,6 +36,7 @@ from lensllm.cli.options import (
 from .output import Output, json_rows, show_table
 from .ranking import doubt_lines
 from ..curves.cells import UnreadCell, as_number
+from ..curves.scores import LOSS
 
 # %% ../../nbs/09_cli/amounts.ipynb #b3000013
 _For = Annotated[
@@ -56,7 +57,7 @@ _Times = Annotated[
 ]
 
 
-def _name_and_value(text):
+def _column_and_value(text):
     "What stands before and behind `=`; no name where there is none."
     name, _, value = text.rpartition("=")
     return name.strip() or None, value.strip()
@@ -64,45 +65,51 @@ def _name_and_value(text):
 
 def _asked_loss(text, table):
     "The loss, or error, that `--for` stands for."
-    metric, name = table.metric, table.metric.name
+    metric = table.metric
     value = text.removesuffix("%").strip()
     number = as_number(value)
     if isinstance(number, UnreadCell) or not math.isfinite(number):
         raise ValueError(f"`--for` must be a number, such as 2.1 or accuracy=0.9, got {text!r}")
     if text.endswith("%"):
-        if name == "loss":
+        if metric == LOSS:
             raise ValueError(f"`--for` must be a loss in {table.unit}, got {text}; leave the % out")
         number *= metric.top / 100
-    if name == "loss":
+    if metric == LOSS:
         if number <= 0:
             raise ValueError(f"`--for` must be a loss above 0, got {text}; no curve comes to 0")
         return number
-    worst, perfect = (0, metric.top) if metric.higher_is_better else (metric.top, 0)
+    perfect, worst = (metric.top, 0) if metric.higher_is_better else (0, metric.top)
+    worst = math.inf if metric.may_pass_1 else worst
     if not min(worst, perfect) <= number <= max(worst, perfect) or number == perfect:
         unit = "percent" if metric.percent else "a fraction"
         raise ValueError(
-            f"`--for` must be a {name} from {worst} to less than the perfect {perfect}, "
-            f"{unit} as in the table, got {text}"
+            f"`--for` must lie between {worst} and the perfect {perfect}, which no curve reaches, "
+            f"{unit} as in the table, got {text}; ask for a little less"
+        )
+    if metric.percent and 0 < number <= 1 and not text.endswith("%"):
+        raise ValueError(
+            f"`--for` must be in percent, as the table is, got {text}; write {100 * number:g}, "
+            f"or {text}% if you mean so little"
         )
     return float(metric.loss_of(number))
 
 
 # %% ../../nbs/09_cli/amounts.ipynb #b3000015
-def _ranked(curves, seen, prior, task, metric, times, **reading):
-    "The ranking whose posterior looks ahead, and the table; size 0 alone tells nothing of sizes."
-    from lensllm.choose.selectors import rank
-
-    table = one_task(curves, task, metric=metric, **reading)
+def _visible(curves, seen, task, **reading):
+    "The table, up to the largest size that may be seen."
+    table = one_task(curves, task, **reading)
     visible = table.up_to(seen) if seen else table
-    largest = max(visible.sizes)
-    if largest < 1:
+    if max(visible.sizes) < 1:
         raise ValueError("`CURVES` must hold runs above size 0, got none; add a size")
-    return rank(visible, math.ceil(largest * times), prior=prior), visible
+    return visible
 
 
-def _doubts(ranking):
-    "What speaks against the predictions; how `select` would choose is no matter here."
-    return [note for note in ranking.notes if not note.startswith(f"{ranking.best}: chosen ")]
+def _doubts(post, visible):
+    "What speaks against the predictions: first what is said of all models."
+    from lensllm.choose.selectors import curve_notes
+
+    doubts = [*curve_notes(visible), *post.doubts()]
+    return sorted(doubts, key=lambda doubt: not doubt.startswith("all: "))
 
 
 def need_command(
@@ -132,44 +139,58 @@ def need_command(
     """
     from lensllm.choose.amounts import needed_sizes, plot_needed
     from lensllm.curves.table import reading_options
+    from lensllm.forecast.posterior import fit_posterior
 
     output = Output(json_, csv, out, plot)
     if not 1 <= times <= 1e6:
         raise ValueError(f"`--times` must lie in [1, 1000000], got {times:g}")
-    name, value = _name_and_value(for_)
+    name, value = _column_and_value(for_)
     column = name if "metric" in reading_options(curves) else None
     asked = asked_metric(metric or column, higher_is_better, percent, n_test)
-    reading = dict(decimal=decimal, pattern=pattern, eval_set=eval_set)
-    ranking, visible = _ranked(curves, seen, prior, task, asked, times, **reading)
-    if name and name != visible.metric.name:
-        raise ValueError(f"`--for` names {name}, and the table is read as {visible.metric.name}")
+    reading = dict(decimal=decimal, pattern=pattern, eval_set=eval_set, metric=asked)
+    visible = _visible(curves, seen, task, **reading)
+    _check_column(name, visible.metric.name)
     loss = _asked_loss(value, visible)
-    needed = needed_sizes(ranking.posterior, loss, times=times)
+    furthest = math.ceil(max(visible.sizes) * times)
+    post = fit_posterior(visible, furthest, prior=prior)
+    needed = needed_sizes(post, loss, times=times)
     frame = needed.reset_index()
     data = dict(
         task=visible.one_task(),
         metric=visible.metric.name,
         value=visible.metric.score_of(loss),
         seen=max(visible.sizes),
-        furthest=ranking.target,
+        furthest=furthest,
         needed=json_rows(frame),
-        doubts=_doubts(ranking),
+        doubts=_doubts(post, visible),
     )
-    output.draw(lambda: plot_needed(ranking.posterior, loss, times=times))
+    output.draw(lambda: plot_needed(post, loss, times=times))
     if output.write(frame, data):
         return
-    _show_needed(frame, visible, loss, ranking.target)
-    print(_most_frugal(needed, visible, loss, ranking.target))
-    for line in doubt_lines(_doubts(ranking)):
+    _show_needed(frame, visible, loss, furthest)
+    print(_most_frugal(needed, visible, loss, furthest))
+    for line in doubt_lines(data["doubts"]):
         print(line)
     print("lensllm gain says what more data buys")
 
 
 # %% ../../nbs/09_cli/amounts.ipynb #b3000016
-def _in_examples(size, furthest):
+def _check_column(name, read):
+    "Refuse a value of another column than the one that is read."
+    known = {read, "test_loss", "eval_loss"} if read == "loss" else {read}
+    if name and name not in known:
+        raise ValueError(
+            f"`--for` must name the column that is read, {read}, got {name}; "
+            f"write --for {read}=VALUE, or add --metric {name}"
+        )
+
+
+def _in_examples(size, seen, furthest):
     "A predicted number of examples: two digits are known at best."
     if math.isinf(size):
         return f"> {furthest:,}"
+    if size <= seen:  # no smaller size is looked at
+        return f"≤ {seen:,}"
     digits = max(0, len(str(int(size))) - 2)
     return f"{int(round(size, -digits)):,}"
 
@@ -177,7 +198,7 @@ def _in_examples(size, furthest):
 def _wanted(table, loss):
     "The loss or score asked for, in words."
     words = table.metric.in_words(loss)
-    if table.metric.name == "loss":
+    if table.metric == LOSS:
         return f"{words} {table.unit}"
     return f"{table.metric.name} {words}"
 
@@ -187,7 +208,7 @@ def _show_needed(frame, table, loss, furthest):
     shown = frame.copy()
     for column in ("needed", "low", "high"):
         shown[column] = [
-            f"{size:,.0f}" if measured else _in_examples(size, furthest)
+            f"{size:,.0f}" if measured else _in_examples(size, max(table.sizes), furthest)
             for size, measured in zip(frame[column], frame.measured)
         ]
     shown["measured"] = ["yes" if measured else "" for measured in frame.measured]
@@ -213,10 +234,13 @@ def _most_frugal(needed, table, loss, furthest):
             f"no model is likely to reach {wanted} within {furthest:,} examples; "
             f"the likeliest is {likeliest}, with probability {chance}"
         )
-    ends = [_in_examples(size, furthest) for size in (first.low, first.high)]
+    seen = max(table.sizes)
+    needed, *ends = (
+        _in_examples(size, seen, furthest) for size in first[["needed", "low", "high"]]
+    )
+    about = "" if first.needed <= seen else "about "
     return (
-        f"{model} needs least for {wanted}: about {_in_examples(first.needed, furthest)} examples "
-        f"(90%: {ends[0]} to {ends[1]})"
+        f"{model} needs least for {wanted}: {about}{needed} examples (90%: {ends[0]} to {ends[1]})"
     )
 
 
@@ -277,11 +301,12 @@ def gain_command(
     Next: [bold]lensllm select[/] says which model is best for the larger set.
     """
     from lensllm.choose.amounts import data_gain, data_or_model, plot_gain
+    from lensllm.forecast.posterior import fit_posterior
 
     output = Output(json_, csv, out, plot)
     asked = asked_metric(metric, higher_is_better, percent, n_test)
-    reading = dict(decimal=decimal, pattern=pattern, eval_set=eval_set)
-    ranking, visible = _ranked(curves, seen, prior, task, asked, 2, **reading)
+    reading = dict(decimal=decimal, pattern=pattern, eval_set=eval_set, metric=asked)
+    visible = _visible(curves, seen, task, **reading)
     start = from_ or max(visible.sizes)
     end = to or 2 * start
     if start < max(visible.sizes):
@@ -291,12 +316,7 @@ def gain_command(
         )
     if end <= start:
         raise ValueError(f"`--to` must be above `--from` ({start:,}), got {end:,}")
-    post = ranking.posterior
-    if model is not None and model not in post.models:
-        raise ValueError(
-            f"`--model` must be a model of the table, got {model!r}; "
-            f"there are: {', '.join(post.models)}"
-        )
+    post = fit_posterior(visible, end, prior=prior)
     ways = data_or_model(post, start, end, model=model, costs=_known_costs(visible, start, end))
     frame = _in_own_unit(data_gain(post, start, end), visible.metric).reset_index()
     data = dict(
@@ -307,7 +327,7 @@ def gain_command(
         end=end,
         gains=json_rows(frame),
         ways=json_rows(_in_own_unit(ways, visible.metric).reset_index(names="way")),
-        doubts=_doubts(ranking),
+        doubts=_doubts(post, visible),
     )
     output.draw(lambda: plot_gain(post, start, end))
     if output.write(frame, data):
@@ -315,7 +335,7 @@ def gain_command(
     _show_gains(frame, visible, start, end)
     for line in _what_buys_more(ways, visible, start, end):
         print(line)
-    for line in doubt_lines(_doubts(ranking)):
+    for line in doubt_lines(data["doubts"]):
         print(line)
 
 
@@ -334,7 +354,7 @@ _LOSSES, _GAINS = ("loss_start", "loss_end", "loss"), ("gain", "low", "high", "g
 
 def _in_own_unit(frame, metric):
     "Predictions and gains in the unit of the table; a gain is what is won, in either direction."
-    if metric.name == "loss":
+    if metric == LOSS:
         return frame
     shown = frame.copy()
     for column in shown.columns.intersection(_LOSSES):

@@ -17,6 +17,7 @@ __all__ = [
 ]
 
 # %% ../../nbs/09_cli/studies.ipynb #cce28893
+import contextlib
 import json
 import math
 import os
@@ -353,7 +354,7 @@ def run_command(
     if hours and not dry_run:
         raise ValueError("`hours` has no meaning without --dry-run; leave it out")
     if finish is not None:
-        _check_finish(finish, dry_run)
+        _check_finish(finish, out, dry_run)
     is_old = _check_run(ctx, out, task, executor, workers, recipe.ladder, device, dry_run, resume)
     folder_alone = is_old and task is None
     more = _share(budget) if folder_alone else None
@@ -398,21 +399,23 @@ def run_command(
     options |= dict(gpus_per_run=gpus_per_run)
     with EventLog(log_json) as events, quiet_children():
         ranking = _run_watched(ctx, study, events, must_see=must_see, **options)
-        finished = None
-        if finish is not None:
-            finished = finished_model(study, finish, device=device, trust=trust or ())
-        _end(study, ranking, json_, events, finished)
-    if finished and not json_ and log_json != "-":
-        say_finished(finished)
+        with _saying_how_to_go_on(ctx, study, events, options):
+            _end(study, ranking, json_, events, finish, device)
 
 
-def _check_finish(folder, dry_run):
+def _check_finish(folder, out, dry_run):
     "Refuse before any run what `--finish` could not do after the last."
     from lensllm.tune.handover import check_new_folder
 
     if dry_run:
         raise ValueError("`finish` has no meaning with --dry-run; leave it out")
     check_new_folder("finish", folder)
+    tuned, study = folder.absolute(), out.absolute()
+    if tuned == study or tuned in study.parents or study in tuned.parents:
+        raise ValueError(
+            f"`finish` must be a folder apart from that of the study, {out}, got {folder}; "
+            "name another"
+        )
 
 
 def _typed_recipe(ctx, path, settings, options):
@@ -530,16 +533,25 @@ def _reopened(folder):
 # %% ../../nbs/09_cli/studies.ipynb #b8ba4042
 def _run_watched(ctx, study, events, **options):
     "The ranking, after all runs that the study asks for."
-    try:
+    with _saying_how_to_go_on(ctx, study, events, options):
         with StudyWatch(study, options["workers"], events) as watch:
             return study.run(progress=watch, **options)
+
+
+@contextlib.contextmanager
+def _saying_how_to_go_on(ctx, study, events, options):
+    "Say, where a study is stopped, the call that goes on with it."
+    try:
+        yield
     except KeyboardInterrupt:
         typed = typed_options(ctx, ("workers", "executor", "gpus_per_run", "device"))
+        finish = ctx.params["finish"]
         print(
             "lensllm: stopped; go on with lensllm run --resume --out",
             shlex.quote(str(ctx.params["out"])),
             *(f"--{name.replace('_', '-')} {options[name]}" for name in typed),
             *([f"--log-json {shlex.quote(events.place)}"] if events.place else []),
+            *([f"--finish {shlex.quote(str(finish))}"] if finish else []),
             *(f"--trust {word}" for word in _words_of_trust(study)),
             file=sys.stderr,
         )
@@ -556,8 +568,8 @@ def _words_of_trust(study):
     return list(words)
 
 
-def _end(study, ranking, as_json, events, finished):
-    "Write the report, and print the ranking, unless the events go where it would."
+def _end(study, ranking, as_json, events, finish, device):
+    "Write the report, print the ranking, unless the events go where it would, and hand over."
     from lensllm.report.page import study_report
 
     report = study_report(study, study.store.folder / "report.html")
@@ -571,15 +583,25 @@ def _end(study, ranking, as_json, events, finished):
         ranking=json_rows(ranking.frame[columns]),
         report=str(report),
         doubts=[*ranking.doubts, *filter(None, [study.unseen_doubt()])],
-        finished=finished,
     )
-    events.write("end", **result)
+    for_people = not as_json and events.place != "-"
+    if for_people:
+        _show_end(study, ranking, result)
+    model = None
+    if finish is not None:
+        model = finished_model(study, finish, device=device, trust=study.trust)
+    events.write("end", **result, finished=model)
     if as_json:
-        print(json_text(result), end="")
-    if as_json or events.place == "-":
-        return
+        print(json_text(result | dict(finished=model)), end="")
+    if model and for_people:
+        say_finished(model)
+
+
+def _show_end(study, ranking, result):
+    "The ranking, its doubts and the choice."
+    facts, columns = study.facts, ["predicted_loss", "low", "high", "p_best"]
     show_table(
-        ranking.frame[["rank", "model", *columns[2:]]],
+        ranking.frame[["rank", "model", *columns]],
         f"{facts['task']}, for {facts['target']:,} examples, nats/{facts['unit']}",
         dict(predicted_loss=".3f", low=".3f", high=".3f", p_best=".2f"),
     )
@@ -587,7 +609,7 @@ def _end(study, ranking, as_json, events, finished):
         print(f"doubt: {doubt}")
     print(
         f"choose {ranking.best}; spent {100 * study.spent / study.whole:.2f}% of fine-tuning "
-        f"every candidate; report: {report}"
+        f"every candidate; report: {result['report']}"
     )
 
 
@@ -1012,7 +1034,8 @@ def _doubts_about_money(study, plan):
             f"--policy full --budget 100%{instead}"
         )
     elif (prices[smallest] > 0.5 * prices[target]).any():
-        steps = study.facts["recipe"]["least_steps"]
+        dear = prices.index[prices[smallest] > 0.5 * prices[target]]
+        steps = min(study.recipe_of(model).least_steps for model in dear)
         yield (
             f"runs on {smallest:,} examples cost more than half of those on {target:,}, since "
             f"each is planned for at least {steps} steps and is checked and tested on the same "

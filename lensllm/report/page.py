@@ -342,6 +342,15 @@ def _how_to_repeat(study, runs):
     if facts["source"]:
         known = {key: value for key, value in facts["recipe"].items() if value is not None}
         recipe = ", ".join(f"{key}={value}" for key, value in known.items())
+    own = {
+        name: about["recipe"]
+        for name, about in study.store.candidates().facts.items()
+        if about.get("recipe")
+    }
+    differing = [
+        f"{name}: {', '.join(f'{key}={value}' for key, value in settings.items())}"
+        for name, settings in own.items()
+    ]
     entries = dict(
         command=study.store.fact("command"),
         budget=_budget_history(study),
@@ -349,6 +358,7 @@ def _how_to_repeat(study, runs):
         seed=facts["seed"],
         policy=facts["policy"],
         recipe=recipe,
+        recipes_of_candidates="; ".join(differing),
         rows=_ROWS if facts["source"] else None,
         chats=_chats_in_words(study),
         versions=", ".join(f"{package} {version}" for package, version in versions.items()),

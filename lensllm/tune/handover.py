@@ -123,7 +123,7 @@ def check_new_folder(
 
 
 def _recipe_of(study, name):
-    "The study's recipe, with the rate that was found for a candidate."
+    "A candidate's recipe, with the rate that was found for it."
     recipe = study.recipe_of(name)
     rate = recipe.rate or study.store.fact(f"rate of {name}")
     return replace(recipe, rate=rate, ladder="fresh")

@@ -311,17 +311,22 @@ def _settings_of_file(path):
 
 def _name_and_value(setting):
     "NAME=VALUE as two; the value as YAML reads it."
-    import yaml
-
     name, sign, text = setting.partition("=")
     if not sign or not name.strip():
         raise ValueError(
             f"`--set` must be NAME=VALUE, such as optim=adafactor, got {must.shown(setting)}"
         )
+    return name.strip(), _yaml_value(text)
+
+
+def _yaml_value(text):
+    "A value as YAML reads it; a text where it reads none."
+    import yaml
+
     try:
-        return name.strip(), _number_if_one(yaml.safe_load(text))
+        return _number_if_one(yaml.safe_load(text))
     except yaml.YAMLError:
-        return name.strip(), text
+        return text
 
 
 def _number_if_one(value):
@@ -349,7 +354,7 @@ _SHORT = dict(r="lora_rank", lr="rate")  # as people write them
 @must.checked(candidate=must.path(folder=True))
 def split_candidate(
     candidate: str | Path,  # MODEL, or MODEL@RECIPE, such as opt-bible@lora:rate=1e-3,r=16
-) -> tuple:  # (the model's source, the settings of its own as a dict)
+) -> tuple[str | Path, dict]:  # the model's source, and the settings of its own
     """A model, and where its recipe differs from the study's; a path that exists is all model.
 
     Parameters
@@ -359,44 +364,54 @@ def split_candidate(
 
     Returns
     -------
-    tuple
-        (the model's source, the settings of its own as a dict)
+    tuple[str | Path, dict]
+        the model's source, and the settings of its own
     """
     source, sign, text = str(candidate).rpartition("@")
-    if not sign or Path(candidate).expanduser().exists():
+    if not sign or _exists(candidate):
         return candidate, {}
     method, _, listed = text.partition(":")
     if "=" in method:
         method, listed = "", text
-    settings = dict(_own_setting(each, candidate) for each in listed.split(",") if each.strip())
-    settings |= dict(method=method.strip()) if method.strip() else {}
+    pairs = [("method", method.strip())] if method.strip() else []
+    pairs += [_own_setting(each, candidate) for each in listed.split(",")] if listed else []
+    settings = dict(pairs)
+    if len(settings) < len(pairs):
+        raise ValueError(
+            f"`candidate` {must.shown(str(candidate))} must name each setting once; leave one out"
+        )
     if not source or not settings:
         raise ValueError(
             "`candidate` must be MODEL or MODEL@RECIPE, such as opt-bible@lora:rate=1e-3, "
             f"got {must.shown(str(candidate))}"
         )
     try:
-        Recipe(**settings)
+        recipe = Recipe(**settings)
     except (TypeError, ValueError) as e:
-        raise ValueError(f"`candidate` {candidate} has a recipe that cannot be: {e}") from None
-    return source, settings
+        shown = must.shown(str(candidate))
+        raise ValueError(f"`candidate` {shown} has a recipe that cannot be: {e}") from None
+    return source, {name: getattr(recipe, name) for name in settings}
+
+
+def _exists(path):
+    "Whether there is such a file or folder; what cannot be one is none."
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, RuntimeError):  # a name that is too long; a user whom nobody knows
+        return False
 
 
 def _own_setting(text, candidate):
     "NAME=VALUE of a candidate as two."
-    import yaml
-
-    name, sign, value = (part.strip() for part in text.partition("="))
+    name, _, value = (part.strip() for part in text.partition("="))
     name = _SHORT.get(name, name)
-    if not sign or name not in OWN_SETTINGS:
+    if not value or name not in OWN_SETTINGS:
         raise ValueError(
-            f"`candidate` {candidate} may name {', '.join(OWN_SETTINGS)} (r for lora_rank, lr for "
-            f"rate) as NAME=VALUE, got {must.shown(text)}; --set is for the whole study"
+            f"`candidate` {must.shown(str(candidate))} may name {', '.join(OWN_SETTINGS)} "
+            f"(r for lora_rank, lr for rate) as NAME=VALUE, got {must.shown(text)}; "
+            "--set is for the whole study"
         )
-    try:
-        return name, _number_if_one(yaml.safe_load(value))
-    except yaml.YAMLError:
-        return name, value
+    return name, _yaml_value(value)
 
 
 # %% ../../nbs/07_tune/recipe.ipynb #b6077b99

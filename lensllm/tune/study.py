@@ -468,7 +468,7 @@ def new_study(
     *,
     task: str | Path,  # as for `load_task`; for runs made elsewhere, any name
     candidates: list
-    | dict,  # sources as for `load_model`; for runs made elsewhere, {name: n_params}
+    | dict,  # sources as for `split_candidate`; for runs made elsewhere, {name: n_params}
     policy: str = "race",  # a name in `POLICIES`; not used with `budget_size`
     budget: float = 0.02,  # share of what fine-tuning every candidate on the target costs, > 0
     budget_size: int | None = None,  # largest size, if all candidates shall run up to it
@@ -494,7 +494,7 @@ def new_study(
     task : str | Path
         as for `load_task`; for runs made elsewhere, any name
     candidates : list | dict
-        sources as for `load_model`; for runs made elsewhere, {name: n_params}
+        sources as for `split_candidate`; for runs made elsewhere, {name: n_params}
     policy : str, default 'race'
         a name in `POLICIES`; not used with `budget_size`
     budget : float, default 0.02
@@ -617,16 +617,12 @@ def _inspected_candidates(candidates, task, recipe, sizes, trust):
         name_of(source) + str(candidate).removeprefix(str(source))
         for candidate, (source, _) in zip(candidates, given)
     ]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(
-            f"`candidate` must be given once each, got {twice[0]} twice; rename one of the folders"
-        )
+    _check_candidates_differ(names, given, recipe)
     others = (min(recipe.valid_rows, len(task.valid)), len(task.test))
     known, sources = {}, [_absolute(source) for source, _ in given]
     for name, source, (_, own) in zip(names, sources, given):
         facts = inspect_candidate(source, task, replace(recipe, **own), trust=trust)
-        if sources.count(source) > 1:  # recipes of one model are one family
+        if sources.count(source) > 1:  # recipes of one model are a family, instead of its kind
             facts["family"] = name_of(source)
         facts |= dict(recipe=own) if own else {}
         fresh = replace(recipe, ladder="fresh", **own)
@@ -637,6 +633,27 @@ def _inspected_candidates(candidates, task, recipe, sizes, trust):
             prices=[run_price(*work, size, others) for size in sizes],
         )
     return known
+
+
+def _check_candidates_differ(names, given, recipe):
+    "Refuse one name for two candidates, one candidate under two names, and ranks without adapters."
+    seen = {}
+    for name, (source, own) in zip(names, given):
+        mine = replace(recipe, **own)
+        if "lora_rank" in own and mine.method != "lora":
+            raise ValueError(
+                f"`candidate` {name} must be trained by adapters to have a lora_rank, got "
+                f"{mine.method}; write @lora:r={own['lora_rank']}"
+            )
+        same = _absolute(source), asdict(mine)
+        other = next((known for known, about in seen.items() if about == same), None)
+        if name in seen or other:
+            remedy = "leave one out" if other else "rename one of the folders"
+            raise ValueError(
+                f"`candidate` must be given once each, got {other or name} twice"
+                f"{f' (also as {name})' * (other not in (None, name))}; {remedy}"
+            )
+        seen[name] = same
 
 
 def _candidates_elsewhere(candidates, sizes):
@@ -1238,7 +1255,13 @@ def recipe_of(
     """
     known = self.store.candidates().facts
     _check_names("model", [model], list(known.index))
-    return Recipe(**self.facts["recipe"] | known[model].get("recipe", {}))
+    return self._recipe(known[model])
+
+
+@patch
+def _recipe(self: Study, about):
+    "The recipe of a candidate, by its facts."
+    return Recipe(**self.facts["recipe"] | about.get("recipe", {}))
 
 
 @patch(as_prop=True)
@@ -1260,7 +1283,7 @@ def _due(self: Study, also=()):  # also: (model, train_size) pairs that count as
         return due
     mine = self._own_runs()
     for model in due.index:
-        recipe = self.recipe_of(model)
+        recipe = self._recipe(known.facts[model])
         before = [*mine.train_size[mine.model == model]]
         before += [size for name, size in also if name == model]
         for size in due:
@@ -1333,7 +1356,7 @@ def priced(
             due = self._due(runs[:i]) if self.continues else prices
             price = float(due.at[model, size])
         else:
-            fresh = replace(self.recipe_of(model), ladder="fresh")
+            fresh = replace(self._recipe(known.facts[model]), ladder="fresh")
             price = _candidate_price(known.loc[model], fresh, size)
         result.append(price + (search.pop(model, 0.0) if size else 0.0))
     return result
@@ -1586,8 +1609,12 @@ def run(
     recipe = Recipe(**self.facts["recipe"])
     check_executor(executor, workers, recipe.ladder, gpus_per_run)
     if executor == "local":
-        for model in self.store.candidates().index:
-            check_device(self.recipe_of(model), device, gpus_per_run)
+        for model, about in self.store.candidates().facts.items():
+            if about.get("recipe"):
+                mine = self._recipe(about)
+                _naming_candidate(model, check_device, mine, device, gpus_per_run)
+            else:
+                check_device(recipe, device, gpus_per_run)
     if budget is not None or must_see is not None:
         self.fund(budget, must_see=must_see)
     self._check_looks_are_paid(self.facts)
@@ -1650,6 +1677,14 @@ def check_device(
 
         check_arguments(recipe.arguments, torch.device(place))
         loading_options(recipe, torch.device(place))
+
+
+def _naming_candidate(name, check, *about):
+    "Check, and let a refusal name the candidate."
+    try:
+        check(*about)
+    except ValueError as e:
+        raise ValueError(f"`candidate` {name}: {e}") from None
 
 
 def _check_sharing(recipe, device, gpus_per_run):
@@ -1723,9 +1758,9 @@ def _work_off(self: Study, pool, workers, device, report):
 @patch
 def _waiting(self: Study):
     "Candidates whose runs wait for each other: for a smaller size, or for the learning rate."
-    waiting = []
+    waiting, known = [], self.store.candidates().facts
     for model in self.prices.index:
-        searched = self.recipe_of(model).rate is None
+        searched = self._recipe(known[model]).rate is None
         needs_rate = searched and not self.store.fact(f"rate of {model}")
         if self.continues or needs_rate:
             waiting.append(model)

@@ -109,8 +109,7 @@ def test_ends_of_one_curve_tell_more_of_their_difference(eight):
 def test_accuracies_are_asked_as_the_errors_that_they_stand_for(name):
     sizes = SIZES[:5]
     errors = table_of(curve("a", sizes, 0.05, 1.2, 0.3), curve("b", sizes, 0.1, 1.2, 0.35))
-    frame = errors.frame.drop(columns="test_loss", errors="ignore")
-    frame = frame[["model", "train_size", "task"]].assign(
+    frame = errors.frame[["model", "train_size", "task"]].assign(
         accuracy=1 - errors.frame.test_loss.round(6)
     )
     rounded = CurveSet(

@@ -1,4 +1,4 @@
-"Each command's help begins with an example that runs, and ends with what to do next."
+"Each command's help has an example, which runs, and ends with what to do next."
 
 import re
 import shlex

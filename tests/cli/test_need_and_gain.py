@@ -46,12 +46,13 @@ def test_the_name_before_the_value_picks_the_column(lensllm, in_tables):
         (["flan", "--for", "0"], "`--for` must be a loss above 0"),
         (["flan", "--for", "-2"], "`--for` must be a loss above 0"),
         (["flan", "--for", "50%"], "leave the % out"),
-        (["flan", "--for", "rougeL=0.5"], "rougeL"),
-        (["scores.csv", "--for", "101"], "from 0 to less than the perfect 100"),
-        (["scores.csv", "--for", "100"], "from 0 to less than the perfect 100"),
+        (["flan", "--for", "rougeL=0.5"], "must name the column that is read, loss, got rougeL"),
+        (["scores.csv", "--for", "101"], "between 0 and the perfect 100, which no curve reaches"),
+        (["scores.csv", "--for", "100"], "between 0 and the perfect 100, which no curve reaches"),
         (["flan", "--for", "2", "--times", "0.5"], "`--times` must lie in"),
         (["flan", "--for", "2", "--times", "nan"], "`--times` must lie in"),
-        (["zero.csv", "--for", "2"], "0"),
+        (["zero.csv", "--for", "2"], "must hold runs above size 0, got none"),
+        (["scores.csv", "--for", "0.9"], "must be in percent, as the table is, got 0.9; write 90"),
     ],
 )
 def test_need_refuses_in_one_line(lensllm, in_tables, arguments, said):
@@ -78,6 +79,31 @@ def test_gain_in_accuracy_is_what_is_won(lensllm, in_tables):
         assert row["accuracy_end"] > row["accuracy_start"] and row["gain"] > 0
 
 
+def test_one_model_alone_is_enough(lensllm, tmp_path):
+    (tmp_path / "one.csv").write_text("model,200,400,800,1600\nmine,3.1,2.9,2.75,2.62\n")
+    needed = lensllm("need", tmp_path / "one.csv", "--for", "2.4").out
+    assert "mine needs least for 2.400 nats: about" in needed
+    assert "mine at 1,600 examples: predicted" in lensllm("gain", tmp_path / "one.csv").out
+
+
+def test_doubts_of_a_gain_are_those_of_its_end(lensllm, in_tables):
+    found = lensllm("gain", "mine.csv", "--to", "400k", "--json").json
+    assert any("at 256 times the largest size seen" in doubt for doubt in found["doubts"])
+
+
+def test_looking_no_further_still_sees_all_sizes(lensllm, in_tables):
+    found = lensllm("need", "mine.csv", "--for", "2.5", "--times", "1", "--json").json
+    assert (found["seen"], found["furthest"]) == (1600, 1600)
+    assert all(row["needed"] is None for row in found["needed"])
+
+
+def test_what_is_reached_before_the_largest_size_is_no_estimate(lensllm, tmp_path):
+    rows = "long,3.1,2.9,2.75,2.62,2.5,2.4\nshort,2.6,2.45,2.31,,,\n"
+    (tmp_path / "uneven.csv").write_text("model,200,400,800,1600,3200,6400\n" + rows)
+    found = lensllm("need", tmp_path / "uneven.csv", "--for", "2.25").out
+    assert "short needs least for 2.250 nats: ≤ 6,400 examples" in found
+
+
 def test_gain_without_parameters_says_what_it_lacks(lensllm, in_tables):
     assert "costs: unknown" in lensllm("gain", "short.csv", "--model", "b").out
 
@@ -87,13 +113,30 @@ def test_gain_without_parameters_says_what_it_lacks(lensllm, in_tables):
     [
         (["--seen", "12800", "--from", "100"], "--seen 100 leaves larger ones out"),
         (["--seen", "12800", "--from", "20k", "--to", "20k"], "`--to` must be above `--from`"),
-        (["--model", "nobody"], "`--model` must be a model of the table, got 'nobody'"),
+        (["--model", "nobody"], "`--model` must be a candidate, got 'nobody'"),
     ],
 )
 def test_gain_refuses_in_one_line(lensllm, arguments, said):
     done = lensllm("gain", "flan", *arguments)
     assert (done.code, done.out) == (2, "")
     assert said in done.err and done.err.count("\n") == 1
+
+
+def test_figures_show_chances_and_gains():
+    from lensllm.choose.amounts import data_gain, needed_sizes, plot_gain, plot_needed
+    from lensllm.curves.table import load_benchmark
+    from lensllm.forecast.posterior import fit_posterior
+
+    post = fit_posterior(load_benchmark("flan").up_to(12800), 25600)
+    ax = plot_needed(post, 1.7, most=2)
+    assert (ax.get_xscale(), ax.get_ylim()) == ("log", (0, 1))
+    assert ax.get_ylabel() == "probability of having reached loss 1.700"
+    medians = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "o"]
+    assert medians == list(needed_sizes(post, 1.7).needed[:2])
+    ax = plot_gain(post, 12800, 25600, most=4)
+    drawn = ax.lines[0].get_xdata()
+    assert list(drawn) == list(data_gain(post, 12800, 25600).gain[:4][::-1])
+    assert ax.get_xlabel() == "fall of the loss (nats)"
 
 
 @pytest.mark.parametrize("command", [["need", "flan", "--for", "1.7"], ["gain", "flan"]])

@@ -322,6 +322,8 @@ def test_a_run_finds_out_before_it_begins_that_it_cannot_finish(
     refused = lensllm("run", *task_and_candidates, "--out", study, "--finish", full)
     assert refused.code == 2
     assert "`--finish` must be a new folder" in refused.err
+    refused = lensllm("run", *task_and_candidates, "--out", study, "--finish", study)
+    assert "`--finish` must be a folder apart from that of the study" in refused.err
     args = ("--out", study, "--dry-run", "--finish", tmp_path / "new")
     refused = lensllm("run", *task_and_candidates, *args)
     assert "`--finish` has no meaning with --dry-run" in refused.err
