@@ -37,7 +37,8 @@ def of_curves(odd, new):
 
     import numpy as np
     import pandas as pd
-    from lensllm.curves import cells, checks, files, logs, metrics, scores as of_scores, table
+    from lensllm.curves import cells, checks, exports, files, logs, metrics, table
+    from lensllm.curves import scores as of_scores
 
     curves = small_curves()
     frame, scores, losses = curves.frame, pd.Series([1.0, 2.0, 3.0]), pd.Series([3.0, 2.5, 2.0])
@@ -93,6 +94,11 @@ def of_curves(odd, new):
             dict(
                 paths=[log], pattern="{model}/{train_size}", take="best", eval_set=None, metric=None
             ),
+        ),
+        (exports.export_kind, dict(path=table_file)),
+        (
+            exports.exported_runs,
+            dict(source=str(odd / "wandb.csv"), pattern=None, eval_set=None, metric=None),
         ),
         *((getattr(metrics, name), pair) for name in named),
         (metrics.agreement, pair),
