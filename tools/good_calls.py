@@ -37,7 +37,7 @@ def of_curves(odd, new):
 
     import numpy as np
     import pandas as pd
-    from lensllm.curves import cells, checks, exports, files, logs, metrics, table
+    from lensllm.curves import cells, checks, events, exports, files, harness, logs, metrics, table
     from lensllm.curves import scores as of_scores
 
     curves = small_curves()
@@ -95,6 +95,12 @@ def of_curves(odd, new):
                 paths=[log], pattern="{model}/{train_size}", take="best", eval_set=None, metric=None
             ),
         ),
+        (events.event_entries, dict(path=odd / "events" / "events.out.tfevents.1")),
+        (events.event_folder, dict(path=odd / "events" / "events.out.tfevents.1")),
+        (events.event_keys, dict(tags=["eval/loss"])),
+        (harness.harness_results, dict(path=odd / "results_1.json")),
+        (harness.harness_entries, dict(path=odd / "results_1.json")),
+        (harness.harness_folder, dict(path=odd / "results_1.json")),
         (exports.export_kind, dict(path=table_file)),
         (
             exports.exported_runs,

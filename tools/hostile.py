@@ -110,6 +110,7 @@ TEXTS = {  # name -> a table, sound or not
     "rows.jsonl": '{"prompt": "a", "target": "b"}\n' * 30,
     "odd.jsonl": '{"prompt": 1, "target": null}\n[1, 2]\n"x"\n{\n',
     "lone.jsonl": '{"prompt": "\\ud800", "target": "b"}\n' * 5,
+    "results_1.json": '{"results": {"arc": {"acc,none": 0.5, "acc_stderr,none": 0.1}}}',
     "object.json": '{"records": [1, {"task": 3}]}',
     "array.json": "[" * 3000,
 }
@@ -126,6 +127,8 @@ def write_inputs(folder):
     (folder / "utf16.csv").write_bytes(GOOD.encode("utf-16"))
     (folder / "latin.csv").write_bytes("model,200,400\né,3,2\nb,3,2.5\n".encode("latin-1"))
     (folder / "folder.csv").mkdir()
+    (folder / "events").mkdir()
+    (folder / "events" / "events.out.tfevents.1").write_bytes(b"")
     (folder / "nothing").mkdir()
     os.mkfifo(folder / "pipe.csv")
     (folder / "gone.csv").symlink_to(folder / "nowhere")
