@@ -141,8 +141,8 @@ Curves = Annotated[
         help="A shipped task (see [bold]lensllm data[/]); or a CSV or Parquet file with one row "
         "per run (model, train_size, and test_loss or a score such as accuracy), or one row per "
         "model and one column per size; "
-        "or a folder of Trainer logs, MODEL/SIZE/trainer_state.json; "
-        "or an export of W&B or MLflow.",
+        "or a folder of logs (Trainer, LlamaFactory, TensorBoard, lm-evaluation-harness), "
+        "MODEL/SIZE/trainer_state.json; or an export of W&B or MLflow.",
     ),
 ]
 Decimal = Annotated[

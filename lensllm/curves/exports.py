@@ -44,6 +44,7 @@ KNOWN_COLUMNS = dict(  # the plain name first
         "max_samples",
     ),
     seed=("seed",),
+    family=("family", "model_family"),
     task=("task", "task_name", "dataset", "dataset_name"),
     n_params=("n_params", "num_parameters", "model/num_parameters"),
 )
@@ -86,7 +87,8 @@ def _kind_of_header(header):
     is_run = "run_id" in names and any(
         name.startswith(("params.", "metrics.", "tags.mlflow.")) for name in names
     )
-    return _MLFLOW if is_run else ""
+    is_own = {"model", "train_size", "test_loss"} <= names  # a table in the library's own form
+    return _MLFLOW if is_run and not is_own else ""
 
 
 @must.checked(path=must.path(folder=True))

@@ -221,6 +221,18 @@ def test_a_table_of_ones_own_is_no_export(tmp_path):
     assert load_curves(path).at(200)["a"] == 3.0
 
 
+def test_an_own_table_with_columns_of_mlflow_stays_one(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text("run_id,params.lr,model,train_size,test_loss,test_loss_se\nx,1,a,200,3,0.1\n")
+    assert load_curves(path).frame.test_loss_se.tolist() == [0.1]
+
+
+def test_families_are_read(wandb):
+    assert load_curves(wandb(model_family=["A", "A", "B", "B"])).filter(family="B").models == [
+        "opt"
+    ]
+
+
 # W&B, chart
 
 
