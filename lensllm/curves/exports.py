@@ -550,7 +550,7 @@ def _mean_doubts(runs, key):
     "A doubt where a chart holds means."
     names = [run.name for run in runs if key in run.settings.get("means", [])]
     if names:
-        detail = f"{len(names)} column{'s' * (len(names) > 1)} hold means, such as {names[0][:60]}"
+        detail = f"columns that hold means: {len(names)}, such as {names[0][:60]}"
         yield "means", "", None, detail, "export every point, and runs without grouping"
 
 

@@ -252,7 +252,7 @@ def test_step_0_of_calls_is_left_out_and_named(chart):
 
 def test_means_of_a_chart_are_named(chart):
     curves = load_curves(chart(CURVES, spread=0.1), pattern="{model}-{train_size}")
-    assert "2 columns hold means, such as gpt2-200" in curves.flags.detail.tolist()
+    assert "columns that hold means: 2, such as gpt2-200" in curves.flags.detail.tolist()
 
 
 def test_a_chart_without_pattern_suggests_one(chart):
