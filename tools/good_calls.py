@@ -37,7 +37,8 @@ def of_curves(odd, new):
 
     import numpy as np
     import pandas as pd
-    from lensllm.curves import cells, checks, files, logs, metrics, scores as of_scores, table
+    from lensllm.curves import cells, checks, events, exports, files, harness, logs, metrics, table
+    from lensllm.curves import scores as of_scores
 
     curves = small_curves()
     frame, scores, losses = curves.frame, pd.Series([1.0, 2.0, 3.0]), pd.Series([3.0, 2.5, 2.0])
@@ -93,6 +94,17 @@ def of_curves(odd, new):
             dict(
                 paths=[log], pattern="{model}/{train_size}", take="best", eval_set=None, metric=None
             ),
+        ),
+        (events.event_entries, dict(path=odd / "events" / "events.out.tfevents.1")),
+        (events.event_folder, dict(path=odd / "events" / "events.out.tfevents.1")),
+        (events.event_keys, dict(tags=["eval/loss"])),
+        (harness.harness_results, dict(path=odd / "results_1.json")),
+        (harness.harness_entries, dict(path=odd / "results_1.json")),
+        (harness.harness_folder, dict(path=odd / "results_1.json")),
+        (exports.export_kind, dict(path=table_file)),
+        (
+            exports.exported_runs,
+            dict(source=str(odd / "wandb.csv"), pattern=None, eval_set=None, metric=None),
         ),
         *((getattr(metrics, name), pair) for name in named),
         (metrics.agreement, pair),

@@ -102,10 +102,15 @@ TEXTS = {  # name -> a table, sound or not
     "flat_jump.csv": "model,200,400,800,1600,3200\na,3,3,3,1,1\nb,3,3,3,2,2\n",
     "rising.csv": "model,200,400,800,1600\na,1,2,3,4\nb,2,3,4,5\n",
     "semicolon.csv": "model;200;400\na;3,1;2,9\nb;3,2;2,8\n",
+    "wandb.csv": "Name,State,model,train_size,eval/loss\nx,finished,a,200,3.1\n",
+    "odd_wandb.csv": "Name,State,model,train_size,eval/loss\nx,finished,a,200\n\x1b,\x07,,,y\n",
+    "chart.csv": "Step,a-200 - eval/loss,a-200 - eval/loss__MIN,a-200 - eval/loss__MAX\nx,,1,\n",
+    "mlflow.csv": "run_id,status,params.model,params.train_size\n,,a,1e400\n",
     "lines.txt": "first line\nsecond line\nthird line of the text\n" * 20,
     "rows.jsonl": '{"prompt": "a", "target": "b"}\n' * 30,
     "odd.jsonl": '{"prompt": 1, "target": null}\n[1, 2]\n"x"\n{\n',
     "lone.jsonl": '{"prompt": "\\ud800", "target": "b"}\n' * 5,
+    "results_1.json": '{"results": {"arc": {"acc,none": 0.5, "acc_stderr,none": 0.1}}}',
     "object.json": '{"records": [1, {"task": 3}]}',
     "array.json": "[" * 3000,
 }
@@ -122,6 +127,8 @@ def write_inputs(folder):
     (folder / "utf16.csv").write_bytes(GOOD.encode("utf-16"))
     (folder / "latin.csv").write_bytes("model,200,400\né,3,2\nb,3,2.5\n".encode("latin-1"))
     (folder / "folder.csv").mkdir()
+    (folder / "events").mkdir()
+    (folder / "events" / "events.out.tfevents.1").write_bytes(b"")
     (folder / "nothing").mkdir()
     os.mkfifo(folder / "pipe.csv")
     (folder / "gone.csv").symlink_to(folder / "nowhere")

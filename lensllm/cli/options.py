@@ -141,7 +141,8 @@ Curves = Annotated[
         help="A shipped task (see [bold]lensllm data[/]); or a CSV or Parquet file with one row "
         "per run (model, train_size, and test_loss or a score such as accuracy), or one row per "
         "model and one column per size; "
-        "or a folder of Trainer logs, MODEL/SIZE/trainer_state.json.",
+        "or a folder of logs (Trainer, LlamaFactory, TensorBoard, lm-evaluation-harness), "
+        "MODEL/SIZE/trainer_state.json; or an export of W&B or MLflow.",
     ),
 ]
 Decimal = Annotated[
@@ -158,7 +159,8 @@ Pattern = Annotated[
     typer.Option(
         "--pattern",
         metavar="PATH",
-        help="How a folder of logs names its runs, such as {model}/{train_size}/seed-{seed}; "
+        help="How a folder of logs, or an export, names its runs, such as "
+        "{model}/{train_size}/seed-{seed}; "
         "also {task} and {family}, and * for any folder.",
     ),
 ]

@@ -16,5 +16,18 @@ _NAMES = dict(
     metrics=["pearson", "relative_accuracy", "regret", "coverage"],
 )
 __getattr__, __dir__, __all__ = lazy.attach(
-    __name__, ["cells", "files", "logs", "scores", "table", "checks", "metrics"], _NAMES
+    __name__,
+    [
+        "cells",
+        "files",
+        "events",
+        "harness",
+        "logs",
+        "exports",
+        "scores",
+        "table",
+        "checks",
+        "metrics",
+    ],
+    _NAMES,
 )

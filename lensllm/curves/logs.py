@@ -17,6 +17,8 @@ from pathlib import Path
 
 from .._internal import arguments as must
 from .cells import UnreadCell, as_count, as_number
+from .events import event_entries, event_folder
+from .harness import harness_entries, harness_folder, harness_results
 from .scores import Metric, metric_of
 
 
@@ -84,6 +86,19 @@ _READERS = {  # file name -> entries, in order of precedence
     "eval_results.json": _result_entries,
     "all_results.json": _result_entries,
 }
+_EVENTS, _HARNESS = "events.out.tfevents.*", "results_*.json"
+_OTHER_READERS = {_EVENTS: event_entries, _HARNESS: harness_entries}  # where no log above speaks
+
+
+def _kind_of(path):
+    "The name, or the pattern of names, that says how a log is read."
+    kinds = [kind for kind in _OTHER_READERS if path.match(kind)]
+    return kinds[0] if kinds and path.name not in _READERS else path.name
+
+
+def _is_foreign(path):
+    "Whether a log was written by another program than a Trainer."
+    return _kind_of(path) in _OTHER_READERS
 
 
 # %% ../../nbs/01_curves/logs.ipynb #b575e7e3
@@ -105,6 +120,12 @@ class Log:
         whether the perplexity belongs to the loss
     unfinished : bool
         a checkpoint of a training that was to go on
+    cut : bool
+        whether the file ends in the middle of a record
+    sets : list
+        tasks that lm-evaluation-harness has evaluated
+    more : dict
+        test_loss_se and n_test, where the file tells them
     """
 
     path: Path
@@ -114,6 +135,9 @@ class Log:
     kinds: list = field(default_factory=list)  # keys that tell of another kind of loss
     per_token: bool = False  # whether the perplexity belongs to the loss
     unfinished: bool = False  # a checkpoint of a training that was to go on
+    cut: bool = False  # whether the file ends in the middle of a record
+    sets: list = field(default_factory=list)  # tasks that lm-evaluation-harness has evaluated
+    more: dict = field(default_factory=dict)  # test_loss_se and n_test, where the file tells them
 
     def before(self):
         "Losses before training."
@@ -201,9 +225,11 @@ def read_log(
         or a score that the log holds, such as accuracy
     """
     path = Path(path)
-    entries, state = _READERS.get(path.name, _state_entries)(path)
+    entries, state = (_READERS | _OTHER_READERS).get(_kind_of(path), _state_entries)(path)
     key = _key_of(eval_set, measure)
-    log = Log(path, 0.0)
+    log = Log(path, 0.0, cut=state.get("cut") is True)
+    if _kind_of(path) == _HARNESS:
+        log.sets, log.more = state["sets"], _told_errors(entries[0], key, eval_set, state["sets"])
     for i, entry in enumerate(entries):
         _object(entry, path, f"entry {i + 1}")
         ending = "loss" if measure == "loss" else ""
@@ -222,6 +248,13 @@ def read_log(
     in_checkpoint = path.parent.name.startswith("checkpoint-")
     log.unfinished = bool(in_checkpoint and 0 < log.steps < maximum)
     return log
+
+
+def _told_errors(entry, key, eval_set, sets):
+    "The standard error and the test examples of a score, where a result file tells them."
+    count = f"eval_{eval_set or sets[0]}_n_test"
+    told = {"test_loss_se": entry.get(f"{key}_stderr"), "n_test": entry.get(count)}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _number_or_zero(value):
@@ -416,8 +449,11 @@ def _field_values(fields, path):
 # %% ../../nbs/01_curves/logs.ipynb #b17efc62
 def _log_files(root, name=""):
     "The logs below a folder, or the files of one name; those in hidden folders left out."
-    names = _READERS if not name else [name if "{" not in name else f"*{Path(name).suffix}"]
-    return sorted(path for path in _files_below(root) if any(map(path.match, names)))
+    names = [*_READERS, *_OTHER_READERS]
+    if name:
+        names = [name if "{" not in name else f"*{Path(name).suffix}"]
+    files = sorted(path for path in _files_below(root) if any(map(path.match, names)))
+    return [path for path in files if name or _kind_of(path) != _HARNESS or harness_results(path)]
 
 
 def _files_below(root):
@@ -437,13 +473,16 @@ def _run_folder(path, pattern):
     keep = _CHECKPOINT.search(pattern) is not None or pattern.rstrip("/").endswith("*")
     if not keep and re.fullmatch(r"checkpoint-[^/]+", path.parent.name):
         return path.parent.parent
-    return path.parent
+    folders = {_EVENTS: event_folder, _HARNESS: harness_folder}
+    folder_of = folders.get(_kind_of(path))
+    return path.parent if keep or folder_of is None else folder_of(path)
 
 
 def _speaking_log(logs):
     "The log of a run: of the first kind that holds an evaluation, the one with most steps."
-    for name in dict.fromkeys([*_READERS, *(log.path.name for log in logs)]):
-        of_kind = [log for log in logs if log.path.name == name and log.evaluations]
+    for kind in dict.fromkeys([*_READERS, *(_kind_of(log.path) for log in logs)]):
+        of_kind = [log for log in logs if _kind_of(log.path) == kind and log.evaluations]
+        of_kind = _joined_events(of_kind) if kind == _EVENTS else of_kind
         if not of_kind:
             continue
         longest = max(of_kind, key=lambda log: (log.steps, len(log.evaluations)))
@@ -456,6 +495,19 @@ def _speaking_log(logs):
         longest.per_token |= any(log.per_token for log in logs)
         return longest
     return None
+
+
+def _joined_events(logs):
+    "Event files of one training, which begins a new one each time that it is resumed, as one log."
+    joined = []
+    for log in sorted(logs, key=lambda log: log.path.name):  # named by the time of their start
+        first = log.evaluations[0][0]
+        if joined and first > joined[-1].evaluations[0][0]:
+            before = [(step, loss) for step, loss in joined[-1].evaluations if step < first]
+            log.evaluations = before + log.evaluations
+            log.cut |= joined.pop().cut
+        joined.append(log)
+    return joined
 
 
 def _is_beginning(short, long):
@@ -473,8 +525,20 @@ def _no_evaluation(logs, eval_set, measure):
     "Why a run without an evaluation is refused."
     path = logs[0].path
     keys = list(dict.fromkeys(key for log in logs for key in log.others))
+    if measure == "loss" and any(log.sets for log in logs):
+        return (
+            f"`metric` must name a score, {path} is a result file of lm-evaluation-harness and "
+            "holds no losses; say which, such as acc"
+        )
     if measure != "loss":
-        scores = [key for key in keys if key.startswith("eval_")]
+        ends = [key for key in keys if re.fullmatch(f"eval_.+_{re.escape(measure)}", key)]
+        if eval_set is None and ends:
+            sets = [key[5 : -len(measure) - 1] for key in ends]
+            return (
+                f"{path} must hold one evaluation set where none is named, but holds "
+                f"{measure} of {', '.join(sets[:6])}; choose one by `eval_set`, such as {sets[0]}"
+            )
+        scores = [key for key in keys if key.startswith("eval_") and not _is_error(key)]
         there = ", ".join(scores[:6]) or "no evaluation"
         return (
             f"`metric` must be in every log, got {measure}: {path} holds {there}, and no "
@@ -500,6 +564,11 @@ def _no_evaluation(logs, eval_set, measure):
         f"{path} must hold an `eval_loss`, but holds no evaluation; "
         "train with eval_strategy set, or evaluate once at the end"
     )
+
+
+def _is_error(key):
+    "Whether a key names a standard error or a count in the place of a score."
+    return key.endswith(("_stderr", "_n_test"))
 
 
 def _run_losses(log, train_size, take, key="eval_loss", falls=True):
@@ -596,7 +665,7 @@ def run_rows(
         there = [f.name for path in given if path.is_dir() for f in path.rglob("*.json*")]
         others = f" ({', '.join(list(dict.fromkeys(there))[:4])} are no logs)" if there else ""
         raise ValueError(
-            "`paths` must hold a Trainer's `trainer_state.json`, "
+            "`paths` must hold a Trainer's `trainer_state.json` or another log, "
             f"{', '.join(map(str, given)) or 'nothing'} holds none{others}; "
             "point at the folder that its output folders lie in"
         )
@@ -605,11 +674,12 @@ def run_rows(
     for fields, log in runs:
         key = _key_of(eval_set, measure)
         loss, zero_shot = _run_losses(log, fields["train_size"], take, key, falls)
-        rows.append(fields | dict(test_loss=loss))
+        rows.append(fields | dict(test_loss=loss) | log.more)
         logs.append(log)
         if zero_shot is not None:
             run = tuple((k, v) for k, v in fields.items() if k not in ("train_size", "seed"))
             before.setdefault(run, []).append((fields["train_size"], zero_shot, fields))
+    _check_one_set(logs, eval_set)
     doubts = _zero_shot_rows(rows, before)
     unit, more = _unit_of(logs)
     if measure != "loss":
@@ -645,16 +715,23 @@ def _grouped(files, pattern, eval_set, measure):
         logs.setdefault((folder, root), []).append(path)
     folders = {folder for folder, _ in logs}
     out, log_of_run, strays = [], {}, []
+    any_trainer = any(not _is_foreign(path) for path, _ in files)
     for (folder, root), paths in logs.items():
         if folder.name.startswith("tmp-checkpoint-") and folder.parent in folders:
             continue  # an unfinished copy beside the run's own log
-        read = [read_log(path, eval_set, measure) for path in paths]
+        by_trainer = [path for path in paths if not _is_foreign(path)]
+        read = [read_log(path, eval_set, measure) for path in by_trainer]
         try:
             fields = _run_fields(paths[0], folder, root, pattern)
         except ValueError as error:
-            strays.append((paths[0], error))
+            if by_trainer or not any_trainer:  # beside Trainer logs, others may lie anywhere
+                strays.append((paths[0], error))
             continue
         log = _speaking_log(read)
+        if log is None:
+            others = [path for path in paths if _is_foreign(path)]
+            read += [read_log(path, eval_set, measure) for path in others]
+            log = _speaking_log(read)
         if log is None:
             raise ValueError(_no_evaluation(read, eval_set, measure))
         _check_one_run(log_of_run, fields, log)
@@ -667,6 +744,20 @@ def _grouped(files, pattern, eval_set, measure):
     if strays:
         raise strays[0][1]
     return out
+
+
+def _check_one_set(logs, eval_set):
+    "Refuse scores of several tasks of lm-evaluation-harness in one table."
+    first_of = {}
+    for log in logs:
+        first_of.setdefault(tuple(log.sets) if eval_set is None else (), log)
+    if len(first_of) > 1:
+        (names, log), (others, other) = list(first_of.items())[:2]
+        shown = [", ".join(sets[:3]) or "an unnamed set" for sets in (names, others)]
+        raise ValueError(
+            f"`eval_set` must say which evaluation counts, {log.path} holds {shown[0]} and "
+            f"{other.path} {shown[1]}; choose one that all runs have"
+        )
 
 
 def _check_one_run(log_of_run, fields, log):
@@ -742,12 +833,15 @@ def _unfinished(logs):
         if log.unfinished:
             detail = f"{log.path} ends at step {log.steps:g}, before its training does"
             yield "unfinished", "", None, detail, "finish the run, or leave it out"
+        if log.cut:
+            detail = f"{log.path} is cut in the middle, what is whole ends at step {log.steps:g}"
+            yield "cut", "", None, detail, "copy it again, or leave the run out"
 
 
 def _source_text(given, logs, which):
     "Which logs spoke, in words."
     counts = {}
     for log in logs:
-        counts[log.path.name] = counts.get(log.path.name, 0) + 1
+        counts[_kind_of(log.path)] = counts.get(_kind_of(log.path), 0) + 1
     files = ", ".join(f"{count} × {name}" for name, count in counts.items())
     return f"{', '.join(map(str, given[:3]))}: {which} after training, from {files}"

@@ -39,6 +39,7 @@ from lensllm.curves.checks import (
     quality_flags,
     with_numbers,
 )
+from .exports import export_kind, exported_runs
 from lensllm.curves.files import (
     as_frame,
     check_headers,
@@ -735,8 +736,9 @@ def load_curves(
     eval_set: str | None = None,  # evaluation set of the logs, where they name several
     metric: str | Metric | None = None,  # score to read, such as accuracy; None: as columns say
 ) -> CurveSet:  # checked curves; without a `task` column the task has the file's name
-    """Curves from a shipped task, a CSV or Parquet file, a folder of Trainer logs, or a DataFrame.
+    """Curves from a shipped task, a CSV or Parquet file, a folder of logs, or a DataFrame.
 
+    Exports of W&B and MLflow are read too: `exports` says how.
     `benchmark_names` lists the shipped tasks, `load_trainer_states` says how folders must be named.
     A column `unit` in a table names the losses' unit.
 
@@ -774,6 +776,9 @@ def load_curves(
     if source in benchmark_names():
         return load_benchmark(source)
     path = Path(source)
+    if export_kind(path):
+        runs = exported_runs(path, pattern, eval_set, as_metric(metric))
+        return _curves_of_runs(runs, path.resolve().stem, as_metric(metric))
     if path.is_dir():
         return _curves_of_folder(path, pattern, eval_set, metric)
     frame = read_table(path, decimal)
@@ -804,7 +809,8 @@ def reading_options(
         return ("metric",)
     if source in benchmark_names():
         return ()
-    return ("pattern", "eval_set", "metric") if Path(source).is_dir() else ("decimal", "metric")
+    names_runs = Path(source).is_dir() or export_kind(source)
+    return ("pattern", "eval_set", "metric") if names_runs else ("decimal", "metric")
 
 
 def _kind_of_source(source):
@@ -812,7 +818,14 @@ def _kind_of_source(source):
     if isinstance(source, (str, Path)):
         if source in benchmark_names():
             return "a shipped task"
-        return "a folder of logs" if Path(source).is_dir() else "a table"
+        kind = export_kind(source)
+        return (
+            f"an export ({kind})"
+            if kind
+            else "a folder of logs"
+            if Path(source).is_dir()
+            else "a table"
+        )
     return "no file"
 
 

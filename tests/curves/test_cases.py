@@ -135,7 +135,7 @@ def test_a_cell_without_a_value_is_no_run(name):
         ("12_odd_headers/prefix.csv", ["200, not 'loss_200'"]),
         ("12_odd_headers/space_sep.txt", ["comma, semicolon, tab or |"]),
         ("12_odd_headers/transposed.csv", ["`model` must be a column; the table has train_size"]),
-        ("12_odd_headers/wandb.csv", ["`model` must be a column; the table has Step"]),
+        ("12_odd_headers/wandb.csv", ["`--pattern` must say", "runs are called 'gpt2'"]),
         ("13_odd_cells/bold.csv", ["write the number alone"]),
         ("13_odd_cells/nats.csv", ["write the number alone"]),
         ("13_odd_cells/par.csv", ["write the number alone"]),

@@ -40,6 +40,16 @@ def folder(tmp_path):
 GOOD = state(3.2, 3.1)
 
 
+def llamafactory(*losses):
+    "Lines of a `trainer_log.jsonl` as LlamaFactory writes them."
+    rest = dict(total_steps=40, lr=1e-4, percentage=50.0, elapsed_time="0:00:10")
+    lines = []
+    for i, loss in enumerate(losses):
+        lines.append(dict(current_steps=10 * i + 5, loss=1.0, epoch=0.5 * i) | rest)
+        lines.append(dict(current_steps=10 * i + 10, eval_loss=loss, epoch=0.5 * i) | rest)
+    return "".join(json.dumps(line) + "\n" for line in lines)
+
+
 # Which log
 
 
@@ -323,3 +333,28 @@ def test_a_folder_behind_a_link_is_read_once(folder, tmp_path):
     (place / "b").symlink_to(tmp_path / "elsewhere" / "b")
     (place / "a" / "back").symlink_to(place)  # which leads round in a circle
     assert load_curves(place).models == ["a", "b"]
+
+
+# LlamaFactory
+
+
+def test_llamafactory_logs_of_a_layout_of_its_own(folder):
+    files = {
+        f"{model}/lora/train_{size}/trainer_log.jsonl": llamafactory(loss, loss - 0.1)
+        for model, loss in (("gpt2", 3.2), ("opt", 3.0))
+        for size in (200, 400)
+    }
+    curves = load_curves(folder(files), pattern="{model}/lora/train_{train_size}")
+    assert curves.at(400).tolist() == pytest.approx([3.1, 2.9])
+    assert "4 × trainer_log.jsonl" in curves.source
+
+
+def test_a_llamafactory_log_that_is_cut_is_named(folder):
+    place = folder({"a/200/trainer_log.jsonl": llamafactory(3.2, 3.1)[:-30]})
+    with pytest.raises(ValueError, match="in line 4 it is not complete"):
+        load_curves(place)
+
+
+def test_a_llamafactory_run_with_results_alone(folder):
+    results = '{"epoch": 3.0, "eval_loss": 3.1, "eval_runtime": 5.2, "train_loss": 2.9}'
+    assert load_curves(folder({"a/200/all_results.json": results})).at(200)["a"] == 3.1
