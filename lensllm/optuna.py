@@ -13,7 +13,7 @@ from datetime import datetime
 import numpy as np
 
 from ._internal import arguments as must
-from .choose.pruner import LensPruner
+from .choose.pruner import LensPruner as LensPruner
 from .curves.scores import LOSS
 from .tune.study import Study
 

@@ -1,9 +1,10 @@
 """LensPruner beside Optuna's pruners, in Optuna: `python experiments/rivals/pruner.py`.
 
 Trials read their losses from the tables of LCDB and FLAN. Each pruner is replayed in the same
-settings: without a limit, where its own decisions are all that saves, and with equal budgets. One
-CSV in results/rivals, one row per study, and a JSON that says what made it. The environment needs
-Optuna. About ten minutes on one core.
+settings: without a limit, where its own decisions are all that saves, and with equal budgets.
+`studies.csv` has one row per study, `studies.json` says what made it. With `--overhead` instead:
+how long LensPruner takes per report, `overhead.csv`. The environment needs Optuna. About ten
+minutes on one core.
 """
 
 import argparse
@@ -101,30 +102,75 @@ def rows_of(name):
             yield dict(source=label) | study_row(name, setting, cell, budget)
 
 
+def commit_of_code():
+    "The commit that is checked out."
+    done = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    return done.stdout.strip()
+
+
+def keep(table, meta, path):
+    "Write a table, and beside it what made it."
+    meta |= dict(versions={name: version_of(name) for name in ("numpy", "scipy", "optuna")})
+    with atomic_path(path) as tmp:
+        pd.DataFrame(table).to_csv(tmp, index=False, float_format="%.6g")
+    with atomic_path(path.with_suffix(".json")) as tmp:
+        tmp.write_text(json.dumps(meta, indent=1) + "\n")
+
+
+class TimedPruner(LensPruner):
+    "LensPruner that notes how long each answer takes."
+
+    def prune(self, study, trial):
+        "As LensPruner does."
+        started = time.perf_counter()
+        answer = super().prune(study, trial)
+        self.seconds = [*getattr(self, "seconds", []), time.perf_counter() - started]
+        return answer
+
+
+def overhead_rows(n_steps, n_trials=100):
+    "Milliseconds per report of a study of made-up curves, one trial after another."
+    sizes = np.unique(np.geomspace(100, 12_800, n_steps).round().astype(int))
+    rng = np.random.default_rng(SEED)
+    study = optuna.create_study(pruner=TimedPruner(target=int(sizes[-1])))
+    for _ in range(n_trials):
+        floor, noise = 1 + 0.3 * rng.normal() ** 2, rng.normal(0, 0.005, len(sizes))
+        trial, state = study.ask(), TrialState.COMPLETE
+        for size, loss in zip(sizes, (floor + 6 * sizes**-0.35) * np.exp(noise)):
+            trial.report(loss, int(size))
+            if trial.should_prune():
+                state = TrialState.PRUNED
+                break
+        study.tell(trial, loss if state == TrialState.COMPLETE else None, state)
+    numbers = [t.number for t in study.trials for _ in t.intermediate_values]
+    for trial, seconds in zip(numbers, study.pruner.seconds, strict=True):
+        yield dict(steps=n_steps, trial=trial, milliseconds=1000 * seconds)
+
+
 def main(out):
     "Replay all pruners, and keep one table."
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True
-    ).stdout.strip()
-    table = []
+    commit, table = commit_of_code(), []
     for name in PRUNERS:
         started = time.perf_counter()
         table += list(rows_of(name))
         print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
     settings = {label: asdict(SOURCES[label]) for label in TABLES}
     meta = dict(commit=commit, seed=SEED, sources=settings, pruners=PRUNERS)
-    meta |= dict(versions={name: version_of(name) for name in ("numpy", "scipy", "optuna")})
-    with atomic_path(out / "lens_pruner.csv") as tmp:
-        pd.DataFrame(table).to_csv(tmp, index=False, float_format="%.6g")
-    with atomic_path(out / "lens_pruner.json") as tmp:
-        tmp.write_text(json.dumps(meta, indent=1) + "\n")
+    keep(table, meta, out / "studies.csv")
 
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")  # of fits that are exact
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--overhead", action="store_true")
+    parser.add_argument("--out", type=Path, default=OUT / "lens")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    main(args.out)
+    if args.overhead:
+        rows = [row for n_steps in (8, 100) for row in overhead_rows(n_steps)]
+        keep(rows, dict(commit=commit_of_code(), seed=SEED), args.out / "overhead.csv")
+    else:
+        main(args.out)

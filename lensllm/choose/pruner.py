@@ -22,7 +22,7 @@ from ..curves.scores import LOSS, Metric, told_metric
 from ..forecast.calibration import ErrorScales, error_scales, hindcasts
 from ..forecast.kalman import Panel, expected_growth, filter_curves, motion_of
 from ..forecast.posterior import Endpoint, Posterior
-from ..forecast.prior import Prior, as_prior, shared_mode
+from ..forecast.prior import Prior, as_prior, load_prior, shared_mode
 
 try:
     from optuna.pruners import BasePruner
@@ -258,8 +258,10 @@ def _metric_or_none(name, value):
 
 
 def _prior_named(name, value):
-    "A prior, or the name or the file of one."
-    return must.instance((Prior, str, Path), "transfer, generic, or a file")(name, value)
+    "A prior, or the name of one; a file is read at once, before any trial runs."
+    must.instance((Prior, str, Path), "transfer, generic, or a file")(name, value)
+    is_known = isinstance(value, Prior) or value in ("transfer", "generic")
+    return value if is_known else load_prior(value)
 
 
 class LensPruner(BasePruner):
