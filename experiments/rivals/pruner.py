@@ -87,7 +87,7 @@ def study_row(name, setting, cell, budget):
     seconds = time.perf_counter() - started
     choice = spending.choice()
     reports = sum(len(trial.intermediate_values) for trial in study.trials)
-    row = dict(pruner=name) | asdict(setting) | cell.case(budget, SEED) | dict(choice=choice)
+    row = dict(pruner=name) | cell.case(budget, SEED) | asdict(setting) | dict(choice=choice)
     row |= cell.judged(choice) | dict(cost_fraction=spending.spent / whole)
     row |= dict(cost_of_all=spending.spent / cell.costs.to_numpy().sum())
     return row | dict(reports=reports, seconds=seconds)
