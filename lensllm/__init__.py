@@ -6,6 +6,7 @@
 __all__ = []
 
 # %% ../nbs/api.ipynb #7482bc21
+import importlib
 import sys
 
 import lazy_loader as lazy
@@ -74,8 +75,10 @@ _MOVED = dict(  # modules of version 0.1.0's first days -> where they are now
     tiny="_internal.tiny",
 )
 
-
 # %% ../nbs/api.ipynb #aad6e4ba
+_EXTRA = "optuna"  # a module that needs an extra package, so that `import *` leaves it out
+
+
 def __getattr__(name):
     if name == "__version__":
         from importlib.metadata import version
@@ -83,6 +86,8 @@ def __getattr__(name):
         return version("lensllm")
     if name in __all__:
         return _lazy_attribute(name)
+    if name == _EXTRA:
+        return importlib.import_module(f"lensllm.{_EXTRA}")
     if name in _MOVED:
         raise AttributeError(f"`lensllm.{name}` is now `lensllm.{_MOVED[name]}`")
     raise AttributeError(f"`lensllm` has no {name!r}; it offers {', '.join(__all__)}")

@@ -231,10 +231,15 @@ def of_choose():
     "Functions of `choose`."
     from functools import partial
 
+    import optuna
     import pandas as pd
-    from lensllm.choose import amounts, bench, policies, replay, selectors
+    from lensllm.choose import amounts, bench, policies, pruner, replay, selectors
     from lensllm.forecast.posterior import fit_posterior
 
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    watched = optuna.create_study()
+    trial = optuna.trial.create_trial(value=3.0, intermediate_values={100: 3.0})
+    stops = dict(least_chance=0.05, margin=0.01, n_startup_trials=5, least_steps=3)
     curves = small_curves()
     D, loss = curves.curve("a")
     seen, costs = curves.up_to(1600), policies.run_costs(curves)
@@ -270,6 +275,8 @@ def of_choose():
         (partial(bench.bench_scores, tasks=[curves]), dict(selectors="ats", progress=iter)),
         (bench.bench_summary, dict(cells=cells)),
         (bench.p_best_calibration, dict(cells=cells)),
+        (pruner.LensPruner, dict(target=800, **stops, prior="generic", metric=None)),
+        (pruner.LensPruner(800).chance, dict(study=watched, trial=trial)),
         (amounts.chance_reached, dict(post=post, loss=1.5, times=100.0)),
         (amounts.needed_sizes, dict(post=post, loss=1.5, times=100.0)),
         (amounts.plot_needed, dict(post=post, loss=1.5, times=100.0, most=3, ax=None)),
@@ -711,6 +718,14 @@ def of_report(new):
     ]
 
 
+def of_optuna(new):
+    "Functions of `optuna`."
+    from lensllm.optuna import to_optuna
+
+    study = elsewhere(new / "copied")
+    return [(to_optuna, dict(study=study, storage=None, name="copied", replace=False))]
+
+
 def all_calls(odd, new):
     "Every good call, by package: (function, its arguments)."
     return dict(
@@ -722,4 +737,5 @@ def all_calls(odd, new):
         generalization=of_generalization(),
         tune=of_tune(new),
         report=of_report(new),
+        optuna=of_optuna(new),
     )
