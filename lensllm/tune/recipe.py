@@ -242,16 +242,16 @@ def _check_recipe(recipe):
             "`method` must be full, lora or last-K, such as last-2, "
             f"got {must.shown(recipe.method)}"
         )
-    ours = {"lr_scheduler_type", "lr_scheduler_kwargs"} & set(recipe.arguments or ())
+    for name, rule in _RULES.items():
+        value = getattr(recipe, name)
+        read = rule(name, value)
+        object.__setattr__(recipe, name, value if type(value) is int else read)
+    ours = {"lr_scheduler_type", "lr_scheduler_kwargs"} & set(recipe.arguments)
     if recipe.ladder == "continue" and ours:
         raise ValueError(
             f"`arguments` must leave {min(ours)} out where a ladder continues, whose rate is level "
             "and falls at the end; take the ladder fresh"
         )
-    for name, rule in _RULES.items():
-        value = getattr(recipe, name)
-        read = rule(name, value)
-        object.__setattr__(recipe, name, value if type(value) is int else read)
 
 
 # %% ../../nbs/07_tune/recipe.ipynb #c1d0e002
