@@ -460,6 +460,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'lensllm.cli.amounts._gain_in_words': ('09_cli/amounts.html#_gain_in_words', 'lensllm/cli/amounts.py'),
                                      'lensllm.cli.amounts._in_examples': ('09_cli/amounts.html#_in_examples', 'lensllm/cli/amounts.py'),
                                      'lensllm.cli.amounts._in_own_unit': ('09_cli/amounts.html#_in_own_unit', 'lensllm/cli/amounts.py'),
+                                     'lensllm.cli.amounts._is_loss': ('09_cli/amounts.html#_is_loss', 'lensllm/cli/amounts.py'),
                                      'lensllm.cli.amounts._known_costs': ('09_cli/amounts.html#_known_costs', 'lensllm/cli/amounts.py'),
                                      'lensllm.cli.amounts._most_frugal': ('09_cli/amounts.html#_most_frugal', 'lensllm/cli/amounts.py'),
                                      'lensllm.cli.amounts._show_gains': ('09_cli/amounts.html#_show_gains', 'lensllm/cli/amounts.py'),

@@ -36,7 +36,6 @@ from lensllm.cli.options import (
 from .output import Output, json_rows, show_table
 from .ranking import doubt_lines
 from ..curves.cells import UnreadCell, as_number
-from ..curves.scores import LOSS
 
 # %% ../../nbs/09_cli/amounts.ipynb #b3000013
 _For = Annotated[
@@ -57,6 +56,13 @@ _Times = Annotated[
 ]
 
 
+def _is_loss(metric):
+    "Whether a table holds losses; its module is loaded with the table, not with the command."
+    from lensllm.curves.scores import LOSS
+
+    return metric == LOSS
+
+
 def _column_and_value(text):
     "What stands before and behind `=`; no name where there is none."
     name, _, value = text.rpartition("=")
@@ -71,10 +77,10 @@ def _asked_loss(text, table):
     if isinstance(number, UnreadCell) or not math.isfinite(number):
         raise ValueError(f"`--for` must be a number, such as 2.1 or accuracy=0.9, got {text!r}")
     if text.endswith("%"):
-        if metric == LOSS:
+        if _is_loss(metric):
             raise ValueError(f"`--for` must be a loss in {table.unit}, got {text}; leave the % out")
         number *= metric.top / 100
-    if metric == LOSS:
+    if _is_loss(metric):
         if number <= 0:
             raise ValueError(f"`--for` must be a loss above 0, got {text}; no curve comes to 0")
         return number
@@ -198,7 +204,7 @@ def _in_examples(size, seen, furthest):
 def _wanted(table, loss):
     "The loss or score asked for, in words."
     words = table.metric.in_words(loss)
-    if table.metric == LOSS:
+    if _is_loss(table.metric):
         return f"{words} {table.unit}"
     return f"{table.metric.name} {words}"
 
@@ -354,7 +360,7 @@ _LOSSES, _GAINS = ("loss_start", "loss_end", "loss"), ("gain", "low", "high", "g
 
 def _in_own_unit(frame, metric):
     "Predictions and gains in the unit of the table; a gain is what is won, in either direction."
-    if metric == LOSS:
+    if _is_loss(metric):
         return frame
     shown = frame.copy()
     for column in shown.columns.intersection(_LOSSES):
