@@ -162,9 +162,7 @@ def to_optuna(
         the copy: one trial per candidate and seed
     """
     storage, name = _opened(storage), name or study.store.folder.resolve().name
-    trials = list(
-        _trials_of(study)
-    )  # whatever cannot be read is refused before anything is written
+    trials = list(_trials_of(study))  # all are read before anything is written
     _make_room(storage, name, replace)
     facts, metric = study.facts, study.metric
     copy = optuna.create_study(

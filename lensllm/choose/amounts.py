@@ -19,7 +19,7 @@ import pandas as pd
 from .._internal import arguments as must
 from ..curves.scores import LOSS
 from ..forecast.kalman import look_ahead
-from ..forecast.posterior import Posterior, _with_errors
+from ..forecast.posterior import Posterior, _place_of, _with_errors
 
 # %% ../../nbs/03_choose/amounts.ipynb #a3000013
 _PER_DOUBLING = 8  # sizes that are looked at
@@ -136,7 +136,7 @@ def _needed(post, loss, chances):
     post=must.instance(Posterior, "`fit_posterior` makes one"),
     loss=must.number(above=0),
     times=must.number(1, 1e6),
-    most=must.whole(1),
+    most=must.whole(1, 6),
     ax=must.axes,
 )
 def plot_needed(
@@ -144,7 +144,7 @@ def plot_needed(
     loss: float,  # in the unit of its curves, > 0
     *,
     times: float = 100.0,  # how far to look, in multiples of the largest size seen, 1 to 1e6
-    most: int = 3,  # candidates, those that need least
+    most: int = 3,  # candidates without a measured size that need least, 1 to 6
     ax=None,  # matplotlib Axes to draw into; new ones when None
 ):  # the Axes
     """How likely it is that candidates have come down to a loss, by the number of examples.
@@ -158,7 +158,7 @@ def plot_needed(
     times : float, default 100.0
         how far to look, in multiples of the largest size seen, 1 to 1e6
     most : int, default 3
-        candidates, those that need least
+        candidates without a measured size that need least, 1 to 6
     ax : default None
         matplotlib Axes to draw into; new ones when None
 
@@ -173,7 +173,7 @@ def plot_needed(
     needed = _needed(post, loss, chances)
     leaders, metric = list(needed.index[~needed.measured][:most]), post.panel.metric
     ax = score_axes(ax, f"probability of having reached {metric.name} {metric.in_words(loss)}")
-    for model, colour in zip(leaders, palette(len(leaders))):
+    for model, colour in zip(leaders, palette(most)):
         ax.plot(chances.index, chances[model], color=colour, lw=1.8, label=short_name(model))
         if np.isfinite(needed.needed[model]):
             ax.plot(needed.needed[model], 0.5, "o", color=colour, ms=5)
@@ -303,17 +303,6 @@ def plot_gain(
 
 
 # %% ../../nbs/03_choose/amounts.ipynb #a3000028
-def _model_used(post, model):
-    "The model's place; that of the lowest prediction where none is named."
-    if model is None:
-        return int(post.quantile(0.5).argmin())
-    if model not in post.models:
-        raise ValueError(
-            f"`model` must be a candidate, got {model!r}; there are: {', '.join(post.models)}"
-        )
-    return post.models.index(model)
-
-
 def _costs(costs, rows):
     "The price of each run, relative to that of the first; NaN where none are known."
     if costs is None:
@@ -371,7 +360,7 @@ def data_or_model(
     """
     gains = data_gain(post, start, end)
     first = post.at(start)
-    used = _model_used(first, model)
+    used = _place_of(first, model)
     model, losses = post.models[used], first.quantile(0.5)
     others = np.flatnonzero(np.arange(len(losses)) != used)
     rows = [(model, start), (model, end)]

@@ -241,13 +241,11 @@ def _most_frugal(needed, table, loss, furthest):
             f"the likeliest is {likeliest}, with probability {chance}"
         )
     seen = max(table.sizes)
-    needed, *ends = (
+    size, low, high = (
         _in_examples(size, seen, furthest) for size in first[["needed", "low", "high"]]
     )
     about = "" if first.needed <= seen else "about "
-    return (
-        f"{model} needs least for {wanted}: {about}{needed} examples (90%: {ends[0]} to {ends[1]})"
-    )
+    return f"{model} needs least for {wanted}: {about}{size} examples (90%: {low} to {high})"
 
 
 # %% ../../nbs/09_cli/amounts.ipynb #b3000018

@@ -70,9 +70,9 @@ def _tensorboard():
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.util.tensor_util import make_ndarray
     except ImportError:
-        raise ImportError(
-            "reading event files needs the package tensorboard; "
-            "install it with `pip install 'lensllm[tensorboard]'`"
+        raise ValueError(
+            "reading event files needs the package tensorboard, which is not installed; "
+            "pip install 'lensllm[tensorboard]'"
         ) from None
     return RawEventFileLoader, Event, data_compat.migrate_event, make_ndarray
 

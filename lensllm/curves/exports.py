@@ -192,7 +192,7 @@ def _runs_of_chart(path):
         name, dash, measure = header.rpartition(" - ")
         if not dash or f"{header}__MIN" not in columns:
             continue
-        run = runs.setdefault(name, TrackedRun(name, "", {}))
+        run = runs.setdefault(name, TrackedRun(name, "", {"axis": axis}))
         steps = [_chart_step(cell, axis) for cell in columns[axis]]
         points = [(step, cell) for step, cell in zip(steps, cells) if cell.lower() not in EMPTY]
         run.evaluations[measure] = points
@@ -474,7 +474,7 @@ def exported_runs(
     key = _measure_key(runs, eval_set, measure, source)
     falls = measure == "loss" or _falls(metric)
     rows, faults, before, columns, experiments = [], {}, {}, {}, set()
-    doubts = [*_mean_doubts(runs, key), *_step_doubts(source, kind, runs, key)]
+    doubts = [*_mean_doubts(runs, key), *_step_doubts(runs, key)]
     for run in runs:
         fault, fields = _fault(run, key), {}
         if not fault:
@@ -485,7 +485,7 @@ def exported_runs(
             continue
         columns |= names
         experiments.add(run.settings.get("experiment_id", ""))
-        log = _log_of(run, key, source, kind)
+        log = _log_of(run, key, source)
         loss, zero_shot = _run_losses(log, fields["train_size"], "best", key, falls)
         rows.append(fields | dict(test_loss=loss))
         if zero_shot is not None:
@@ -520,26 +520,25 @@ def _no_pattern(source):
 
 
 # %% ../../nbs/01_curves/exports.ipynb #e7a0001b
-def _log_of(run, key, source, kind):
+def _log_of(run, key, source):
     "The evaluations of a run as a log; those at the first call of W&B left out."
     place = f"run {run.name!r} of {source}"
     points = [(step, _number(text, key, run)) for step, text in run.evaluations[key]]
-    if kind == _CHART and _counts_calls(source):
+    if _counts_calls(run):
         points = [(step, value) for step, value in points if step != 0]
     steps = max((step for step, _ in points if step is not None), default=0.0)
     return Log(place, steps, points)
 
 
-def _counts_calls(source):
+def _counts_calls(run):
     "Whether the steps of a chart are calls and not training steps."
-    return text_table(source).header[0] == "Step"
+    return run.settings.get("axis") == "Step"
 
 
-def _step_doubts(source, kind, runs, key):
+def _step_doubts(runs, key):
     "A doubt where values at W&B's step 0 are left out."
-    if kind != _CHART or not _counts_calls(source):
-        return
-    names = [run.name for run in runs if any(s == 0 for s, _ in run.evaluations.get(key, []))]
+    calls = [run for run in runs if _counts_calls(run)]
+    names = [run.name for run in calls if any(s == 0 for s, _ in run.evaluations.get(key, []))]
     if names:
         detail = f"values at Step 0 of {len(names)} run{'s' * (len(names) > 1)} are left out"
         remedy = "export the chart over train/global_step, where step 0 is the untrained model"

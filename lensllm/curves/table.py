@@ -818,14 +818,9 @@ def _kind_of_source(source):
     if isinstance(source, (str, Path)):
         if source in benchmark_names():
             return "a shipped task"
-        kind = export_kind(source)
-        return (
-            f"an export ({kind})"
-            if kind
-            else "a folder of logs"
-            if Path(source).is_dir()
-            else "a table"
-        )
+        if kind := export_kind(source):
+            return f"an export ({kind})"
+        return "a folder of logs" if Path(source).is_dir() else "a table"
     return "no file"
 
 

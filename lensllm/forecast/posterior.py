@@ -558,6 +558,17 @@ def best(
 
 
 # %% ../../nbs/02_forecast/posterior.ipynb #3573fb2f
+def _place_of(post, model):
+    "Where a candidate stands; the one with the lowest median where none is named."
+    if model is None:
+        return int(post.quantile(0.5).argmin())
+    if model not in post.models:
+        raise ValueError(
+            f"`model` must be a candidate, got {model!r}; there are: {', '.join(post.models)}"
+        )
+    return post.models.index(model)
+
+
 @patch
 @must.checked(x=must.number(0), model=must.text(optional=True), n=must.whole(3, 100_001))
 def within(
@@ -582,11 +593,7 @@ def within(
     float
         probability; deterministic
     """
-    if model is not None and model not in self.models:
-        raise ValueError(
-            f"`model` must be a candidate, got {model!r}; there are: {', '.join(self.models)}"
-        )
-    i = int(self.quantile(0.5).argmin()) if model is None else self.models.index(model)
+    i = _place_of(self, model)
     others = np.arange(len(self.models)) != i
     z = np.linspace(-6, 6, n)
     density = np.exp(-0.5 * z * z) / np.exp(-0.5 * z * z).sum()

@@ -341,15 +341,11 @@ def _how_to_repeat(study, runs):
     recipe = None
     if facts["source"]:
         known = {key: value for key, value in facts["recipe"].items() if value is not None}
-        recipe = ", ".join(f"{key}={value}" for key, value in known.items())
-    own = {
-        name: about["recipe"]
+        recipe = _settings_in_words(known)
+    differing = [
+        f"{name}: {_settings_in_words(about['recipe'])}"
         for name, about in study.store.candidates().facts.items()
         if about.get("recipe")
-    }
-    differing = [
-        f"{name}: {', '.join(f'{key}={value}' for key, value in settings.items())}"
-        for name, settings in own.items()
     ]
     entries = dict(
         command=study.store.fact("command"),
@@ -364,6 +360,11 @@ def _how_to_repeat(study, runs):
         versions=", ".join(f"{package} {version}" for package, version in versions.items()),
     )
     return [(key, value) for key, value in entries.items() if value not in (None, "", [])]
+
+
+def _settings_in_words(settings):
+    "Settings as NAME=VALUE."
+    return ", ".join(f"{name}={value}" for name, value in settings.items())
 
 
 def _chats_in_words(study):

@@ -647,11 +647,12 @@ def _check_candidates_differ(names, given, recipe):
             )
         same = _absolute(source), asdict(mine)
         other = next((known for known, about in seen.items() if about == same), None)
-        if name in seen or other:
-            remedy = "leave one out" if other else "rename one of the folders"
+        if other:
+            what = f"{name} twice" if other == name else f"{name}, which is {other}"
+            raise ValueError(f"`candidate` must be given once each, got {what}; leave one out")
+        if name in seen:
             raise ValueError(
-                f"`candidate` must be given once each, got {other or name} twice"
-                f"{f' (also as {name})' * (other not in (None, name))}; {remedy}"
+                f"`candidate` must be given once each, got {name} twice; rename one of the folders"
             )
         seen[name] = same
 
@@ -1609,12 +1610,7 @@ def run(
     recipe = Recipe(**self.facts["recipe"])
     check_executor(executor, workers, recipe.ladder, gpus_per_run)
     if executor == "local":
-        for model, about in self.store.candidates().facts.items():
-            if about.get("recipe"):
-                mine = self._recipe(about)
-                _naming_candidate(model, check_device, mine, device, gpus_per_run)
-            else:
-                check_device(recipe, device, gpus_per_run)
+        self._check_devices(device, gpus_per_run)
     if budget is not None or must_see is not None:
         self.fund(budget, must_see=must_see)
     self._check_looks_are_paid(self.facts)
@@ -1679,12 +1675,18 @@ def check_device(
         loading_options(recipe, torch.device(place))
 
 
-def _naming_candidate(name, check, *about):
-    "Check, and let a refusal name the candidate."
-    try:
-        check(*about)
-    except ValueError as e:
-        raise ValueError(f"`candidate` {name}: {e}") from None
+@patch
+def _check_devices(self: Study, device, gpus_per_run):
+    "Check the study's recipe once, if any candidate uses it, and those of others by name."
+    known = self.store.candidates().facts
+    own = {name: about for name, about in known.items() if about.get("recipe")}
+    if len(own) < len(known):
+        check_device(self._recipe({}), device, gpus_per_run)
+    for name, about in own.items():
+        try:
+            check_device(self._recipe(about), device, gpus_per_run)
+        except ValueError as e:
+            raise ValueError(f"`candidate` {name}: {e}") from None
 
 
 def _check_sharing(recipe, device, gpus_per_run):

@@ -139,6 +139,13 @@ def test_figures_show_chances_and_gains():
     assert ax.get_xlabel() == "fall of the loss (nats)"
 
 
+def test_a_figure_without_anybody_on_the_way_is_drawn(lensllm, in_tables, tmp_path):
+    figure = tmp_path / "reached.png"
+    done = lensllm("need", "mine.csv", "--for", "3.05", "--plot", figure)
+    assert (done.code, figure.is_file()) == (0, True), done.err
+    assert "measured" in done.out
+
+
 @pytest.mark.parametrize("command", [["need", "flan", "--for", "1.7"], ["gain", "flan"]])
 def test_both_draw(lensllm, tmp_path, command):
     figure = tmp_path / "figure.png"

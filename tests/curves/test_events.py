@@ -185,7 +185,7 @@ def test_an_empty_file_holds_no_evaluation(runs):
 def test_without_the_package_one_line_says_what_to_install(write, runs, monkeypatch, capsys):
     write("a/200", GOOD)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
-    assert exit_code(["data", str(runs)]) != 0
+    assert exit_code(["data", str(runs)]) == 2
     shown = capsys.readouterr().err
     assert shown.count("\n") == 1
     assert "pip install 'lensllm[tensorboard]'" in shown

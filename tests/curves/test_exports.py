@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from lensllm.cli.app import exit_code
-from lensllm.curves.exports import KNOWN_COLUMNS, export_kind
+from lensllm.curves.exports import KNOWN_COLUMNS, export_kind, exported_runs
+from lensllm.curves.files import text_table
 from lensllm.curves.table import load_curves
 
 MLFLOW = Path(__file__).resolve().parent.parent / "cases" / "30_mlflow"
@@ -248,6 +249,19 @@ def test_step_0_of_calls_is_left_out_and_named(chart):
     curves = load_curves(path, pattern="{model}-{train_size}")
     assert curves.wide().to_dict("list") == {200: [4.4], 400: [4.2]}
     assert "values at Step 0 of 2 runs are left out" in curves.flags.detail.tolist()
+
+
+def test_a_chart_of_many_runs_is_read_once_for_all_of_them(chart, monkeypatch):
+    calls = []
+
+    def counted(path):
+        calls.append(path)
+        return text_table(path)
+
+    monkeypatch.setattr("lensllm.curves.exports.text_table", counted)
+    curves = {f"m{i}-{size}": {10: 4.5, 20: 4.4} for i in range(8) for size in (200, 400)}
+    exported_runs(chart(curves, axis="Step"), "{model}-{train_size}")
+    assert len(calls) == 1
 
 
 def test_means_of_a_chart_are_named(chart):
