@@ -6,6 +6,7 @@ progress bars.
 
 # %% auto #0
 __all__ = [
+    "probability",
     "show_table",
     "terminal",
     "Output",
@@ -46,15 +47,26 @@ def _cell_text(value, spec):
     "One value as text; an unknown value is a dash."
     if value is None or value != value:
         return "–"
+    if callable(spec):
+        return spec(value)
     if spec and not isinstance(value, str):
         return format(value, spec)
     return visible(str(value))
 
 
+def probability(
+    value: float,  # 0 to 1
+) -> str:  # three digits, never 0 or 1, which no table of losses can show
+    "A probability as a cell of a table."
+    if value < 0.001:
+        return "<.001"
+    return ">.999" if value > 0.999 else f"{value:.3f}"
+
+
 def show_table(
     frame: "pd.DataFrame",  # one row per line
     title: str,  # printed above it
-    formats: dict,  # column -> how its numbers are formatted, such as ",.3f"
+    formats: dict,  # column -> how its numbers are formatted, such as ",.3f", or a function
 ) -> None:  # printed to standard output
     "Print a table: by rich on a terminal, as plain and complete text elsewhere."
     cells = [

@@ -19,6 +19,7 @@ __all__ = [
 
 # %% ../../nbs/09_cli/ranking.ipynb #96508336
 import math
+import shlex
 import sys
 from pathlib import Path
 from textwrap import indent
@@ -53,7 +54,14 @@ from lensllm.cli.options import (
     one_task,
     refuse_renamed,
 )
-from .output import Output, hide_foreign_bars, json_rows, progress_bar, show_table
+from lensllm.cli.output import (
+    Output,
+    hide_foreign_bars,
+    json_rows,
+    probability,
+    progress_bar,
+    show_table,
+)
 
 # %% ../../nbs/09_cli/ranking.ipynb #c7cf1d9c
 _Method = Annotated[
@@ -143,6 +151,7 @@ def select_command(
             f"the target {ranking.target:,} is the largest size in the table; "
             "--target looks further"
         )
+    print(f"next: {_next_line(curves, ranking, truth)}")
 
 
 def demo_command(plot: Plot = None):
@@ -155,6 +164,17 @@ def demo_command(plot: Plot = None):
     select_command("flan", seen=12800, plot=plot)
     print("that was: lensllm select flan --seen 12800")
     print("yours: lensllm select losses.csv, with a row per model and a column per size")
+
+
+def _next_line(curves, ranking, truth):
+    "What to type after a ranking."
+    table = shlex.quote(str(curves))
+    if truth is not None:
+        return f"lensllm simulate {table} --budget 5% shows what a budget would have bought"
+    if ranking.cost_saved() is None:
+        return f"add n_params to {table}, and lensllm plan says which runs to make"
+    plan = f"lensllm plan {table} --budget 20% --target {ranking.target}"
+    return f"{plan} says which runs would make the choice surer"
 
 
 def _choice_beside(table, ranking, seen, prior):
@@ -186,7 +206,6 @@ def _show_ranking(ranking, truth):
     "The ranking as a table, with the true losses where they are known."
     metric, shown = ranking.seen.metric, ranking.in_own_unit.dropna(axis=1, how="all")
     shown.insert(0, "rank", shown.pop("rank"))
-    interval = "; low to high: 90% interval" if "low" in shown else ""
     unit = "" if metric.name == "loss" else f"; {metric.label}"
     if truth is not None:
         true = metric.score_of(truth[shown.model].to_numpy())
@@ -196,9 +215,11 @@ def _show_ranking(ranking, truth):
     show_table(
         shown,
         f"{ranking.method} on {ranking.seen.one_task()}: seen up to {seen:,} examples, "
-        f"ranked for {ranking.target:,}{interval}{unit}",
-        formats | dict(p_best=".3f"),
+        f"ranked for {ranking.target:,}{unit}",
+        formats | dict(p_best=probability),
     )
+    if "low" in shown:
+        print("low, high: 90% interval; p_best: probability of being the best of these models")
 
 
 # %% ../../nbs/09_cli/ranking.ipynb #cb81f8b6
@@ -221,7 +242,8 @@ def _verdict(ranking, data, truth, within, prior):
     if saved is None:
         yield "cost saved: unknown without n_params for every model"
     else:
-        yield f"cost saved: {saved:.1f}% of fine-tuning every candidate on {ranking.target:,}"
+        share = f"{saved:.1f}%" if saved < 99.95 else "more than 99.9%"
+        yield f"cost saved: {share} of fine-tuning every candidate on {ranking.target:,}"
     yield from doubt_lines(ranking.notes)
 
 
@@ -299,6 +321,7 @@ def _learned_from(tasks, prior):
 def doubt_lines(
     notes: list,  # of a ranking, most important first
     most: int = 3,  # that are shown
+    all_in: str = "--json lists them",  # where a reader finds the others
 ):  # yields lines of text
     "The first doubt about each candidate, at most three; then how many more there are."
     first_of = {note.partition(":")[0]: note for note in reversed(notes)}
@@ -306,7 +329,7 @@ def doubt_lines(
     yield from (f"doubt: {note}" for note in shown)
     further = len(notes) - len(shown)
     if further:
-        yield f"{further} further doubt{'s' * (further > 1)}: --json lists them"
+        yield f"{further} further doubt{'s' * (further > 1)}: {all_in}"
 
 
 # %% ../../nbs/09_cli/ranking.ipynb #9779d261

@@ -57,12 +57,14 @@ from lensllm.cli.output import (
     hide_foreign_bars,
     json_rows,
     json_text,
+    probability,
     quiet_children,
     show_table,
     terminal,
 )
 from .handover import finished_model, say_finished
 from .planning import check_fixed_facts, plan_of_study, show_runs
+from .ranking import doubt_lines
 
 if TYPE_CHECKING:
     from lensllm.tune.study import Study
@@ -582,7 +584,7 @@ def _end(study, ranking, as_json, events, finish, device):
         spent_fraction=study.spent / study.whole,
         ranking=json_rows(ranking.frame[columns]),
         report=str(report),
-        doubts=[*ranking.doubts, *filter(None, [study.unseen_doubt()])],
+        doubts=[*filter(None, [study.unseen_doubt()]), *ranking.doubts],
     )
     for_people = not as_json and events.place != "-"
     if for_people:
@@ -603,14 +605,19 @@ def _show_end(study, ranking, result):
     show_table(
         ranking.frame[["rank", "model", *columns]],
         f"{facts['task']}, for {facts['target']:,} examples, nats/{facts['unit']}",
-        dict(predicted_loss=".3f", low=".3f", high=".3f", p_best=".2f"),
+        dict(predicted_loss=".3f", low=".3f", high=".3f", p_best=probability),
     )
-    for doubt in result["doubts"]:
-        print(f"doubt: {doubt}")
+    print("low, high: 90% interval; p_best: probability of being the best of these candidates")
+    for line in doubt_lines(result["doubts"], all_in="the report lists them"):
+        print(line)
     print(
         f"choose {ranking.best}; spent {100 * study.spent / study.whole:.2f}% of fine-tuning "
         f"every candidate; report: {result['report']}"
     )
+    if bill := study.bill_text():
+        print(bill)
+    folder = shlex.quote(str(study.store.folder))
+    print(f"next: lensllm finish {folder} --out MODEL tunes the choice on all rows")
 
 
 # %% ../../nbs/09_cli/studies.ipynb #6d5e0030

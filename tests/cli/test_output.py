@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from lensllm.cli.output import Output, json_rows, progress_bar, show_table
+from lensllm.cli.output import Output, json_rows, progress_bar, probability, show_table
 
 ROWS = pd.DataFrame(dict(model=["[bold]a", "b"], loss=[1.25, float("nan")]))
 
@@ -92,3 +92,10 @@ def test_what_json_cannot_hold_becomes_null():
 def test_nothing_moves_where_nobody_watches():
     items = [1, 2]
     assert progress_bar(items, "work") is items
+
+
+@pytest.mark.parametrize(
+    "value, text", [(0.0, "<.001"), (0.0004, "<.001"), (0.741, "0.741"), (1.0, ">.999")]
+)
+def test_a_table_never_says_that_something_is_certain(value, text):
+    assert probability(value) == text

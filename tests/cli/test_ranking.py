@@ -29,6 +29,20 @@ def test_select_says_what_to_choose_and_how_good_that_was(lensllm):
         assert text in done.out
 
 
+def test_select_ends_with_what_to_type_next(lensllm, in_tables):
+    (in_tables / "short.csv").write_text("model,n_params,100,200\na,1e6,3.1,3.0\nb,2e6,3.0,2.8\n")
+    done = lensllm("select", "short.csv", "--target", 6400)
+    last = done.out.rstrip().splitlines()[-1]
+    assert last.startswith("next: lensllm plan short.csv --budget 20% --target 6400 says")
+    assert lensllm(*last.removeprefix("next: lensllm ").partition(" says")[0].split()).code == 0
+
+
+def test_nothing_but_all_is_the_whole_cost(lensllm, in_tables):
+    (in_tables / "far.csv").write_text("model,n_params,100,200\na,1e6,3.1,3.0\nb,2e6,3.0,2.8\n")
+    done = lensllm("select", "far.csv", "--target", 10_000_000)
+    assert "cost saved: more than 99.9% of fine-tuning every candidate" in done.out
+
+
 def test_select_json_fields(flan_json):
     assert list(flan_json) == [
         "task",
@@ -98,7 +112,7 @@ def test_losses_that_rise_are_doubted(lensllm, in_tables):
 def test_scores_are_shown_in_their_own_unit(lensllm, in_tables):
     done = lensllm("select", "scores.csv", "--seen", 800)
     lines = done.out.splitlines()
-    assert lines[0].endswith("90% interval; accuracy (%)")
+    assert lines[0].endswith(" for 12,800; accuracy (%)")
     assert lines[1].split() == [
         *("rank", "model", "predicted_accuracy", "low", "high", "p_best", "true_accuracy")
     ]
