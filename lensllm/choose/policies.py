@@ -35,6 +35,7 @@ import pandas as pd
 from fastcore.basics import patch
 
 from .selectors import _one_task, accept_then_stop
+from ..curves.checks import check_columns
 from ..curves.metrics import example_work, flops
 from ..curves.scores import LOSS, Metric
 from ..curves.table import CurveSet
@@ -1224,6 +1225,7 @@ def never_run(
     list
         models; empty where nothing was run nor planned
     """
+    check_columns(runs, ["model", "train_size"])
     known = {*runs.model[runs.train_size > 0], *(model for model, _ in plan)}
     return [model for model in candidates if model not in known] if known else []
 

@@ -582,6 +582,11 @@ def look_ahead(
     State
         the state there, in steps of at most one doubling
     """
+    if distance.shape[-1] not in (1, state.level.shape[-1]):
+        raise ValueError(
+            f"`distance` must hold one value for each of {state.level.shape[-1]} candidates, "
+            f"got shape {distance.shape}"
+        )
     n_steps = max(1, int(np.ceil(distance.max() / np.log(2) - 1e-9)))
     for _ in range(n_steps):
         state = _step(state, distance / n_steps, expected, motion)

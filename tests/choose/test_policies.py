@@ -484,3 +484,8 @@ def test_a_race_that_cannot_pay_its_opening_says_what_it_would_take():
         "the opening is not complete: 2 runs at 400 examples would take 80% of full tuning more"
     )
     assert len(Race().next(curves.up_to(200), costs, costs[400].sum())) == 2
+
+
+def test_runs_without_the_columns_of_a_run_are_refused():
+    with pytest.raises(ValueError, match="`model` must be a column; the table has name"):
+        never_run(["a"], pd.DataFrame(dict(name=["a"])), [])

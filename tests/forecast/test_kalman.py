@@ -24,6 +24,7 @@ from lensllm.forecast.kalman import (
     evidence,
     expected_growth,
     filter_curves,
+    look_ahead,
     motion_of,
     panel,
     with_families,
@@ -454,3 +455,11 @@ def test_only_one_value_of_each_shared_parameter_is_drawn_from(flan):
     curves = panel(flan.up_to(6400))
     with pytest.raises(ValueError, match="^`shared` must hold one value of each"):
         draw_losses(curves, np.vstack([TYPICAL, OTHER]), motion_of(curves, "power"), seed=0)
+
+
+def test_a_distance_is_given_for_each_candidate():
+    flat = np.zeros(3)
+    state = State(flat, flat, flat, flat, Cov(*[flat] * len(Cov._fields)))
+    growth, motion = Growth(flat, flat), Motion(k=0.0, floor=flat)
+    with pytest.raises(ValueError, match="one value for each of 3 candidates, got shape"):
+        look_ahead(state, np.ones(2), growth, motion)
