@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -18,7 +19,7 @@ from lensllm.models.loading import load_model
 from lensllm.tune.recipe import Recipe
 from lensllm.tune.study import new_study
 from lensllm.tune.tasks import collate, encode, load_task
-from lensllm.tune.trainer import Course, Stretch, train_stretch, training_arguments
+from lensllm.tune.trainer import Course, Order, Stretch, train_stretch, training_arguments
 from lensllm.tune.training import prepared
 from timing import highest, report
 from transformers import PrinterCallback, Trainer
@@ -43,13 +44,15 @@ def parts(case, folder):
 
 
 def bare(case, folder):
-    "Seconds of Trainer as a script would use it."
+    "Seconds of Trainer as a script would use it, on the same batches: padding costs the same."
     course, stretch = parts(case, folder)
+    order = Order(len(stretch.rows), course.recipe.batch, course.seed, stretch.start, stretch.end)
+    arguments = training_arguments(course, stretch, stretch.end)
     trainer = Trainer(
         course.model,
-        training_arguments(course, stretch, stretch.end),
+        replace(arguments, train_sampling_strategy="sequential"),
         data_collator=lambda rows: collate(rows, course.tokenizer),
-        train_dataset=stretch.rows,
+        train_dataset=[stretch.rows[i] for i in order],
     )
     trainer.remove_callback(PrinterCallback)
     t0 = time.perf_counter()
