@@ -3,7 +3,7 @@
 `--if-possible` leaves it out, and says why, on a Python that is too old for it.
 """
 
-import ast, inspect, os, re, shutil, subprocess, sys
+import ast, copy, inspect, json, os, re, shutil, subprocess, sys
 from configparser import ConfigParser
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -17,6 +17,8 @@ BUILT = ROOT / "_proc" / "_docs"
 KATEX = "djangocms-katex"  # a package that carries KaTeX; nothing of Django is used
 CDN = re.compile(r"https://[\w.]+/npm/katex@[^/\"']+/dist/?")
 WEB_FONT = re.compile(r"@import\s*(url\([\"']?https?:[^)]*\)|[\"']https?:[^\"']*[\"']);?")
+LEAD = re.compile(r"^#\| lead: (\S+)\n", re.M)
+FOLDED = "#| code-fold: true\n#| code-summary: Show the code\n"
 OUTSIDE = re.compile(
     r"<(?:script|img|iframe)\b[^>]*\bsrc=\"((?:https?:)?//[^\"]+)"
     r"|<link\b(?=[^>]*stylesheet)[^>]*\bhref=\"((?:https?:)?//[^\"]+)"
@@ -49,6 +51,52 @@ def runs_for_docs(cell):
     return bool(statements) and bool(exported or only_imports or "show_doc(" in cell.source)
 
 
+def fold_code(cells):
+    "Fold the code of all cells that show theirs."
+    for cell in cells:
+        if cell["cell_type"] == "code" and "#| echo: false" not in cell["source"]:
+            cell["source"] = FOLDED + cell["source"]
+
+
+def lead_with_answer(cells):
+    """The cells with the answer first, and under it the figure that it names (`#| lead: fig-x`).
+
+    A figure that stands next to the answer moves with it. Any other is copied, since what is
+    written around it speaks of it. A notebook can answer only after it has computed.
+    """
+    place = next((i for i, cell in enumerate(cells) if LEAD.search(cell["source"])), None)
+    if place is None:
+        return cells
+    answer = cells[place]
+    label = f"#| label: {LEAD.search(answer['source'])[1]}\n"
+    answer["source"] = LEAD.sub("", answer["source"])
+    found = next(i for i, cell in enumerate(cells) if label in cell["source"])
+    figure = copy.deepcopy(cells[found])
+    gone = {place}
+    if found == place + 1:
+        gone.add(found)
+    else:
+        figure["source"] = figure["source"].replace(label, "")  # an anchor is unique
+    figure["source"] = "#| echo: false\n" + figure["source"].replace("#| echo: false\n", "")
+    opened, closed = (
+        dict(cell_type="markdown", metadata={}, source=f"{line}\n")
+        for line in ("::::: {.answer}", ":::::")
+    )
+    rest = [cell for i, cell in enumerate(cells) if i and i not in gone]
+    return [cells[0], opened, answer, figure, closed, *rest]
+
+
+def arrange_experiments(folder):
+    "Show each experiment's answer and figure first, and its code folded."
+    for page in folder.glob("*.ipynb"):
+        notebook = json.loads(page.read_text(encoding="utf-8"))
+        for cell in notebook["cells"]:
+            cell["source"] = "".join(cell["source"])
+        notebook["cells"] = lead_with_answer(notebook["cells"])
+        fold_code(notebook["cells"])
+        page.write_text(json.dumps(notebook, ensure_ascii=False), encoding="utf-8")
+
+
 def process_notebooks():
     "Run nbdev's processors over `nbs` into `_proc`, and return nbdev's settings."
     import entries
@@ -79,6 +127,7 @@ def process_notebooks():
         if cfg.doc_url:
             text = text.replace(f"]({cfg.doc_url.rstrip('/')}/", "](/")
         page.write_text(text, encoding="utf-8")
+    arrange_experiments(ROOT / "_proc" / "experiments")
     return cfg
 
 

@@ -38,6 +38,45 @@ BAD_IMAGES = (
 )
 NO_FIGURE = """() => [...document.querySelectorAll('[id^=fig-]')]
     .filter(e => !e.querySelector('img, svg')).map(e => e.id)"""
+NO_ALT = """() => [...document.images].filter(i => !(i.alt || '').trim())
+    .map(i => i.closest('[id]')?.id || i.src.slice(0, 80))"""
+HEADINGS = """() => {
+    const page = document.querySelector('main') || document.body
+    return [...page.querySelectorAll('h1, h2, h3, h4, h5, h6')].map(e => +e.tagName[1])
+}"""
+DESCRIPTION = "() => document.querySelector('meta[name=description]')?.content || ''"
+# Text that is too pale for its ground, by WCAG 2's ratio: 4.5, and 3 for large text.
+PALE = """() => {
+    const parts = text => text.match(/[\\d.]+/g).map(Number)
+    const over = ([r, g, b, a = 1], ground) =>
+        [r, g, b].map((value, i) => value * a + ground[i] * (1 - a))
+    const luminance = colour => {
+        const [r, g, b] = colour.map(v => v / 255)
+            .map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+        return .2126 * r + .7152 * g + .0722 * b
+    }
+    const ground = element => {
+        const below = element.parentElement ? ground(element.parentElement) : [255, 255, 255]
+        return over(parts(getComputedStyle(element).backgroundColor), below)
+    }
+    const words = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)
+    const pale = new Map()
+    while (words.nextNode()) {
+        const element = words.currentNode.parentElement
+        if (!words.currentNode.data.trim() || !element.checkVisibility()
+            || element.closest('script, style, svg, .katex-mathml')) continue
+        const style = getComputedStyle(element), size = parseFloat(style.fontSize)
+        const under = ground(element)
+        const [low, high] = [luminance(over(parts(style.color), under)), luminance(under)]
+            .sort((a, b) => a - b)
+        const ratio = (high + .05) / (low + .05)
+        const large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700)
+        if (ratio < (large ? 3 : 4.5))
+            pale.set(`${element.tagName}.${element.className} ${ratio.toFixed(1)}`,
+                     words.currentNode.data.trim().slice(0, 30))
+    }
+    return [...pale].map(([what, text]) => `${what}: ${text}`)
+}"""
 LINKS = "() => [...document.querySelectorAll('a[href]')].map(a => a.href)"
 IDS = "() => [...document.querySelectorAll('[id]')].map(e => e.id)"
 
@@ -91,6 +130,25 @@ def watch(page, base, faults):
     )
 
 
+def basics(page):
+    "What search engines and screen readers miss, and text too pale to read, light and dark."
+    faults = [f"no alt text: {i}" for i in page.evaluate(NO_ALT)]
+    if not page.title().strip():
+        faults.append("no title")
+    if not page.evaluate(DESCRIPTION).strip():
+        faults.append("no description")
+    levels = page.evaluate(HEADINGS)
+    if levels.count(1) != 1 or levels[0] != 1:
+        faults.append(f"headings: one of level 1 comes first, not {levels[:5]}")
+    skips = [(a, b) for a, b in zip(levels, levels[1:]) if b > a + 1]
+    faults += [f"headings: level {b} follows {a}" for a, b in skips]
+    faults += [f"pale text, light: {text}" for text in page.evaluate(PALE)]
+    page.emulate_media(color_scheme="dark")
+    page.reload()  # a page chooses its colours as it loads
+    faults += [f"pale text, dark: {text}" for text in page.evaluate(PALE)]
+    return faults
+
+
 def look(browser, base, name):
     "One page as a reader on a phone gets it: its faults, its links and its anchors."
     page, faults = browser.new_page(viewport=PHONE), []
@@ -104,6 +162,7 @@ def look(browser, base, name):
     if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
         faults.append("wider than a phone")
     links, ids = page.evaluate(LINKS), set(page.evaluate(IDS))
+    faults += basics(page)
     page.close()
     return faults, links, ids
 
@@ -182,6 +241,8 @@ def test_dark_and_light(browser):
             page.close()
 
 
+DOT = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
+DARK = "@media (prefers-color-scheme: dark)"
 BROKEN = {
     "console": "<script>console.error('planted')</script>",
     "console: planted": "<script>throw Error('planted')</script>",
@@ -196,6 +257,13 @@ BROKEN = {
     "raw Markdown link": "<p>[x](y.ipynb)</p>",
     "broken figure": "<img alt=curve src='data:image/png;base64,AAAA'>",
     "missing figure: fig-gone": "<div id=fig-gone><figcaption>A curve</figcaption></div>",
+    "no alt text": f"<img src='{DOT}'>",
+    "headings: level 4 follows 1": "<h4>Deep</h4>",
+    "headings: one of level 1": "<h1>Again</h1>",
+    "pale text, light: P": "<p style='color: #999'>Hardly to be seen</p>",
+    "pale text, dark: P": f"<style>{DARK} {{ p {{ color: #ddd }} }}</style><p>Gone at night</p>",
+    "no title": "<script>document.title = ''</script>",
+    "no description": "<script>document.querySelector('[name=description]').remove()</script>",
     "wider than a phone": "<pre>" + "x" * 400 + "</pre>",
 }
 
@@ -204,7 +272,8 @@ BROKEN = {
 def test_a_broken_page_is_noticed(browser, tmp_path, fault):
     "Each check goes red on a page broken on purpose, and only then."
     viewport = "<meta name=viewport content='width=device-width'>"
-    head = f"<!doctype html><link rel=icon href=data:,>{viewport}"
+    about = "<title>Sound</title><meta name=description content='A page without a fault'>"
+    head = f"<!doctype html><link rel=icon href=data:,>{viewport}{about}"
     good = head + r"<h1 id=top>Sound</h1><a href=#top>up</a> <code>\(x\)</code> costs $5, not $6"
     (tmp_path / "sound.html").write_text(good)
     (tmp_path / "index.html").write_text(good + BROKEN[fault])
