@@ -14,7 +14,9 @@ __all__ = [
     "loss_axes",
     "raw_ticks",
     "message",
+    "shared_legend",
     "palette",
+    "shades",
     "series_looks",
     "short_name",
     "spread",
@@ -148,7 +150,9 @@ def raw_ticks(
     for ax in axes:
         inches = np.divide(ax.bbox.size, ax.figure.dpi)
         for axis, most in zip((ax.xaxis, ax.yaxis), inches * (1.4, 2.8)):
-            if axis.get_scale() == "log":
+            if axis.get_scale() == "symlog":  # it begins at zero
+                axis.set_major_formatter(FuncFormatter(_raw))
+            elif axis.get_scale() == "log":
                 numbers = _round_numbers(*sorted(axis.get_view_interval()), max(2, round(most)))
                 axis.set_major_locator(FixedLocator(numbers))
                 axis.set_major_formatter(FuncFormatter(_raw))
@@ -185,6 +189,25 @@ def message(
     figure.suptitle(text, x=0.01, ha="left", fontsize=11, parse_math=False)
 
 
+def shared_legend(
+    axs: "np.ndarray",  # Axes of one figure, which draw the same things
+):
+    """One legend for all panels: where a panel is missing, or to the right of all.
+
+    Parameters
+    ----------
+    axs : np.ndarray
+        Axes of one figure, which draw the same things
+    """
+    figure, grid = axs[0].figure, axs[0].get_subplotspec().get_gridspec()
+    column = len(axs) % grid.ncols
+    place = dict(loc="outside right upper")
+    if column:
+        x = (column + grid.ncols) / 2 / grid.ncols
+        place = dict(loc="center", bbox_to_anchor=(x, 0.5 / grid.nrows))
+    figure.legend(*axs[0].get_legend_handles_labels(), frameon=False, **place)
+
+
 # %% ../../nbs/10_internal/style.ipynb #2fdb613d
 def palette(
     n: int,  # number of colours, 1 to 6
@@ -209,6 +232,27 @@ def palette(
             "highlight fewer lines"
         )
     return sns.color_palette("colorblind", 6)[:n]
+
+
+# %% ../../nbs/10_internal/style.ipynb #8bda821a
+def shades(
+    n: int,  # number of steps
+) -> list[tuple[float, float, float]]:  # RGB triples, from light to dark, shape (n, 3)
+    """One colour from light to dark, for what has an order.
+
+    Parameters
+    ----------
+    n : int
+        number of steps
+
+    Returns
+    -------
+    list[tuple[float, float, float]]
+        RGB triples, from light to dark, shape (n, 3)
+    """
+    import seaborn as sns
+
+    return sns.color_palette("flare", max(n, 1))[:n]
 
 
 # %% ../../nbs/10_internal/style.ipynb #31cd9da7
