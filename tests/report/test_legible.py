@@ -4,7 +4,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from lensllm._internal.style import message, new_axes, raw_ticks
+from lensllm._internal.style import message, new_axes, raw_ticks, shades, shared_legend
 from lensllm.choose.amounts import plot_gain, plot_needed
 from lensllm.choose.replay import simulate
 from lensllm.choose.selectors import as_selector, compare
@@ -144,6 +144,54 @@ DRAWN = {
 }
 
 
+def kernel(rows=16):
+    "A kernel of two kinds of rows."
+    from lensllm.kernels.ntk import Kernel
+
+    rng = np.random.default_rng(0)
+    kinds = np.repeat([[3.0, 0.0], [0.0, 3.0]], rows // 2, axis=0)
+    rows = np.hstack([kinds, rng.normal(size=(len(kinds), 60)) / np.arange(1, 61)])
+    said = dict(output="loss", params="all", method="exact", error=0.0, sweeps=1.0)
+    return Kernel(K=rows @ rows.T, P=9_152, **said)
+
+
+def kernel_and_spectrum():
+    "What `lensllm ntk --plot` draws."
+    from lensllm.cli.models import _kernel_and_spectrum
+
+    return _kernel_and_spectrum(kernel())
+
+
+def kernel_spectrum():
+    from lensllm.kernels.spectra import spectrum
+
+    return spectrum(kernel(64).K).plot()
+
+
+def learning_curve():
+    from lensllm.kernels.dynamics import plot_learning_curve
+
+    D = np.geomspace(2, 256, 30)
+    measured = dict(at=D[[5, 15, 25]], measured=9 / D[[5, 15, 25]], stderr=0.3 / D[[5, 15, 25]])
+    return plot_learning_curve(D, 9 / D, **measured)
+
+
+def density():
+    from lensllm.generalization.curvature import Density
+
+    nodes = np.random.default_rng(0).normal(2, 3, (4, 20))
+    return Density(nodes, np.full((4, 20), 0.05), 1256, 80).plot()
+
+
+DRAWN |= {
+    "kernel": lambda: kernel().plot(ax=None),
+    "kernel and spectrum": kernel_and_spectrum,
+    "spectrum": kernel_spectrum,
+    "learning curve": learning_curve,
+    "density of eigenvalues": density,
+}
+
+
 def predictions(method):
     found, curves = ranking("flan", method)
     return found, curves.at(found.target)
@@ -232,3 +280,24 @@ def test_panels_wrap_and_have_one_message():
     assert figure.get_size_inches()[0] == pytest.approx(2 * 5.6)
     assert figure.get_suptitle() == "what they say"
     close(figure)
+
+
+@pytest.mark.parametrize("panels", [2, 3])
+def test_panels_share_one_legend_that_covers_none(panels):
+    axs = new_axes(panels, columns=2, size=(3.5, 2.5))
+    for ax in axs:
+        ax.plot([1, 2], [1, 2], "o-", label="a line")
+        ax.set(xlabel="x", ylabel="y")
+    shared_legend(axs)
+    figure = axs[0].figure
+    assert faults(figure) == []
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert not any(box.overlaps(ax.get_window_extent()) for ax in axs)
+    close(figure)
+
+
+def test_shades_go_from_light_to_dark():
+    light = [sum(colour) for colour in shades(9)]
+    assert light == sorted(light, reverse=True)
+    assert shades(0) == []
