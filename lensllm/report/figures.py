@@ -242,7 +242,8 @@ def _ordinal(place):
 def _setting(ranking):
     "Of what task, by what method, and from what."
     seen = ranking.seen
-    return f"{seen.tasks[0]}, {ranking.method}, seen to {max(seen.sizes):,} of {ranking.target:,} examples"
+    sizes = f"seen to {max(seen.sizes):,} of {ranking.target:,} examples"
+    return f"{seen.tasks[0]}, {ranking.method}, {sizes}"
 
 
 # %% ../../nbs/08_report/figures.ipynb #553c1170
