@@ -23,6 +23,7 @@ from .forecast.laws import LAWS as LAWS
 from .generalization.bounds import certify as certify
 from .kernels.ntk import ntk_gram as ntk_gram
 from .report.figures import plot_compare as plot_compare
+from .report.figures import plot_forecast as plot_forecast
 from .report.figures import plot_predictions as plot_predictions
 from .tune.callback import TellCallback as TellCallback
 from .tune.study import Study as Study

@@ -27,6 +27,7 @@ NAMES = {
     "ntk_gram",
     "plan",
     "plot_compare",
+    "plot_forecast",
     "plot_predictions",
     "rank",
     "simulate",

@@ -710,10 +710,13 @@ def of_report(new):
     curves = small_curves()
     ranking = selectors.rank(curves, 12800, method="ats")
     truth = pd.Series(dict(a=2.0, b=2.1, c=2.2))
+    complete, last = small_curves(), max(curves.sizes)
+    rankable = selectors.rank(complete.up_to(last // 4), last, method="ats")
     table = selectors.compare(["ats", "subtuning"], curves, [2], target=3200)
     return [
         (figures.plot_compare, dict(table=table, metric="pearson", highlight=["ats"], ax=None)),
         (figures.plot_predictions, dict(ranking=ranking, truth=truth, ax=None)),
+        (figures.plot_forecast, dict(ranking=rankable, truth=complete, top=2)),
         (page.study_report, dict(study=elsewhere(new / "reported"), path=new / "report.html")),
     ]
 

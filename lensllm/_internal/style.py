@@ -12,7 +12,11 @@ __all__ = [
     "new_axes",
     "score_axes",
     "loss_axes",
+    "raw_ticks",
+    "message",
+    "shared_legend",
     "palette",
+    "shades",
     "series_looks",
     "short_name",
     "spread",
@@ -33,35 +37,45 @@ INK, GREY = "#222222", "#b8b8b8"  # a line that carries the message; a line that
 
 # %% ../../nbs/10_internal/style.ipynb #fe46fe52
 def new_axes(
-    ncols: int = 1,  # panels side by side
+    panels: int = 1,  # number of Axes, side by side
     *,
     size: tuple[float, float] = (5.6, 3.6),  # width and height of one panel, inches
-) -> "Axes | np.ndarray":  # one matplotlib Axes, or an array of `ncols` Axes
+    columns: int | None = None,  # panels in a row, the next below; all in one row if None
+) -> "Axes | np.ndarray":  # one matplotlib Axes, or an array of `panels` Axes
     """Fresh axes in the house style; the caller's own matplotlib settings are left alone.
 
     Parameters
     ----------
-    ncols : int, default 1
-        panels side by side
+    panels : int, default 1
+        number of Axes, side by side
     size : tuple[float, float], default (5.6, 3.6)
         width and height of one panel, inches
+    columns : int | None, default None
+        panels in a row, the next below; all in one row if None
 
     Returns
     -------
     Axes | np.ndarray
-        one matplotlib Axes, or an array of `ncols` Axes
+        one matplotlib Axes, or an array of `panels` Axes
     """
     import matplotlib.pyplot as plt, seaborn as sns
 
     width, height = size
+    columns = min(columns or panels, panels)
+    rows = -(-panels // columns)
     with (
         sns.axes_style("ticks"),
         sns.plotting_context("notebook", font_scale=0.85),
         sns.color_palette("colorblind"),
     ):
-        fig, axs = plt.subplots(1, ncols, figsize=(width * ncols, height), layout="constrained")
+        figsize = width * columns, height * rows
+        fig, axs = plt.subplots(rows, columns, figsize=figsize, layout="constrained")
     sns.despine(fig)
-    return axs
+    if rows == 1:
+        return axs
+    for spare in axs.flat[panels:]:
+        spare.remove()
+    return axs.flat[:panels]
 
 
 # %% ../../nbs/10_internal/style.ipynb #5faaba91
@@ -85,15 +99,17 @@ def score_axes(
     """
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    def examples(value, _):
-        return f"{value:,.0f}" if value < 1e6 else f"{value / 1e6:g}M"
-
     ax = new_axes() if ax is None else ax
     ax.set(xscale="log", xlabel="fine-tuning examples")
     ax.set_ylabel(label, parse_math=False)
-    ax.xaxis.set_major_formatter(FuncFormatter(examples))
+    ax.xaxis.set_major_formatter(FuncFormatter(_raw))
     ax.xaxis.set_minor_formatter(NullFormatter())
     return ax
+
+
+def _raw(value, _=None):
+    "A number as it stands on an axis: 0.001, 1,000, 2M."
+    return f"{value:,.10g}" if value < 1e6 else f"{value / 1e6:,g}M"
 
 
 def loss_axes(
@@ -124,6 +140,74 @@ def loss_axes(
     return ax
 
 
+# %% ../../nbs/10_internal/style.ipynb #0b9a1f35
+def raw_ticks(
+    *axes: "Axes",  # Axes with a logarithmic scale, limits already final
+):
+    "Raw numbers on every logarithmic axis, as many as can be read."
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    for ax in axes:
+        inches = np.divide(ax.bbox.size, ax.figure.dpi)
+        for axis, most in zip((ax.xaxis, ax.yaxis), inches * (1.4, 2.8)):
+            if axis.get_scale() == "symlog":  # it begins at zero
+                axis.set_major_formatter(FuncFormatter(_raw))
+            elif axis.get_scale() == "log":
+                numbers = _round_numbers(*sorted(axis.get_view_interval()), max(2, round(most)))
+                axis.set_major_locator(FixedLocator(numbers))
+                axis.set_major_formatter(FuncFormatter(_raw))
+                axis.set_minor_locator(NullLocator())
+
+
+def _round_numbers(low, high, most):
+    "Round numbers of the range: as many kinds of them as give at most `most`, or powers of ten."
+    powers = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    kinds = ((1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8), (1, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,))
+    for kind in kinds:
+        numbers = np.ravel([[float(f"{first}e{power:.0f}") for first in kind] for power in powers])
+        numbers = numbers[(low <= numbers) & (numbers <= high)]
+        if len(numbers) <= most:
+            return numbers
+    return numbers[:: -(-len(numbers) // most)]
+
+
+# %% ../../nbs/10_internal/style.ipynb #d3c8c95b
+def message(
+    axs: "np.ndarray",  # Axes of one figure
+    text: str,  # what the figure says
+):
+    """Write what a figure of several panels says above them, at its left.
+
+    Parameters
+    ----------
+    axs : np.ndarray
+        Axes of one figure
+    text : str
+        what the figure says
+    """
+    figure = axs[0].figure
+    figure.suptitle(text, x=0.01, ha="left", fontsize=11, parse_math=False)
+
+
+def shared_legend(
+    axs: "np.ndarray",  # Axes of one figure, which draw the same things
+):
+    """One legend for all panels: where a panel is missing, or to the right of all.
+
+    Parameters
+    ----------
+    axs : np.ndarray
+        Axes of one figure, which draw the same things
+    """
+    figure, grid = axs[0].figure, axs[0].get_subplotspec().get_gridspec()
+    column = len(axs) % grid.ncols
+    place = dict(loc="outside right upper")
+    if column:
+        x = (column + grid.ncols) / 2 / grid.ncols
+        place = dict(loc="center", bbox_to_anchor=(x, 0.5 / grid.nrows))
+    figure.legend(*axs[0].get_legend_handles_labels(), frameon=False, **place)
+
+
 # %% ../../nbs/10_internal/style.ipynb #2fdb613d
 def palette(
     n: int,  # number of colours, 1 to 6
@@ -148,6 +232,27 @@ def palette(
             "highlight fewer lines"
         )
     return sns.color_palette("colorblind", 6)[:n]
+
+
+# %% ../../nbs/10_internal/style.ipynb #8bda821a
+def shades(
+    n: int,  # number of steps
+) -> list[tuple[float, float, float]]:  # RGB triples, from light to dark, shape (n, 3)
+    """One colour from light to dark, for what has an order.
+
+    Parameters
+    ----------
+    n : int
+        number of steps
+
+    Returns
+    -------
+    list[tuple[float, float, float]]
+        RGB triples, from light to dark, shape (n, 3)
+    """
+    import seaborn as sns
+
+    return sns.color_palette("flare", max(n, 1))[:n]
 
 
 # %% ../../nbs/10_internal/style.ipynb #31cd9da7

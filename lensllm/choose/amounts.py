@@ -19,7 +19,7 @@ import pandas as pd
 from .._internal import arguments as must
 from ..curves.scores import LOSS
 from ..forecast.kalman import look_ahead
-from ..forecast.posterior import Posterior, _place_of, _with_errors
+from ..forecast.posterior import Posterior, _place_of, _with_errors, in_percent
 
 # %% ../../nbs/03_choose/amounts.ipynb #a3000013
 _PER_DOUBLING = 8  # sizes that are looked at
@@ -137,6 +137,7 @@ def _needed(post, loss, chances):
     loss=must.number(above=0),
     times=must.number(1, 1e6),
     most=must.whole(1, 6),
+    unit=must.text(),
     ax=must.axes,
 )
 def plot_needed(
@@ -145,6 +146,7 @@ def plot_needed(
     *,
     times: float = 100.0,  # how far to look, in multiples of the largest size seen, 1 to 1e6
     most: int = 3,  # candidates without a measured size that need least, 1 to 6
+    unit: str = "nats",  # of the losses
     ax=None,  # matplotlib Axes to draw into; new ones when None
 ):  # the Axes
     """How likely it is that candidates have come down to a loss, by the number of examples.
@@ -159,6 +161,8 @@ def plot_needed(
         how far to look, in multiples of the largest size seen, 1 to 1e6
     most : int, default 3
         candidates without a measured size that need least, 1 to 6
+    unit : str, default 'nats'
+        of the losses
     ax : default None
         matplotlib Axes to draw into; new ones when None
 
@@ -172,16 +176,24 @@ def plot_needed(
     chances = chance_reached(post, loss, times=times)
     needed = _needed(post, loss, chances)
     leaders, metric = list(needed.index[~needed.measured][:most]), post.panel.metric
-    ax = score_axes(ax, f"probability of having reached {metric.name} {metric.in_words(loss)}")
+    wanted = f"{loss:g} {unit}" if metric == LOSS else f"{metric.name} {metric.in_words(loss)}"
+    ax = score_axes(ax, f"probability of having reached {wanted}")
     for model, colour in zip(leaders, palette(most)):
         ax.plot(chances.index, chances[model], color=colour, lw=1.8, label=short_name(model))
         if np.isfinite(needed.needed[model]):
             ax.plot(needed.needed[model], 0.5, "o", color=colour, ms=5)
     ax.set(ylim=(0, 1))
     if leaders:
-        ax.legend(frameon=False)
-    title = f"{post.panel.task}: seen to {np.exp(post.panel.x.max()):,.0f} examples"
-    ax.set_title(title, loc="left", parse_math=False)
+        ax.legend(frameon=False, loc="upper left")
+        first = needed.loc[leaders[0]]
+        least = f"{short_name(leaders[0])} reaches {wanted}"
+        message = f"{least} with {in_percent(first.p_reached)} at {chances.index[-1]:,.0f}"
+        if np.isfinite(first.needed):
+            message = f"{least} at about {float(f'{first.needed:.2g}'):,.0f} examples"
+    else:
+        message = f"every candidate has reached {wanted}"
+    seen = f"{post.panel.task}, seen to {np.exp(post.panel.x.max()):,.0f}; dots: one half"
+    ax.set_title(f"{message}\n{seen}", loc="left", parse_math=False)
     return ax
 
 
@@ -263,6 +275,7 @@ def plot_gain(
     end: int,  # examples, above `start`
     *,
     most: int = 12,  # candidates, those of the lowest loss at `end`
+    unit: str = "nats",  # of the losses
     ax=None,  # matplotlib Axes to draw into; new ones when None
 ):  # the Axes
     """What more data buys each candidate, with 90% intervals; the lowest loss on top.
@@ -277,6 +290,8 @@ def plot_gain(
         examples, above `start`
     most : int, default 12
         candidates, those of the lowest loss at `end`
+    unit : str, default 'nats'
+        of the losses
     ax : default None
         matplotlib Axes to draw into; new ones when None
 
@@ -295,10 +310,13 @@ def plot_gain(
     ax.plot(middle, places, "o", color=INK, ms=5)
     ax.axvline(0, color=GREY, lw=0.8)
     ax.set_yticks(places, [short_name(model) for model in gains.index])
-    unit = "fall of the loss (nats)" if metric == LOSS else f"gain in {metric.label}"
-    ax.set_xlabel(unit, parse_math=False)
-    title = f"{post.panel.task}: from {start:,} to {end:,} examples"
-    ax.set_title(title, loc="left", parse_math=False)
+    what = f"fall of the loss ({unit})" if metric == LOSS else f"gain in {metric.label}"
+    ax.set_xlabel(f"{what}, median and 90% interval", parse_math=False)
+    most_gained = gains.gain.idxmax()
+    message = f"{short_name(most_gained)} gains most: {middle[most_gained]:.2g}"
+    message += f" from {start:,} to {end:,} examples"
+    lowest = f"{post.panel.task}, lowest {metric.error} on top"
+    ax.set_title(f"{message}\n{lowest}", loc="left", parse_math=False)
     return ax
 
 

@@ -329,19 +329,20 @@ def plot(
     result
         the Axes
     """
-    from lensllm._internal.style import INK, new_axes, palette, short_name
+    from lensllm._internal.style import INK, new_axes, shades, short_name
 
     furthest = self.trace.groupby("model", sort=False).train_size.max()
     order = list(furthest.sort_values(kind="stable").index)
     if ax is None:
         ax = new_axes(size=(5, max(2.0, 0.17 * len(order))))
-    colours = palette(6)
-    for i, (step, runs) in enumerate(self.trace.groupby("step")):
+    steps = self.trace.groupby("step")
+    colours = shades(len(steps))
+    for colour, (step, runs) in zip(colours, steps):
         ax.plot(
             runs.train_size,
             [order.index(model) for model in runs.model],
             "o",
-            color=colours[i % 6],
+            color=colour,
             ms=4,
             label=f"step {step}: to {100 * runs.cost_fraction.iloc[-1]:.2g}%",
         )
@@ -354,7 +355,8 @@ def plot(
     title += f"chosen: {short_name(self.choice or 'none')}"
     ax.set_title(title, loc="left", fontsize=10, parse_math=False)
     if len(self.trace):
-        ax.legend(frameon=False, fontsize=7, title="spent", title_fontsize=7, loc="lower right")
+        beside = dict(loc="upper left", bbox_to_anchor=(1, 1))  # runs may fill the axes
+        ax.legend(frameon=False, fontsize=7, title="spent", title_fontsize=7, **beside)
     return ax
 
 

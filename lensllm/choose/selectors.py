@@ -46,7 +46,7 @@ from ..curves.table import CurveSet, load_curves
 from .._internal import arguments as must
 from ..forecast.fit import fit_law
 from ..forecast.laws import NTK_LAW, Law, as_law, checked_curve
-from ..forecast.posterior import Posterior, fit_posterior
+from ..forecast.posterior import Posterior, fit_posterior, in_percent
 from ..forecast.prior import Prior
 
 # %% ../../nbs/03_choose/selectors.ipynb #6979d95c
@@ -914,9 +914,7 @@ def plot(
         _draw_bands(ax, self, colours)
     ax.set(xlim=(left, right), ylim=_limits(self, leaders, losses))
     ax.axvspan(left, sizes[-1], color=GREY, alpha=0.15, lw=0)
-    title = f"{self.seen.tasks[0]}, {self.method}: "
-    title += f"seen to {sizes[-1]:,}, ranked for {self.target:,}"
-    ax.set_title(title, loc="left", parse_math=False)
+    ax.set_title(_message(self), loc="left", parse_math=False)
     if losses is not None:
         _draw_truth(ax, self, colours, losses)
     _draw_legend(ax, self, losses is not None)
@@ -925,6 +923,17 @@ def plot(
 
 
 # %% ../../nbs/03_choose/selectors.ipynb #4968fc15
+def _message(ranking):
+    "Who is chosen and how sure that is, and from what."
+    from lensllm._internal.style import short_name
+
+    first = ranking.frame.iloc[0]
+    chance = "" if np.isnan(first.p_best) else f", P(best) {in_percent(first.p_best)}"
+    of = f"first of {len(ranking.frame)} for {ranking.target:,} examples"
+    seen = f"{ranking.seen.tasks[0]}, {ranking.method}, seen to {max(ranking.seen.sizes):,}"
+    return f"{short_name(first.model)}: {of}{chance}\n{seen}"
+
+
 def _limits(ranking, leaders, losses):
     "Limits that hold what was seen, predicted and true, and the leaders' intervals."
     seen = ranking.seen.frame.test_loss[ranking.seen.frame.train_size > 0]

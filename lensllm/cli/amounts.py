@@ -170,7 +170,7 @@ def need_command(
         needed=json_rows(frame),
         doubts=_doubts(post, visible),
     )
-    output.draw(lambda: plot_needed(post, loss, times=times))
+    output.draw(lambda: plot_needed(post, loss, times=times, unit=visible.unit))
     if output.write(frame, data):
         return
     _show_needed(frame, visible, loss, furthest)
@@ -333,7 +333,7 @@ def gain_command(
         ways=json_rows(_in_own_unit(ways, visible.metric).reset_index(names="way")),
         doubts=_doubts(post, visible),
     )
-    output.draw(lambda: plot_gain(post, start, end))
+    output.draw(lambda: plot_gain(post, start, end, unit=visible.unit))
     if output.write(frame, data):
         return
     _show_gains(frame, visible, start, end)

@@ -272,23 +272,19 @@ def _kernel_and_spectrum(kernel):
     "Axes of the kernel and its spectrum side by side."
     import textwrap
 
-    from matplotlib.ticker import LogFormatter, MaxNLocator
+    from matplotlib.ticker import MaxNLocator
 
     from lensllm._internal.style import new_axes
     from lensllm.kernels.spectra import spectrum
 
-    left, right = new_axes(2, size=(5.4, 4.0))
+    left, right = new_axes(2, size=(4.5, 3.8))
     left.figure.get_layout_engine().set(wspace=0.1)  # the colour bar's label needs a place
     kernel.plot(ax=left)
     spectrum(kernel).plot(ax=right)
     for axis in (left.xaxis, left.yaxis):  # rows are counted
         axis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    for axis in (right.xaxis, right.yaxis):
-        if axis.get_scale() == "log":
-            axis.set_major_formatter(LogFormatter())
-            axis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
     title = right.get_title(loc="left").split("\n")
-    lines = [line for part in title for line in textwrap.wrap(part, 44)]
+    lines = [line for part in title for line in textwrap.wrap(part, 40)]
     right.set_title("\n".join(lines), loc="left")
     return right
 

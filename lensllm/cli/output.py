@@ -203,7 +203,7 @@ def save_figure(
     axes = axes_of_plot()
     escape_figure(axes.figure)
     with atomic_path(path) as unfinished:
-        axes.figure.savefig(unfinished, dpi=160)
+        axes.figure.savefig(unfinished, dpi=160, bbox_inches="tight")
     close(axes.figure)
     print(f"figure: {path}", file=sys.stderr)
 

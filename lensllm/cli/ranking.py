@@ -539,7 +539,12 @@ def _parameter_text(name, parameter, at_bound):
 def _titled_plot(fit, model, target, table):
     "The fit's Axes under the model's name, which may hold any sign."
     axes = fit.plot(target, unit=table.unit, metric=table.metric)
-    axes.set_title(model, loc="left", parse_math=False)
+    size = target or 8 * max(fit.D)
+    ends = fit.predict(size, 0.9)
+    low, high = sorted(table.metric.score_of(ends[["low", "high"]].to_numpy()[0]))
+    sure = f"90%: {low:.3g} to {high:.3g}" if math.isfinite(high - low) else "no interval"
+    there = f"{table.metric.score_of(ends.loss[0]):.3g} at {size:,.0f} examples ({sure})"
+    axes.set_title(f"{model}: {fit.law.name} law, {there}", loc="left", parse_math=False)
     return axes
 
 

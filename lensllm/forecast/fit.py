@@ -700,9 +700,10 @@ def plot(
     result
         the Axes
     """
-    from lensllm._internal.style import INK, palette
+    from lensllm._internal.style import INK, series_looks
 
-    ax, colour, score = metric.axes(ax, unit), palette(1)[0], metric.score_of
+    ax, score = metric.axes(ax, unit), metric.score_of
+    colour = series_looks([self.law.name])[self.law.name]["color"]
     D = np.geomspace(self.D.min(), target or 8 * self.D.max(), 200)
     band = self.predict(D, interval)
     if np.isfinite(band.high).all():

@@ -717,7 +717,7 @@ def plot(
     ax : Axes | None, default None
         Axes to draw on; new ones when None
     """
-    from lensllm._internal.style import INK, new_axes
+    from lensllm._internal.style import INK, new_axes, raw_ticks
 
     ax = new_axes() if ax is None else ax
     low, high = self.nodes.min(), self.nodes.max()
@@ -739,4 +739,5 @@ def plot(
         f"band: 2 standard errors, {len(self.nodes)} draws"
     )
     ax.set_title(title, loc="left", fontsize=9)
+    raw_ticks(ax)
     return ax

@@ -22,7 +22,7 @@ from scipy.integrate import solve_ivp
 from scipy.special import softmax
 
 from .._internal.arguments import axes, checked, number, optional, shown, text, vector
-from .._internal.style import INK, new_axes
+from .._internal.style import INK, new_axes, raw_ticks
 from .spectra import Spectrum, spectrum
 
 
@@ -392,6 +392,7 @@ def plot_learning_curve(
         factor = max(E_0 / E_1, E_1 / E_0)
         title = f"test error {direction} {factor:.3g}-fold from {D_0:g} to {D_1:g} examples"
         ax.set_title(title, loc="left")
+    raw_ticks(ax)
     return ax
 
 

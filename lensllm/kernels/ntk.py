@@ -625,13 +625,14 @@ def plot(  # noqa: F811
     ax : Axes | None, default None
         to draw on; new ones when None
     """
-    from lensllm._internal.style import INK, new_axes
+    from lensllm._internal.style import INK, new_axes, raw_ticks
 
     ax, f = new_axes() if ax is None else ax, self.frame()
     ax.plot(f.step, f.drift, color=INK, marker="o", ms=4)
     ax.set(xlabel="optimiser step", ylabel="drift (1 − centred alignment)")
     ax.set(xscale="symlog", ylim=(0, None))
     ax.set_xlim(left=0)
+    raw_ticks(ax)
     rows, last = len(next(iter(self.kernels.values())).K), f.iloc[-1]
     title = f"the kernel of {rows} rows has drifted by {last.drift:.2f} after {last.step:g} steps"
     ax.set_title(title, loc="left")

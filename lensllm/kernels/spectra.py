@@ -26,7 +26,7 @@ from scipy.linalg import helmert
 from scipy.special import beta as beta_function
 
 from .._internal.arguments import axes, checked, flag, instance, number, shown, vector
-from .._internal.style import GREY, INK, new_axes
+from .._internal.style import GREY, INK, new_axes, raw_ticks
 
 # %% ../../nbs/05_kernels/spectra.ipynb #40ae881e
 # Relative to the largest: asymmetry and negative eigenvalues up to here are rounding.
@@ -447,12 +447,13 @@ def plot(
         eigvals, xlabel = self.eigvals, "rank"
     eigvals = eigvals[eigvals > self.floor]
     rank = np.arange(1, len(eigvals) + 1)
-    ax.plot(rank, eigvals, "o", ms=3, color=GREY, label="this kernel")
+    ax.plot(rank, eigvals, "o", ms=3, color=GREY, label=f"this kernel's {len(eigvals)}")
     yscale = "log" if len(eigvals) else "linear"
     ax.set(xscale="log", yscale=yscale, xlabel=xlabel, ylabel="eigenvalue (unit of the kernel)")
     if decay is None:
         title = f"{len(eigvals)} eigenvalues: too few or too flat for an exponent"
         ax.set_title(title, loc="left")
+        raw_ticks(ax)
         return ax
     label = "its population, fitted\n(a sample's own lie above)"
     ax.plot(*decay.line(), color=INK, lw=1.5, label=label)
@@ -460,6 +461,7 @@ def plot(
     exponent = rf"eigenvalue ∝ rank$^{{-{decay.value:.2f}}}$"
     interval = f"{decay.interval:.0%} interval {decay.low:.2f} to {decay.high:.2f}"
     ax.set_title(f"{exponent}\n({interval})", loc="left")
+    raw_ticks(ax)
     return ax
 
 
