@@ -13,7 +13,6 @@ import subprocess
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from lensllm._internal.atomic import atomic_path
 from lensllm.choose import screening

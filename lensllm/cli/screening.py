@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ["screen_command"]
 
-# %% ../../nbs/09_cli/screening.ipynb #a76d6dcd
+# %% ../../nbs/09_cli/screening.ipynb #ab5bcca7
 import shlex
 from typing import Annotated
 
@@ -26,7 +26,7 @@ from .output import Output, hide_foreign_bars, json_rows, progress_bar, show_tab
 from .ranking import doubt_lines
 from .studies import _spelled_out
 
-# %% ../../nbs/09_cli/screening.ipynb #207c6760
+# %% ../../nbs/09_cli/screening.ipynb #c5d79f34
 _Candidates = Annotated[
     list[str],
     typer.Argument(
@@ -80,7 +80,7 @@ _SkipFailing = Annotated[
 ]
 
 
-# %% ../../nbs/09_cli/screening.ipynb #4d48d0c2
+# %% ../../nbs/09_cli/screening.ipynb #5bb251c0
 def screen_command(
     candidates: _Candidates,
     task: _Task,
@@ -169,7 +169,7 @@ def _checked_sources(candidates, keep):
     return [str(source) for source, _ in given]
 
 
-# %% ../../nbs/09_cli/screening.ipynb #4f4c6e4e
+# %% ../../nbs/09_cli/screening.ipynb #d3d69766
 _REPLAYS = 20  # random subsets per table
 
 
@@ -226,7 +226,7 @@ def _next_line(sources, task, columns, loss_on, max_tokens):
     return shlex.join([*words, "--out", "study"])
 
 
-# %% ../../nbs/09_cli/screening.ipynb #151903c4
+# %% ../../nbs/09_cli/screening.ipynb #64052274
 def _show_screen(frame, data):
     "The candidates, how likely the best is among those kept, and what to type next."
     shown = frame[["model", "n_params", "zero_shot", "se", "seconds", "rank", "low", "high"]]
@@ -272,6 +272,6 @@ def _worth_lines(frame, worth):
     for kind, words in kinds:
         shares = ", ".join(f"{source} {100 * p:.0f}%" for source, p in found[kind].items())
         yield (
-            f"worth elsewhere, {words}, {worth['kept']} of {worth['of']} kept: the best survived on "
-            f"{shares}; by chance {chance:.0f}%"
+            f"worth elsewhere, {words}, {worth['kept']} of {worth['of']} kept: "
+            f"the best survived on {shares}; by chance {chance:.0f}%"
         )
