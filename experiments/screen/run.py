@@ -13,6 +13,7 @@ import subprocess
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from lensllm._internal.atomic import atomic_path
 from lensllm.choose import screening
@@ -88,25 +89,46 @@ SCORES = {  # of a kernel before fine-tuning -> where it is in a probe
 }
 
 
+def scores_of(name):
+    "Kernel scores, zero-shot loss and size of a task's candidates, and their final losses."
+    path = ROOT / "results" / "mini" / f"{name.split('/')[1]}_probes.jsonl"
+    probes = [json.loads(line) for line in path.read_text().splitlines()]
+    probes = {probe["model"]: probe for probe in probes if probe["train_size"] == 0}
+    curves = load_benchmark(name).complete()
+    table = curves.wide()
+    found = {
+        score: [read(probes[model]) for model in table.index] for score, read in SCORES.items()
+    }
+    values = pd.DataFrame(found, index=table.index, dtype=float)
+    values["zero-shot loss"], values["parameters"] = table[0], curves.n_params()
+    return values, table.iloc[:, -1]
+
+
+def kept_best(values, final, keep=2, of=10):
+    "How often the best of a random subset has one of its lowest values."
+    rng, found = np.random.default_rng(SEED), []
+    for _ in range(DRAWS):
+        part = rng.choice(len(final), of, replace=False)
+        order = np.argsort(values.to_numpy()[part], kind="stable")
+        found.append(final.to_numpy()[part].argmin() in order[:keep])
+    return np.mean(found)
+
+
 def kernels():
-    "One row per task and score: rank correlation with the final loss over the candidates."
-    for name in benchmark_names("mini"):
-        path = ROOT / "results" / "mini" / f"{name.split('/')[1]}_probes.jsonl"
-        probes = [json.loads(line) for line in path.read_text().splitlines()]
-        probes = {probe["model"]: probe for probe in probes if probe["train_size"] == 0}
-        table = load_benchmark(name).complete().wide()
-        final = table.iloc[:, -1].rank()
-        values = {
-            score: pd.Series({model: read(probes[model]) for model in table.index}, dtype=float)
-            for score, read in SCORES.items()
-        }
-        values["zero-shot loss"] = table[0]
-        values["parameters"] = load_benchmark(name).n_params()
-        rows = [
-            dict(task=name, score=score, spearman=of.rank().corr(final), n=int(of.notna().sum()))
-            for score, of in values.items()
-        ]
-        yield pd.DataFrame(rows)
+    """One row per task and score: what it says of the final loss over the candidates.
+
+    `best`: how often the best of 10 candidates is among the 2 that the score puts first, by the
+    direction that it has on the other two tasks.
+    """
+    tasks = {name: scores_of(name) for name in benchmark_names("mini")}
+    correlations = pd.DataFrame(
+        {name: values.rank().corrwith(final.rank()) for name, (values, final) in tasks.items()}
+    )
+    for name, (values, final) in tasks.items():
+        signs = np.sign(correlations.drop(columns=name).mean(axis=1))
+        best = [kept_best(values[score] * signs[score], final) for score in values]
+        found = dict(score=list(values), spearman=correlations[name].to_numpy(), best=best)
+        yield pd.DataFrame(found).assign(task=name, n=len(final), draws=DRAWS)
 
 
 PARTS = dict(held_out=held_out, looks=looks, kernels=kernels)

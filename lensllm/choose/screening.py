@@ -18,7 +18,7 @@ __all__ = [
     "held_out_screens",
 ]
 
-# %% ../../nbs/03_choose/screening.ipynb #948cb467
+# %% ../../nbs/03_choose/screening.ipynb #dc356741
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -30,7 +30,7 @@ from scipy.stats import norm, rankdata
 from .._internal import arguments as must
 from ..curves.table import CurveSet, benchmark_names, load_benchmark
 
-# %% ../../nbs/03_choose/screening.ipynb #e286b58f
+# %% ../../nbs/03_choose/screening.ipynb #3be97203
 FEATURES = dict(n_params=-1, zero_shot=1)  # what is looked at, and the sign its slope should have
 EXPECTED = 0.2  # size of a shared slope before any table is read, per normal score
 _SOURCES = ("flan", "gigaword", "wmt19", "mini")  # of shipped tables with both looks
@@ -57,7 +57,7 @@ def normal_scores(
     return norm.ppf((rankdata(values) - 0.5) / len(values))
 
 
-# %% ../../nbs/03_choose/screening.ipynb #375a00fc
+# %% ../../nbs/03_choose/screening.ipynb #f304169e
 @must.checked(leave_out=must.text(optional=True))
 def screening_tables(
     *,
@@ -100,7 +100,7 @@ def _standardized(rows, columns):
     return rows.assign(**{column: normal_scores(rows[column]) for column in columns})
 
 
-# %% ../../nbs/03_choose/screening.ipynb #3b36ec8a
+# %% ../../nbs/03_choose/screening.ipynb #73f94c39
 _TYPICAL, _SPREAD = np.log(0.2), 2.0  # prior of ln(variance): mean and standard deviation
 
 
@@ -127,7 +127,7 @@ def _expected_scores(rows, features):
     return sum((FEATURES[f] * EXPECTED * rows[f].to_numpy() for f in features), np.zeros(len(rows)))
 
 
-# %% ../../nbs/03_choose/screening.ipynb #6aa8af11
+# %% ../../nbs/03_choose/screening.ipynb #af9f385d
 @dataclass(frozen=True)
 class ScreenFit:
     """What tables say of looks at a model: the regression, ready to predict.
@@ -222,7 +222,7 @@ def _learned(rows, features):
     return ScreenFit(rows, features, dict(zip(kinds, np.exp(found.x))))
 
 
-# %% ../../nbs/03_choose/screening.ipynb #7cef4536
+# %% ../../nbs/03_choose/screening.ipynb #78443e77
 @dataclass(frozen=True)
 class Screen:
     """Candidates after a screen, those that are kept first.
@@ -265,7 +265,7 @@ class Screen:
         )
 
 
-# %% ../../nbs/03_choose/screening.ipynb #6ae5ed8d
+# %% ../../nbs/03_choose/screening.ipynb #5b5e121a
 _COLUMNS = ["model", *FEATURES]
 
 
@@ -322,7 +322,7 @@ def _features_and_doubts(frame):
     return tuple(column for column, models in unknown.items() if not models), doubts
 
 
-# %% ../../nbs/03_choose/screening.ipynb #b327a629
+# %% ../../nbs/03_choose/screening.ipynb #cb676d68
 @must.checked(
     keep=must.whole(),
     tables=must.several(
@@ -397,7 +397,7 @@ def _ranked(frame, fit, draws, seed):
     return found.iloc[order].reset_index(drop=True)
 
 
-# %% ../../nbs/03_choose/screening.ipynb #6f0b81c7
+# %% ../../nbs/03_choose/screening.ipynb #a0ebc259
 WAYS = ("screen", "screen, names hidden", "modelsize", "zeroshot", "chance")
 
 
@@ -473,7 +473,7 @@ def _part_of_table(table, keep, of, rng):
     return table.iloc[picked].reset_index(drop=True), kept
 
 
-# %% ../../nbs/03_choose/screening.ipynb #cae2b4ef
+# %% ../../nbs/03_choose/screening.ipynb #a89a2bf8
 def _judged_ways(part, kept, fit, draw):
     "What each way keeps of some candidates, and what becomes of the best."
     for hidden in (False, True):

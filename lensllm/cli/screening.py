@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ["screen_command"]
 
-# %% ../../nbs/09_cli/screening.ipynb #ab5bcca7
+# %% ../../nbs/09_cli/screening.ipynb #05f8fd80
 import shlex
 from typing import Annotated
 
@@ -26,7 +26,7 @@ from .output import Output, hide_foreign_bars, json_rows, progress_bar, show_tab
 from .ranking import doubt_lines
 from .studies import _spelled_out
 
-# %% ../../nbs/09_cli/screening.ipynb #c5d79f34
+# %% ../../nbs/09_cli/screening.ipynb #37af628a
 _Candidates = Annotated[
     list[str],
     typer.Argument(
@@ -80,7 +80,7 @@ _SkipFailing = Annotated[
 ]
 
 
-# %% ../../nbs/09_cli/screening.ipynb #5bb251c0
+# %% ../../nbs/09_cli/screening.ipynb #9d094c82
 def screen_command(
     candidates: _Candidates,
     task: _Task,
@@ -169,7 +169,7 @@ def _checked_sources(candidates, keep):
     return [str(source) for source, _ in given]
 
 
-# %% ../../nbs/09_cli/screening.ipynb #d3d69766
+# %% ../../nbs/09_cli/screening.ipynb #a73fd1ac
 _REPLAYS = 20  # random subsets per table
 
 
@@ -226,7 +226,7 @@ def _next_line(sources, task, columns, loss_on, max_tokens):
     return shlex.join([*words, "--out", "study"])
 
 
-# %% ../../nbs/09_cli/screening.ipynb #64052274
+# %% ../../nbs/09_cli/screening.ipynb #37150fb6
 def _show_screen(frame, data):
     "The candidates, how likely the best is among those kept, and what to type next."
     shown = frame[["model", "n_params", "zero_shot", "se", "seconds", "rank", "low", "high"]]

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ["Look", "zero_shot_look"]
 
-# %% ../../nbs/07_tune/looks.ipynb #90c8999a
+# %% ../../nbs/07_tune/looks.ipynb #031f9ce1
 import random
 import time
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from .tasks import Task, encode
 from .training import max_tokens
 
 
-# %% ../../nbs/07_tune/looks.ipynb #9de21ab9
+# %% ../../nbs/07_tune/looks.ipynb #57698622
 @dataclass(frozen=True)
 class Look:
     """A candidate before fine-tuning.
