@@ -233,7 +233,7 @@ def of_choose():
 
     import optuna
     import pandas as pd
-    from lensllm.choose import amounts, bench, policies, pruner, replay, selectors
+    from lensllm.choose import amounts, bench, policies, pruner, replay, screening, selectors
     from lensllm.forecast.posterior import fit_posterior
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -245,6 +245,9 @@ def of_choose():
     seen, costs = curves.up_to(1600), policies.run_costs(curves)
     ranking = selectors.rank(curves, 12800, method="ats")
     post = fit_posterior(curves, 12800, laws="rectified", prior="generic")
+    zero_shot = curves.frame.query("train_size == 200").assign(train_size=0, test_loss=4.0)
+    started = type(curves)(pd.concat([zero_shot, curves.frame]))
+    looks = pd.DataFrame(dict(model=["a", "x"], n_params=[1e8, 2e8], zero_shot=[4.0, 5.0]))
     plan = policies.plan(curves, "50%", target=12800, policy="full")
     truth = pd.Series(dict(a=2.0, b=2.1, c=2.2))
     cells = bench.bench_scores("ats", [curves])
@@ -283,6 +286,17 @@ def of_choose():
         (amounts.data_gain, dict(post=post, start=6400, end=12800)),
         (amounts.plot_gain, dict(post=post, start=6400, end=12800, most=3, ax=None)),
         (amounts.data_or_model, dict(post=post, start=6400, end=12800, model="a", costs=None)),
+        (screening.normal_scores, dict(values=[3.0, 1.0, 2.0])),
+        (screening.screening_tables, dict(leave_out="headline")),
+        (screening.learn_screen, dict(tables=[started], features=("n_params",))),
+        (
+            screening.screen,
+            dict(candidates=looks, keep=1, tables=[started], draws=100, seed=0),
+        ),
+        (
+            screening.held_out_screens,
+            dict(keep=1, of=2, draws=1, seed=0, features=("n_params",), hold_out="source"),
+        ),
         (ranking.to_dict, dict(truth=truth)),
         (ranking.plot, dict(truth=None, top=2, ax=None)),
         (
@@ -566,7 +580,7 @@ def of_tune(new):
     import pandas as pd
     from lensllm.models.loading import ZOO, load_model
     from lensllm.tune import callback, chats, findings, recipe, store, study
-    from lensllm.tune import losses, tasks, trainer, training, workers
+    from lensllm.tune import looks, losses, tasks, trainer, training, workers
 
     zoo, rows_file = str(ZOO / "gpt2-mini-manuals"), str(new / "rows.jsonl")
     model, tokenizer = load_model(zoo, device="cpu")
@@ -677,6 +691,7 @@ def of_tune(new):
         (study.name_of, dict(source=zoo)),
         (study.json_safe, dict(value=3)),
         (study.inspect_candidate, dict(source=zoo, task=task, recipe=short, rows=3, **where)),
+        (looks.zero_shot_look, dict(source=zoo, task=task, rows=3, seed=0, recipe=short, **where)),
         (study.new_study, {"folder": new / "fresh", **fresh, **wishes}),
         (study.new_study, dict(folder=new / "made", **own)),
         (study.Study, dict(folder=new / "study")),

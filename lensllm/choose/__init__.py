@@ -14,8 +14,9 @@ _NAMES = dict(
     policies=["POLICIES", "Policy", "Plan", "PricedPlan", "as_policy", "plan", "run_costs"],
     replay=["simulate", "Replay", "pareto", "pareto_summary"],
     amounts=["needed_sizes", "data_gain", "data_or_model"],
+    screening=["screen", "learn_screen", "screening_tables", "held_out_screens"],
     bench=["bench_scores", "bench_summary", "p_best_calibration"],
 )
 __getattr__, __dir__, __all__ = lazy.attach(
-    __name__, ["selectors", "policies", "replay", "amounts", "bench"], _NAMES
+    __name__, ["selectors", "policies", "replay", "amounts", "screening", "bench"], _NAMES
 )

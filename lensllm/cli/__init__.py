@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "output",
         "ranking",
         "amounts",
+        "screening",
         "planning",
         "models",
         "studies",

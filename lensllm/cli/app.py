@@ -19,7 +19,7 @@ from typing import Annotated
 import typer
 
 from .._internal.text import shortened, visible
-from . import amounts, handover, models, planning, ranking, studies
+from . import amounts, handover, models, planning, ranking, screening, studies
 from .output import as_command
 
 # %% ../../nbs/09_cli/app.ipynb #063e63ad
@@ -45,6 +45,7 @@ COMMANDS = dict(  # name -> function, in the order of the help
     data=ranking.data_command,
     ntk=models.ntk_command,
     bound=models.bound_command,
+    screen=screening.screen_command,
     run=studies.run_command,
     status=studies.status_command,
     ask=studies.ask_command,

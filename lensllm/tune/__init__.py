@@ -19,6 +19,7 @@ _NAMES = dict(
     store=["Store"],
     workers=[],
     study=["Study", "new_study"],
+    looks=["zero_shot_look"],
     callback=["TellCallback"],
 )
 __getattr__, __dir__, __all__ = lazy.attach(

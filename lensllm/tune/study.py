@@ -78,10 +78,17 @@ def inspect_candidate(
     dict
         n_params, encoder_params, family; tokens (read, written) and share cut per row
     """
-    from lensllm.models.loading import count_params, load_model
-    from lensllm.tune.training import check_method, max_tokens
+    from lensllm.models.loading import load_model
 
     model, tokenizer = load_model(source, device=device, trust=trust)
+    return _inspected(model, tokenizer, source, task, recipe, rows)
+
+
+def _inspected(model, tokenizer, source, task, recipe, rows=200):
+    "The same of a model that is loaded."
+    from lensllm.models.loading import count_params
+    from lensllm.tune.training import check_method, max_tokens
+
     if tokenizer.eos_token_id is None:
         raise ValueError(
             "`candidate` must have a tokenizer with an end token, without which no target ends, "
