@@ -7,11 +7,11 @@ was trained.
 # %% auto #0
 __all__ = ["curve_chart", "training_chart"]
 
-# %% ../../nbs/08_report/charts.ipynb #d19b0e5e
+# %% ../../nbs/08_report/charts.ipynb #cfde98e7
 from typing import TYPE_CHECKING
 import numpy as np
 from .._internal import arguments as must
-from .._internal.style import GREY, INK, new_axes, palette
+from .._internal.style import GREY, new_axes, palette
 from ..curves.scores import LOSS
 from .figures import _ranking
 from .inline import Mark, inline_svg
@@ -19,12 +19,26 @@ from .inline import Mark, inline_svg
 if TYPE_CHECKING:
     from lensllm.choose.selectors import Ranking
 
-# %% ../../nbs/08_report/charts.ipynb #14f50695
+# %% ../../nbs/08_report/charts.ipynb #c5fc54f3
 _SIZE = (5.8, 3.9)  # inches: about as wide as a phone's page, where 9 points can be read
 _LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
-@must.checked(ranking=_ranking, colours=must.mapping())
+def _colours(name, value):
+    "Colours by model."
+    from matplotlib.colors import is_color_like
+
+    colours = must.mapping()(name, value)
+    for model, colour in colours.items():
+        if not (isinstance(model, str) and isinstance(colour, str) and is_color_like(colour)):
+            raise ValueError(
+                f"`{name}` must give models colours, such as '#0173b2', got {must.shown(colour)} "
+                f"for {must.shown(model)}"
+            )
+    return colours
+
+
+@must.checked(ranking=_ranking, colours=_colours)
 def curve_chart(
     ranking: "Ranking",
     colours: dict,  # model -> colour; candidates without one are grey
@@ -51,8 +65,8 @@ def curve_chart(
         look = dict(color=colours.get(model, GREY), zorder=3 if model in colours else 1)
         new = _draw_curve(ax, ranking, model, f"seen{k}", look)
         new |= _draw_prediction(ax, ranking, model, f"predicted{k}", look, quantiles)
-        if model in colours and quantiles:
-            new |= _draw_bands(ax, model, f"band{k}", look, quantiles)
+        if model in colours:
+            new |= _draw_uncertainty(ax, ranking, model, f"band{k}", look, quantiles)
         marks |= {gid: mark._replace(group=str(k)) for gid, mark in new.items()}
     right = max(1.15 * ranking.target, 1.25 * sizes[-1])
     ax.set(xlim=(0.8 * sizes[0], right), ylim=_limits(ranking, colours, quantiles))
@@ -126,16 +140,22 @@ def _draw_prediction(ax, ranking, model, gid, look, quantiles):
     return {dashed: Mark(f"{model}, predicted"), diamond: Mark("", [text])}
 
 
-def _draw_bands(ax, model, gid, look, quantiles):
-    "Where 90% and 50% of the probability lie."
-    grid, by_model = quantiles
-    marks = {}
-    for low, high in ((0.05, 0.95), (0.25, 0.75)):
-        name, share = f"{gid}-{low}", f"{100 * (high - low):.0f}%"
-        edges = by_model[model][low], by_model[model][high]
-        ax.fill_between(grid, *edges, color=look["color"], alpha=0.12, lw=0, zorder=2, gid=name)
-        marks[name] = Mark(f"{model}: {share} of the probability")
-    return marks
+def _draw_uncertainty(ax, ranking, model, gid, look, quantiles):
+    "Bands of 90% and 50%; a bar at the target if somebody has been seen as far as that."
+    if quantiles:
+        grid, by_model = quantiles
+        marks = {}
+        for low, high in ((0.05, 0.95), (0.25, 0.75)):
+            edges, name = (by_model[model][low], by_model[model][high]), f"{gid}-{low}"
+            ax.fill_between(grid, *edges, color=look["color"], alpha=0.12, lw=0, zorder=2, gid=name)
+            marks[name] = Mark(f"{model}: {100 * (high - low):.0f}% of the probability")
+        return marks
+    row, score_of = ranking.frame.set_index("model").loc[model], ranking.seen.metric.score_of
+    if not np.isfinite(row.high):
+        return {}
+    ends = [score_of(row.low), score_of(row.high)]
+    ax.plot([ranking.target] * 2, ends, lw=4, alpha=0.35, solid_capstyle="butt", gid=gid, **look)
+    return {gid: Mark(f"{model}: {100 * ranking.level:.0f}% of the probability")}
 
 
 def _limits(ranking, colours, quantiles):
@@ -158,8 +178,26 @@ def _limits(ranking, colours, quantiles):
     return 0.95 * shown.min(), 1.05 * shown.max()
 
 
-# %% ../../nbs/08_report/charts.ipynb #7bdfd44e
-@must.checked(runs=must.several(must.mapping(), least=1), prefix=must.text(), points=must.flag)
+# %% ../../nbs/08_report/charts.ipynb #3ee5bdc0
+def _run(name, value):
+    "A run whose checks are known."
+    run = must.mapping()(name, value)
+    if not {"train_size", "losses", "step"} <= set(run):
+        raise ValueError(
+            f"`{name}` must have train_size, losses and step, got {', '.join(map(str, run))}"
+        )
+    if not isinstance(run["losses"], list) or not run["losses"]:
+        raise ValueError(f"`{name}` must have losses of checks, got {must.shown(run['losses'])}")
+    for check in run["losses"]:
+        if not isinstance(check, (list, tuple)) or len(check) != 3:
+            raise ValueError(
+                f"`{name}` must have losses of (step, training, validation), "
+                f"got {must.shown(check)}"
+            )
+    return run
+
+
+@must.checked(runs=must.several(_run, least=1), prefix=must.text(), points=must.flag)
 def training_chart(
     runs: list,  # dicts of train_size, losses (as a `Run` has them) and step, smallest size first
     prefix: str,  # of ids in the figure
@@ -205,7 +243,7 @@ def training_chart(
     _dress_steps(ax, runs)
     for step, loss, text, colour in ends:
         place = dict(xytext=(4, 3), textcoords="offset points")
-        ax.annotate(text, (step, loss), color=INK, fontsize=8, annotation_clip=False, **place)
+        ax.annotate(text, (step, loss), color=colour, fontsize=8, annotation_clip=False, **place)
     description = f"Losses by training step of {len(runs)} runs; a line per run."
     return inline_svg(ax, prefix, description, marks)
 

@@ -7,7 +7,7 @@ doubts by their weight, and what to do next.
 # %% auto #0
 __all__ = ["Cell", "Group", "Column", "Table", "report_contents", "Step"]
 
-# %% ../../nbs/08_report/contents.ipynb #4c0c7272
+# %% ../../nbs/08_report/contents.ipynb #d5fa74bb
 import re, shlex
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from ..forecast.posterior import in_percent
 from .charts import curve_chart, training_chart
 
 
-# %% ../../nbs/08_report/contents.ipynb #23e530d6
+# %% ../../nbs/08_report/contents.ipynb #d222c025
 class Cell(NamedTuple):
     """One cell of a table.
 
@@ -114,7 +114,7 @@ def _without_empty(table, names):
     return Table([table.columns[i] for i in kept], groups)
 
 
-# %% ../../nbs/08_report/contents.ipynb #94987a57
+# %% ../../nbs/08_report/contents.ipynb #46a28baa
 _RECIPE = re.compile(r"(.+)@((?:full|lora|last-\d+)(?::.*)?|[a-z_]+=.*)", re.S)
 
 
@@ -144,7 +144,7 @@ def _name_cell(candidate, models):
     return Cell(candidate.removeprefix(model) or "as the study")
 
 
-# %% ../../nbs/08_report/contents.ipynb #a754110d
+# %% ../../nbs/08_report/contents.ipynb #0f34573a
 @dataclass
 class _Facts:
     "What all parts of the report are made of."
@@ -248,6 +248,7 @@ def _answer(ranking):
         choice=first.model,
         p_best=_probability(first.p_best).text,
         predicted=metric.in_words(first.predicted_loss),
+        level=f"{100 * ranking.level:.0f}%",
         interval=_interval(first, metric).text,
     )
 
@@ -258,7 +259,7 @@ def _interval(row, metric):
     return Cell(f"{low:{metric.spec}} to {high:{metric.spec}}", float(low))
 
 
-# %% ../../nbs/08_report/contents.ipynb #5d21599a
+# %% ../../nbs/08_report/contents.ipynb #5626b535
 def _ranking_table(about, unit):
     "One row per candidate, the choice first; recipes of one model together."
     study, metric, frame = about.study, about.study.metric, about.ranking.frame
@@ -319,7 +320,7 @@ def _legend(about):
     return _grouped(by_order, about.models)
 
 
-# %% ../../nbs/08_report/contents.ipynb #c5c49fd7
+# %% ../../nbs/08_report/contents.ipynb #b4ba0696
 def _spending_table(about):
     "What each candidate's runs cost, as a bar of its runs, a share and hours."
     paid = about.runs.dropna(subset="price")
@@ -345,7 +346,7 @@ def _spending_table(about):
     return _without_empty(Table(columns, _grouped(rows, about.models)), [_COST[1].name])
 
 
-# %% ../../nbs/08_report/contents.ipynb #9b39aadd
+# %% ../../nbs/08_report/contents.ipynb #366503f4
 _MADE_HERE = ("learning rate", "seconds", "peak memory (GB)")  # columns of runs made here
 
 
@@ -418,7 +419,7 @@ def _courses(about):
     return courses
 
 
-# %% ../../nbs/08_report/contents.ipynb #c32d6949
+# %% ../../nbs/08_report/contents.ipynb #8173b93c
 _FINDINGS = {  # column -> (key of a run's findings, number format)
     "directions": ("effective_dimension", ".1f"),
     "drift": ("drift", ".3f"),
@@ -469,7 +470,7 @@ def _certificate_doubt(found):
     return ""
 
 
-# %% ../../nbs/08_report/contents.ipynb #e62e75ad
+# %% ../../nbs/08_report/contents.ipynb #901dc341
 _HEAVY_FIRST = (  # what the sentences of selectors and posteriors say
     "although",
     "in the same unit",
@@ -512,7 +513,7 @@ def _about_all(sentence):
     return sentence.removeprefix("all: ")
 
 
-# %% ../../nbs/08_report/contents.ipynb #9e0b7d54
+# %% ../../nbs/08_report/contents.ipynb #cdf68022
 _ROWS = (  # `tune.recipe.ROW_RULE`, which this package does not import
     "a row begins with what the tokenizer's own template puts first (such as <bos>), then come "
     "prompt, target and the end token; without a template and a prompt, the end token stands first"
@@ -582,7 +583,7 @@ def _budget_history(study):
     return f"{', then '.join(parts)} of fine-tuning every candidate on the target"
 
 
-# %% ../../nbs/08_report/contents.ipynb #5ac2567d
+# %% ../../nbs/08_report/contents.ipynb #9c76af49
 class Step(NamedTuple):
     "Something to do next."
 

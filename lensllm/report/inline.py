@@ -7,7 +7,7 @@ own, with a tooltip wherever you name one.
 # %% auto #0
 __all__ = ["Mark", "inline_svg"]
 
-# %% ../../nbs/08_report/inline.ipynb #3cd6942a
+# %% ../../nbs/08_report/inline.ipynb #7be2fff7
 import io, re
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -15,7 +15,7 @@ from .._internal import arguments as must
 from .._internal.text import escape_figure, visible
 
 
-# %% ../../nbs/08_report/inline.ipynb #36ecc9fa
+# %% ../../nbs/08_report/inline.ipynb #d42f841b
 class Mark(NamedTuple):
     """What the page knows of one artist of a figure.
 
@@ -34,7 +34,7 @@ class Mark(NamedTuple):
     group: str = ""  # of artists that are shown and hidden together; empty: always shown
 
 
-# %% ../../nbs/08_report/inline.ipynb #a660ec7b
+# %% ../../nbs/08_report/inline.ipynb #483cbaac
 _HREF = "{http://www.w3.org/1999/xlink}href"
 _SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "lensllm"}
 _NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -128,7 +128,7 @@ def _is_background(element):
     return is_patch and element[0].get("style") == "fill: #ffffff"
 
 
-# %% ../../nbs/08_report/inline.ipynb #feebb518
+# %% ../../nbs/08_report/inline.ipynb #dcbdd780
 def _mark(root, marks):
     "Give artists their tooltips and groups."
     artists = {element.get("id"): element for element in root.iter("g")}

@@ -15,7 +15,7 @@ from .._internal.atomic import atomic_path
 from .._internal.text import visible
 from .contents import _study, report_contents
 
-# %% ../../nbs/08_report/page.ipynb #693b5e2e
+# %% ../../nbs/08_report/page.ipynb #a3e6c5f9
 _STYLE = """
 :root { color-scheme: light dark; --ink: #222; --page: #fff; --line: #ddd; --soft: #f4f4f4; }
 @media (prefers-color-scheme: dark) {
@@ -34,7 +34,7 @@ th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid var(
  white-space: nowrap; overflow-wrap: break-word; }
 thead th { vertical-align: bottom; white-space: normal; }
 th.name, td.name, th.words, td.words { text-align: left; white-space: normal; }
-td.name { min-width: 8rem; max-width: 18rem; }
+td.name { min-width: min(11rem, 40vw); max-width: 18rem; }
 td.words { min-width: 14rem; }
 td.bar { width: 40%; min-width: 9rem; }
 tr.model th { text-align: left; padding-top: .6rem; }
@@ -47,10 +47,10 @@ svg { display: block; width: 100%; height: auto; }
 .chart { background: #fff; color: #222; max-width: 44rem; border-radius: .3rem; }
 .chart text { font-family: inherit; }
 .bar svg { height: .9rem; }
-.legend { border: 0; padding: 0; margin: .5rem 0; max-width: 44rem; font-size: .9rem;
- columns: 14rem; }
-.legend div { break-inside: avoid; }
-.legend div > b { display: block; }
+.legend { border: 0; padding: 0; margin: .5rem 0; max-width: 44rem; font-size: .9rem; }
+.legend .entries { columns: 14rem; }
+.legend .entries div { break-inside: avoid; }
+.legend b { display: block; }
 .legend label { display: flex; gap: .4rem; align-items: baseline; padding: .1rem 0; }
 .legend svg { flex: none; width: 1.4rem; height: .5rem; align-self: center; }
 .legend button { font: inherit; margin: 0 .6rem .2rem 0; }
@@ -63,7 +63,7 @@ code { background: var(--soft); padding: .1rem .3rem; }
 :root { --ink: #000; --page: #fff; --line: #bbb; --soft: #fff; }
 body { margin: 0; max-width: none; font-size: 11px; }
 h2, summary { break-after: avoid; }
-.chart, tr, .legend div { break-inside: avoid; }
+.chart, tr { break-inside: avoid; }
 .wide { overflow: visible; }
 th, td { white-space: normal; padding: .15rem .3rem; }
 td.name, td.words, td.bar { min-width: 0; }
@@ -72,7 +72,7 @@ th button { text-decoration: none; }
 }
 """
 
-# %% ../../nbs/08_report/page.ipynb #c73d8066
+# %% ../../nbs/08_report/page.ipynb #b13a1959
 _SCRIPT = """
 "use strict";
 function valueOf(row, column) {
@@ -160,8 +160,8 @@ the best of {{ ranked }}
 {%- if candidates > ranked %}
  ({{ candidates - ranked }} of {{ candidates }} candidates failed, or were not run)
 {%- endif %}
- with probability {{ p_best }}, predicted {{ measure }} {{ predicted }} ({{ interval }})
-{{- " " if unit }}{{ unit }}.
+ with probability {{ p_best }}, predicted {{ measure }} {{ predicted }}
+ ({{ level }}: {{ interval }}){{ " " if unit }}{{ unit }}.
 {% else %}
 No choice yet: it needs runs of two candidates that have not failed, or of the only one left.
 {% endif %}
@@ -172,8 +172,10 @@ No choice yet: it needs runs of two candidates that have not failed, or of the o
 <p class="note">Points are measured, diamonds are predicted for {{ target }} examples. Bands hold
 50% and 90% of the probability.</p>
 <div class="chart">{{ chart|safe }}</div>
-<fieldset class="legend"><button type="button" value="all" hidden>show all</button>
-<button type="button" value="none" hidden>none</button>
+<fieldset class="legend">
+<button type="button" value="all" hidden>show all</button>
+<button type="button" value="none" hidden>show none</button>
+<div class="entries">
 {% for group in legend %}
 <div>{% if group.model %}<b>{{ group.model }}</b>{% endif %}
 {% for entry in group.rows %}
@@ -183,7 +185,7 @@ No choice yet: it needs runs of two candidates that have not failed, or of the o
 {% endfor %}
 </div>
 {% endfor %}
-</fieldset>
+</div></fieldset>
 {% endif %}
 """
 
@@ -236,7 +238,7 @@ _TABLES = """{% macro place(column) %}
 {% endmacro %}
 """
 
-# %% ../../nbs/08_report/page.ipynb #641b8cd8
+# %% ../../nbs/08_report/page.ipynb #2ed9b431
 _SECTIONS = """{% if ranking %}
 <h2>Ranking</h2>{{ table(ranking, "Ranking") }}
 {% endif %}
