@@ -7,7 +7,7 @@ was trained.
 # %% auto #0
 __all__ = ["curve_chart", "training_chart"]
 
-# %% ../../nbs/08_report/charts.ipynb #cfde98e7
+# %% ../../nbs/08_report/charts.ipynb #bdad0bf4
 from typing import TYPE_CHECKING
 import numpy as np
 from .._internal import arguments as must
@@ -19,7 +19,7 @@ from .inline import Mark, inline_svg
 if TYPE_CHECKING:
     from lensllm.choose.selectors import Ranking
 
-# %% ../../nbs/08_report/charts.ipynb #c5fc54f3
+# %% ../../nbs/08_report/charts.ipynb #385cb35e
 _SIZE = (5.8, 3.9)  # inches: about as wide as a phone's page, where 9 points can be read
 _LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -68,7 +68,7 @@ def curve_chart(
         if model in colours:
             new |= _draw_uncertainty(ax, ranking, model, f"band{k}", look, quantiles)
         marks |= {gid: mark._replace(group=str(k)) for gid, mark in new.items()}
-    right = max(1.15 * ranking.target, 1.25 * sizes[-1])
+    right = 1.25 * max(ranking.target, sizes[-1])
     ax.set(xlim=(0.8 * sizes[0], right), ylim=_limits(ranking, colours, quantiles))
     ax.axvspan(0.8 * sizes[0], sizes[-1], color=GREY, alpha=0.15, lw=0, gid="seen")
     marks["seen"] = Mark(f"measured, up to {sizes[-1]:,} examples")
@@ -141,7 +141,7 @@ def _draw_prediction(ax, ranking, model, gid, look, quantiles):
 
 
 def _draw_uncertainty(ax, ranking, model, gid, look, quantiles):
-    "Bands of 90% and 50%; a bar at the target if somebody has been seen as far as that."
+    "Bands of 90% and 50%; bars at the target if somebody has been seen as far as that."
     if quantiles:
         grid, by_model = quantiles
         marks = {}
@@ -154,7 +154,8 @@ def _draw_uncertainty(ax, ranking, model, gid, look, quantiles):
     if not np.isfinite(row.high):
         return {}
     ends = [score_of(row.low), score_of(row.high)]
-    ax.plot([ranking.target] * 2, ends, lw=4, alpha=0.35, solid_capstyle="butt", gid=gid, **look)
+    beside = ranking.target * 1.03 ** list(ranking.frame.model).index(model)
+    ax.plot([beside] * 2, ends, lw=3, alpha=0.5, solid_capstyle="butt", gid=gid, **look)
     return {gid: Mark(f"{model}: {100 * ranking.level:.0f}% of the probability")}
 
 
@@ -178,7 +179,7 @@ def _limits(ranking, colours, quantiles):
     return 0.95 * shown.min(), 1.05 * shown.max()
 
 
-# %% ../../nbs/08_report/charts.ipynb #3ee5bdc0
+# %% ../../nbs/08_report/charts.ipynb #9d9b15ee
 def _run(name, value):
     "A run whose checks are known."
     run = must.mapping()(name, value)

@@ -7,7 +7,7 @@ doubts by their weight, and what to do next.
 # %% auto #0
 __all__ = ["Cell", "Group", "Column", "Table", "report_contents", "Step"]
 
-# %% ../../nbs/08_report/contents.ipynb #d5fa74bb
+# %% ../../nbs/08_report/contents.ipynb #a562c079
 import re, shlex
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from ..forecast.posterior import in_percent
 from .charts import curve_chart, training_chart
 
 
-# %% ../../nbs/08_report/contents.ipynb #d222c025
+# %% ../../nbs/08_report/contents.ipynb #683e3c46
 class Cell(NamedTuple):
     """One cell of a table.
 
@@ -114,7 +114,7 @@ def _without_empty(table, names):
     return Table([table.columns[i] for i in kept], groups)
 
 
-# %% ../../nbs/08_report/contents.ipynb #46a28baa
+# %% ../../nbs/08_report/contents.ipynb #5916e771
 _RECIPE = re.compile(r"(.+)@((?:full|lora|last-\d+)(?::.*)?|[a-z_]+=.*)", re.S)
 
 
@@ -144,7 +144,7 @@ def _name_cell(candidate, models):
     return Cell(candidate.removeprefix(model) or "as the study")
 
 
-# %% ../../nbs/08_report/contents.ipynb #0f34573a
+# %% ../../nbs/08_report/contents.ipynb #3555db1d
 @dataclass
 class _Facts:
     "What all parts of the report are made of."
@@ -259,7 +259,7 @@ def _interval(row, metric):
     return Cell(f"{low:{metric.spec}} to {high:{metric.spec}}", float(low))
 
 
-# %% ../../nbs/08_report/contents.ipynb #5626b535
+# %% ../../nbs/08_report/contents.ipynb #3ce8aec2
 def _ranking_table(about, unit):
     "One row per candidate, the choice first; recipes of one model together."
     study, metric, frame = about.study, about.study.metric, about.ranking.frame
@@ -320,7 +320,7 @@ def _legend(about):
     return _grouped(by_order, about.models)
 
 
-# %% ../../nbs/08_report/contents.ipynb #b4ba0696
+# %% ../../nbs/08_report/contents.ipynb #f81b857a
 def _spending_table(about):
     "What each candidate's runs cost, as a bar of its runs, a share and hours."
     paid = about.runs.dropna(subset="price")
@@ -342,11 +342,11 @@ def _spending_table(about):
             rows.append((model, [_name_cell(model, about.models), bar, share, hours]))
     if not rows:
         return None
-    columns = [Column("candidate"), Column("its runs", "smallest size first"), *_COST]
+    columns = [Column("candidate"), Column("its runs", "smallest size first", words=True), *_COST]
     return _without_empty(Table(columns, _grouped(rows, about.models)), [_COST[1].name])
 
 
-# %% ../../nbs/08_report/contents.ipynb #366503f4
+# %% ../../nbs/08_report/contents.ipynb #60944461
 _MADE_HERE = ("learning rate", "seconds", "peak memory (GB)")  # columns of runs made here
 
 
@@ -419,7 +419,7 @@ def _courses(about):
     return courses
 
 
-# %% ../../nbs/08_report/contents.ipynb #8173b93c
+# %% ../../nbs/08_report/contents.ipynb #b42d00ee
 _FINDINGS = {  # column -> (key of a run's findings, number format)
     "directions": ("effective_dimension", ".1f"),
     "drift": ("drift", ".3f"),
@@ -470,7 +470,7 @@ def _certificate_doubt(found):
     return ""
 
 
-# %% ../../nbs/08_report/contents.ipynb #901dc341
+# %% ../../nbs/08_report/contents.ipynb #ca8b301e
 _HEAVY_FIRST = (  # what the sentences of selectors and posteriors say
     "although",
     "in the same unit",
@@ -513,7 +513,7 @@ def _about_all(sentence):
     return sentence.removeprefix("all: ")
 
 
-# %% ../../nbs/08_report/contents.ipynb #cdf68022
+# %% ../../nbs/08_report/contents.ipynb #2b5a920b
 _ROWS = (  # `tune.recipe.ROW_RULE`, which this package does not import
     "a row begins with what the tokenizer's own template puts first (such as <bos>), then come "
     "prompt, target and the end token; without a template and a prompt, the end token stands first"
@@ -583,7 +583,7 @@ def _budget_history(study):
     return f"{', then '.join(parts)} of fine-tuning every candidate on the target"
 
 
-# %% ../../nbs/08_report/contents.ipynb #9c76af49
+# %% ../../nbs/08_report/contents.ipynb #30699a63
 class Step(NamedTuple):
     "Something to do next."
 

@@ -15,7 +15,7 @@ from .._internal.atomic import atomic_path
 from .._internal.text import visible
 from .contents import _study, report_contents
 
-# %% ../../nbs/08_report/page.ipynb #a3e6c5f9
+# %% ../../nbs/08_report/page.ipynb #e5028afb
 _STYLE = """
 :root { color-scheme: light dark; --ink: #222; --page: #fff; --line: #ddd; --soft: #f4f4f4; }
 @media (prefers-color-scheme: dark) {
@@ -34,7 +34,8 @@ th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid var(
  white-space: nowrap; overflow-wrap: break-word; }
 thead th { vertical-align: bottom; white-space: normal; }
 th.name, td.name, th.words, td.words { text-align: left; white-space: normal; }
-td.name { min-width: min(11rem, 40vw); max-width: 18rem; }
+td.name { min-width: 7rem; white-space: nowrap; }
+td.long { min-width: 13rem; white-space: normal; overflow-wrap: anywhere; }
 td.words { min-width: 14rem; }
 td.bar { width: 40%; min-width: 9rem; }
 tr.model th { text-align: left; padding-top: .6rem; }
@@ -66,13 +67,13 @@ h2, summary { break-after: avoid; }
 .chart, tr { break-inside: avoid; }
 .wide { overflow: visible; }
 th, td { white-space: normal; padding: .15rem .3rem; }
-td.name, td.words, td.bar { min-width: 0; }
+td.name, td.long, td.words, td.bar { min-width: 0; white-space: normal; }
 .legend input, .legend button { display: none; }
 th button { text-decoration: none; }
 }
 """
 
-# %% ../../nbs/08_report/page.ipynb #b13a1959
+# %% ../../nbs/08_report/page.ipynb #e658b419
 _SCRIPT = """
 "use strict";
 function valueOf(row, column) {
@@ -147,7 +148,8 @@ _HEAD = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:;
- style-src {{ style_hash }}; script-src {{ script_hash }}; base-uri 'none'; form-action 'none'">
+ style-src {{ style_hash|safe }}; script-src {{ script_hash|safe }};
+ base-uri 'none'; form-action 'none'">
 <title>{{ task }}: {{ choice or "no choice yet" }}</title>
 <style>{{ style|safe }}</style></head>
 """
@@ -170,7 +172,8 @@ No choice yet: it needs runs of two candidates that have not failed, or of the o
 {% if chart %}
 <h2>Curves</h2>
 <p class="note">Points are measured, diamonds are predicted for {{ target }} examples. Bands hold
-50% and 90% of the probability.</p>
+50% and 90% of the probability, bars at the end 90%. Rest the pointer on anything to read what it
+is.</p>
 <div class="chart">{{ chart|safe }}</div>
 <fieldset class="legend">
 <button type="button" value="all" hidden>show all</button>
@@ -194,7 +197,8 @@ _TABLES = """{% macro place(column) %}
 {% if column.words %} class="words"{% elif column.name == "candidate" %} class="name"{% endif %}
 {%- endmacro %}
 {% macro cell(content, column) %}
-<td{% if content.parts %} class="bar"{% else %}{{ place(column) }}{% endif %}
+<td{% if content.parts %} class="bar"{% elif column.name == "candidate" %} class="name
+{%- if content.text|length > 40 %} long{% endif %}"{% else %}{{ place(column) }}{% endif %}
 {%- if content.value is not none %} data-value="{{ "%.6g"|format(content.value) }}"{% endif %}>
 {%- if content.parts %}
 <svg viewBox="0 0 100 10" preserveAspectRatio="none" role="img" aria-label="cost by run">
@@ -238,7 +242,7 @@ _TABLES = """{% macro place(column) %}
 {% endmacro %}
 """
 
-# %% ../../nbs/08_report/page.ipynb #2ed9b431
+# %% ../../nbs/08_report/page.ipynb #68dd413a
 _SECTIONS = """{% if ranking %}
 <h2>Ranking</h2>{{ table(ranking, "Ranking") }}
 {% endif %}

@@ -92,7 +92,6 @@ def test_control_characters_are_written_out(odd_page):
 
 def test_the_policy_names_the_script_and_the_style_by_their_hashes(page):
     policy = re.search('Content-Security-Policy" content="(.*?)"', page, re.S)[1]
-    policy = policy.replace("&#39;", "'")
     for tag in ("script", "style"):
         (content,) = re.findall(f"<{tag}>(.*?)</{tag}>", page, re.S)
         digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
