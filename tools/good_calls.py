@@ -720,7 +720,8 @@ def of_report(new):
     "Functions of `report`."
     import pandas as pd
     from lensllm.choose import selectors
-    from lensllm.report import figures, page
+    from lensllm._internal.style import loss_axes
+    from lensllm.report import charts, contents, figures, inline, page
 
     curves = small_curves()
     ranking = selectors.rank(curves, 12800, method="ats")
@@ -728,10 +729,15 @@ def of_report(new):
     complete, last = small_curves(), max(curves.sizes)
     rankable = selectors.rank(complete.up_to(last // 4), last, method="ats")
     table = selectors.compare(["ats", "subtuning"], curves, [2], target=3200)
+    course = dict(train_size=100, step=7, losses=[[0, None, 3.0], [7, 2.9, 2.8]])
     return [
         (figures.plot_compare, dict(table=table, metric="pearson", highlight=["ats"], ax=None)),
         (figures.plot_predictions, dict(ranking=ranking, truth=truth, ax=None)),
         (figures.plot_forecast, dict(ranking=rankable, truth=complete, top=2)),
+        (inline.inline_svg, dict(ax=loss_axes(), prefix="a", description="An axis.", marks=None)),
+        (charts.curve_chart, dict(ranking=ranking, colours=dict(a="#0173b2"))),
+        (charts.training_chart, dict(runs=[course], prefix="a", points=True)),
+        (contents.report_contents, dict(study=elsewhere(new / "contents"))),
         (page.study_report, dict(study=elsewhere(new / "reported"), path=new / "report.html")),
     ]
 

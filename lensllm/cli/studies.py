@@ -1280,16 +1280,18 @@ _ReportFile = Annotated[
         "--out", "-o", metavar="FILE", help="Where to: .html. Default: report.html in DIR."
     ),
 ]
+_Open = Annotated[bool, typer.Option("--open", help="Then show it in your browser.")]
 
 
 def report_command(
     folder: StudyFolder,
     out: _ReportFile = None,
+    open_: _Open = False,
     price_per_hour: PricePerHour = None,
 ):
     """Write a study's report: one HTML file that needs nothing else.
 
-    Example: [bold]lensllm report study --out report.html[/]
+    Example: [bold]lensllm report study --open[/]
 
     Next: [bold]lensllm finish study --out tuned[/] tunes the choice.
     """
@@ -1299,4 +1301,15 @@ def report_command(
     study = Study(folder)
     if price_per_hour is not None:
         study.charge(price_per_hour, keep=False)
-    print(study_report(study, out or folder / "report.html"))
+    report = study_report(study, out or folder / "report.html")
+    print(report)
+    if open_:
+        _open_in_browser(report)
+
+
+def _open_in_browser(report):
+    "Show a page, or say that no browser was found."
+    import webbrowser
+
+    if not webbrowser.open(report.absolute().as_uri()):
+        print(f"lensllm: no browser was found here; open {report} yourself", file=sys.stderr)

@@ -11,6 +11,9 @@ import lazy_loader as lazy
 # %% ../../nbs/08_report/overview.ipynb #7cc22203
 _NAMES = dict(
     figures=["plot_compare", "plot_predictions"],
+    inline=["inline_svg"],
+    charts=["curve_chart", "training_chart"],
+    contents=["report_contents"],
     page=["study_report"],
 )
-__getattr__, __dir__, __all__ = lazy.attach(__name__, ["figures", "page"], _NAMES)
+__getattr__, __dir__, __all__ = lazy.attach(__name__, list(_NAMES), _NAMES)

@@ -394,6 +394,18 @@ def _is_amount(value):
     return value == 0 or _is_positive(value)
 
 
+def _are_checks(value):
+    "Whether a run's checks are steps with losses, of which that of training may be missing."
+    if not isinstance(value, list) or len(value) > 10_000:
+        return False
+    for check in value:
+        if not isinstance(check, list) or len(check) != 3 or not _is_whole(check[0], least=0):
+            return False
+        if not (check[1] is None or _is_amount(check[1])) or not _is_amount(check[2]):
+            return False
+    return True
+
+
 def _check_later_facts(store):
     "What a study notes while it goes on."
     command = store.fact("command")
@@ -433,6 +445,8 @@ def _check_records(store):
         for value in shown:
             if not (value is None or (isinstance(value, (int, float)) and abs(value) < 1e100)):
                 raise store.wrong_value(where, "a record of numbers", value)
+        if not _are_checks(run.result.get("losses", [])):
+            raise store.wrong_value(where, "a record of checks", run.result["losses"])
         if not isinstance(findings.get("reason", ""), str):
             raise store.wrong_value(where, "a record with a reason in words", findings["reason"])
 

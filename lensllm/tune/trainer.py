@@ -270,6 +270,8 @@ class Course:
         self.best = Best(self.weights, self.folder)
         self.step, self.steps, self.came_from = 0, 0, 0
         self.tokens, self.flop = 0, 0.0
+        self.losses = []  # of each check: step, mean training loss since the last one, validation
+        self.trained_on = []  # of each batch since the last check: nats, and target tokens
         self.n_params, self.encoder_params = count_params(model)
         self.use_cache = getattr(model.config, "use_cache", None)  # Trainer turns it off
         starts = [p.detach().flatten()[0].item() for p in self.weights]
@@ -313,7 +315,15 @@ class Course:
             raise self.why_no_number(loss)
         if loss < self.best.loss:
             self.best.keep(loss, self.step)
+        self.losses.append([self.step, self._training_loss(), loss])
         return loss
+
+    def _training_loss(self):
+        "Nats per target token of the batches since the last check; None where there were none."
+        nats = sum(float(nats) for nats, _ in self.trained_on)
+        tokens = sum(int(tokens) for _, tokens in self.trained_on)
+        self.trained_on = []
+        return nats / tokens if tokens and math.isfinite(nats) else None
 
     def why_no_number(
         self,
@@ -365,7 +375,7 @@ def sign(
         course.best.write(checkpoint / "best.safetensors")
     facts = dict(of=course.identity, rows=stretch.key, ends=course.steps)
     facts |= dict(tokens=course.tokens, flop=course.flop)
-    facts |= dict(loss=course.best.loss, step=course.best.step)
+    facts |= dict(loss=course.best.loss, step=course.best.step, losses=course.losses)
     with atomic_path(checkpoint / "run.json") as part:
         part.write_text(json.dumps(facts))
 
@@ -726,7 +736,9 @@ class CourseTrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         "Nats per target token; every target token of the whole batch counts the same."
-        nats = sequence_loss(model, inputs) * target_counts(self.course.model, inputs)
+        counts = target_counts(self.course.model, inputs)
+        nats = sequence_loss(model, inputs) * counts
+        self.course.trained_on.append((nats.detach().sum(), counts.sum()))
         share = nats.sum() / num_items_in_batch
         return share * self.accelerator.num_processes  # whose gradients are averaged
 
@@ -897,6 +909,7 @@ def _take(course, checkpoint, kept):
         course.best.read(checkpoint / "best.safetensors")
         course.best.loss, course.best.step = kept["loss"], kept["step"]
         course.tokens, course.flop = kept["tokens"], kept["flop"]
+        course.losses = kept.get("losses", [])
     except (OSError, SafetensorError, KeyError) as e:
         raise UnusableCheckpoint(checkpoint) from e
 

@@ -67,6 +67,8 @@ class Run:
         fewer than a batch where memory ran out
     peak_memory : int | None
         bytes that torch held on the GPU at most; None on a CPU
+    losses : list
+        of each check: step, mean training loss since the last one, validation loss
     made_with : dict
         versions and device
     """
@@ -92,6 +94,7 @@ class Run:
     cut: int  # rows that were shortened, of training and test rows
     rows_at_once: int  # fewer than a batch where memory ran out
     peak_memory: int | None  # bytes that torch held on the GPU at most; None on a CPU
+    losses: list  # of each check: step, mean training loss since the last one, validation loss
     recipe: dict
     made_with: dict  # versions and device
 
@@ -537,6 +540,7 @@ def _record(model, task, train_size, seed, recipe, course, costs, cut, seconds):
         cut=cut,
         rows_at_once=course.rows_at_once,
         peak_memory=_peak_memory(course.model.device),
+        losses=course.losses,
         recipe=asdict(recipe),
         made_with=made_with,
     )

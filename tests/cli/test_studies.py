@@ -282,6 +282,17 @@ def test_the_report_goes_into_the_folder_or_where_it_is_asked(lensllm, study, tm
     assert page.is_file()
 
 
+def test_the_report_is_shown_in_a_browser_if_asked(lensllm, study, monkeypatch):
+    shown = []
+    monkeypatch.setattr("webbrowser.open", lambda page: shown.append(page) or len(shown) < 2)
+    assert lensllm("report", study, "--open").err == ""
+    done = lensllm("report", study, "--open")
+    assert shown == [(study / "report.html").absolute().as_uri()] * 2
+    assert done.code == 0 and "no browser was found here; open " in done.err
+    lensllm("report", study)
+    assert len(shown) == 2
+
+
 def test_the_report_says_when_a_budget_was_changed(lensllm, study):
     lensllm("plan", study, "--budget", "40%")
     lensllm("report", study)

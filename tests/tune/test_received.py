@@ -463,6 +463,8 @@ DAMAGES = dict(
     result_deep=sql(f"UPDATE runs SET result = '{DEEP}'"),
     result_step=sql("""UPDATE runs SET result = '{"step": []}'"""),
     result_findings=sql("""UPDATE runs SET result = '{"findings": {"drift": "far"}}'"""),
+    result_checks=sql("""UPDATE runs SET result = '{"losses": [[0, null, "high"]]}'"""),
+    result_many_checks=sql("""UPDATE runs SET result = '{"losses": 7}'"""),
     result_versions=sql("""UPDATE runs SET result = '{"made_with": 1}'"""),
     no_params=sql("UPDATE candidates SET n_params = 0"),
     huge_params=sql("UPDATE candidates SET n_params = 9000000000000000000"),

@@ -85,7 +85,7 @@ def test_an_own_score_needs_its_direction(tmp_path):
 
 def test_its_report_shows_accuracies(told, tmp_path):
     page = study_report(told, tmp_path / "report.html").read_text()
-    assert re.search(r"predicted accuracy \d\d\.\d% \(\d\d\.\d to \d\d\.\d\)", page)
+    assert re.search(r"predicted accuracy \d\d\.\d%\s+\(90%: \d\d\.\d to \d\d\.\d\)", page)
     assert "61.00 ± 2.44" in page
     text = re.sub('base64,[^"]+', "", page)
     assert "nats" not in text and "predicted loss" not in text and "test loss" not in text

@@ -1,6 +1,7 @@
 "A run is the same for the same seed, however it is interrupted, watched or split."
 
 import copy
+import json
 import random
 from dataclasses import asdict, replace
 from types import SimpleNamespace
@@ -126,6 +127,32 @@ def test_an_interrupted_run_ends_as_if_undisturbed(again, undisturbed, step_by_s
     leave_half_done(again, tmp_path / "left")
     assert facts(again(checkpoint=tmp_path / "left")) == facts(undisturbed)
     assert not (tmp_path / "left").exists()
+
+
+def test_a_run_records_its_losses_by_step(undisturbed):
+    steps, trained, valid = zip(*undisturbed.losses)
+    assert steps[0] == 0 and trained[0] is None
+    assert list(steps) == sorted(set(steps)) and steps[-1] == undisturbed.steps
+    assert min(valid) == undisturbed.valid_loss == valid[steps.index(undisturbed.step)]
+    assert trained[-1] < trained[1]
+    assert json.loads(json.dumps(undisturbed.to_dict()))["losses"] == undisturbed.losses
+
+
+def test_an_interrupted_run_records_the_losses_before_it_too(
+    again, undisturbed, step_by_step, tmp_path
+):
+    leave_half_done(again, tmp_path / "left")
+    assert again(checkpoint=tmp_path / "left").losses == undisturbed.losses
+
+
+def test_the_training_loss_is_that_of_the_batches(places, counting, recipe):
+    "At a rate of almost nothing, a pass over all rows reads what they cost."
+    slow = replace(recipe, rate=1e-12, passes=1, least_steps=1, batch=10, checks=1, valid_rows=20)
+    run = finetune(places["gpt2"], counting, 100, seed=0, recipe=slow, device="cpu")
+    model, tokenizer = load_model(places["gpt2"], device="cpu")
+    rows = encode(counting.subset(100), tokenizer, max_tokens=training.max_tokens(model, slow))
+    nats, tokens, _ = row_costs(model, tokenizer, rows, 10)
+    assert run.losses[-1][1] == pytest.approx(ratio(nats, tokens)[0], rel=0.02)
 
 
 def test_a_checkpoint_of_another_run_is_left_alone(again, recipe, step_by_step, tmp_path):
