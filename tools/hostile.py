@@ -214,6 +214,7 @@ CHEAP = {  # command -> what it needs to get as far as its options
     "tell": ["nothing", "m", "200", "3"],
     "ntk": ["nothing", "lines.txt"],
     "bound": ["nothing", "nothing", "lines.txt"],
+    "screen": ["nothing", "gone", "--task", "rows.jsonl", "--keep", "1"],
     "run": ["--task", "rows.jsonl", "--candidate", "nothing", "--out", "new", "--dry-run"],
 }
 OPTIONS = {  # command -> option -> values
@@ -242,6 +243,7 @@ OPTIONS = {  # command -> option -> values
     "tell": {"--seed": NUMBERS, "--se": NUMBERS},
     "ntk": {"--rows": NUMBERS, "--memory": NUMBERS, "--seed": NUMBERS, "--output": NAMES},
     "bound": {"--delta": NUMBERS, "--draws": NUMBERS, "--unit": NAMES},
+    "screen": {"--rows": NUMBERS, "--keep": NUMBERS, "--seed": NUMBERS, "--max-tokens": NUMBERS},
     "run": {
         "--budget": BUDGETS,
         "--target": NUMBERS,
