@@ -2384,6 +2384,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'lensllm/report/charts.py'),
                                        'lensllm.report.charts._dress_steps': ( '08_report/charts.html#_dress_steps',
                                                                                'lensllm/report/charts.py'),
+                                       'lensllm.report.charts._label_sizes': ( '08_report/charts.html#_label_sizes',
+                                                                               'lensllm/report/charts.py'),
                                        'lensllm.report.charts._limits': ('08_report/charts.html#_limits', 'lensllm/report/charts.py'),
                                        'lensllm.report.charts._quantiles': ('08_report/charts.html#_quantiles', 'lensllm/report/charts.py'),
                                        'lensllm.report.charts._run': ('08_report/charts.html#_run', 'lensllm/report/charts.py'),

@@ -7,11 +7,11 @@ was trained.
 # %% auto #0
 __all__ = ["curve_chart", "training_chart"]
 
-# %% ../../nbs/08_report/charts.ipynb #bdad0bf4
+# %% ../../nbs/08_report/charts.ipynb #4cf6ca68
 from typing import TYPE_CHECKING
 import numpy as np
 from .._internal import arguments as must
-from .._internal.style import GREY, new_axes, palette
+from .._internal.style import GREY, label_ends, new_axes, palette
 from ..curves.scores import LOSS
 from .figures import _ranking
 from .inline import Mark, inline_svg
@@ -19,7 +19,7 @@ from .inline import Mark, inline_svg
 if TYPE_CHECKING:
     from lensllm.choose.selectors import Ranking
 
-# %% ../../nbs/08_report/charts.ipynb #385cb35e
+# %% ../../nbs/08_report/charts.ipynb #1e993211
 _SIZE = (5.8, 3.9)  # inches: about as wide as a phone's page, where 9 points can be read
 _LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -179,7 +179,7 @@ def _limits(ranking, colours, quantiles):
     return 0.95 * shown.min(), 1.05 * shown.max()
 
 
-# %% ../../nbs/08_report/charts.ipynb #9d9b15ee
+# %% ../../nbs/08_report/charts.ipynb #edb05152
 def _run(name, value):
     "A run whose checks are known."
     run = must.mapping()(name, value)
@@ -242,9 +242,7 @@ def training_chart(
             marks[f"kept{k}"] = Mark("", [f"{what}: the state of step {run['step']:,} was kept"])
         ends.append((steps[-1], valid[-1], f"{run['train_size']:,}", colour))
     _dress_steps(ax, runs)
-    for step, loss, text, colour in ends:
-        place = dict(xytext=(4, 3), textcoords="offset points")
-        ax.annotate(text, (step, loss), color=colour, fontsize=8, annotation_clip=False, **place)
+    _label_sizes(ax, ends)
     description = f"Losses by training step of {len(runs)} runs; a line per run."
     return inline_svg(ax, prefix, description, marks)
 
@@ -253,6 +251,18 @@ def _shade(k, count):
     "The k-th of so many shades, from light to dark."
     light, dark = np.array([0.62, 0.79, 0.93]), 0.75 * np.array(palette(1)[0])
     return tuple(light + (dark - light) * (k / max(1, count - 1) if count > 1 else 1))
+
+
+def _label_sizes(ax, ends):
+    "The size of each run beside its end; those that end at one step are moved apart."
+    for step in dict.fromkeys(end[0] for end in ends):
+        losses, texts, colours = zip(*(end[1:] for end in ends if end[0] == step))
+        if len(texts) > 1:
+            label_ends(ax, step, losses, texts, colours)
+        else:
+            look = dict(color=colours[0], fontsize=8, annotation_clip=False)
+            place = dict(xytext=(6, 0), textcoords="offset points", va="center")
+            ax.annotate(texts[0], (step, losses[0]), **look, **place)
 
 
 def _dress_steps(ax, runs):

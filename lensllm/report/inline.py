@@ -7,7 +7,7 @@ own, with a tooltip wherever you name one.
 # %% auto #0
 __all__ = ["Mark", "inline_svg"]
 
-# %% ../../nbs/08_report/inline.ipynb #7be2fff7
+# %% ../../nbs/08_report/inline.ipynb #bd77371d
 import io, re
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -15,7 +15,7 @@ from .._internal import arguments as must
 from .._internal.text import escape_figure, visible
 
 
-# %% ../../nbs/08_report/inline.ipynb #d42f841b
+# %% ../../nbs/08_report/inline.ipynb #90557d2e
 class Mark(NamedTuple):
     """What the page knows of one artist of a figure.
 
@@ -34,7 +34,7 @@ class Mark(NamedTuple):
     group: str = ""  # of artists that are shown and hidden together; empty: always shown
 
 
-# %% ../../nbs/08_report/inline.ipynb #483cbaac
+# %% ../../nbs/08_report/inline.ipynb #d5f591c4
 _HREF = "{http://www.w3.org/1999/xlink}href"
 _SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "lensllm"}
 _NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -89,7 +89,7 @@ def inline_svg(
     _hoist(root)
     _unwrap(root)
     root.attrib = dict(viewBox=root.get("viewBox"), role="img") | {
-        "aria-label": visible(description),
+        "aria-label": _xml_text(visible(description)),
         "stroke-linejoin": "round",
     }
     return ElementTree.tostring(root, encoding="unicode")
@@ -128,7 +128,7 @@ def _is_background(element):
     return is_patch and element[0].get("style") == "fill: #ffffff"
 
 
-# %% ../../nbs/08_report/inline.ipynb #dcbdd780
+# %% ../../nbs/08_report/inline.ipynb #28d2cd11
 def _mark(root, marks):
     "Give artists their tooltips and groups."
     artists = {element.get("id"): element for element in root.iter("g")}
