@@ -177,14 +177,14 @@ def plot_needed(
     needed = _needed(post, loss, chances)
     leaders, metric = list(needed.index[~needed.measured][:most]), post.panel.metric
     wanted = f"{loss:g} {unit}" if metric == LOSS else f"{metric.name} {metric.in_words(loss)}"
-    ax = score_axes(ax, f"probability of having reached {wanted}")
+    ax = score_axes(ax, "probability of having reached it")
     for model, colour in zip(leaders, palette(most)):
         ax.plot(chances.index, chances[model], color=colour, lw=1.8, label=short_name(model))
         if np.isfinite(needed.needed[model]):
             ax.plot(needed.needed[model], 0.5, "o", color=colour, ms=5)
     ax.set(ylim=(0, 1))
     if leaders:
-        ax.legend(frameon=False, loc="upper left")
+        ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
         first = needed.loc[leaders[0]]
         least = f"{short_name(leaders[0])} reaches {wanted}"
         message = f"{least} with {in_percent(first.p_reached)} at {chances.index[-1]:,.0f}"

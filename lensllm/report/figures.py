@@ -121,7 +121,7 @@ def _dress_seen_axis(ax, ratios, metric, table):
     means = table.groupby("method", sort=False)[metric].mean()
     best = means.idxmin() if metric == "regret" else means.idxmax()
     most = "lowest" if metric == "regret" else "highest"
-    title = f"{tasks}: {most} {label.split(' (')[0]} by {best}, in the mean of its line"
+    title = f"{tasks}: {best} has the {most} mean {label.split(' (')[0]}"
     ax.set_title(title, loc="left", fontsize=10, parse_math=False)
 
 

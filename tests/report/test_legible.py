@@ -207,7 +207,15 @@ def test_a_figure_can_be_read(name):
 def test_a_figure_of_needed_sizes_can_be_read(post):
     ax = plot_needed(post, 1.7, unit="nats/token")
     assert faults(ax.figure) == []
-    assert "1.7 nats/token" in ax.get_ylabel()
+    assert "1.7 nats/token" in ax.get_title(loc="left")
+    close(ax.figure)
+
+
+def test_a_legend_covers_no_line_of_needed_sizes():
+    post = fit_posterior(load_benchmark("pet/boolq").up_to(3200), 320_000)
+    ax = plot_needed(post, 0.2, unit="error rate")
+    ax.figure.canvas.draw()
+    assert not ax.get_legend().get_window_extent().overlaps(ax.get_window_extent())
     close(ax.figure)
 
 
