@@ -18,6 +18,7 @@ KATEX = "djangocms-katex"  # a package that carries KaTeX; nothing of Django is 
 CDN = re.compile(r"https://[\w.]+/npm/katex@[^/\"']+/dist/?")
 WEB_FONT = re.compile(r"@import\s*(url\([\"']?https?:[^)]*\)|[\"']https?:[^\"']*[\"']);?")
 LEAD = re.compile(r"^#\| lead: (\S+)\n", re.M)
+DUNDER = re.compile(r"(#+ (?:\w+\.)?)__(\w+)__")
 FOLDED = "#| code-fold: true\n#| code-summary: Show the code\n"
 OUTSIDE = re.compile(
     r"<(?:script|img|iframe)\b[^>]*\bsrc=\"((?:https?:)?//[^\"]+)"
@@ -123,6 +124,8 @@ def process_notebooks():
         text = text.replace(
             f"](/blob/{cfg.branch}/", f"]({metadata()['repository']}/blob/{cfg.branch}/"
         )
+        # The heading of an entry such as `__getattr__` is a name, not bold.
+        text = DUNDER.sub(r"\1\\\\_\\\\_\2\\\\_\\\\_", text)
         # Pages link to each other in this site, not in the hosted one of `Documentation`.
         if cfg.doc_url:
             text = text.replace(f"]({cfg.doc_url.rstrip('/')}/", "](/")
