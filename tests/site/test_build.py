@@ -139,3 +139,23 @@ def test_code_that_is_shown_is_folded(site):
     site.fold_code(cells)
     folded = ["code-fold: true" in c["source"] for c in cells]
     assert folded == [True, False, False]
+
+
+def test_long_sentences_are_broken_and_tables_are_not(site):
+    sentence = "the best of all with probability 74%, within 0.05 nats of it with 83%; " * 2
+    row = "gpt2-mini-manuals        100    0  done    4.6845            –              1.09e+08"
+    asked = "$ lensllm plan study --candidate one=957184 --candidate two=182016 --target 800"
+    lines = site.wrap_sentences("\n".join([sentence, row, asked])).split("\n")
+    assert lines[-2:] == [row, asked]
+    assert " ".join(lines[:-2]) == sentence.strip()
+    assert max(map(len, lines[:-2])) <= site.WIDTH
+
+
+def test_entries_and_examples_read_as_names_and_code(site):
+    class Settings:
+        branch, doc_url = "main", ""
+
+    mended = site.mend_markdown(
+        "### A.__repr__\n\nExample: [bold]lensllm demo\n--plot x[/]", Settings
+    )
+    assert mended == "### A.\\_\\_repr\\_\\_\n\nExample: `lensllm demo --plot x`"

@@ -212,7 +212,7 @@ def test_every_page_is_sound(browser):
 
 FIRST_SCREEN = """() => {
     const box = (what) => document.querySelector(what)?.getBoundingClientRect()
-    const answer = box('.answer p'), figure = box('.answer img')
+    const answer = box('.answer .cell-output-markdown p'), figure = box('.answer img')
     const code = [...document.querySelectorAll('main pre.sourceCode')]
         .filter(e => e.checkVisibility() && e.getBoundingClientRect().top < innerHeight)
     return {title: document.querySelector('h1').textContent, code: code.length,
