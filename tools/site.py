@@ -95,8 +95,9 @@ def wrap_sentences(text):
     lines = text.split("\n")
     for i, line in enumerate(lines):
         words = line.split()
-        is_sentence = "  " not in line.strip() and sum(word.isalpha() for word in words) > 7
-        if len(line) > WIDTH and is_sentence and words[0][0] not in "{[(<$'\"|":
+        is_sentence = sum(word.isalpha() for word in words) > 7 and re.search("[,;:.] ", line)
+        is_row = "  " in line or line[:1] in "{[(<$'\"|"  # of a table, or of code
+        if len(line) > WIDTH and is_sentence and not is_row:
             lines[i] = textwrap.fill(line, WIDTH, break_long_words=False, break_on_hyphens=False)
     return "\n".join(lines)
 
