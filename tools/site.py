@@ -3,7 +3,7 @@
 `--if-possible` leaves it out, and says why, on a Python that is too old for it.
 """
 
-import ast, copy, inspect, json, os, re, shutil, subprocess, sys
+import ast, copy, inspect, json, os, re, shutil, subprocess, sys, textwrap
 from configparser import ConfigParser
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -18,6 +18,10 @@ KATEX = "djangocms-katex"  # a package that carries KaTeX; nothing of Django is 
 CDN = re.compile(r"https://[\w.]+/npm/katex@[^/\"']+/dist/?")
 WEB_FONT = re.compile(r"@import\s*(url\([\"']?https?:[^)]*\)|[\"']https?:[^\"']*[\"']);?")
 LEAD = re.compile(r"^#\| lead: (\S+)\n", re.M)
+DUNDER = re.compile(r"(#+ (?:\w+\.)?)__(\w+)__")
+RICH = re.compile(r"\[bold\](.+?)\[/\]", re.S)
+TRANSCRIPT = re.compile(r"^```text\n.+?^```", re.M | re.S)
+WIDTH = 72  # characters of an output that a page shows without scrolling
 FOLDED = "#| code-fold: true\n#| code-summary: Show the code\n"
 OUTSIDE = re.compile(
     r"<(?:script|img|iframe)\b[^>]*\bsrc=\"((?:https?:)?//[^\"]+)"
@@ -86,15 +90,45 @@ def lead_with_answer(cells):
     return [cells[0], opened, answer, figure, closed, *rest]
 
 
-def arrange_experiments(folder):
-    "Show each experiment's answer and figure first, and its code folded."
-    for page in folder.glob("*.ipynb"):
-        notebook = json.loads(page.read_text(encoding="utf-8"))
-        for cell in notebook["cells"]:
-            cell["source"] = "".join(cell["source"])
-        notebook["cells"] = lead_with_answer(notebook["cells"])
-        fold_code(notebook["cells"])
-        page.write_text(json.dumps(notebook, ensure_ascii=False), encoding="utf-8")
+def wrap_sentences(text):
+    "Break the long sentences of an output as a terminal does; rows of tables and code stay."
+    lines = text.split("\n")
+    for i, line in enumerate(lines):
+        words = line.split()
+        is_sentence = sum(word.isalpha() for word in words) > 7 and re.search("[,;:.] ", line)
+        is_row = "  " in line or line[:1] in "{[(<$'\"|"  # of a table, or of code
+        if len(line) > WIDTH and is_sentence and not is_row:
+            lines[i] = textwrap.fill(line, WIDTH, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines)
+
+
+def mend_markdown(text, cfg):
+    "Markdown as the site needs it: links, headings of entries, and what the command's help marks."
+    # The repository stands in settings.ini, where nbdev does not look.
+    text = text.replace(
+        f"](/blob/{cfg.branch}/", f"]({metadata()['repository']}/blob/{cfg.branch}/"
+    )
+    # Pages link to each other in this site, not in the hosted one of `Documentation`.
+    if cfg.doc_url:
+        text = text.replace(f"]({cfg.doc_url.rstrip('/')}/", "](/")
+    text = DUNDER.sub(r"\1\\_\\_\2\\_\\_", text)  # `__getattr__` is a name, not bold
+    text = RICH.sub(lambda found: f"`{' '.join(found[1].split())}`", text)
+    return TRANSCRIPT.sub(lambda found: wrap_sentences(found[0]), text)
+
+
+def dress(cells, cfg):
+    "Make the texts of a page fit the site: its Markdown, and what its code printed."
+    for cell in cells:
+        cell["source"] = "".join(cell["source"])
+        if cell["cell_type"] != "code":
+            cell["source"] = mend_markdown(cell["source"], cfg)
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            for holder, key in ((output, "text"), (data, "text/plain")):
+                if key in holder:
+                    holder[key] = wrap_sentences("".join(holder[key]))
+            if "text/markdown" in data:
+                data["text/markdown"] = mend_markdown("".join(data["text/markdown"]), cfg)
 
 
 def process_notebooks():
@@ -118,16 +152,12 @@ def process_notebooks():
     # All pages afresh: a page shows what the package says now,
     # and a time stamp knows only about its own notebook.
     for page in proc_nbs("nbs", n_workers=0, force=True).rglob("*.ipynb"):
-        text = page.read_text(encoding="utf-8")
-        # The repository stands in settings.ini, where nbdev does not look.
-        text = text.replace(
-            f"](/blob/{cfg.branch}/", f"]({metadata()['repository']}/blob/{cfg.branch}/"
-        )
-        # Pages link to each other in this site, not in the hosted one of `Documentation`.
-        if cfg.doc_url:
-            text = text.replace(f"]({cfg.doc_url.rstrip('/')}/", "](/")
-        page.write_text(text, encoding="utf-8")
-    arrange_experiments(ROOT / "_proc" / "experiments")
+        notebook = json.loads(page.read_text(encoding="utf-8"))
+        dress(notebook["cells"], cfg)
+        if page.parent.name == "experiments":
+            notebook["cells"] = lead_with_answer(notebook["cells"])
+            fold_code(notebook["cells"])
+        page.write_text(json.dumps(notebook, ensure_ascii=False), encoding="utf-8")
     return cfg
 
 

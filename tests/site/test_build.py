@@ -86,3 +86,77 @@ def test_an_old_python_leaves_the_site_out_where_it_may(old_python, capsys):
 def test_an_old_python_is_an_error_where_the_site_was_asked_for(old_python):
     with pytest.raises(SystemExit, match="Python 3.11 or newer"):
         old_python.main()
+
+
+def cell(source, kind="code"):
+    "A cell of a processed notebook."
+    return dict(cell_type=kind, source=source, outputs=[], metadata={})
+
+
+def page_of(*between):
+    "An experiment: loads, draws, then answers, with cells between drawing and answering."
+    return [
+        cell("---\ntitle: Which?\n---\n", "raw"),
+        cell("table = load()"),
+        cell("#| label: fig-a\ndraw(table)"),
+        *between,
+        cell("#| echo: false\n#| lead: fig-a\nMarkdown(answer)"),
+    ]
+
+
+def sources(cells):
+    "What stands in cells, without options."
+    return [re.sub(r"^#\|.*\n", "", c["source"], flags=re.M).strip() for c in cells]
+
+
+def test_an_experiment_begins_with_its_answer_and_the_figure_it_names(site):
+    told = site.lead_with_answer(page_of(cell("more()")))
+    begin = sources(told)[1:5]
+    assert begin == ["::::: {.answer}", "Markdown(answer)", "draw(table)", ":::::"]
+    assert sources(told)[5:] == ["table = load()", "draw(table)", "more()"]  # nothing else is moved
+
+
+def test_a_figure_that_leads_has_its_anchor_once(site):
+    told = site.lead_with_answer(page_of(cell("more()")))
+    assert sum("#| label: fig-a" in c["source"] for c in told) == 1
+    assert not any("#| lead" in c["source"] for c in told)
+
+
+def test_a_figure_beside_its_answer_moves_with_it(site):
+    *rest, figure, answer = page_of()
+    told = site.lead_with_answer([*rest, answer, figure])
+    assert sources(told).count("draw(table)") == 1
+    assert "#| label: fig-a" in told[3]["source"]
+
+
+def test_a_page_without_an_answer_stays_as_it_is(site):
+    plain = [cell("---\ntitle: Plain\n---\n", "raw"), cell("x = 1")]
+    assert site.lead_with_answer(plain) == plain
+
+
+def test_code_that_is_shown_is_folded(site):
+    cells = [cell("x = 1"), cell("#| echo: false\nMarkdown(x)"), cell("Text", "markdown")]
+    site.fold_code(cells)
+    folded = ["code-fold: true" in c["source"] for c in cells]
+    assert folded == [True, False, False]
+
+
+def test_long_sentences_are_broken_and_tables_are_not(site):
+    sentence = "the best of all with probability 74%, within 0.05 nats of it with 83%; " * 2
+    row = "gpt2-mini-manuals        100    0  done    4.6845            –              1.09e+08"
+    asked = "$ lensllm plan study --candidate one=957184 --candidate two=182016 --target 800"
+    head = "model train_size seed state test_loss test_loss_se FLOP at one token per example reason"
+    lines = site.wrap_sentences("\n".join([sentence, head, row, asked])).split("\n")
+    assert lines[-3:] == [head, row, asked]
+    assert " ".join(lines[:-3]) == sentence.strip()
+    assert max(map(len, lines[:-3])) <= site.WIDTH
+
+
+def test_entries_and_examples_read_as_names_and_code(site):
+    class Settings:
+        branch, doc_url = "main", ""
+
+    mended = site.mend_markdown(
+        "### A.__repr__\n\nExample: [bold]lensllm demo\n--plot x[/]", Settings
+    )
+    assert mended == "### A.\\_\\_repr\\_\\_\n\nExample: `lensllm demo --plot x`"

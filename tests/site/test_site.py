@@ -210,6 +210,33 @@ def test_every_page_is_sound(browser):
     assert linked.keys() <= linked["index.html"]
 
 
+FIRST_SCREEN = """() => {
+    const box = (what) => document.querySelector(what)?.getBoundingClientRect()
+    const answer = box('.answer .cell-output-markdown p'), figure = box('.answer img')
+    const code = [...document.querySelectorAll('main pre.sourceCode')]
+        .filter(e => e.checkVisibility() && e.getBoundingClientRect().top < innerHeight)
+    return {title: document.querySelector('h1').textContent, code: code.length,
+            answer: answer?.bottom ?? Infinity, figure: figure?.bottom ?? Infinity}
+}"""
+
+
+def test_experiments_answer_on_the_first_screen(browser):
+    "Each has a question for its title; a laptop shows answer and figure without scrolling."
+    pages = sorted((SITE / "experiments").glob("*.html"))
+    if not pages:
+        pytest.skip("the site is not built: run `make docs`")
+    height, found = 900, {}
+    for path in pages:
+        page = browser.new_page(viewport=dict(width=1280, height=height))
+        page.goto(path.as_uri())
+        seen = page.evaluate(FIRST_SCREEN)
+        page.close()
+        below = [part for part in ("answer", "figure") if seen[part] > height]
+        if below or seen["code"] or not seen["title"].endswith("?"):
+            found[path.stem] = (below, seen)
+    assert found == {}
+
+
 def test_search_finds_a_name(browser):
     "Search works offline: a page's title leads to it."
     if not (SITE / "search.json").is_file():
