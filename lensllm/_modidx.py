@@ -682,6 +682,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'lensllm.cli.ranking._raw_rows': ('09_cli/ranking.html#_raw_rows', 'lensllm/cli/ranking.py'),
                                      'lensllm.cli.ranking._record_text': ('09_cli/ranking.html#_record_text', 'lensllm/cli/ranking.py'),
                                      'lensllm.cli.ranking._replayed': ('09_cli/ranking.html#_replayed', 'lensllm/cli/ranking.py'),
+                                     'lensllm.cli.ranking._saved_in_words': ( '09_cli/ranking.html#_saved_in_words',
+                                                                              'lensllm/cli/ranking.py'),
                                      'lensllm.cli.ranking._shipped_tasks': ('09_cli/ranking.html#_shipped_tasks', 'lensllm/cli/ranking.py'),
                                      'lensllm.cli.ranking._show_curves': ('09_cli/ranking.html#_show_curves', 'lensllm/cli/ranking.py'),
                                      'lensllm.cli.ranking._show_fits': ('09_cli/ranking.html#_show_fits', 'lensllm/cli/ranking.py'),

@@ -242,9 +242,15 @@ def _verdict(ranking, data, truth, within, prior):
     if saved is None:
         yield "cost saved: unknown without n_params for every model"
     else:
-        share = f"{saved:.1f}%" if saved < 99.95 else "more than 99.9%"
-        yield f"cost saved: {share} of fine-tuning every candidate on {ranking.target:,}"
+        yield f"cost saved: {_saved_in_words(saved)} fine-tuning every candidate on {ranking.target:,}"
     yield from doubt_lines(ranking.notes)
+
+
+def _saved_in_words(saved):
+    "What the runs that were seen did not cost, in percent of full tuning; they may cost more."
+    if saved < 0:
+        return f"nothing, these runs cost {1 - saved / 100:.1f} times as much as"
+    return f"{saved:.1f}% of" if saved < 99.95 else "more than 99.9% of"
 
 
 def _probabilities(ranking, data, within, prior):

@@ -430,3 +430,9 @@ def test_a_mistyped_source_is_told_what_there_is(lensllm):
     assert done.code == 2
     assert "`CURVES` must be a file, got lcbd" in done.err
     assert "lcdb/… (30)" in done.err
+
+
+def test_runs_that_cost_more_than_the_target_save_nothing(lensllm, in_tables):
+    (in_tables / "dear.csv").write_text("model,n_params,100,200\na,1e6,3.1,3.0\nb,2e6,3.0,2.8\n")
+    done = lensllm("select", "dear.csv", "--target", 250)
+    assert "cost saved: nothing, these runs cost 1.2 times as much as fine-tuning every" in done.out
