@@ -369,6 +369,9 @@ def _reach(rise, inside, most, t, rounds=30):
 
 # %% ../../nbs/02_forecast/fit.ipynb #a61f03d9
 _SAME = 1e-3  # ln(loss): curves this close fit as well as each other
+# in squared standard deviations: a smaller fall of the misfit is none. With 1e-3, refits stopped
+# half-way along a valley of floors, and bands had notches.
+_STILL = 1e-6
 
 
 def _predictions_that_fit(fit, D, level):
@@ -387,7 +390,7 @@ def _predictions_that_fit(fit, D, level):
         y[rows, -1] = centre[rows] + side[rows] * distance
         free = np.zeros(theta[rows].shape, dtype=bool)
         theta[rows], cost, fitted, _ = _refit(
-            law, sizes[rows], y[rows], weights[rows], theta[rows], free, in_log, 1e-3 * s**2
+            law, sizes[rows], y[rows], weights[rows], theta[rows], free, in_log, _STILL * s**2
         )
         z = np.sqrt(np.maximum(cost - least, 0)) / s
         slope = side[rows] * (y[rows, -1] - fitted[:, -1]) / (s**2 * np.maximum(z, 1e-9))
@@ -417,7 +420,14 @@ def _values_that_fit(fit, name, level=0.9):
     def rise(rows, distance):
         theta[rows, column] = fit.params[name] + side[rows] * distance
         theta[rows], cost, _, slopes = _refit(
-            law, sizes[rows], y[rows], weights[rows], theta[rows], fixed[rows], in_log, 1e-3 * s**2
+            law,
+            sizes[rows],
+            y[rows],
+            weights[rows],
+            theta[rows],
+            fixed[rows],
+            in_log,
+            _STILL * s**2,
         )
         z = np.sqrt(np.maximum(cost - least, 0)) / s
         return z, side[rows] * slopes[:, column] / (2 * s**2 * np.maximum(z, 1e-9))

@@ -452,3 +452,11 @@ def test_the_unit_of_sizes_changes_no_prediction(unit):
     usual, other = (fit_law("rectified", LADDER * scale, LADDER_LOSSES) for scale in (1.0, unit))
     ahead = np.array([12_800.0, 102_400.0])
     np.testing.assert_allclose(other.predict(ahead * unit), usual.predict(ahead), rtol=1e-4)
+
+
+def test_a_band_has_no_notches(flan):
+    "A refit that stops too early, half-way along a valley of floors, leaves one."
+    name = next(model for model in flan.models if model.endswith("gpt2"))
+    D, loss = flan.up_to(12_800).curve(name)
+    band = fit_law("rectified", D, loss).predict(np.geomspace(15_000, 100_000, 24), interval=0.9)
+    assert (np.diff(band.high) < 1e-3).all()
