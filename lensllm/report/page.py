@@ -57,6 +57,7 @@ the best of {{ ranked }}
  ({{ candidates - ranked }} of {{ candidates }} candidates failed, or were not run)
 {%- endif %}
  with probability {{ p_best }}, predicted {{ measure }} {{ predicted }}{{ " " if unit }}{{ unit }}.
+{% if by_loss %}By the loss of the same runs: <strong>{{ by_loss }}</strong>.{% endif %}
 {% else %}
 No choice yet: it needs runs of two candidates that have not failed, or of the only one left.
 {% endif %}
@@ -176,12 +177,19 @@ def _page_contents(study):
         figures=[] if ranking is None else _figures(study, ranking),
         doubts=[] if ranking is None else _doubts(study, ranking),
         again=_how_to_repeat(study, runs),
+        by_loss=_choice_by_loss(study),
     )
     contents |= _answer(ranking)
     contents |= _ranking_table(ranking, runs, unit, metric)
     contents |= _run_table(runs.assign(seconds=study.run_seconds()), study.whole, unit, metric)
     contents |= _finding_table(finished)
     return contents
+
+
+def _choice_by_loss(study):
+    "What the losses would choose, where a study chooses by a score; None where it does not."
+    ranking = study.ranking_by_loss()
+    return ranking and ranking.best
 
 
 def _doubts(study, ranking):
