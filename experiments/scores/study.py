@@ -1,6 +1,6 @@
 """Scores and losses of the same runs: do they choose the same model?
 
-    python experiments/scores/study.py [kind] [translate] [--work DIR]
+    python experiments/scores/study.py [--task kind] [--task translate] [--work DIR]
 
 `kind` asks for the part of speech of a word by its gloss in WordNet: four labels, made of the
 shipped task `define`, equally many rows each; accuracy by label ranking. `translate` are the
@@ -63,7 +63,7 @@ def kind():
 def translate():
     "Short pairs."
     rows = [row for row in all_rows("translate") if max(map(len, row)) <= MOST_CHARACTERS]
-    return sorted(rows, key=lambda row: content_key(row))[:TRANSLATED]
+    return sorted(rows, key=content_key)[:TRANSLATED]
 
 
 def write_task(name, folder):
@@ -129,14 +129,14 @@ def keep(study, name, origin):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tasks", nargs="*", choices=[*METRICS, []], default=list(METRICS))
+    parser.add_argument("--task", action="append", choices=METRICS, help="Default: both.")
     parser.add_argument("--work", type=Path, help="where the studies lie")
     options = parser.parse_args()
     work = options.work or Path(tempfile.mkdtemp())
     work.mkdir(parents=True, exist_ok=True)
     OUT.mkdir(parents=True, exist_ok=True)
     origin = made_with()
-    for name in options.tasks:
+    for name in options.task or METRICS:
         study = read_study(name, work)
         study.run(device="cpu", progress=lambda study, *_: keep(study, name, origin))  # noqa: B023
         keep(study, name, origin)
