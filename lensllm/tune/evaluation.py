@@ -9,8 +9,6 @@ __all__ = [
     "SCORES",
     "KINDS",
     "MetricError",
-    "last_answer",
-    "with_answer",
     "task_labels",
     "Scoring",
     "scoring_of",
@@ -19,11 +17,11 @@ __all__ = [
     "rank_labels",
     "longest_answer",
     "generate_answers",
-    "test_score",
+    "model_score",
     "scoring_tokens",
 ]
 
-# %% ../../nbs/07_tune/evaluation.ipynb #bfcfc1f4
+# %% ../../nbs/07_tune/evaluation.ipynb #2b3fd38f
 import importlib.util, math, re
 from collections import Counter
 from collections.abc import Callable
@@ -38,11 +36,11 @@ from ..curves.scores import Metric, as_metric, told_metric
 from .chats import Chat, _control_tokens
 from .tasks import Task, encode, encode_prompts
 
-# %% ../../nbs/07_tune/evaluation.ipynb #4e3d18f0
+# %% ../../nbs/07_tune/evaluation.ipynb #559e02db
 if TYPE_CHECKING:
     import transformers
 
-# %% ../../nbs/07_tune/evaluation.ipynb #a1e010a8
+# %% ../../nbs/07_tune/evaluation.ipynb #bb49b929
 SCORES = ("accuracy", "exact_match", "rouge", "chrf")  # by name; others are a user's functions
 KINDS = 50  # of targets, at most, where labels are ranked
 _PACKAGES = dict(rouge="rouge_score", chrf="sacrebleu")  # that a score needs
@@ -52,30 +50,13 @@ class MetricError(ValueError):
     "A user's function does not give a score; no fault of the candidate."
 
 
-def last_answer(
-    row: tuple | Chat,  # (prompt, target), or a chat
-) -> str:
-    """What is asked for: the target, or the last answer of a chat.
-
-    Parameters
-    ----------
-    row : tuple | Chat
-        (prompt, target), or a chat
-    """
+def _last_answer(row):
+    "What is asked for: the target, or the last answer of a chat."
     return row.turns[-1][1] if isinstance(row, Chat) else row[1]
 
 
-def with_answer(
-    row: tuple | Chat,  # (prompt, target), or a chat
-    answer: str,
-) -> tuple | Chat:
-    """The row with another answer in the place of the one that is asked for.
-
-    Parameters
-    ----------
-    row : tuple | Chat
-        (prompt, target), or a chat
-    """
+def _with_answer(row, answer):
+    "The row with another answer in the place of the one that is asked for."
     if not isinstance(row, Chat):
         return row[0], answer
     role, _ = row.turns[-1]
@@ -93,7 +74,7 @@ def task_labels(
     tuple
         of the training rows, sorted; empty: targets are texts
     """
-    counts = Counter(map(last_answer, task.train))
+    counts = Counter(map(_last_answer, task.train))
     if not 2 <= len(counts) <= KINDS or min(counts.values()) < 2:
         return ()
     return tuple(sorted(counts))
@@ -102,7 +83,7 @@ def task_labels(
 def _check_labels(task, labels):
     "Refuse a task of texts, and a test row whose label no training row has."
     if not labels:
-        counts = Counter(map(last_answer, task.train))
+        counts = Counter(map(_last_answer, task.train))
         few = [shortened(label, 40) for label, count in counts.items() if count < 2]
         why = f"{len(counts):,} different ones among {len(task.train):,} rows"
         if 2 <= len(counts) <= KINDS:
@@ -112,10 +93,10 @@ def _check_labels(task, labels):
             f"training, got {why}; take exact_match, rouge or chrf"
         )
     for i, row in enumerate(task.test, 1):
-        if last_answer(row) not in labels:
+        if _last_answer(row) not in labels:
             raise ValueError(
                 "`test` must have labels that training rows have, row "
-                f"{i} of {len(task.test):,} has {shortened(last_answer(row), 40)!r}; "
+                f"{i} of {len(task.test):,} has {shortened(_last_answer(row), 40)!r}; "
                 f"correct it, leave it out, or train on it (labels: {_listed(labels)})"
             )
 
@@ -126,7 +107,7 @@ def _listed(labels):
     return ", ".join(shown) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
 
 
-# %% ../../nbs/07_tune/evaluation.ipynb #d22af7d4
+# %% ../../nbs/07_tune/evaluation.ipynb #b19525b6
 @dataclass(frozen=True)
 class Scoring:
     """How the answers of a tuned model are scored.
@@ -178,7 +159,7 @@ def scoring_of(
     by = f"{path}:{name}"
     scored = told_metric(replace(asked, name=name))
     found = Scoring(by, replace(scored, n_test=len(task.test)))
-    targets = [last_answer(row) for row in task.test]
+    targets = [_last_answer(row) for row in task.test]
     score_answers(found, targets, targets)
     return found
 
@@ -201,7 +182,7 @@ def _known_scoring(asked, task):
     return Scoring(asked.name, Metric(asked.name, True, True, n_test=len(task.test)))
 
 
-# %% ../../nbs/07_tune/evaluation.ipynb #873c0b90
+# %% ../../nbs/07_tune/evaluation.ipynb #34234011
 @must.checked(by=must.text())
 def file_and_function(
     by: str,  # FILE.py:function
@@ -276,7 +257,7 @@ def _values(scoring, function, answers, targets):
     return values / top
 
 
-# %% ../../nbs/07_tune/evaluation.ipynb #7490efe1
+# %% ../../nbs/07_tune/evaluation.ipynb #16af9ea1
 _GROUPS = 20  # of rows, each of which the jackknife leaves out once
 
 
@@ -378,7 +359,7 @@ def _chrf(answers, targets):
     return CHRF().corpus_score(answers, [targets]).score / 100
 
 
-# %% ../../nbs/07_tune/evaluation.ipynb #e7c1abac
+# %% ../../nbs/07_tune/evaluation.ipynb #63ddd541
 def _some_rows(name, value):
     "Rows of a task."
     rows = must.several(least=1)(name, value)
@@ -425,7 +406,7 @@ def rank_labels(
     from lensllm.tune.losses import row_costs
 
     options = dict(max_tokens=max_tokens, pairs=model.config.is_encoder_decoder)
-    asked = [with_answer(row, label) for row in rows for label in labels]
+    asked = [_with_answer(row, label) for row in rows for label in labels]
     encoded = encode(asked, tokenizer, **options)
     _check_labels_differ(encoded[: len(labels)], labels)
     nats, _, _ = row_costs(model, tokenizer, encoded, rows_at_once)
@@ -444,7 +425,7 @@ def _check_labels_differ(encoded, labels):
             )
 
 
-# %% ../../nbs/07_tune/evaluation.ipynb #cfe172a0
+# %% ../../nbs/07_tune/evaluation.ipynb #7436739e
 @must.checked(
     task=must.instance(Task, "`load_task` reads one"), max_tokens=must.whole(2), pairs=must.flag
 )
@@ -467,8 +448,8 @@ def longest_answer(
     int
         tokens, with the end token
     """
-    longest = sorted(task.train, key=lambda row: len(last_answer(row)), reverse=True)[:100]
-    rows = [with_answer(row, last_answer(row)) for row in longest]  # of chats the last answer
+    longest = sorted(task.train, key=lambda row: len(_last_answer(row)), reverse=True)[:100]
+    rows = [_with_answer(row, _last_answer(row)) for row in longest]  # of chats the last answer
     encoded = encode(rows, tokenizer, max_tokens=max_tokens, pairs=pairs)
     return max(sum(label != -100 for label in labels) for _, labels in encoded)
 
@@ -577,7 +558,7 @@ def _up_to_stop(tokens, stops):
     return tokens[:end]
 
 
-# %% ../../nbs/07_tune/evaluation.ipynb #d87ad86a
+# %% ../../nbs/07_tune/evaluation.ipynb #ee398c36
 def _labels_for(scoring, task):
     "The labels to rank; empty where answers are generated."
     return task_labels(task) if scoring.by == "accuracy" or scoring.is_code else ()
@@ -590,7 +571,7 @@ def _labels_for(scoring, task):
     max_tokens=must.whole(2),
     rows_at_once=must.whole(),
 )
-def test_score(
+def model_score(
     model: "transformers.PreTrainedModel",
     tokenizer: "transformers.PreTrainedTokenizerBase",
     task: Task,
@@ -615,10 +596,10 @@ def test_score(
         pairs = bool(model.config.is_encoder_decoder)
         most = longest_answer(task, tokenizer, max_tokens=max_tokens, pairs=pairs)
         answers = generate_answers(model, tokenizer, task.test, new_tokens=most, **limits)
-    return score_answers(scoring, answers, [last_answer(row) for row in task.test])
+    return score_answers(scoring, answers, [_last_answer(row) for row in task.test])
 
 
-# %% ../../nbs/07_tune/evaluation.ipynb #b09f5136
+# %% ../../nbs/07_tune/evaluation.ipynb #0c96fb85
 @must.checked(
     task=must.instance(Task, "`load_task` reads one"),
     scoring=must.instance(Scoring, "`scoring_of` makes one"),
@@ -652,7 +633,7 @@ def scoring_tokens(
     some, labels = list(task.test[:rows]), _labels_for(scoring, task)
     if labels:
         options = dict(max_tokens=max_tokens, pairs=pairs)
-        asked = [with_answer(row, label) for row in some for label in labels]
+        asked = [_with_answer(row, label) for row in some for label in labels]
         encoded = encode(asked, tokenizer, **options)
         read, written = (sum(map(len, side)) / len(some) for side in zip(*encoded))
         return [read, written if pairs else 0.0]

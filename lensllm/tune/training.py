@@ -27,7 +27,7 @@ import numpy as np, torch
 from accelerate.utils.memory import clear_device_cache
 from .._internal import arguments as must
 from ..curves.scores import Metric
-from .evaluation import MetricError, Scoring, scoring_tokens, test_score
+from .evaluation import MetricError, Scoring, model_score, scoring_tokens
 from .losses import ratio, row_costs
 from .recipe import PROBE_STEPS, RATES, Recipe
 from .tasks import Task, count_cut, encode, task_of
@@ -392,7 +392,7 @@ def finetune(
 def _scored(course, source, task, scoring):
     "The score of a run, counted at its price."
     model, limit = course.model, source.max_tokens
-    score, error = test_score(
+    score, error = model_score(
         model,
         course.tokenizer,
         task,
