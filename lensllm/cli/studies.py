@@ -118,7 +118,7 @@ _RankedUnit = Annotated[
     ),
 ]
 
-# %% ../../nbs/09_cli/studies.ipynb #bc4f2a18
+# %% ../../nbs/09_cli/studies.ipynb #389033cc
 _ScoredBy = Annotated[
     str,
     typer.Option(

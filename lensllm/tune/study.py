@@ -53,6 +53,7 @@ LADDER = tuple(100 * 2**k for k in range(11))  # 100 to 102,400: sizes, if none 
     task=must.instance(Task, "`load_task` reads one"),
     recipe=must.instance(Recipe),
     rows=must.whole(2),
+    scoring=must.instance(Scoring, "`scoring_of` makes one", optional=True),
 )
 def inspect_candidate(
     source: str | Path,  # as for `load_model`
