@@ -21,7 +21,7 @@ __all__ = [
     "scoring_tokens",
 ]
 
-# %% ../../nbs/07_tune/evaluation.ipynb #2b3fd38f
+# %% ../../nbs/07_tune/evaluation.ipynb #7d20911b
 import importlib.util, math, re
 from collections import Counter
 from collections.abc import Callable
@@ -36,11 +36,11 @@ from ..curves.scores import Metric, as_metric, told_metric
 from .chats import Chat, _control_tokens
 from .tasks import Task, encode, encode_prompts
 
-# %% ../../nbs/07_tune/evaluation.ipynb #559e02db
+# %% ../../nbs/07_tune/evaluation.ipynb #2666aa72
 if TYPE_CHECKING:
     import transformers
 
-# %% ../../nbs/07_tune/evaluation.ipynb #bb49b929
+# %% ../../nbs/07_tune/evaluation.ipynb #99d5aed9
 SCORES = ("accuracy", "exact_match", "rouge", "chrf")  # by name; others are a user's functions
 KINDS = 50  # of targets, at most, where labels are ranked
 _PACKAGES = dict(rouge="rouge_score", chrf="sacrebleu")  # that a score needs
@@ -107,7 +107,7 @@ def _listed(labels):
     return ", ".join(shown) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
 
 
-# %% ../../nbs/07_tune/evaluation.ipynb #b19525b6
+# %% ../../nbs/07_tune/evaluation.ipynb #a6530fdf
 @dataclass(frozen=True)
 class Scoring:
     """How the answers of a tuned model are scored.
@@ -155,7 +155,7 @@ def scoring_of(
     asked = as_metric(metric)
     if asked.name in SCORES:
         return _known_scoring(asked, task)
-    path, name = file_and_function(asked.name)
+    path, name = file_and_function(asked.name or "nothing")
     by = f"{path}:{name}"
     scored = told_metric(replace(asked, name=name))
     found = Scoring(by, replace(scored, n_test=len(task.test)))
@@ -182,7 +182,7 @@ def _known_scoring(asked, task):
     return Scoring(asked.name, Metric(asked.name, True, True, n_test=len(task.test)))
 
 
-# %% ../../nbs/07_tune/evaluation.ipynb #34234011
+# %% ../../nbs/07_tune/evaluation.ipynb #889126b9
 @must.checked(by=must.text())
 def file_and_function(
     by: str,  # FILE.py:function
@@ -257,7 +257,7 @@ def _values(scoring, function, answers, targets):
     return values / top
 
 
-# %% ../../nbs/07_tune/evaluation.ipynb #16af9ea1
+# %% ../../nbs/07_tune/evaluation.ipynb #49670ceb
 _GROUPS = 20  # of rows, each of which the jackknife leaves out once
 
 
@@ -359,7 +359,7 @@ def _chrf(answers, targets):
     return CHRF().corpus_score(answers, [targets]).score / 100
 
 
-# %% ../../nbs/07_tune/evaluation.ipynb #63ddd541
+# %% ../../nbs/07_tune/evaluation.ipynb #20d36e4f
 def _some_rows(name, value):
     "Rows of a task."
     rows = must.several(least=1)(name, value)
@@ -425,7 +425,7 @@ def _check_labels_differ(encoded, labels):
             )
 
 
-# %% ../../nbs/07_tune/evaluation.ipynb #7436739e
+# %% ../../nbs/07_tune/evaluation.ipynb #065a2a33
 @must.checked(
     task=must.instance(Task, "`load_task` reads one"), max_tokens=must.whole(2), pairs=must.flag
 )
@@ -558,7 +558,7 @@ def _up_to_stop(tokens, stops):
     return tokens[:end]
 
 
-# %% ../../nbs/07_tune/evaluation.ipynb #ee398c36
+# %% ../../nbs/07_tune/evaluation.ipynb #dca7f11e
 def _labels_for(scoring, task):
     "The labels to rank; empty where answers are generated."
     return task_labels(task) if scoring.by == "accuracy" or scoring.is_code else ()
@@ -599,7 +599,7 @@ def model_score(
     return score_answers(scoring, answers, [_last_answer(row) for row in task.test])
 
 
-# %% ../../nbs/07_tune/evaluation.ipynb #0c96fb85
+# %% ../../nbs/07_tune/evaluation.ipynb #b247ce30
 @must.checked(
     task=must.instance(Task, "`load_task` reads one"),
     scoring=must.instance(Scoring, "`scoring_of` makes one"),
