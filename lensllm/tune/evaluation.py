@@ -503,6 +503,7 @@ def generate_answers(
             some = order[start : start + rows_at_once]
             read = [prompts[i] for i in some]
             room = new_tokens if pairs else min(new_tokens, max_tokens - max(map(len, read)))
+            room = max(1, room)  # where rows are of two tokens
             for i, tokens in zip(some, _generated(model, tokenizer, read, room, stops)):
                 answers[i] = tokenizer.decode(
                     tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
