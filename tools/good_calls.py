@@ -580,7 +580,8 @@ def of_tune(new):
     import pandas as pd
     from lensllm.models.loading import ZOO, load_model
     from lensllm.tune import callback, chats, findings, recipe, store, study
-    from lensllm.tune import looks, losses, tasks, trainer, training, workers
+    from lensllm.curves.scores import Metric
+    from lensllm.tune import evaluation, looks, losses, tasks, trainer, training, workers
 
     zoo, rows_file = str(ZOO / "gpt2-mini-manuals"), str(new / "rows.jsonl")
     model, tokenizer = load_model(zoo, device="cpu")
@@ -602,14 +603,27 @@ def of_tune(new):
     where = dict(device="cpu", trust=())
     fields = recipe.Recipe().__dict__
     places = dict(checkpoint=None, trunk=None, keep=None, watch=None)
+    named = dict(metric="exact_match")
     fresh = dict(task="t", candidates=dict(a=100), policy="race", budget=0.5, budget_size=None)
     wishes = dict(target=800, sizes=[200, 800], seed=0, recipe=None, unit=None, test=None)
     sources = dict(task=rows_file, candidates=[zoo], columns=None, loss_on="last")
     sources |= dict(probes=False, trust=(), must_see=())
-    own = {**wishes, **sources, "budget_size": 20, "sizes": [10, 20], "target": 20, "recipe": short}
+    own = {
+        **wishes,
+        **sources,
+        **named,
+        "budget_size": 20,
+        "sizes": [10, 20],
+        "target": 20,
+        "recipe": short,
+    }
     once = dict(executor="local", workers=1, device="cpu", budget=None, must_see=None, trust=())
-    once |= dict(gpus_per_run=1)
+    once |= dict(gpus_per_run=1, metric=None)
     counted = dict(seed=None, test_loss_se=None, reason=None, correct=True)
+    exact, scored_by = evaluation.scoring_of("exact_match", task), new / "score.py"
+    scored_by.write_text("def score(answers, targets):\n    return 1.0\n")
+    ready = dict(model=model, tokenizer=tokenizer, rows=rows[:2])
+    limits = dict(max_tokens=16, rows_at_once=2)
     return [
         (tasks.load_rows, dict(path=rows_file, columns=None, argument="DATA", loss_on="last")),
         (tasks.content_key, dict(row=("a", "b"))),
@@ -619,6 +633,7 @@ def of_tune(new):
         (tasks.task_of, dict(source=dict(task=rows_file, test=None, columns=None))),
         (tasks.split_rows, dict(rows=rows[:40], name="t", validation=parts[1], test=parts[2])),
         (tasks.encode, dict(rows=rows[:3], **texts, pairs=False)),
+        (tasks.encode_prompts, dict(rows=rows[:3], **texts, pairs=False)),
         (tasks.collate, dict(encoded=encoded, tokenizer=tokenizer)),
         (tasks.marked_row, dict(row=rows[0], **texts, pairs=False)),
         (tasks.answer_text, dict(row=rows[0])),
@@ -636,9 +651,22 @@ def of_tune(new):
             recipe.continued_rate,
             dict(step=1, decay_from=3, steps=9, recipe=recipe.Recipe(rate=1e-3)),
         ),
-        (recipe.run_price, dict(**priced, n=3, **others, m=0)),
+        (recipe.run_price, dict(**priced, n=3, **others, m=0, scoring=(1.0, 0.0))),
         (recipe.search_price, dict(**priced, **others)),
         (findings.Findings, dict(runs=1, rows=8, delta=0.05)),
+        (evaluation.Scoring, dict(by="accuracy", metric=Metric("accuracy", True, True))),
+        (evaluation.scoring_of, dict(metric="exact_match", task=task)),
+        (evaluation.task_labels, dict(task=task)),
+        (evaluation.file_and_function, dict(by=f"{scored_by}:score")),
+        (evaluation.score_answers, dict(scoring=exact, answers=["a", "b"], targets=["a", "c"])),
+        (evaluation.rank_labels, dict(**ready, labels=["a", "b"], **limits)),
+        (evaluation.longest_answer, dict(task=task, **texts, pairs=False)),
+        (evaluation.generate_answers, dict(**ready, new_tokens=2, **limits)),
+        (
+            evaluation.model_score,
+            dict(model=model, tokenizer=tokenizer, task=task, scoring=exact, **limits),
+        ),
+        (evaluation.scoring_tokens, dict(task=task, scoring=exact, **texts, pairs=False, rows=3)),
         (losses.ratio, dict(a=np.ones(3), b=np.ones(3))),
         (
             losses.row_costs,
@@ -652,6 +680,7 @@ def of_tune(new):
                 **dict(model=zoo, task=task, train_size=10, seed=0, recipe=short),
                 **where,
                 **places,
+                **dict(scoring=exact),
             },
         ),
         (
@@ -680,6 +709,7 @@ def of_tune(new):
         ),
         (held.plan, dict(runs=[run], prices=[1.0], why="w")),
         (held.claim, dict(in_turn=())),
+        (held.curves, dict(loss=None)),
         (held.lend, dict(n=1, seconds=60.0)),
         (held.artefact, dict(run=run, suffix=".pt")),
         (
@@ -690,7 +720,10 @@ def of_tune(new):
         (lambda run: (held.done(run, 3.0), held.forget(run)), dict(run=("a", 400, 0))),
         (study.name_of, dict(source=zoo)),
         (study.json_safe, dict(value=3)),
-        (study.inspect_candidate, dict(source=zoo, task=task, recipe=short, rows=3, **where)),
+        (
+            study.inspect_candidate,
+            dict(source=zoo, task=task, recipe=short, rows=3, scoring=exact, **where),
+        ),
         (looks.zero_shot_look, dict(source=zoo, task=task, rows=3, seed=0, recipe=short, **where)),
         (study.new_study, {"folder": new / "fresh", **fresh, **wishes}),
         (study.new_study, dict(folder=new / "made", **own)),
@@ -713,6 +746,7 @@ def of_tune(new):
             dict(study=told, model="a", train_size=200, seed=0, take="best", eval_set=None),
         ),
         (study.new_study(new / "made", **own).run, once),
+        (study.new_study(new / "made", **own).score_by, named),
     ]
 
 

@@ -37,6 +37,8 @@ from lensllm.cli.options import (
     AsJson,
     Columns,
     Device,
+    HigherIsBetter,
+    InPercent,
     LossOn,
     MustSee,
     PolicyName,
@@ -45,6 +47,7 @@ from lensllm.cli.options import (
     as_examples,
     as_loss,
     as_train_size,
+    asked_metric,
     column_names,
     typed_options,
     as_seconds,
@@ -114,6 +117,19 @@ _RankedUnit = Annotated[
         "--unit",
         metavar="NAME",
         help="byte or token: what losses are ranked by. Only bytes compare different tokenizers.",
+    ),
+]
+
+# %% ../../nbs/09_cli/studies.ipynb #389033cc
+_ScoredBy = Annotated[
+    str,
+    typer.Option(
+        "--metric",
+        metavar="NAME",
+        help="Also score the test rows, and choose by the score: accuracy (targets of few kinds: "
+        "the label with the highest probability), exact_match, rouge or chrf (generated answers), "
+        "or FILE.py:function of yours, from answers and targets to a number per row or one. "
+        "Default: the loss.",
     ),
 ]
 
@@ -325,6 +341,9 @@ def run_command(
     recipe: _RecipeFile = None,
     set_: _Set = None,
     probes: _Probes = False,
+    metric: _ScoredBy = None,
+    higher_is_better: HigherIsBetter = None,
+    percent: InPercent = None,
     unit: _RankedUnit = "byte",
     workers: _Workers = 1,
     executor: _Executor = "local",
@@ -377,11 +396,12 @@ def run_command(
         probes=probes,
         trust=trust or (),
         must_see=must_see or (),
+        metric=asked_metric(metric, higher_is_better, percent, None),
     )
     if dry_run:
         with tempfile.TemporaryDirectory() as scratch:
             place = out if is_old else Path(scratch) / "study"
-            study = _reopened(out) if folder_alone else _begun(place, **options)
+            study = _reopened(out, metric) if folder_alone else _begun(place, **options)
             if more is not None or must_see is not None:
                 study.fund(more, must_see=must_see, keep=False)
             study.trust = tuple(trust or ())
@@ -389,7 +409,7 @@ def run_command(
                 study.charge(price_per_hour, keep=False)
             _say_forecast(study, json_, _timed_speeds(study, device) if hours else None)
         return
-    study = _reopened(out) if folder_alone else _begun(out, **options)
+    study = _reopened(out, metric) if folder_alone else _begun(out, **options)
     study.check_sources(trust or ())
     if price_per_hour is not None:
         study.charge(price_per_hour)
@@ -452,6 +472,7 @@ _FREE_PARAMETERS = (  # may be given for a study that exists
     "finish",
     "log_json",
     "trust",
+    "metric",
 )
 
 
@@ -518,8 +539,8 @@ def _spelled_out(candidates):
     return names
 
 
-def _reopened(folder):
-    "A study that exists, of models that can be run."
+def _reopened(folder, metric):
+    "A study that exists, of models that can be run, scored by what the call names again."
     from lensllm.tune.study import Study
 
     study = Study(folder)
@@ -529,6 +550,8 @@ def _reopened(folder):
             "elsewhere; "
             "`lensllm plan` asks, `lensllm tell` answers"
         )
+    if metric is not None:
+        study.score_by(metric)
     return study
 
 
@@ -554,6 +577,7 @@ def _saying_how_to_go_on(ctx, study, events, options):
             *(f"--{name.replace('_', '-')} {options[name]}" for name in typed),
             *([f"--log-json {shlex.quote(events.place)}"] if events.place else []),
             *([f"--finish {shlex.quote(str(finish))}"] if finish else []),
+            *([f"--metric {shlex.quote(study.code)}"] if study.code else []),
             *(f"--trust {word}" for word in _words_of_trust(study)),
             file=sys.stderr,
         )
@@ -576,13 +600,16 @@ def _end(study, ranking, as_json, events, finish, device):
 
     report = study_report(study, study.store.folder / "report.html")
     facts, columns = study.facts, ["model", "rank", "predicted_loss", "low", "high", "p_best"]
+    by_loss = study.ranking_by_loss()
     result = dict(
         task=facts["task"],
         target=facts["target"],
         choice=ranking.best,
         unit=facts["unit"],
+        metric=study.metric.name,
+        choice_by_loss=by_loss.best if by_loss else None,
         spent_fraction=study.spent / study.whole,
-        ranking=json_rows(ranking.frame[columns]),
+        ranking=json_rows(study.metric.in_own_unit(ranking.frame[columns])),
         report=str(report),
         doubts=[*filter(None, [study.unseen_doubt()]), *ranking.doubts],
     )
@@ -601,11 +628,13 @@ def _end(study, ranking, as_json, events, finish, device):
 
 def _show_end(study, ranking, result):
     "The ranking, its doubts and the choice."
-    facts, columns = study.facts, ["predicted_loss", "low", "high", "p_best"]
+    facts, metric = study.facts, study.metric
+    columns = ["rank", "model", "predicted_loss", "low", "high", "p_best"]
+    shown = metric.in_own_unit(ranking.frame[columns])
     show_table(
-        ranking.frame[["rank", "model", *columns]],
-        f"{facts['task']}, for {facts['target']:,} examples, nats/{facts['unit']}",
-        dict(predicted_loss=".3f", low=".3f", high=".3f", p_best=probability),
+        shown,
+        f"{facts['task']}, for {facts['target']:,} examples, {_measure(study)}",
+        dict.fromkeys(shown.columns[2:5], metric.spec) | dict(p_best=probability),
     )
     print("low, high: 90% interval; p_best: probability of being the best of these candidates")
     for line in doubt_lines(result["doubts"], all_in="the report lists them"):
@@ -614,10 +643,19 @@ def _show_end(study, ranking, result):
         f"choose {ranking.best}; spent {100 * study.spent / study.whole:.2f}% of fine-tuning "
         f"every candidate; report: {result['report']}"
     )
+    if other := result["choice_by_loss"]:
+        agrees = "the same" if other == ranking.best else other
+        print(f"by the loss of these runs (nats/{facts['unit']}): {agrees}")
     if bill := study.bill_text():
         print(bill)
     folder = shlex.quote(str(study.store.folder))
     print(f"next: lensllm finish {folder} --out MODEL tunes the choice on all rows")
+
+
+def _measure(study):
+    "What a study's numbers are, with their unit."
+    metric = study.metric
+    return f"nats/{study.facts['unit']}" if metric.name == "loss" else metric.label
 
 
 # %% ../../nbs/09_cli/studies.ipynb #6d5e0030
@@ -758,6 +796,9 @@ def _report(self: StudyWatch, run):
     detail = ""
     if run.state == "done":
         detail = f", test loss {run.test_loss:.4f}"
+        if self.study.facts["scored_by"]:
+            metric = self.study.metric
+            detail = f", {metric.name} {metric.in_words(run.test_loss)}"
     elif run.state == "failed":
         detail = f", {run.reason}"
     now = time.strftime("%Y-%m-%d %H:%M:%S")
@@ -775,8 +816,12 @@ def _write_event(self: StudyWatch, run):
     if run.state == "running":
         self.events.write("begun", **names)
     elif run.state == "done":
-        keys = ("test_loss", "test_loss_se", "seconds")
-        self.events.write("done", **names, **{key: _or_none(getattr(run, key)) for key in keys})
+        keys = ["test_loss", "test_loss_se", "seconds"]
+        import pandas as pd
+
+        row = pd.DataFrame([{key: getattr(run, key) for key in keys}])
+        row = self.study.metric.in_own_unit(row).iloc[0]
+        self.events.write("done", **names, **{key: _or_none(row[key]) for key in row.index})
     elif run.state == "failed" or run.attempts:
         again = run.state == "planned"
         self.events.write("failed", **names, reason=run.reason, again=again)
@@ -829,8 +874,9 @@ def _cell(self: StudyWatch, run):
     "A run in the live table: its loss, how far it is, that it failed, or that it waits."
     from lensllm.tune.study import duration
 
+    metric = self.study.metric
     if run.state == "done":
-        return f"{run.test_loss:.3f}"
+        return format(metric.score_of(run.test_loss), metric.spec)
     if run.state != "running":
         return "failed" if run.state == "failed" else "waits"
     if _run_names(run) not in self.checks:
@@ -865,8 +911,9 @@ def _title(self: StudyWatch, runs):
 @patch
 def _legend(self: StudyWatch):
     "What the cells of the live table hold."
-    unit = self.study.facts["unit"]
-    return f"test loss (nats/{unit}), or step, validation loss (nats/token) and time left"
+    measure = _measure(self.study)
+    test = f"test loss ({measure})" if self.study.metric.name == "loss" else measure
+    return f"{test}, or step, validation loss (nats/token) and time left"
 
 
 @patch
@@ -1201,7 +1248,7 @@ def tell_command(
         reason=failed,
         correct=correct,
     )
-    unit = f"nats/{study.facts['unit']}" if study.metric.name == "loss" else study.metric.label
+    unit = _measure(study)
     result = f"failed, {failed}" if test_loss is None else f"{test_loss:g} {unit}"
     print(f"entered {run}: {result}; {study}, {_spending(study)}")
     target, share = study.facts["target"], study.facts["budget"]["share"]

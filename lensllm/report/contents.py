@@ -193,6 +193,7 @@ def report_contents(
         ranked=0 if ranking is None else len(ranking.frame),
         unit=unit if metric == LOSS else "",
         measure=metric.name,
+        by_loss=_choice_by_loss(study),
         n_runs=len(about.runs),
         spent=_share(study.spent / about.whole).text,
         bill=study.bill_text(),
@@ -207,6 +208,12 @@ def report_contents(
         next_steps=_next_steps(about),
     )
     return contents | _answer(ranking) | _finding_table(about)
+
+
+def _choice_by_loss(study):
+    "What the losses would choose, where a study chooses by a score; None where it does not."
+    ranking = study.ranking_by_loss()
+    return ranking and ranking.best
 
 
 def _facts(study):

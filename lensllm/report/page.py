@@ -164,6 +164,7 @@ the best of {{ ranked }}
 {%- endif %}
  with probability {{ p_best }}, predicted {{ measure }} {{ predicted }}
  ({{ level }}: {{ interval }}){{ " " if unit }}{{ unit }}.
+{% if by_loss %}By the loss of the same runs: <strong>{{ by_loss }}</strong>.{% endif %}
 {% else %}
 No choice yet: it needs runs of two candidates that have not failed, or of the only one left.
 {% endif %}

@@ -15,6 +15,7 @@ _NAMES = dict(
     recipe=["Recipe"],
     training=["finetune", "Run"],
     handover=["finish"],
+    evaluation=["scoring_of", "Scoring"],
     findings=["Findings"],
     store=["Store"],
     workers=[],

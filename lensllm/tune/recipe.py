@@ -487,6 +487,7 @@ def _two_numbers(name, value):
     others=_two_numbers,
     n=must.whole(0),
     m=must.whole(0),
+    scoring=_two_numbers,
 )
 def run_price(
     n_params: int,
@@ -496,8 +497,9 @@ def run_price(
     n: int,  # training rows, > 0
     others: tuple,  # (validation, test) rows
     m: int = 0,  # rows of the size that a ladder continues from
+    scoring: tuple = (0, 0),  # tokens (read, written) that the score of a test row takes
 ) -> float:  # FLOP, an upper end: training may stop early
-    """What one run costs: training, its checks, and the test.
+    """What one run costs: training, its checks, the test, and a score if there is one.
 
     Parameters
     ----------
@@ -511,6 +513,8 @@ def run_price(
         (validation, test) rows
     m : int, default 0
         rows of the size that a ladder continues from
+    scoring : tuple, default (0, 0)
+        tokens (read, written) that the score of a test row takes
 
     Returns
     -------
@@ -522,6 +526,9 @@ def run_price(
     valid_rows, test_rows = others
     training = flops(weight, steps * recipe.batch)
     reading = flops(weight, valid_rows * checks + test_rows, train=False)
+    if any(scoring):
+        answers = token_work(n_params, encoder_params, *scoring)
+        reading += flops(answers, test_rows, train=False)
     return float(training + reading)
 
 

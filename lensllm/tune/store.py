@@ -852,8 +852,18 @@ def runs(
 
 
 @patch
-def curves(self: Store) -> CurveSet | None:  # None: nothing is done yet
-    """The losses of all runs that are done.
+@must.checked(loss=must.one_of(("test_loss", "byte_loss"), optional=True))
+def curves(
+    self: Store,
+    *,
+    loss: str | None = None,  # key of records, to read in the place of a score; None: as entered
+) -> CurveSet | None:  # None: nothing is done yet
+    """The losses of all runs that are done, or their scores.
+
+    Parameters
+    ----------
+    loss : str | None, default None
+        key of records, to read in the place of a score; None: as entered
 
     Returns
     -------
@@ -861,6 +871,8 @@ def curves(self: Store) -> CurveSet | None:  # None: nothing is done yet
         None: nothing is done yet
     """
     done = self.runs().query("state == 'done'")
+    if loss is not None:
+        done = _with_losses(done, loss)
     frame = done.merge(self.candidates().reset_index(), left_on="model", right_on="name")
     if frame.empty:
         return None
@@ -869,9 +881,20 @@ def curves(self: Store) -> CurveSet | None:  # None: nothing is done yet
     columns = ["task", "model", "family", "n_params", "train_size", "test_loss", "seed"]
     if frame.test_loss_se.notna().any():
         columns.append("test_loss_se")
-    unit, metric = self.fact("unit"), self.fact("metric")
+    unit, metric = self.fact("unit"), None if loss else self.fact("metric")
     curves = CurveSet(frame[columns], unit=f"nats/{unit}" if unit else "nats")
     return curves.standing_for(Metric(**metric)) if metric else curves
+
+
+def _with_losses(done, key):
+    "Runs whose records hold a loss, with this loss in the place of the score."
+    values = [(record or {}).get(key) for record in done.result]
+    errors = [(record or {}).get(f"{key}_se") for record in done.result]
+    frame = done.assign(
+        test_loss=pd.to_numeric(pd.Series(values, done.index, dtype=object), errors="coerce"),
+        test_loss_se=pd.to_numeric(pd.Series(errors, done.index, dtype=object), errors="coerce"),
+    )
+    return frame[frame.test_loss > 0]
 
 
 # %% ../../nbs/07_tune/store.ipynb #1ea5e002

@@ -34,6 +34,7 @@ from ..curves.metrics import flops
 from ..models.loading import check_trust, pick_device, zoo_names
 from .recipe import OWN_SETTINGS, Recipe, run_price, search_price, split_candidate
 from .chats import LOSS_ON, has_template
+from .evaluation import SCORES, Scoring, file_and_function, scoring_of, scoring_tokens
 from .store import Store, as_json
 from .tasks import TASKS, Task, collate, count_cut, encode, load_task, task_of
 from .workers import check_executor, open_executor
@@ -52,6 +53,7 @@ LADDER = tuple(100 * 2**k for k in range(11))  # 100 to 102,400: sizes, if none 
     task=must.instance(Task, "`load_task` reads one"),
     recipe=must.instance(Recipe),
     rows=must.whole(2),
+    scoring=must.instance(Scoring, "`scoring_of` makes one", optional=True),
 )
 def inspect_candidate(
     source: str | Path,  # as for `load_model`
@@ -61,6 +63,7 @@ def inspect_candidate(
     device: str = "cpu",
     trust: tuple = (),  # as for `load_model`
     rows: int = 200,  # that are read
+    scoring: Scoring | None = None,  # how runs are scored besides their loss
 ) -> dict:  # n_params, encoder_params, family; tokens (read, written) and share cut per row
     """What must be known of a candidate before money is spent on it; of chats, if written plainly.
 
@@ -72,6 +75,8 @@ def inspect_candidate(
         as for `load_model`
     rows : int, default 200
         that are read
+    scoring : Scoring | None, default None
+        how runs are scored besides their loss
 
     Returns
     -------
@@ -112,6 +117,8 @@ def _inspected(model, tokenizer, source, task, recipe, rows=200):
     read = float(np.mean([len(ids) for ids, _ in encoded]))
     written = float(np.mean([len(labels) for _, labels in encoded])) if encoder_params else 0.0
     facts = dict(plain_chats=not has_template(tokenizer)) if task.holds_chats else {}
+    if scoring:
+        facts["scoring"] = scoring_tokens(task, scoring, tokenizer, **fit)
     return facts | dict(
         n_params=n_params,
         encoder_params=encoder_params,
@@ -151,6 +158,7 @@ _FACTS = (
     "budget",
     "unit",
     "metric",
+    "scored_by",
     "recipe",
     "source",
     "probes",
@@ -180,6 +188,7 @@ class Study:
             self.facts = _checked_facts(self.store)
         self.told = frozenset()  # sources that this process has been given by name
         self.trust = ()  # as for `load_model`; a study's folder does not say whom you trust
+        self.code = None  # FILE.py:function that this process was given by name
 
     @property
     def prices(
@@ -308,6 +317,10 @@ def _is_metric(value):
         return False
 
 
+def _is_score(value):
+    return value is None or (isinstance(value, str) and (value in SCORES or ".py:" in value))
+
+
 def _are_names(value):
     if value is None:  # a study from before there was such a fact
         return True
@@ -330,6 +343,7 @@ _SHAPES = {  # fact -> what it must be, and whether a value is that
     "budget": ("a share or a size", _is_budget),
     "unit": ("byte or token", lambda value: value in ("byte", "token")),
     "metric": ("a metric or nothing", _is_metric),
+    "scored_by": ("a score or nothing", _is_score),
     "recipe": ("the settings of a recipe", _is_recipe),
     "source": ("where texts are", _is_source),
     "probes": ("true or false", lambda value: value in (True, False, None)),
@@ -347,6 +361,8 @@ def _checked_facts(store):
             raise store.wrong_value(f"the {name}", kind, facts[name])
     if facts["target"] not in facts["sizes"] or sorted(set(facts["sizes"])) != facts["sizes"]:
         raise store.wrong_value("the target", "one of the sizes, which grow", facts["sizes"])
+    if facts["scored_by"] and not (facts["metric"] and facts["source"]):
+        raise store.wrong_value("the metric", "that of runs made here", facts["metric"])
     _check_known_candidates(store, facts)
     facts["must_see"] = facts["must_see"] or []
     _check_later_facts(store)
@@ -367,6 +383,7 @@ def _check_known_candidates(store, facts):
         lists = dict(prices=(n_sizes, _is_positive))
         if facts["source"]:
             lists |= dict(tokens=(2, _is_amount), others=(2, _is_amount))
+            lists |= dict(scoring=(2, _is_amount)) if facts["scored_by"] else {}
         for key, (length, is_right) in lists.items():
             values = about.get(key)
             right = isinstance(values, list) and len(values) == length
@@ -440,7 +457,8 @@ def _check_records(store):
         findings = run.result.get("findings") or {}
         if not isinstance(findings, dict):
             raise store.wrong_value(where, "a record with findings", findings)
-        shown = [run.result.get(key) for key in ("step", "rate", "seconds", "peak_memory")]
+        keys = ("step", "rate", "seconds", "peak_memory", "score", "score_se")
+        shown = [run.result.get(key) for key in keys]
         shown += [value for key, value in findings.items() if key != "reason"]
         for value in shown:
             if not (value is None or (isinstance(value, (int, float)) and abs(value) < 1e100)):
@@ -498,7 +516,7 @@ def new_study(
     seed: int = 0,
     recipe: Recipe | None = None,  # None: the usual one
     unit: str | None = None,  # of losses, "byte" or "token"; None: token if made elsewhere
-    metric: str | Metric | None = None,  # for runs made elsewhere: the score that is told
+    metric: str | Metric | None = None,  # a score to choose by: told, or as for `scoring_of`
     test: str | Path | None = None,
     columns: tuple | None = None,
     loss_on: str = "last",  # these three as for `load_task`
@@ -531,7 +549,7 @@ def new_study(
     unit : str | None, default None
         of losses, "byte" or "token"; None: token if made elsewhere
     metric : str | Metric | None, default None
-        for runs made elsewhere: the score that is told
+        a score to choose by: told, or as for `scoring_of`
     loss_on : str, default 'last'
         these three as for `load_task`
     probes : bool, default False
@@ -550,6 +568,7 @@ def new_study(
     elsewhere, recipe = isinstance(candidates, dict), recipe or Recipe()
     loaded = None if elsewhere else load_task(task, test=test, columns=columns, loss_on=loss_on)
     sizes, target = _checked_sizes(sizes, target, loaded)
+    scoring = scoring_of(metric, loaded) if loaded and metric is not None else None
     if budget_size:
         policy, budget = "all", None
     else:
@@ -564,7 +583,8 @@ def new_study(
     if elsewhere:
         known = _candidates_elsewhere(candidates, sizes)
     else:
-        known = _inspected_candidates(candidates, loaded, recipe, sizes, _models_trust(trust))
+        trusted = _models_trust(trust)
+        known = _inspected_candidates(candidates, loaded, recipe, sizes, trusted, scoring)
     must_see = _names_to_see(must_see, list(known), budget_size)
     if not (Path(folder) / "study.db").is_file():  # a study that goes on has passed
         _check_budget(known, budget, budget_size, sizes, must_see)
@@ -581,7 +601,9 @@ def new_study(
         source=None if elsewhere else _task_source(task, test, columns, loss_on, loaded),
     )
     if metric is not None:
-        facts["metric"] = _metric_facts(metric, elsewhere)
+        facts["metric"] = asdict(scoring.metric if scoring else told_metric(metric))
+    if scoring:
+        facts["scored_by"] = scoring.name
     study = _entered_study(folder, facts, known, must_see)
     if must_see:
         study.fund(must_see=must_see)
@@ -589,16 +611,9 @@ def new_study(
     told += [about.get("source") for about in known.values()]
     told += _reaching_out(recipe)
     study.told, study.trust = frozenset(name for name in told if name), tuple(trust)
+    if scoring and scoring.is_code:
+        study.code = scoring.by
     return study
-
-
-def _metric_facts(metric, elsewhere):
-    "The metric of a study as its facts hold it: with a direction and a range."
-    if not elsewhere:
-        raise ValueError(
-            "`metric` is for runs that are made elsewhere; runs that are made here measure losses"
-        )
-    return asdict(told_metric(metric))
 
 
 def _whole_or_none(name, value):
@@ -631,7 +646,7 @@ def _checked_sizes(sizes, target, task):
     return sizes, int(target or sizes[-1])
 
 
-def _inspected_candidates(candidates, task, recipe, sizes, trust):
+def _inspected_candidates(candidates, task, recipe, sizes, trust, scoring):
     "Candidates that lensllm trains, with what their runs cost."
     given = [split_candidate(candidate) for candidate in candidates]
     names = [
@@ -642,16 +657,17 @@ def _inspected_candidates(candidates, task, recipe, sizes, trust):
     others = (min(recipe.valid_rows, len(task.valid)), len(task.test))
     known, sources = {}, [_absolute(source) for source, _ in given]
     for name, source, (_, own) in zip(names, sources, given):
-        facts = inspect_candidate(source, task, replace(recipe, **own), trust=trust)
+        options = dict(trust=trust, scoring=scoring)
+        facts = inspect_candidate(source, task, replace(recipe, **own), **options)
         if sources.count(source) > 1:  # recipes of one model are a family, instead of its kind
             facts["family"] = name_of(source)
         facts |= dict(recipe=own) if own else {}
-        fresh = replace(recipe, ladder="fresh", **own)
+        fresh, scored = replace(recipe, ladder="fresh", **own), facts.get("scoring", (0, 0))
         work = facts["n_params"], facts["encoder_params"], facts["tokens"], fresh
         known[name] = dict(source=source, **facts) | dict(
             others=others,
             search=search_price(*work, others),
-            prices=[run_price(*work, size, others) for size in sizes],
+            prices=[run_price(*work, size, others, scoring=scored) for size in sizes],
         )
     return known
 
@@ -822,6 +838,10 @@ def _entered_study(folder, facts, known, must_see):
             f"got {folder}, which holds something else"
         )
     store = _begun_store(folder)
+    was = store.fact("metric")
+    if facts["source"] and "metric" not in facts and isinstance(was, dict):
+        store.close()
+        _refuse_other_study("metric", was.get("name"), "loss", facts)
     for name, value in {**facts, "candidates": list(known)}.items():
         value = json_safe(value)
         was = store.fact(name, _UNKNOWN)
@@ -1392,7 +1412,10 @@ def _candidate_price(candidate, recipe, size, smaller=0):
         return float(flops(candidate.n_params, size))
     tokens, others = candidate.facts["tokens"], candidate.facts["others"]
     encoder_params = tokens[1] and candidate.encoder_params
-    return run_price(candidate.n_params, encoder_params, tokens, recipe, size, others, smaller)
+    scored = candidate.facts.get("scoring", (0, 0))
+    return run_price(
+        candidate.n_params, encoder_params, tokens, recipe, size, others, smaller, scored
+    )
 
 
 # %% ../../nbs/07_tune/study.ipynb #1ea5f002
@@ -1546,9 +1569,9 @@ def forget(
 
 # %% ../../nbs/07_tune/study.ipynb #f9a92322
 @patch
-def _racing_curves(self: Study):
+def _racing_curves(self: Study, loss=None):
     "Curves up to the target of candidates that were trained and have not failed; None if none is."
-    curves, racing, target = self.store.curves(), self.racing, self.facts["target"]
+    curves, racing, target = self.store.curves(loss=loss), self.racing, self.facts["target"]
     if not curves:
         return None
     trained = set(curves.frame.model[curves.frame.train_size.between(1, target)])
@@ -1588,6 +1611,32 @@ def ranking(
     )
 
 
+@patch
+def ranking_by_loss(
+    self: Study,
+) -> "Ranking | None":  # None where there are no losses beside the score, or no two to compare
+    """The ranking that the losses of the same runs give, where a study chooses by a score.
+
+    Returns
+    -------
+    Ranking | None
+        None where there are no losses beside the score, or no two to compare
+    """
+    if not self.facts["scored_by"]:
+        return None
+    curves = self._racing_curves(_loss_key(self.facts["unit"]))
+    if curves is None or len(curves.models) < 2:
+        return None
+    from lensllm.choose.selectors import as_selector
+
+    return as_selector("posterior").rank(curves, target=self.facts["target"])
+
+
+def _loss_key(unit):
+    "What a run's record calls the loss per byte or token."
+    return "test_loss" if unit == "token" else "byte_loss"
+
+
 # %% ../../nbs/07_tune/study.ipynb #0d1f52a0
 @patch
 @must.checked(trust=_trusted)
@@ -1602,6 +1651,7 @@ def run(
     budget: float | None = None,
     must_see: tuple | None = None,  # both as for `fund`, called once nothing else is refused
     trust: tuple | None = None,  # as for `check_sources`; None: what `new_study` was given
+    metric: str | None = None,  # as for `score_by`; None: as `new_study` was given it
 ) -> "Ranking":  # at the end
     """Ask, run, tell, until there is nothing left to run; begun again, it continues where it was.
 
@@ -1621,13 +1671,18 @@ def run(
         both as for `fund`, called once nothing else is refused
     trust : tuple | None, default None
         as for `check_sources`; None: what `new_study` was given
+    metric : str | None, default None
+        as for `score_by`; None: as `new_study` was given it
 
     Returns
     -------
     Ranking
         at the end
     """
+    if metric is not None:
+        self.score_by(metric)
     self.check_runs(trust)
+    self._check_code()
     recipe = Recipe(**self.facts["recipe"])
     check_executor(executor, workers, recipe.ladder, gpus_per_run)
     if executor == "local":
@@ -1646,6 +1701,43 @@ def run(
     finally:
         self.store.release()  # when nobody works on them any more
     return self.ranking()
+
+
+@patch
+@must.checked(metric=must.text())
+def score_by(
+    self: Study,
+    metric: str,  # that of the study: a name in `SCORES`, or FILE.py:function
+):
+    """Name again by what runs are scored: a function's file is run only where this call names it.
+
+    Parameters
+    ----------
+    metric : str
+        that of the study: a name in `SCORES`, or FILE.py:function
+    """
+    given = code = metric
+    if metric not in SCORES:
+        path, name = file_and_function(metric)
+        given, code = f"{path.name}:{name}", f"{path}:{name}"
+    by = self.facts["scored_by"]
+    if given != by:
+        raise ValueError(
+            f"`metric` must be that of the study, {by or self.metric.name}, got {given}; "
+            "begin another study for another metric"
+        )
+    self.code = None if code in SCORES else code
+
+
+@patch
+def _check_code(self: Study):
+    "Refuse to score by a function that only the study's folder names."
+    by = self.facts["scored_by"]
+    if by and by not in SCORES and self.code is None:
+        raise ValueError(
+            f"`metric` must be given again where a function scores the runs, {by}; its file is "
+            f"code, and is run only where this call names it: --metric {by}"
+        )
 
 
 @patch
@@ -1755,7 +1847,15 @@ def _spec(self: Study, run, device):
         checkpoint=str(self.store.artefact(run, "checkpoint")),
         trunk=trunk,
         findings_of=self.prices.size if with_findings else None,
+        scoring=self._scoring_facts(),
     )
+
+
+@patch
+def _scoring_facts(self: Study):
+    "How runs are scored, as plain data; None where losses are all that is asked for."
+    by = self.code or self.facts["scored_by"]
+    return by and dict(by=by, metric=self.facts["metric"])
 
 
 # %% ../../nbs/07_tune/study.ipynb #58c05256
@@ -1797,8 +1897,11 @@ def _enter_record(self: Study, run, record):
         return self.store.failed(run, record["reason"], again=record["again"])
     if self.recipe_of(run[0]).rate is None and record["rate"]:
         self.store.set_fact(f"rate of {run[0]}", record["rate"])
-    loss = "test_loss" if self.facts["unit"] == "token" else "byte_loss"
-    self.store.done(run, record[loss], test_loss_se=record[f"{loss}_se"], result=record)
+    key = _loss_key(self.facts["unit"])
+    loss, error = record[key], record[f"{key}_se"]
+    if self.facts["scored_by"]:
+        loss, error = _error_of(self.metric, run, record["score"], record["score_se"])
+    self.store.done(run, loss, test_loss_se=error, result=record)
 
 
 # %% ../../nbs/07_tune/study.ipynb #6d5e0011

@@ -15,6 +15,7 @@ __all__ = [
     "task_of",
     "split_rows",
     "encode",
+    "encode_prompts",
     "collate",
     "as_batch",
     "count_cut",
@@ -1163,6 +1164,38 @@ def encode(
             )
         encoded.append(row)
     return encoded
+
+
+@must.checked(tokenizer=_tokenizer, max_tokens=must.whole(2), pairs=must.flag)
+def encode_prompts(
+    rows: list,  # (prompt, target) pairs, or chats
+    tokenizer: "transformers.PreTrainedTokenizerBase",
+    *,
+    max_tokens: int = 128,  # of a prompt; a longer one loses its beginning
+    pairs: bool = False,  # as for `encode`
+) -> list:  # token ids of every row, without padding
+    """What a model reads before it answers, or before the last answer of a chat.
+
+    Parameters
+    ----------
+    rows : list
+        (prompt, target) pairs, or chats
+    max_tokens : int, default 128
+        of a prompt; a longer one loses its beginning
+    pairs : bool, default False
+        as for `encode`
+
+    Returns
+    -------
+    list
+        token ids of every row, without padding
+    """
+    prompts = []
+    for parts in _row_parts(rows, tokenizer, pairs):
+        read = parts.body[: parts.last] if isinstance(parts, _ChatTokens) else parts.prompt
+        room = max(0, max_tokens - len(parts.first))
+        prompts.append(parts.first + read[max(0, len(read) - room) :])
+    return prompts
 
 
 def _cut(parts, most, pairs, tokenizer):

@@ -297,8 +297,25 @@ class Course:
             the rows' tokens
         """
         read, written = tokens_of(rows)
-        self.flop += flop * token_work(self.n_params, self.encoder_params, read, written)
+        self.count_tokens(read, written, flop)
         return read + (written if self.encoder_params else 0)
+
+    def count_tokens(
+        self,
+        read: float,
+        written: float,  # by a decoder of its own
+        flop: int,  # as for `count`
+    ):
+        """Add the work on tokens.
+
+        Parameters
+        ----------
+        written : float
+            by a decoder of its own
+        flop : int
+            as for `count`
+        """
+        self.flop += flop * token_work(self.n_params, self.encoder_params, read, written)
 
     def check(self) -> float:  # nats per target token of the validation rows
         """Validate, and keep the state if it is the best so far.

@@ -26,6 +26,8 @@ from typing import Any
 import numpy as np, torch
 from accelerate.utils.memory import clear_device_cache
 from .._internal import arguments as must
+from ..curves.scores import Metric
+from .evaluation import MetricError, Scoring, model_score, scoring_tokens
 from .losses import ratio, row_costs
 from .recipe import PROBE_STEPS, RATES, Recipe
 from .tasks import Task, count_cut, encode, task_of
@@ -71,6 +73,10 @@ class Run:
         of each check: step, mean training loss since the last one, validation loss
     made_with : dict
         versions and device
+    score : float | None
+        on the test rows, in the metric's unit; None: not asked for
+    scored_by : str | None
+        a name in `SCORES`, or FILE.py:function
     """
 
     model: str
@@ -97,6 +103,9 @@ class Run:
     losses: list  # of each check: step, mean training loss since the last one, validation loss
     recipe: dict
     made_with: dict  # versions and device
+    score: float | None = None  # on the test rows, in the metric's unit; None: not asked for
+    score_se: float | None = None
+    scored_by: str | None = None  # a name in `SCORES`, or FILE.py:function
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -306,6 +315,7 @@ def _show(watch, course, rows, last=False):
     trunk=must.path(optional=True),
     keep=must.path(optional=True),
     watch=must.optional(must.function),
+    scoring=must.instance(Scoring, "`scoring_of` makes one", optional=True),
 )
 def finetune(
     model: str | Path,  # a folder, a shipped candidate, or a name on the hub
@@ -321,6 +331,7 @@ def finetune(
     trunk: str | Path | None = None,  # for recipe.ladder "continue": folder that keeps its states
     keep: str | Path | None = None,  # folder that gets the tuned model and its tokenizer
     watch=None,  # called with a `Moment` before the first step, after each check, and at the end
+    scoring: Scoring | None = None,  # how answers on the test rows are scored
 ) -> Run:  # the same for the same seed, machine and number of threads
     """Fine-tune a model on the first rows of a task, and test it.
 
@@ -344,6 +355,8 @@ def finetune(
         folder that gets the tuned model and its tokenizer
     watch : default None
         called with a `Moment` before the first step, after each check, and at the end
+    scoring : Scoring | None, default None
+        how answers on the test rows are scored
 
     Returns
     -------
@@ -369,12 +382,31 @@ def finetune(
             course.model, course.tokenizer, source.rows["test"], 2 * course.rows_at_once
         )
         course.count(source.rows["test"], 2)
+        score = _scored(course, source, task, scoring) if scoring else {}
     if keep:
         _keep_model(course, keep)
     if checkpoint:
         shutil.rmtree(checkpoint, ignore_errors=True)
     seconds = time.monotonic() - started
-    return _record(str(model), task, train_size, seed, recipe, course, costs, source.cut, seconds)
+    run = _record(str(model), task, train_size, seed, recipe, course, costs, source.cut, seconds)
+    return replace(run, **score)
+
+
+def _scored(course, source, task, scoring):
+    "The score of a run, counted at its price."
+    model, limit = course.model, source.max_tokens
+    score, error = model_score(
+        model,
+        course.tokenizer,
+        task,
+        scoring,
+        max_tokens=limit,
+        rows_at_once=2 * course.rows_at_once,
+    )
+    pairs = bool(model.config.is_encoder_decoder)
+    tokens = scoring_tokens(task, scoring, course.tokenizer, max_tokens=limit, pairs=pairs)
+    course.count_tokens(*(len(task.test) * count for count in tokens), 2)
+    return dict(score=score, score_se=error, scored_by=scoring.name)
 
 
 @contextmanager
@@ -410,8 +442,8 @@ class _Source:
         self.load = lambda: load_model(model, device=device, trust=trust, options=options)
         self.recipe, self.seed, self.train_size = recipe, seed, train_size
         self.model, self.tokenizer = self.load()
-        limit = max_tokens(self.model, recipe)
-        fit = dict(max_tokens=limit, pairs=self.model.config.is_encoder_decoder)
+        self.max_tokens = max_tokens(self.model, recipe)
+        fit = dict(max_tokens=self.max_tokens, pairs=self.model.config.is_encoder_decoder)
         texts = dict(
             train=task.subset(train_size) if train_size else (),
             valid=task.valid[: recipe.valid_rows],
@@ -612,7 +644,8 @@ def _probe_loss(model, task, recipe, rate, *, seed, device, trust, rows, steps):
 @must.checked(spec=must.mapping(), alone=must.flag)
 def work(
     spec: dict,  # model, task (as for `task_of`), train_size, seed, recipe, device, checkpoint; and
-    # may have trunk, trust, threads (of torch), findings_of (runs among which one is chosen)
+    # may have trunk, trust, threads (of torch), findings_of (runs among which one is chosen),
+    # scoring (by and metric, as `Scoring` has them)
     progress=None,  # as for `finetune`
     *,
     alone: bool = False,  # go on when the process that asked is gone
@@ -640,6 +673,9 @@ def work(
         from lensllm.tune.findings import Findings  # takes seconds, and few runs need it
 
         watch = Findings(spec["findings_of"])
+    scoring = spec.get("scoring")
+    if scoring:
+        scoring = Scoring(scoring["by"], Metric(**scoring["metric"]))
     try:
         with _torch_threads(spec.get("threads")):
             run = finetune(
@@ -654,8 +690,11 @@ def work(
                 trunk=spec.get("trunk"),
                 watch=watch,
                 progress=progress,
+                scoring=scoring,
             )
         return run.to_dict() | (dict(findings=watch.found) if watch else {})
+    except MetricError:
+        raise  # the study waits until the function is corrected
     except (FloatingPointError, ValueError) as e:
         return dict(reason=str(e), again=False)
     except (MemoryError, RuntimeError) as e:
