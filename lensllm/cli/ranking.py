@@ -242,7 +242,8 @@ def _verdict(ranking, data, truth, within, prior):
     if saved is None:
         yield "cost saved: unknown without n_params for every model"
     else:
-        yield f"cost saved: {_saved_in_words(saved)} fine-tuning every candidate on {ranking.target:,}"
+        everyone = f"fine-tuning every candidate on {ranking.target:,}"
+        yield f"cost saved: {_saved_in_words(saved)} {everyone}"
     yield from doubt_lines(ranking.notes)
 
 

@@ -86,10 +86,10 @@ def inspect_candidate(
     from lensllm.models.loading import load_model
 
     model, tokenizer = load_model(source, device=device, trust=trust)
-    return _inspected(model, tokenizer, source, task, recipe, rows)
+    return _inspected(model, tokenizer, source, task, recipe, rows, scoring)
 
 
-def _inspected(model, tokenizer, source, task, recipe, rows=200):
+def _inspected(model, tokenizer, source, task, recipe, rows=200, scoring=None):
     "The same of a model that is loaded."
     from lensllm.models.loading import count_params
     from lensllm.tune.training import check_method, max_tokens
