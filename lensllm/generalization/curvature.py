@@ -190,11 +190,14 @@ def _random_directions(A, k, generator):
 _PILOT_DRAWS = 10  # draws that tell how many more are needed
 
 
+_MOST_SIGNS = 2**27  # drawn at once, which take 1 GB
+
+
 def _sign_samples(A, k, generator):
-    "k independent samples of vᵀAv for random signs v, with ten vectors in memory at a time."
-    samples = []
-    for first in range(0, k, _PILOT_DRAWS):
-        V = _random_signs(A, min(_PILOT_DRAWS, k - first), generator)
+    "k independent samples of vᵀAv for random signs v, by at most ten vectors at a time."
+    samples, at_once = [], max(1, min(_PILOT_DRAWS, _MOST_SIGNS // A.P))
+    for first in range(0, k, at_once):
+        V = _random_signs(A, min(at_once, k - first), generator)
         samples.append((V * (A @ V)).sum(0, dtype=torch.float64))
     return torch.cat(samples)
 

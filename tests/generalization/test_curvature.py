@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lensllm.generalization import curvature
 from lensllm.generalization.curvature import (
     _mean_estimate,
     curvature_along,
@@ -317,3 +318,24 @@ def test_density_without_a_width_is_refused():
 def test_level_of_an_interval_is_a_share():
     with pytest.raises(ValueError, match=re.escape("`level` must lie in (0, 1)")):
         _mean_estimate([1.0, 2.0], 2, "by hand").interval(1.0)
+
+
+class Columns:
+    "Twice the identity; it notes how many vectors it is given at once."
+
+    def __init__(self, P):
+        self.P, self.like, self.widths = P, torch.zeros(1), []
+
+    def __matmul__(self, V):
+        self.widths.append(V.shape[1])
+        return 2 * V
+
+
+@pytest.mark.parametrize("most, widths", [(2**27, [10, 5]), (40, [4, 4, 4, 3]), (1, [1] * 15)])
+def test_vectors_of_a_large_model_come_a_few_at_a_time(monkeypatch, most, widths):
+    "Ten of 135 million random bits each, with what they are drawn in, took 20 GB."
+    monkeypatch.setattr(curvature, "_MOST_SIGNS", most)
+    A = Columns(P=10)
+    samples = curvature._sign_samples(A, 15, seeded(0))
+    assert A.widths == widths
+    assert samples.tolist() == [20.0] * 15
