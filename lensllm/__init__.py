@@ -35,7 +35,7 @@ _NAMES = {
     "tune.tasks": ["load_task"],
     "tune.study": ["Study"],
     "tune.callback": ["TellCallback"],
-    "report.figures": ["plot_compare", "plot_predictions"],
+    "report.figures": ["plot_compare", "plot_forecast", "plot_predictions"],
 }
 _lazy_attribute, __dir__, __all__ = lazy.attach(__name__, _PACKAGES, _NAMES)
 

