@@ -4,6 +4,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,11 @@ def test_no_page_names_a_module_of_the_notebook():
     if not pages:
         pytest.skip("the site is not built: run `make docs`")
     assert [p.name for p in pages if "__main__." in p.read_text(encoding="utf-8")] == []
+
+
+def test_every_class_is_the_only_one_of_its_name():
+    "Or a page could not tell whose fields it shows, and one word would mean two things."
+    symbols = importlib.import_module("lensllm._modidx").d["syms"]
+    names = [name.removeprefix(f"{module}.") for module in symbols for name in symbols[module]]
+    classes = Counter(name for name in names if name[0].isupper() and "." not in name)
+    assert [name for name, count in classes.items() if count > 1] == []
