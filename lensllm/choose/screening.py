@@ -29,6 +29,7 @@ from scipy.stats import norm, rankdata
 
 from .._internal import arguments as must
 from ..curves.table import CurveSet, benchmark_names, load_benchmark
+from ..forecast.posterior import in_percent
 
 # %% ../../nbs/03_choose/screening.ipynb #3be97203
 FEATURES = dict(n_params=-1, zero_shot=1)  # what is looked at, and the sign its slope should have
@@ -261,7 +262,7 @@ class Screen:
     def __repr__(self):
         return (
             f"screen: {len(self.survivors)} of {len(self.frame)} kept, the best is among them "
-            f"with probability {100 * self.p_kept:.0f}%; learned from {', '.join(self.tasks)}"
+            f"with probability {in_percent(self.p_kept)}; learned from {', '.join(self.tasks)}"
         )
 
 

@@ -147,7 +147,7 @@ def ntk_command(
 
     It also shows how fast learning slows down: the steeper the eigenvalues fall, the sooner.
 
-    Next: [bold]--plot kernel.png[/] draws it, [bold]--params layers[/] says which layers learn.
+    Next: [bold]--out kernel.npz --plot[/] draws it, [bold]--params layers[/] compares layers.
     """
     _check_kernel_options(out, plot, dtype)
     from lensllm.tune.tasks import load_rows
@@ -435,7 +435,7 @@ def bound_command(
 
     Certificates hold; the terms of the bound behind LensLLM only measure.
 
-    Next: [bold]lensllm finish study --certificate[/] certifies what a study has tuned.
+    Next: [bold]lensllm finish study --out tuned --certificate[/] certifies what a study has tuned.
     """
     output = Output(json_, csv, out, plot)
     ways = _check_bound_options(delta, tokens_per_byte, unit, over, way, held_out)

@@ -151,7 +151,9 @@ def select_command(
             f"the target {ranking.target:,} is the largest size in the table; "
             "--target looks further"
         )
-    print(f"next: {_next_line(curves, ranking, truth)}")
+    asked = dict(task=task, decimal=decimal, pattern=pattern, eval_set=eval_set, metric=metric)
+    asked |= {"higher-is-better": higher_is_better, "percent": percent, "n-test": n_test}
+    print(f"next: {_next_line(curves, ranking, truth, asked)}")
 
 
 def demo_command(plot: Plot = None):
@@ -166,9 +168,16 @@ def demo_command(plot: Plot = None):
     print("yours: lensllm select losses.csv, with a row per model and a column per size")
 
 
-def _next_line(curves, ranking, truth):
-    "What to type after a ranking."
+def _next_line(curves, ranking, truth, asked):
+    "What to type after a ranking, which reads the table in the same way."
     table = shlex.quote(str(curves))
+    for name, value in asked.items():
+        if value is False:
+            name = {"higher-is-better": "lower-is-better", "percent": "fraction"}[name]
+        if value is not None:
+            table += f" --{name.replace('_', '-')}"
+        if value is not None and not isinstance(value, bool):
+            table += f" {shlex.quote(str(value))}"
     if truth is not None:
         return f"lensllm simulate {table} --budget 5% shows what a budget would have bought"
     if ranking.cost_saved() is None:

@@ -22,7 +22,14 @@ from lensllm.cli.options import (
     column_names,
 )
 from .._internal.text import visible
-from .output import Output, hide_foreign_bars, json_rows, progress_bar, show_table
+from lensllm.cli.output import (
+    Output,
+    hide_foreign_bars,
+    json_rows,
+    probability,
+    progress_bar,
+    show_table,
+)
 from .ranking import doubt_lines
 from .studies import _spelled_out
 
@@ -145,8 +152,9 @@ def _checked_sources(candidates, keep):
     from lensllm.tune.recipe import split_candidate
     from lensllm.tune.study import name_of
 
-    given = [split_candidate(candidate) for candidate in _spelled_out(candidates)]
-    own = next((candidate for candidate, (_, own) in zip(candidates, given) if own), None)
+    spelled = _spelled_out(candidates)
+    given = [split_candidate(candidate) for candidate in spelled]
+    own = next((candidate for candidate, (_, own) in zip(spelled, given) if own), None)
     if own:
         raise ValueError(
             f"`candidates` must be models without a recipe, got {own}: before fine-tuning recipes "
@@ -184,7 +192,7 @@ def _looks(sources, task, options, skip_failing):
     for source in progress_bar(sources, "screen"):
         try:
             look = zero_shot_look(source, task, **options)
-        except (ValueError, OSError, MemoryError) as error:
+        except (ValueError, OSError, MemoryError, RuntimeError) as error:
             if not skip_failing:
                 raise
             failed.append(f"{source} is left out: {error}")
@@ -223,7 +231,7 @@ def _next_line(sources, task, columns, loss_on, max_tokens):
     words += ["--columns", columns] if columns else []
     words += ["--loss-on", loss_on] if loss_on != "last" else []
     words += ["--max-tokens", str(max_tokens)] if max_tokens else []
-    return shlex.join([*words, "--out", "study"])
+    return shlex.join([*words, "--budget", "50%", "--out", "study"])
 
 
 # %% ../../nbs/09_cli/screening.ipynb #37150fb6
@@ -240,7 +248,7 @@ def _show_screen(frame, data):
         f"screen on {data['task']}: {len(frame)} candidates; zero-shot loss on {data['rows']} "
         "rows, nats/byte; rank: expected place, low to high: 90% interval"
     )
-    formats = dict(n_params=",.0f", zero_shot=".3f", se=".3f", rank=".1f", p_best=".3f")
+    formats = dict(n_params=",.0f", zero_shot=".3f", se=".3f", rank=".1f", p_best=probability)
     show_table(shown, title, formats)
     for sentence in data["failed"]:
         print(f"failed: {visible(sentence)}")
@@ -272,6 +280,7 @@ def _worth_lines(frame, worth):
     for kind, words in kinds:
         shares = ", ".join(f"{source} {100 * p:.0f}%" for source, p in found[kind].items())
         yield (
-            f"worth elsewhere, {words}, {worth['kept']} of {worth['of']} kept: "
+            f"worth elsewhere, {words}, {worth['kept']} of {worth['of']} kept (fewer of smaller "
+            "tables): "
             f"the best survived on {shares}; by chance {chance:.0f}%"
         )

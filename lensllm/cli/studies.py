@@ -578,20 +578,10 @@ def _saying_how_to_go_on(ctx, study, events, options):
             *([f"--log-json {shlex.quote(events.place)}"] if events.place else []),
             *([f"--finish {shlex.quote(str(finish))}"] if finish else []),
             *([f"--metric {shlex.quote(study.code)}"] if study.code else []),
-            *(f"--trust {word}" for word in _words_of_trust(study)),
+            *(f"--trust {word}" for word in study.words_of_trust()),
             file=sys.stderr,
         )
         raise
-
-
-def _words_of_trust(study):
-    "What --trust must say where the study's folder alone is named."
-    words = dict.fromkeys(study.trust)
-    named_here, study.told = study.told, frozenset()
-    if study.unnamed_sources():
-        words["sources"] = None
-    study.told = named_here
-    return list(words)
 
 
 def _end(study, ranking, as_json, events, finish, device):
@@ -615,7 +605,7 @@ def _end(study, ranking, as_json, events, finish, device):
     )
     for_people = not as_json and events.place != "-"
     if for_people:
-        _show_end(study, ranking, result)
+        _show_end(study, ranking, result, is_finishing=finish is not None)
     model = None
     if finish is not None:
         model = finished_model(study, finish, device=device, trust=study.trust)
@@ -626,7 +616,7 @@ def _end(study, ranking, as_json, events, finish, device):
         say_finished(model)
 
 
-def _show_end(study, ranking, result):
+def _show_end(study, ranking, result, is_finishing):
     "The ranking, its doubts and the choice."
     facts, metric = study.facts, study.metric
     columns = ["rank", "model", "predicted_loss", "low", "high", "p_best"]
@@ -648,8 +638,10 @@ def _show_end(study, ranking, result):
         print(f"by the loss of these runs (nats/{facts['unit']}): {agrees}")
     if bill := study.bill_text():
         print(bill)
-    folder = shlex.quote(str(study.store.folder))
-    print(f"next: lensllm finish {folder} --out MODEL tunes the choice on all rows")
+    if not is_finishing:
+        words = ["lensllm", "finish", str(study.store.folder), "--out", "tuned"]
+        words += [word for trusted in study.words_of_trust() for word in ("--trust", trusted)]
+        print(f"next: {shlex.join(words)} tunes the choice on all rows")
 
 
 def _measure(study):

@@ -229,7 +229,9 @@ def training_chart(
         what = f"{run['train_size']:,} examples"
         if np.isfinite(trained).any():
             ax.plot(steps, trained, lw=1, ls=":", color=colour, gid=f"training{k}")
-            marks[f"training{k}"] = Mark(f"{what}, training loss, at last {trained[-1]:.3f}")
+            marks[f"training{k}"] = Mark(
+                f"{what}, training loss, at last {trained[np.isfinite(trained)][-1]:.3f}"
+            )
         look = dict(marker="o", ms=3.5) if points else {}
         ax.plot(steps, valid, lw=1.6, color=colour, gid=f"validation{k}", **look)
         checks = zip(steps, valid) if points else ()

@@ -312,7 +312,12 @@ def _cost(about, model):
     mine = about.runs[about.runs.model == model]
     share = mine.price.sum() / about.whole if mine.price.notna().any() else None
     hours = mine.seconds.sum() / 3600 if mine.seconds.notna().any() else None
-    return [_share(share), _number(hours, ",.3g")]
+    return [_share(share), _number(hours, _hours_form(hours))]
+
+
+def _hours_form(hours):
+    "How hours are written: whole ones where they are many."
+    return ",.0f" if hours is not None and hours >= 100 else ",.3g"
 
 
 def _legend(about):
@@ -338,7 +343,8 @@ def _spending_table(about):
         parts, begin = [], 0.0
         for run in mine.itertuples():
             length = 100 * run.price / longest if longest else 0.0
-            hours = "" if pd.isna(run.seconds) else f", {run.seconds / 3600:,.3g} device hours"
+            used = run.seconds / 3600
+            hours = "" if pd.isna(used) else f", {used:{_hours_form(used)}} device hours"
             share = _share(run.price / about.whole).text
             text = f"{model} on {run.train_size:,} examples: {share}{hours}"
             parts.append((f"{begin:.2f}", f"{max(length - 0.3, 0.3):.2f}", text))
@@ -550,6 +556,7 @@ def _how_to_repeat(study, runs):
         texts=(facts["source"] or {}).get("fingerprint"),
         seed=facts["seed"],
         policy=facts["policy"],
+        scored_by=facts["scored_by"],
         recipe=recipe,
         recipes_of_candidates="; ".join(differing),
         rows=_ROWS if facts["source"] else None,
@@ -607,6 +614,11 @@ def _next_steps(about):
     made_here, steps = study.facts["source"] is not None, []
     folder = shlex.quote(str(study.store.folder))
     again = f"lensllm run --resume --out {folder}" if made_here else f"lensllm plan {folder}"
+    by = study.facts["scored_by"]
+    trust = "".join(f" --trust {word}" for word in study.words_of_trust()) if made_here else ""
+    again += trust
+    if made_here and by and ".py:" in by:  # whose file each call must name
+        again += f" --metric {shlex.quote(by)}"
     waiting = int(about.runs.state.isin(["planned", "running"]).sum())
     if waiting:
         runs = "1 run is" if waiting == 1 else f"{waiting} runs are"
@@ -642,9 +654,10 @@ def _final_step(about, made_here, folder):
         )
     share = study.priced([(best, target)])[0] / about.whole
     hours = study.expected_seconds([(best, target)])[0] / 3600
-    time = "" if pd.isna(hours) else f", about {hours:,.2g} device hours"
+    time = "" if pd.isna(hours) else f", about {hours:{_hours_form(hours)}} device hours"
     text = (
         f"Fine-tune {best} on all rows; {target:,} of them cost {_share(share).text} of what "
         f"fine-tuning every candidate costs{time}:"
     )
-    return NextStep(text, f"lensllm finish {folder} --out tuned")
+    trust = "".join(f" --trust {word}" for word in study.words_of_trust())
+    return NextStep(text, f"lensllm finish {folder} --out tuned{trust}")

@@ -27,6 +27,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 import numpy as np
@@ -159,6 +160,8 @@ def scoring_of(
     by = f"{path}:{name}"
     scored = told_metric(replace(asked, name=name))
     found = Scoring(by, replace(scored, n_test=len(task.test)))
+    if labels := task_labels(task):
+        _check_labels(task, labels)
     targets = [_last_answer(row) for row in task.test]
     score_answers(found, targets, targets)
     return found
@@ -212,7 +215,10 @@ def file_and_function(
 
 def _function(by):
     "A user's function, read from its file."
-    path, name = file_and_function(by)
+    try:
+        path, name = file_and_function(by)
+    except ValueError as e:
+        raise MetricError(str(e)) from None
     spec = importlib.util.spec_from_file_location(f"_lensllm_metric_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     try:
@@ -495,15 +501,13 @@ def generate_answers(
     prompts = _prompts(rows, tokenizer, max_tokens, new_tokens, pairs)
     stops = _stop_tokens(rows, tokenizer, max_tokens, pairs)
     answers = [""] * len(rows)
-    order = sorted(range(len(rows)), key=lambda i: len(prompts[i]))  # like lengths together
     was_training = model.training
     model.eval()
     try:
-        for start in range(0, len(order), rows_at_once):
-            some = order[start : start + rows_at_once]
+        for some, room in _batches(
+            prompts, new_tokens, None if pairs else max_tokens, rows_at_once
+        ):
             read = [prompts[i] for i in some]
-            room = new_tokens if pairs else min(new_tokens, max_tokens - max(map(len, read)))
-            room = max(1, room)  # where rows are of two tokens
             for i, tokens in zip(some, _generated(model, tokenizer, read, room, stops)):
                 answers[i] = tokenizer.decode(
                     tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
@@ -511,6 +515,19 @@ def generate_answers(
     finally:
         model.train(was_training)
     return answers
+
+
+def _batches(prompts, new_tokens, max_tokens, rows_at_once):
+    "Rows by number that have room for equally long answers, like lengths together, and that room."
+    room = {
+        i: new_tokens if max_tokens is None else max(1, min(new_tokens, max_tokens - len(prompt)))
+        for i, prompt in enumerate(prompts)
+    }
+    order = sorted(room, key=lambda i: (room[i], len(prompts[i])))
+    for tokens, rows in groupby(order, key=room.get):
+        rows = list(rows)
+        for start in range(0, len(rows), rows_at_once):
+            yield rows[start : start + rows_at_once], tokens
 
 
 def _stop_tokens(rows, tokenizer, max_tokens, pairs):
@@ -541,7 +558,9 @@ def _generated(model, tokenizer, prompts, new_tokens, stops):
         bos_token_id=tokenizer.bos_token_id,
         decoder_start_token_id=getattr(model.config, "decoder_start_token_id", None),
     )
-    own, model.generation_config = model.generation_config, options  # nothing else is forced
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    own, inners = model.generation_config, inner.generation_config  # adapters hand theirs down
+    model.generation_config = options  # nothing else is forced
     try:
         with torch.no_grad():
             written = model.generate(
@@ -549,7 +568,7 @@ def _generated(model, tokenizer, prompts, new_tokens, stops):
                 attention_mask=torch.tensor(seen, device=model.device),
             )
     finally:
-        model.generation_config = own
+        inner.generation_config, model.generation_config = inners, own
     return [_up_to_stop(row, stops) for row in written[:, 1 if pairs else width :].tolist()]
 
 
@@ -636,6 +655,7 @@ def scoring_tokens(
         options = dict(max_tokens=max_tokens, pairs=pairs)
         asked = [_with_answer(row, label) for row in some for label in labels]
         encoded = encode(asked, tokenizer, **options)
+        _check_labels_differ(encoded[: len(labels)], labels)
         read, written = (sum(map(len, side)) / len(some) for side in zip(*encoded))
         return [read, written if pairs else 0.0]
     most = longest_answer(task, tokenizer, max_tokens=max_tokens, pairs=pairs)

@@ -881,7 +881,8 @@ def curves(
     columns = ["task", "model", "family", "n_params", "train_size", "test_loss", "seed"]
     if frame.test_loss_se.notna().any():
         columns.append("test_loss_se")
-    unit, metric = self.fact("unit"), None if loss else self.fact("metric")
+    unit = dict(test_loss="token", byte_loss="byte").get(loss) or self.fact("unit")
+    metric = None if loss else self.fact("metric")
     curves = CurveSet(frame[columns], unit=f"nats/{unit}" if unit else "nats")
     return curves.standing_for(Metric(**metric)) if metric else curves
 

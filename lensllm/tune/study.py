@@ -973,6 +973,25 @@ def unnamed_sources(
     return unnamed + [setting for setting in reaching if setting not in self.told]
 
 
+@patch
+def words_of_trust(
+    self: Study,
+) -> list[str]:  # such as sources; empty where nothing is needed
+    """What --trust must say where the study's folder alone is named.
+
+    Returns
+    -------
+    list[str]
+        such as sources; empty where nothing is needed
+    """
+    words = dict.fromkeys(self.trust)
+    named_here, self.told = self.told, frozenset()
+    if self.unnamed_sources():
+        words["sources"] = None
+    self.told = named_here
+    return list(words)
+
+
 _AT_HOME = (  # fields of TrainingArguments whose words stay on this machine
     "optim",
     "lr_scheduler_type",

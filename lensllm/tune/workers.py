@@ -22,6 +22,7 @@ from pathlib import Path
 
 from .._internal import arguments as must
 from .._internal.atomic import atomic_path
+from .evaluation import MetricError
 
 
 # %% ../../nbs/07_tune/workers.ipynb #6407c0b1
@@ -189,6 +190,8 @@ class RayTasks:
     def result(self, reference) -> dict:
         try:
             return self.ray.get(reference)
+        except MetricError:
+            raise
         except self.ray.exceptions.RayError as e:
             return dict(reason=f"{type(e).__name__}: {str(e).splitlines()[0]}", again=True)
 
@@ -230,7 +233,10 @@ class Torchrun(InProcess):
             done = subprocess.run(call, cwd=folder, capture_output=True, text=True, check=False)
             record = Path(folder, "record.json")
             if record.is_file():
-                return json.loads(record.read_text())
+                found = json.loads(record.read_text())
+                if found.get("metric_error"):  # no fault of the candidate
+                    raise MetricError(found["reason"])
+                return found
         reason = _why_died(done.stderr) or f"exit status {done.returncode}"
         reason = f"the {self.processes} processes that shared the run died: {reason}"
         return dict(reason=reason, again=True)
@@ -271,7 +277,10 @@ def share(
             raise SystemExit("the study is gone")
 
     os.chdir(task["cwd"])  # where paths of the study begin
-    record = work(spec, stop_when_orphaned)
+    try:
+        record = work(spec, stop_when_orphaned)
+    except MetricError as error:
+        record = dict(reason=str(error), metric_error=True)
     place = Path(folder, "record.json")
     if (rank == 0 or "reason" in record) and not place.exists():  # the first failure is the reason
         with atomic_path(place) as part:

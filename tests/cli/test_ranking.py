@@ -112,7 +112,7 @@ def test_losses_that_rise_are_doubted(lensllm, in_tables):
 def test_scores_are_shown_in_their_own_unit(lensllm, in_tables):
     done = lensllm("select", "scores.csv", "--seen", 800)
     lines = done.out.splitlines()
-    assert lines[0].endswith(" for 12,800; accuracy (%)")
+    assert lines[0].endswith(" for 1,600; accuracy (%)")
     assert lines[1].split() == [
         *("rank", "model", "predicted_accuracy", "low", "high", "p_best", "true_accuracy")
     ]
@@ -436,3 +436,26 @@ def test_runs_that_cost_more_than_the_target_save_nothing(lensllm, in_tables):
     (in_tables / "dear.csv").write_text("model,n_params,100,200\na,1e6,3.1,3.0\nb,2e6,3.0,2.8\n")
     done = lensllm("select", "dear.csv", "--target", 250)
     assert "cost saved: nothing, these runs cost 1.2 times as much as fine-tuning every" in done.out
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["--metric", "accuracy"],
+        ["--metric", "quality", "--higher-is-better", "--fraction"],
+        ["--task", "t1"],
+    ],
+)
+def test_the_next_line_reads_the_table_in_the_same_way(lensllm, in_tables, asked):
+    rows = [
+        f"{task},{model},{size},{1e6},{3 - size / 1000},{0.5 + size / 1000},{0.4 + size / 1000}"
+        for task in (["t1", "t2"] if "--task" in asked else ["t1"])
+        for model in "ab"
+        for size in (100, 200)
+    ]
+    head = "task,model,train_size,n_params,test_loss,accuracy,quality"
+    (in_tables / "both.csv").write_text("\n".join([head, *rows]) + "\n")
+    done = lensllm("select", "both.csv", "--target", 6400, *asked)
+    line = done.out.rstrip().splitlines()[-1].removeprefix("next: lensllm ").partition(" says")[0]
+    assert all(word in line.split() for word in asked)
+    assert lensllm(*line.split()).code == 0

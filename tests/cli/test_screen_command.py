@@ -72,6 +72,7 @@ def test_a_model_that_does_not_load_ends_the_screen_or_is_named(lensllm, in_mode
         ([*THREE, "--keep", "3"], "`--keep` must be below the number of candidates, 3, got 3"),
         (["opt-bible", "opt-bible", "-k", "1"], "must differ in name, got opt-bible twice"),
         (["zoo", "opt-bible"], "must differ in name, got opt-bible twice"),
+        (["zoo", "./elsewhere@lora"], "without a recipe, got ./elsewhere@lora"),
         (["opt-bible", "neox-books@lora", "-k", "1"], "without a recipe, got neox-books@lora"),
         ([*THREE, "-k", "1", "--rows", "1"], "`--rows` must be"),
         ([*THREE, "-k", "1", "--rows", "some"], "'--rows'"),

@@ -91,3 +91,9 @@ def test_runs_need_their_checks(run, message):
 def test_a_colour_is_one_that_pages_know(ranking):
     with pytest.raises(ValueError, match="`colours` must give models colours"):
         curve_chart(ranking, {ranking.best: "no colour"})
+
+
+def test_a_course_without_its_last_training_loss_says_the_one_before():
+    course = dict(train_size=100, losses=[[0, None, 3.0], [10, 2.9, 2.8], [20, None, 2.6]])
+    svg = training_chart([course | dict(step=20)], "a", points=True)
+    assert "training loss, at last 2.900" in svg and "nan" not in svg
