@@ -92,6 +92,9 @@ def test_blocks_of_lensllm_run_as_they_stand(tmp_path, monkeypatch, capsys):
     blocks = [w for text in TEXTS.values() for w in block_lines(text) if w[0] == "lensllm"]
     assert blocks
     for _, *words in blocks:
+        if words[0] == "finish":  # of the study that a dry run does not make
+            assert not unknown(words)
+            continue
         dry = ["--dry-run"] if words[0] == "run" else []
         code = app.exit_code([*(MADE_UP.get(word, word) for word in words), *dry])
         assert code == 0, capsys.readouterr().err

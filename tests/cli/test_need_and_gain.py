@@ -130,7 +130,7 @@ def test_figures_show_chances_and_gains():
     post = fit_posterior(load_benchmark("flan").up_to(12800), 25600)
     ax = plot_needed(post, 1.7, most=2)
     assert (ax.get_xscale(), ax.get_ylim()) == ("log", (0, 1))
-    assert ax.get_ylabel() == "probability of having reached loss 1.700"
+    assert ax.get_ylabel() == "probability of having reached it"
     medians = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "o"]
     assert medians == list(needed_sizes(post, 1.7).needed[:2])
     ax = plot_gain(post, 12800, 25600, most=4)

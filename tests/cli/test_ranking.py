@@ -30,10 +30,10 @@ def test_select_says_what_to_choose_and_how_good_that_was(lensllm):
 
 
 def test_select_ends_with_what_to_type_next(lensllm, in_tables):
-    (in_tables / "short.csv").write_text("model,n_params,100,200\na,1e6,3.1,3.0\nb,2e6,3.0,2.8\n")
-    done = lensllm("select", "short.csv", "--target", 6400)
+    (in_tables / "two.csv").write_text("model,n_params,100,200\na,1e6,3.1,3.0\nb,2e6,3.0,2.8\n")
+    done = lensllm("select", "two.csv", "--target", 6400)
     last = done.out.rstrip().splitlines()[-1]
-    assert last.startswith("next: lensllm plan short.csv --budget 20% --target 6400 says")
+    assert last.startswith("next: lensllm plan two.csv --budget 20% --target 6400 says")
     assert lensllm(*last.removeprefix("next: lensllm ").partition(" says")[0].split()).code == 0
 
 

@@ -137,6 +137,8 @@ def test_run_ends_with_a_ranking_and_a_report(ran):
         "target",
         "choice",
         "unit",
+        "metric",
+        "choice_by_loss",
         "spent_fraction",
         "ranking",
         "report",

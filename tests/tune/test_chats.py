@@ -7,7 +7,7 @@ import transformers
 from lensllm._internal.tiny import tiny_model
 from lensllm.models.loading import character_tokenizer
 from lensllm.tune.chats import Chat
-from lensllm.report import page
+from lensllm.report import contents
 from lensllm.tune.recipe import CHAT_RULE, Recipe
 from lensllm.tune.study import inspect_candidate, new_study
 from lensllm.tune.tasks import content_key, count_cut, encode, load_rows, load_task, marked_row
@@ -421,7 +421,7 @@ def test_the_report_says_how_chats_were_written(places_of_chats, tmp_path, recip
     folder, path = places_of_chats
     options = dict(task=path, sizes=[8], budget_size=8, recipe=recipe)
     study = new_study(tmp_path / "study", candidates=[folder / "none"], **options)
-    said = dict(page._how_to_repeat(study, study.store.runs()))["chats"]
+    said = dict(contents._how_to_repeat(study, study.store.runs()))["chats"]
     assert said == f"{CHAT_RULE}; the loss is on the last answer; written plainly: none"
 
 

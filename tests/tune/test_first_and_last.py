@@ -5,7 +5,7 @@ import torch
 import transformers
 from lensllm._internal.tiny import tiny_model
 from lensllm.models.batches import sequence_loss
-from lensllm.report import page
+from lensllm.report import contents
 from lensllm.tune.recipe import ROW_RULE
 from lensllm.tune.tasks import as_batch, collate, count_cut, encode
 from lensllm.tune.losses import row_costs
@@ -202,4 +202,4 @@ def test_no_rows_make_no_batch():
 
 
 def test_the_report_states_the_rule():
-    assert page._ROWS == ROW_RULE
+    assert contents._ROWS == ROW_RULE
