@@ -123,7 +123,13 @@ def watch(page, base, faults):
     page.route("**/*", gate)
     page.on("console", lambda m: faults.append(f"console: {m.text}") if m.type == "error" else None)
     page.on("pageerror", lambda e: faults.append(f"console: {e}"))
-    page.on("requestfailed", lambda r: faults.append(f"failed request: {r.url}"))
+
+    def note_failure(request):
+        "An icon that is not asked for any more, since the page was left, is no fault."
+        if not (request.failure == "net::ERR_ABORTED" and request.url.endswith("favicon.svg")):
+            faults.append(f"failed request: {request.url}")
+
+    page.on("requestfailed", note_failure)
     page.on(
         "response",
         lambda r: faults.append(f"failed request: {r.status} {r.url}") if r.status >= 400 else None,
