@@ -32,9 +32,9 @@ POLICIES = ["race", "halving", "hyperband", "uniform", "subtuning", "full"]
 LAWS = ["vanilla", "rectified", "ntk", "pow4", "mmf4", "bnsl", "m4"]
 ZOO = ["gpt2-mini-manuals", "t5-german", "llama-bytes", "mamba-manuals"]
 NUMBER = re.compile(r"(?<![\w.-])\d+(?:\.\d+)?(?![\w-])")
-SLACK = 1e-3  # relative: on another processor optima moved by 1e-5, and intervals by 1e-4
-# Sums in single precision over 180,000 to a million parameters moved by as much of the largest.
-SINGLE = 2e-3
+SLACK = 1e-6  # relative: another processor may round the last digits otherwise
+# Of what a quadrature gives, absolute: rounding moves its nodes, and with them as much.
+QUADRATURE = dict(p_best=2e-5, expected_regret=2e-5)
 
 
 def command(*args):
@@ -106,11 +106,13 @@ def generator(seed):
 
 
 def kernel(name, output):
-    "The entries of a kernel of six rows."
+    "The entries of a kernel of six rows, in double precision, which processors agree on."
+    import torch
     from lensllm.kernels.ntk import ntk_gram
 
     model, task, batch = loaded(name)
-    return ntk_gram(model, batch(task.train[:6]), output=output).K.ravel().tolist()
+    options = dict(output=output, dtype=torch.float64)
+    return ntk_gram(model, batch(task.train[:6]), **options).K.ravel().tolist()
 
 
 def trace(name):
@@ -170,23 +172,31 @@ def of_models():
     return figures
 
 
-def differences(old, new, where="", least=1e-12):
-    "Where two figures differ by more than `SLACK` and `least`, in words."
+def differences(old, new, where=""):
+    "Where two figures differ, in words."
     if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
-        if old.keys() == {"estimate", "stderr"} and old["stderr"] is None is new["stderr"]:
-            return  # a parameter that the data leave open, of which any value will do
+        if is_open(old) and is_open(new):
+            return
         for key in old:
-            yield from differences(old[key], new[key], f"{where}.{key}", least)
+            yield from differences(old[key], new[key], f"{where}.{key}")
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for i, (a, b) in enumerate(zip(old, new, strict=True)):
-            yield from differences(a, b, f"{where}[{i}]", least)
+            yield from differences(a, b, f"{where}[{i}]")
     elif isinstance(old, float) and isinstance(new, (int, float)):
+        least = QUADRATURE.get(where.rpartition(".")[2], 1e-12)
         if not math.isclose(old, new, rel_tol=SLACK, abs_tol=least):
             yield f"{where}: {old!r} on record, now {new!r}"
     elif isinstance(old, str) and isinstance(new, str) and " " in old:
-        yield from differences(numbers_in(old), numbers_in(new), where, least)
+        yield from differences(numbers_in(old), numbers_in(new), where)
     elif old != new:
         yield f"{where}: {old!r} on record, now {new!r}"
+
+
+def is_open(figure):
+    "Whether it is a parameter that the data leave open, which may end anywhere."
+    if figure.keys() != {"estimate", "stderr"}:
+        return False
+    return figure["stderr"] is None or figure["stderr"] > abs(figure["estimate"])
 
 
 def numbers_in(sentence):
@@ -198,10 +208,7 @@ def moved(name, figure, record):
     "How a figure differs from the one on record, in words."
     if name not in record:
         return [f"{name}: not on record"]
-    least = 1e-12
-    if name.startswith("kernel"):
-        least = SINGLE * max(map(abs, record[name]))
-    return [name + words for words in differences(record[name], figure, least=least)]
+    return [name + words for words in differences(record[name], figure)]
 
 
 def rounded(figure):

@@ -29,6 +29,7 @@ __all__ = [
     "AsCsv",
     "Out",
     "Plot",
+    "Texts",
     "Columns",
     "LossOn",
     "Device",
@@ -43,6 +44,7 @@ __all__ = [
     "column_names",
     "one_task",
     "all_tasks",
+    "spelled_out",
     "refuse_renamed",
 ]
 
@@ -319,6 +321,15 @@ Out = Annotated[
 Plot = Annotated[
     Path, typer.Option("--plot", "-p", metavar="FILE", help="Draw a figure: .png, .svg or .pdf.")
 ]
+Texts = Annotated[
+    str,
+    typer.Option(
+        "--task",
+        metavar="TASK",
+        help="headline, translate or define (shipped); a file .jsonl, .json, .csv, .tsv, .parquet "
+        "or .txt of texts or chats; a folder or name for [bold]datasets[/].",
+    ),
+]
 Columns = Annotated[
     str,
     typer.Option(
@@ -395,6 +406,19 @@ def all_tasks(
             raise ValueError(f"`{option}` has no meaning for any of these tables; leave it out")
     loaded = [load_curves(name, **used[name]) for name in tables]
     return [table.filter(task=task) for table in loaded for task in table.tasks]
+
+
+def spelled_out(
+    candidates: list | None,  # as --candidate names them
+) -> list:  # of names, folders and recipes
+    "Candidates, with `zoo` or `zoo@RECIPE` as the names of all that are shipped."
+    from lensllm.models.loading import zoo_names
+
+    names = []
+    for candidate in candidates or ():
+        name, sign, own = candidate.partition("@")
+        names += [each + sign + own for each in zoo_names()] if name == "zoo" else [candidate]
+    return names
 
 
 def refuse_renamed(

@@ -54,6 +54,7 @@ from lensllm.cli.options import (
     one_task,
     refuse_renamed,
 )
+from .._internal.text import visible
 from lensllm.cli.output import (
     Output,
     hide_foreign_bars,
@@ -170,20 +171,27 @@ def demo_command(plot: Plot = None):
 
 def _next_line(curves, ranking, truth, asked):
     "What to type after a ranking, which reads the table in the same way."
-    table = shlex.quote(str(curves))
-    for name, value in asked.items():
-        if value is False:
-            name = {"higher-is-better": "lower-is-better", "percent": "fraction"}[name]
-        if value is not None:
-            table += f" --{name.replace('_', '-')}"
-        if value is not None and not isinstance(value, bool):
-            table += f" {shlex.quote(str(value))}"
+    if truth is None and ranking.cost_saved() is None:
+        return f"add n_params to {visible(str(curves))}, and lensllm plan says which runs to make"
+    table = [str(curves), *_options_again(asked)]
     if truth is not None:
-        return f"lensllm simulate {table} --budget 5% shows what a budget would have bought"
-    if ranking.cost_saved() is None:
-        return f"add n_params to {table}, and lensllm plan says which runs to make"
-    plan = f"lensllm plan {table} --budget 20% --target {ranking.target}"
-    return f"{plan} says which runs would make the choice surer"
+        words = ["lensllm", "simulate", *table, "--budget", "5%"]
+        return f"{shlex.join(words)} shows what a budget would have bought"
+    words = ["lensllm", "plan", *table, "--budget", "20%", "--target", str(ranking.target)]
+    return f"{shlex.join(words)} says which runs would make the choice surer"
+
+
+_NOT = {"higher-is-better": "lower-is-better", "percent": "fraction"}
+
+
+def _options_again(asked):
+    "Options as words, without those that were not given."
+    for name, value in asked.items():
+        if value is None:
+            continue
+        yield f"--{_NOT[name] if value is False else name.replace('_', '-')}"
+        if not isinstance(value, bool):
+            yield str(value)
 
 
 def _choice_beside(table, ranking, seen, prior):

@@ -18,8 +18,10 @@ from lensllm.cli.options import (
     Device,
     LossOn,
     Out,
+    Texts,
     as_examples,
     column_names,
+    spelled_out,
 )
 from .._internal.text import visible
 from lensllm.cli.output import (
@@ -31,7 +33,6 @@ from lensllm.cli.output import (
     show_table,
 )
 from .ranking import doubt_lines
-from .studies import _spelled_out
 
 # %% ../../nbs/09_cli/screening.ipynb #37af628a
 _Candidates = Annotated[
@@ -40,15 +41,6 @@ _Candidates = Annotated[
         metavar="CANDIDATES",
         help="At least two: shipped candidates ([bold]lensllm zoo[/]), folders, or names on the "
         "hub. zoo: all that are shipped.",
-    ),
-]
-_Task = Annotated[
-    str,
-    typer.Option(
-        "--task",
-        metavar="TASK",
-        help="headline, translate or define (shipped); a file .jsonl, .json, .csv, .tsv, .parquet "
-        "or .txt of texts or chats; a folder or name for [bold]datasets[/].",
     ),
 ]
 _Keep = Annotated[
@@ -90,7 +82,7 @@ _SkipFailing = Annotated[
 # %% ../../nbs/09_cli/screening.ipynb #9d094c82
 def screen_command(
     candidates: _Candidates,
-    task: _Task,
+    task: Texts,
     keep: _Keep = 8,
     rows: _Rows = 64,
     seed: _Seed = 0,
@@ -152,7 +144,7 @@ def _checked_sources(candidates, keep):
     from lensllm.tune.recipe import split_candidate
     from lensllm.tune.study import name_of
 
-    spelled = _spelled_out(candidates)
+    spelled = spelled_out(candidates)
     given = [split_candidate(candidate) for candidate in spelled]
     own = next((candidate for candidate, (_, own) in zip(spelled, given) if own), None)
     if own:
@@ -237,6 +229,8 @@ def _next_line(sources, task, columns, loss_on, max_tokens):
 # %% ../../nbs/09_cli/screening.ipynb #37150fb6
 def _show_screen(frame, data):
     "The candidates, how likely the best is among those kept, and what to type next."
+    from lensllm.forecast.posterior import in_percent
+
     shown = frame[["model", "n_params", "zero_shot", "se", "seconds", "rank", "low", "high"]]
     shown = shown.assign(
         seconds=[f"{seconds:.1f} s" for seconds in frame.seconds],
@@ -254,20 +248,13 @@ def _show_screen(frame, data):
         print(f"failed: {visible(sentence)}")
     print(
         f"kept {len(data['survivors'])} of {len(frame)}: the best is among them with probability "
-        f"{_percent(data['p_kept'])}, by what {len(data['learned_from'])} other tables say"
+        f"{in_percent(data['p_kept'])}, by what {len(data['learned_from'])} other tables say"
     )
     for line in _worth_lines(frame, data["worth"]):
         print(line)
     for line in doubt_lines(data["doubts"]):
         print(line)
     print(f"next: {visible(data['next'])}")
-
-
-def _percent(p):
-    "A probability, never certain."
-    from lensllm.forecast.posterior import in_percent
-
-    return in_percent(p)
 
 
 def _worth_lines(frame, worth):

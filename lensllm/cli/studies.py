@@ -44,11 +44,13 @@ from lensllm.cli.options import (
     PolicyName,
     PricePerHour,
     StudyFolder,
+    Texts,
     as_examples,
     as_loss,
     as_train_size,
     asked_metric,
     column_names,
+    spelled_out,
     typed_options,
     as_seconds,
 )
@@ -80,15 +82,6 @@ _NewFolder = Annotated[
         "-o",
         metavar="DIR",
         help="The study's folder: new, or with --resume an old one.",
-    ),
-]
-_Task = Annotated[
-    str,
-    typer.Option(
-        "--task",
-        metavar="TASK",
-        help="headline, translate or define (shipped); a file .jsonl, .json, .csv, .tsv, .parquet "
-        "or .txt of texts or chats; a folder or name for [bold]datasets[/].",
     ),
 ]
 _Candidates = Annotated[
@@ -320,7 +313,7 @@ _Trust = Annotated[
 def run_command(
     ctx: typer.Context,
     out: _NewFolder,
-    task: _Task = None,
+    task: Texts = None,
     candidate: _Candidates = None,
     budget: _RunBudget = None,
     budget_size: _BudgetSize = None,
@@ -520,23 +513,12 @@ def _begun(place, task, candidate, budget, budget_size, recipe, **options):
     return new_study(
         place,
         task=task,
-        candidates=_spelled_out(candidate),
+        candidates=spelled_out(candidate),
         budget=_share(budget or "2%"),
         budget_size=budget_size,
         recipe=recipe,
         **options,
     )
-
-
-def _spelled_out(candidates):
-    "Candidates, with `zoo` or `zoo@RECIPE` as the names of all that are shipped."
-    from lensllm.models.loading import zoo_names
-
-    names = []
-    for candidate in candidates or ():
-        name, sign, own = candidate.partition("@")
-        names += [each + sign + own for each in zoo_names()] if name == "zoo" else [candidate]
-    return names
 
 
 def _reopened(folder, metric):
@@ -808,15 +790,19 @@ def _write_event(self: StudyWatch, run):
     if run.state == "running":
         self.events.write("begun", **names)
     elif run.state == "done":
-        keys = ["test_loss", "test_loss_se", "seconds"]
-        import pandas as pd
-
-        row = pd.DataFrame([{key: getattr(run, key) for key in keys}])
-        row = self.study.metric.in_own_unit(row).iloc[0]
-        self.events.write("done", **names, **{key: _or_none(row[key]) for key in row.index})
+        self.events.write("done", **names, **_in_own_unit(self.study.metric, run))
     elif run.state == "failed" or run.attempts:
         again = run.state == "planned"
         self.events.write("failed", **names, reason=run.reason, again=again)
+
+
+def _in_own_unit(metric, run):
+    "The loss or score of a run, its standard error and its seconds, as JSON has them."
+    import pandas as pd
+
+    told = pd.DataFrame([run])[["test_loss", "test_loss_se", "seconds"]]
+    [found] = json_rows(metric.in_own_unit(told))
+    return found
 
 
 def _or_none(value):

@@ -371,7 +371,7 @@ def _reach(rise, inside, most, t, rounds=30):
 _SAME = 1e-3  # ln(loss): curves this close fit as well as each other
 # in squared standard deviations: a smaller fall of the misfit is none. With 1e-3, refits stopped
 # half-way along a valley of floors, and bands had notches.
-_STILL = 1e-6
+_LEAST_FALL = 1e-6
 
 
 def _predictions_that_fit(fit, D, level):
@@ -390,7 +390,7 @@ def _predictions_that_fit(fit, D, level):
         y[rows, -1] = centre[rows] + side[rows] * distance
         free = np.zeros(theta[rows].shape, dtype=bool)
         theta[rows], cost, fitted, _ = _refit(
-            law, sizes[rows], y[rows], weights[rows], theta[rows], free, in_log, _STILL * s**2
+            law, sizes[rows], y[rows], weights[rows], theta[rows], free, in_log, _LEAST_FALL * s**2
         )
         z = np.sqrt(np.maximum(cost - least, 0)) / s
         slope = side[rows] * (y[rows, -1] - fitted[:, -1]) / (s**2 * np.maximum(z, 1e-9))
@@ -427,7 +427,7 @@ def _values_that_fit(fit, name, level=0.9):
             theta[rows],
             fixed[rows],
             in_log,
-            _STILL * s**2,
+            _LEAST_FALL * s**2,
         )
         z = np.sqrt(np.maximum(cost - least, 0)) / s
         return z, side[rows] * slopes[:, column] / (2 * s**2 * np.maximum(z, 1e-9))

@@ -227,14 +227,11 @@ def _facts(study):
     place = {}
     for name in order:
         place.setdefault(models[name], len(place))
+    from matplotlib.colors import to_hex
+
     order.sort(key=lambda name: place[models[name]])
-    colours = {name: _hex(colour) for name, colour in zip(ranked[:6], palette(6))}
+    colours = {name: to_hex(colour) for name, colour in zip(ranked[:6], palette(6))}
     return _Facts(study, runs, ranking, models, order, colours, study.whole)
-
-
-def _hex(colour):
-    "A colour as pages write it."
-    return "#" + "".join(f"{round(255 * part):02x}" for part in colour)
 
 
 def _ranking_if_possible(study, finished):

@@ -17,7 +17,7 @@ from .._internal import arguments as must
 from ..models.loading import load_model
 from .losses import ratio, row_costs
 from .recipe import Recipe
-from .study import _inspected, name_of
+from .study import _facts_of_loaded, name_of
 from .tasks import Task, encode
 from .training import max_tokens
 
@@ -93,7 +93,7 @@ def zero_shot_look(
     """
     began, recipe = time.monotonic(), recipe or Recipe()
     model, tokenizer = load_model(source, device=device, trust=trust)
-    facts = _inspected(model, tokenizer, source, task, recipe)
+    facts = _facts_of_loaded(model, tokenizer, source, task, recipe)
     loss, se = _byte_loss(model.float(), tokenizer, _drawn_rows(task, rows, seed), recipe)
     if not np.isfinite(loss):
         raise ValueError(

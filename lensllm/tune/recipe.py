@@ -219,7 +219,7 @@ _RULES = dict(  # for each setting but the method, whose names are many
     weight_decay=must.number(0),
     clip=must.number(above=0, infinite=True),
     max_tokens=must.whole(optional=True),
-    checks=must.whole(1, 10_000),
+    checks=must.whole(),
     valid_rows=must.whole(),
     patience=must.whole(),
     precision=must.one_of(("auto", "float32", "bfloat16")),

@@ -86,10 +86,10 @@ def inspect_candidate(
     from lensllm.models.loading import load_model
 
     model, tokenizer = load_model(source, device=device, trust=trust)
-    return _inspected(model, tokenizer, source, task, recipe, rows, scoring)
+    return _facts_of_loaded(model, tokenizer, source, task, recipe, rows, scoring)
 
 
-def _inspected(model, tokenizer, source, task, recipe, rows=200, scoring=None):
+def _facts_of_loaded(model, tokenizer, source, task, recipe, rows=200, scoring=None):
     "The same of a model that is loaded."
     from lensllm.models.loading import count_params
     from lensllm.tune.training import check_method, max_tokens
@@ -413,7 +413,7 @@ def _is_amount(value):
 
 def _are_checks(value):
     "Whether a run's checks are steps with losses, of which that of training may be missing."
-    if not isinstance(value, list) or len(value) > 10_000:
+    if not isinstance(value, list):
         return False
     for check in value:
         if not isinstance(check, list) or len(check) != 3 or not _is_whole(check[0], least=0):
@@ -952,25 +952,32 @@ def check_sources(
 @patch
 def unnamed_sources(
     self: Study,
+    told: frozenset | None = None,  # sources that were named; None: those named to this process
 ) -> list[str]:  # folders, files and names on the hub
     """What a run would read that this process was not given, that is not shipped and lies
     elsewhere.
+
+    Parameters
+    ----------
+    told : frozenset | None, default None
+        sources that were named; None: those named to this process
 
     Returns
     -------
     list[str]
         folders, files and names on the hub
     """
+    told = self.told if told is None else told
     runs_code = {"code", "pickle"} & set(self.trust)  # then the folder itself may be a stranger's
     unnamed = [
         source
         for source in self._sources()
-        if source not in self.told
+        if source not in told
         and not _is_shipped(source)
         and (runs_code or not self._is_at_home(source))
     ]
     reaching = _reaching_out(Recipe(**self.facts["recipe"]))
-    return unnamed + [setting for setting in reaching if setting not in self.told]
+    return unnamed + [setting for setting in reaching if setting not in told]
 
 
 @patch
@@ -984,12 +991,8 @@ def words_of_trust(
     list[str]
         such as sources; empty where nothing is needed
     """
-    words = dict.fromkeys(self.trust)
-    named_here, self.told = self.told, frozenset()
-    if self.unnamed_sources():
-        words["sources"] = None
-    self.told = named_here
-    return list(words)
+    words = [*self.trust, *["sources"] * bool(self.unnamed_sources(told=frozenset()))]
+    return list(dict.fromkeys(words))
 
 
 _AT_HOME = (  # fields of TrainingArguments whose words stay on this machine

@@ -136,7 +136,7 @@ def test_figures_show_chances_and_gains():
     ax = plot_gain(post, 12800, 25600, most=4)
     drawn = ax.lines[0].get_xdata()
     assert list(drawn) == list(data_gain(post, 12800, 25600).gain[:4][::-1])
-    assert ax.get_xlabel().startswith("fall of the loss (nats)")
+    assert ax.get_xlabel() == "fall of the loss (nats), median and 90% interval"
 
 
 def test_a_figure_without_anybody_on_the_way_is_drawn(lensllm, in_tables, tmp_path):

@@ -175,7 +175,9 @@ def test_a_log_is_added_to(lensllm, ran, tmp_path):
     folder, _ = ran
     log = tmp_path / "events.jsonl"
     again = ("run", "--resume", "--out", folder, "--trust", "sources", "--log-json", log)
-    assert "report.html\n" in lensllm(*again).out
+    *_, chosen, next_line = lensllm(*again).out.rstrip().splitlines()
+    assert chosen.startswith(("choose ", "device time: "))
+    assert next_line.startswith(f"next: lensllm finish {folder} --out tuned --trust sources ")
     assert lensllm(*again).code == 0
     assert kinds(map(json.loads, log.read_text().splitlines())) == ["end", "end"]
 

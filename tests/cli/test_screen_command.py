@@ -1,6 +1,7 @@
 "The command that looks at many candidates before any is fine-tuned."
 
 import pytest
+from lensllm.tune import looks
 
 THREE = ("opt-bible", "neox-books", "t5-german")
 
@@ -62,6 +63,20 @@ def test_a_model_that_does_not_load_ends_the_screen_or_is_named(lensllm, in_mode
     alone = lensllm("screen", "lm", "nowhere", *options, "--skip-failing")
     assert alone.code == 2
     assert "number of candidates that load, 1, got 1; nowhere is left out" in alone.err
+
+
+def test_a_model_that_runs_out_of_memory_can_be_left_out(lensllm, monkeypatch):
+    look_at = looks.zero_shot_look
+
+    def look(source, *args, **options):
+        if "t5" in str(source):
+            raise RuntimeError("CUDA out of memory")
+        return look_at(source, *args, **options)
+
+    monkeypatch.setattr(looks, "zero_shot_look", look)
+    options = ("--task", "define", "--keep", 1, "--rows", 8, "--skip-failing")
+    done = lensllm("screen", *THREE, *options)
+    assert done.code == 0 and "failed: t5-german is left out: CUDA out of memory" in done.out
 
 
 @pytest.mark.parametrize(

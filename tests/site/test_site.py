@@ -123,17 +123,16 @@ def watch(page, base, faults):
     page.route("**/*", gate)
     page.on("console", lambda m: faults.append(f"console: {m.text}") if m.type == "error" else None)
     page.on("pageerror", lambda e: faults.append(f"console: {e}"))
-
-    def note_failure(request):
-        "An icon that is not asked for any more, since the page was left, is no fault."
-        if not (request.failure == "net::ERR_ABORTED" and request.url.endswith("favicon.svg")):
-            faults.append(f"failed request: {request.url}")
-
-    page.on("requestfailed", note_failure)
+    page.on("requestfailed", lambda r: faults.append(f"failed request: {r.url}"))
     page.on(
         "response",
         lambda r: faults.append(f"failed request: {r.status} {r.url}") if r.status >= 400 else None,
     )
+
+
+def settle(page):
+    "Wait until nothing is asked for: an icon comes late, and leaving would break its request off."
+    page.wait_for_load_state("networkidle")
 
 
 def basics(page):
@@ -150,6 +149,7 @@ def basics(page):
     faults += [f"headings: level {b} follows {a}" for a, b in skips]
     faults += [f"pale text, light: {text}" for text in page.evaluate(PALE)]
     page.emulate_media(color_scheme="dark")
+    settle(page)
     page.reload()  # a page chooses its colours as it loads
     faults += [f"pale text, dark: {text}" for text in page.evaluate(PALE)]
     return faults
@@ -169,6 +169,7 @@ def look(browser, base, name):
         faults.append("wider than a phone")
     links, ids = page.evaluate(LINKS), set(page.evaluate(IDS))
     faults += basics(page)
+    settle(page)
     page.close()
     return faults, links, ids
 

@@ -100,7 +100,8 @@ def test_the_store_holds_errors_with_their_noise(scored):
 def test_curves_are_accuracies_and_losses_on_demand(plain, scored):
     assert scored.store.curves().metric.name == "accuracy"
     losses = scored.store.curves(loss="byte_loss")
-    assert losses.metric == LOSS
+    assert (losses.metric, losses.unit) == (LOSS, "nats/byte")
+    assert scored.store.curves(loss="test_loss").unit == "nats/token"
     assert list(losses.frame.test_loss) == list(plain.store.curves().frame.test_loss)
 
 
