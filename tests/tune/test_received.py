@@ -126,8 +126,18 @@ def test_what_lies_in_the_folder_needs_no_word(own, tmp_path, save_candidate, wr
 
 def test_what_is_shipped_needs_no_word(own, tmp_path):
     study = new_study(tmp_path / "s", **own | dict(task="headline", candidates=["gpt2-manuals"]))
+    assert study.words_of_trust() == []
     study.store.close()
     assert Study(tmp_path / "s").unnamed_sources() == []
+
+
+def test_the_words_of_trust_are_those_that_the_folder_alone_needs(own, tmp_path):
+    study = new_study(tmp_path / "s", **own)
+    assert study.unnamed_sources() == []  # they were named in this process
+    assert study.words_of_trust() == ["sources"]
+    study.store.close()
+    with pytest.raises(ValueError, match="`trust` must hold sources"):
+        Study(tmp_path / "s").run()
 
 
 def test_a_candidate_that_points_elsewhere_is_refused(own, tmp_path):
