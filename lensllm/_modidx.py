@@ -2474,6 +2474,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'lensllm/report/figures.py'),
                                         'lensllm.report.figures._dress_seen_axis': ( '08_report/figures.html#_dress_seen_axis',
                                                                                      'lensllm/report/figures.py'),
+                                        'lensllm.report.figures._half_intervals': ( '08_report/figures.html#_half_intervals',
+                                                                                    'lensllm/report/figures.py'),
                                         'lensllm.report.figures._intervals': ( '08_report/figures.html#_intervals',
                                                                                'lensllm/report/figures.py'),
                                         'lensllm.report.figures._ordinal': ('08_report/figures.html#_ordinal', 'lensllm/report/figures.py'),

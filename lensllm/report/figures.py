@@ -235,8 +235,9 @@ def _outcome(ranking, truth):
 
 def _ordinal(place):
     "1st, 2nd, 3rd, 4th, 11th."
+    endings = {1: "st", 2: "nd", 3: "rd"}
     last = 0 if 10 <= place % 100 <= 20 else place % 10
-    return f"{place}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(last, 'th') }"
+    return str(place) + endings.get(last, "th")
 
 
 def _setting(ranking):
@@ -292,9 +293,9 @@ def _draw_leaders(ax, ranking, losses, top):
     "A row per leader, the first on top: predicted with its intervals, and true."
     metric, leaders = ranking.seen.metric, ranking.frame.set_index("model")[:top]
     true, predicted = metric.score_of(losses[leaders.index]), _shown(metric, leaders)
-    best = losses.idxmin()
+    best, halves = losses.idxmin(), _half_intervals(ranking)
     for row, (model, colour) in enumerate(zip(leaders.index, palette(top))):
-        for low, high, width in _intervals(ranking, model, predicted.loc[model]):
+        for low, high, width in _intervals(predicted.loc[model], halves.get(model)):
             ax.plot([low, high], [row, row], color=colour, lw=width, alpha=0.35)
         ax.plot(predicted.value[model], row, "D", color=colour, ms=6)
         ax.plot(true[model], row, "o", mfc="white", mec=INK, ms=6, mew=1.3)
@@ -313,15 +314,17 @@ def _draw_leaders(ax, ranking, losses, top):
     ax.legend(frameon=False, fontsize=8, handletextpad=0.3, **legend)
 
 
-def _intervals(ranking, model, row):
-    "The 90% interval of a model, and the 50% one where the posterior is known: with line widths."
+def _half_intervals(ranking):
+    "The ends of each model's 50% interval at the target; nothing where there is no posterior."
+    if ranking.posterior is None:
+        return {}
+    there, score_of = ranking.posterior.at(ranking.target), ranking.seen.metric.score_of
+    ends = zip(score_of(there.quantile(0.25)), score_of(there.quantile(0.75)))
+    return dict(zip(ranking.posterior.models, ends))
+
+
+def _intervals(row, half):
+    "The 90% interval of a model, and the 50% one where it is known: with line widths."
     if not row.notna().all():
         return []
-    found = [(row.low, row.high, 3)]
-    if ranking.posterior is not None:
-        there = ranking.posterior.at(ranking.target)
-        place = ranking.posterior.models.index(model)
-        found.append(
-            (*(ranking.seen.metric.score_of(there.quantile(p)[place]) for p in (0.25, 0.75)), 8)
-        )
-    return found
+    return [(row.low, row.high, 3), *([] if half is None else [(*half, 8)])]
