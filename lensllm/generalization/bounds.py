@@ -483,9 +483,44 @@ def _checked_ladder(n, values):
     return n, values
 
 
-def _stderr(parameter):
-    "A parameter's standard error, nan where lmfit has none."
-    return math.nan if parameter.stderr is None else parameter.stderr
+def _parts_at(beta, n, values):
+    "The two parts of a split with C = c = 1, relative to the values, (k, 2)."
+    return np.column_stack([n**-beta, n**-0.75]) / values[:, None]
+
+
+def _best_scales(beta, n, values):
+    "C and c >= 0 of least relative error for this beta, and that error's norm."
+    from scipy.optimize import nnls
+
+    return nnls(_parts_at(beta, n, values), np.ones(len(n)))
+
+
+def _best_beta(n, values):
+    "The beta of least relative error: the best of a grid, made finer about it."
+    from scipy.optimize import minimize_scalar
+
+    def error(beta):
+        return _best_scales(beta, n, values)[1]
+
+    grid = np.linspace(0, 0.75, 76)
+    errors = [error(beta) for beta in grid]
+    at = int(np.argmin(errors))
+    near = grid[max(at - 1, 0)], grid[min(at + 1, 75)]
+    finer = minimize_scalar(error, bounds=near, method="bounded", options=dict(xatol=1e-9))
+    return float(finer.x if finer.fun < errors[at] else grid[at])
+
+
+def _stderrs(C, beta, c, n, values):
+    "Standard errors of C, beta and c from the exact slopes; nan at an end of a range."
+    parts = _parts_at(beta, n, values)
+    slopes = np.column_stack([parts[:, 0], -C * np.log(n) * parts[:, 0], parts[:, 1]])
+    free = np.array([C > 0, C > 0 and 0 < beta < 0.75, c > 0])
+    residual = parts @ [C, c] - 1
+    variance = residual @ residual / (len(n) - free.sum())
+    errors = np.full(3, math.nan)
+    covariance = variance * np.linalg.pinv(slopes[:, free].T @ slopes[:, free])
+    errors[free] = np.sqrt(np.diag(covariance))
+    return errors.tolist()
 
 
 def _rms(residual):
@@ -526,29 +561,20 @@ def lens_split(
     n, values = _checked_ladder(n, values)
     x = np.log(n) - np.log(n).mean()
     line = lmfit.models.LinearModel().fit(np.log(values), x=x, slope=-0.5, intercept=0.0)
-    start = lmfit.create_params(
-        C=dict(value=values[-1] * n[-1] ** 0.3 / 2, min=0),
-        beta=dict(value=0.3, min=0, max=0.75),
-        c=dict(value=values[0] * n[0] ** 0.75 / 2, min=0),
-    )
-
-    def relative_error(p):
-        return (p["C"] * n ** -p["beta"] + p["c"] * n**-0.75) / values - 1
-
-    fit = lmfit.minimize(relative_error, start)
-    C, beta, c = (fit.params[name] for name in ("C", "beta", "c"))
     slope = line.params["slope"]
-    is_inside = 0.005 < beta.value < 0.745  # at an end lmfit's derivatives are rounding
+    beta = _best_beta(n, values)
+    (C, c), _ = _best_scales(beta, n, values)
+    C_stderr, beta_stderr, c_stderr = _stderrs(C, beta, c, n, values)
     return Split(
-        C=C.value,
-        C_stderr=_stderr(C),
-        beta=beta.value,
-        beta_stderr=_stderr(beta) if is_inside else math.nan,
-        c=c.value,
-        c_stderr=_stderr(c),
+        C=float(C),
+        C_stderr=C_stderr,
+        beta=beta,
+        beta_stderr=beta_stderr,
+        c=float(c),
+        c_stderr=c_stderr,
         slope=slope.value,
-        slope_stderr=_stderr(slope),
-        rms=_rms(fit.residual),
+        slope_stderr=math.nan if slope.stderr is None else slope.stderr,
+        rms=_rms(_parts_at(beta, n, values) @ [C, c] - 1),
         line_rms=_rms(line.residual),
         points=len(n),
     )

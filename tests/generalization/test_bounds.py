@@ -113,6 +113,23 @@ def test_a_beta_at_the_end_of_its_range_has_no_error():
     assert "the end of its range" in repr(split)
 
 
+def test_the_split_of_what_rises_is_a_constant():
+    rising = 1.0 + 0.05 * np.arange(len(LADDER))
+    split = lens_split(LADDER, rising)
+    best = (1 / rising).sum() / (1 / rising**2).sum()  # of least relative error
+    assert split.beta == split.c == 0
+    np.testing.assert_allclose(split.C, best, rtol=1e-9)
+
+
+def test_an_absent_part_takes_no_certainty_and_rounding_takes_none():
+    concave = 3 * LADDER**-0.3 * np.exp(-0.02 * np.log(LADDER / 100) ** 2)
+    split, shaken = (lens_split(LADDER, concave * (1 + e)) for e in (0, 1e-13))
+    assert split.c == 0
+    assert math.isnan(split.c_stderr)
+    np.testing.assert_allclose(split.beta_stderr, shaken.beta_stderr, rtol=1e-6)
+    np.testing.assert_allclose(split.beta_stderr, split.slope_stderr, rtol=0.2)  # it is a line
+
+
 @pytest.mark.parametrize(
     "n, values, message",
     [
