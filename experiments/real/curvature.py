@@ -28,6 +28,7 @@ from lensllm.models.loading import load_model
 from lensllm.tune.tasks import as_batch, load_task
 
 ROWS, PROBES, STEPS, RATE = 16, 10, 10, 1e-5
+MEMORY = 4e9  # bytes of graphs that are kept from product to product
 
 
 def gigabytes():
@@ -41,10 +42,10 @@ def seeded(seed):
 
 def product_errors(model, batch):
     "One product with the Hessian in single precision against double: relative errors."
-    single = Products(model, batch, dtype=torch.float32, batch_size=4)
+    single = Products(model, batch, dtype=torch.float32, batch_size=4, memory=0)
     v = torch.empty(single.P).bernoulli_(0.5, generator=seeded(0)) * 2 - 1
     product, seconds = timed(lambda: single @ v)
-    double = Products(model, batch, dtype=torch.float64, batch_size=2)
+    double = Products(model, batch, dtype=torch.float64, batch_size=2, memory=0)
     expected, seconds_double = timed(lambda: double @ v.double())
     form, expected_form = v.double() @ product.double(), v.double() @ expected
     return dict(
@@ -57,7 +58,7 @@ def product_errors(model, batch):
 
 def trace(model, batch, kind):
     "An estimate of the trace, with its cost."
-    options = dict(num_probes=PROBES, rel_stderr=None, kind=kind, batch_size=4)
+    options = dict(num_probes=PROBES, rel_stderr=None, kind=kind, batch_size=4, memory=MEMORY)
     estimate, seconds = timed(lambda: hessian_trace(model, batch, generator=seeded(1), **options))
     return dict(value=estimate.value, stderr=estimate.stderr, draws=estimate.draws, seconds=seconds)
 
