@@ -1098,6 +1098,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'lensllm/curves/scores.py'),
                                        'lensllm.curves.scores.Metric.noise_of': ( '01_curves/scores.html#metric.noise_of',
                                                                                   'lensllm/curves/scores.py'),
+                                       'lensllm.curves.scores.Metric.read': ( '01_curves/scores.html#metric.read',
+                                                                              'lensllm/curves/scores.py'),
                                        'lensllm.curves.scores.Metric.score_of': ( '01_curves/scores.html#metric.score_of',
                                                                                   'lensllm/curves/scores.py'),
                                        'lensllm.curves.scores.Metric.spec': ( '01_curves/scores.html#metric.spec',

@@ -87,12 +87,12 @@ def as_train_size(
 
 # %% ../../nbs/09_cli/options.ipynb #2c6fb59d
 def as_loss(
-    text: str,  # such as 3.21
-) -> float:  # nats, in the unit of the study
-    "A loss. Text that looks like an option is a mistyped option."
-    number = as_number(str(text))
+    text: str,  # such as 3.21, or 71.3%
+) -> float | str:  # in the unit of the study; a score with a percent sign stays text
+    "A loss or score. Text that looks like an option is a mistyped option."
+    number = as_number(str(text).removesuffix("%"))
     if not isinstance(number, UnreadCell) and number == number:
-        return number
+        return str(text) if str(text).endswith("%") else number
     if str(text).startswith("--"):
         remedy = "no option has this name"
     elif re.search(r"[0-9]", str(text)):

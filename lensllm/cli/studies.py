@@ -1161,12 +1161,12 @@ _TrainSize = Annotated[
     ),
 ]
 _TestLoss = Annotated[
-    float,
+    str,
     typer.Argument(
         metavar="LOSS",
         parser=as_loss,
-        help="Its test loss, nats in the study's unit, or the study's score. Left out with "
-        "--failed.",
+        help="Its test loss, nats in the study's unit, or the study's score, such as 71.3%. "
+        "Left out with --failed.",
     ),
 ]
 _RunsSeed = Annotated[
@@ -1227,7 +1227,9 @@ def tell_command(
         correct=correct,
     )
     unit = _measure(study)
-    result = f"failed, {failed}" if test_loss is None else f"{test_loss:g} {unit}"
+    result = f"failed, {failed}"
+    if test_loss is not None:
+        result = f"{study.metric.read(test_loss):g} {unit}"
     print(f"entered {run}: {result}; {study}, {_spending(study)}")
     target, share = study.facts["target"], study.facts["budget"]["share"]
     if train_size > target:

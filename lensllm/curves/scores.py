@@ -25,7 +25,7 @@ import numpy as np, pandas as pd
 from fastcore.basics import patch
 
 from .._internal import arguments as must
-from .cells import UnreadCell, as_number
+from .cells import UnreadCell, as_number, number as check_number
 
 
 # %% ../../nbs/01_curves/scores.ipynb #5c0e000b
@@ -317,6 +317,39 @@ def axes(
     from lensllm._internal.style import loss_axes, score_axes
 
     return loss_axes(ax, unit) if self == LOSS else score_axes(ax, self.label)
+
+
+# %% ../../nbs/01_curves/scores.ipynb #1ae47c7f
+@patch
+def read(
+    self: Metric,
+    value,  # a number in the unit of the table, or text, which may end in %
+) -> float:  # in the unit of the table
+    """A single score or loss, as somebody tells it.
+
+    Parameters
+    ----------
+    value
+        a number in the unit of the table, or text, which may end in %
+
+    Returns
+    -------
+    float
+        in the unit of the table
+    """
+    text = value.strip() if isinstance(value, str) else ""
+    signed = text.endswith("%") and self != LOSS
+    number = as_number(text.removesuffix("%") if signed else value)
+    if isinstance(number, UnreadCell):
+        check_number("test_loss" if self == LOSS else self.name, number)  # says what is wrong
+    if signed:
+        return number if self.percent else number / 100
+    if self.percent and 0 < number <= 1:
+        raise ValueError(
+            f"`{self.name}` must be in percent, as in the rest of the table, got {number:g}, which "
+            f"looks like a fraction; write {100 * number:g}, or {number:g}% if it is that low"
+        )
+    return number
 
 
 # %% ../../nbs/01_curves/scores.ipynb #5c0e0014

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 import numpy as np, pandas as pd
 from fastcore.basics import patch
-from ..curves.cells import UnreadCell, as_number, number, whole_number
+from ..curves.cells import number, whole_number
 from .._internal import arguments as must
 from .._internal.text import shortened
 from ..curves.scores import LOSS, Metric, told_metric
@@ -1499,7 +1499,7 @@ def tell(
     self: Study,
     model: str,  # a candidate
     train_size: int,  # examples, >= 0
-    test_loss: float | None = None,  # nats, or the study's score; None: the run failed
+    test_loss: float | str | None = None,  # nats, or the study's score ("0.8%"); None: it failed
     *,
     seed: int | None = None,  # None: the study's
     test_loss_se: float | None = None,  # in the same unit, >= 0
@@ -1514,8 +1514,8 @@ def tell(
         a candidate
     train_size : int
         examples, >= 0
-    test_loss : float | None, default None
-        nats, or the study's score; None: the run failed
+    test_loss : float | str | None, default None
+        nats, or the study's score ("0.8%"); None: it failed
     seed : int | None, default None
         None: the study's
     test_loss_se : float | None, default None
@@ -1528,9 +1528,7 @@ def tell(
     seed = self.facts["seed"] if seed is None else whole_number("seed", seed)
     run = (model, whole_number("train_size", train_size), seed)
     if test_loss is not None:
-        test_loss = as_number(test_loss)
-        if isinstance(test_loss, UnreadCell):
-            number("test_loss", test_loss)  # says what stands in the way
+        test_loss = self.metric.read(test_loss)
     test_loss_se = None if test_loss_se is None else number("test_loss_se", test_loss_se)
     if test_loss is not None and self.metric != LOSS:
         test_loss, test_loss_se = _error_of(self.metric, run, test_loss, test_loss_se)

@@ -103,3 +103,24 @@ def test_a_callback_tells_the_best_accuracy(study, tmp_path):
     )
     callback.on_train_end(TrainingArguments(tmp_path / "run"), state, TrainerControl())
     assert study.store.curves().in_own_unit.accuracy.to_list() == [64]
+
+
+@pytest.mark.parametrize("fraction", [0.61, 1, "0.61"])
+def test_a_fraction_among_percents_is_refused(study, fraction):
+    with refused("`accuracy` must be in percent, as in the rest of the table, got"):
+        study.tell("small", 200, fraction)
+    assert study.store.runs().empty
+
+
+def test_a_percent_sign_says_what_is_meant(study, tmp_path):
+    study.tell("small", 200, "0.61%")
+    assert study.store.runs().test_loss[0] == 0.9939
+    of_fractions = begun(tmp_path / "fractions", Metric("accuracy", percent=False))
+    of_fractions.tell("small", 200, "61%")
+    assert of_fractions.store.runs().test_loss[0] == 0.39
+
+
+def test_a_percent_among_fractions_is_refused(tmp_path):
+    of_fractions = begun(tmp_path / "fractions", Metric("accuracy", percent=False))
+    with refused("`accuracy` must lie between 0 and 1"):
+        of_fractions.tell("small", 200, 61)
