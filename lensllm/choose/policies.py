@@ -1230,7 +1230,7 @@ def never_run(
     return [model for model in candidates if model not in known] if known else []
 
 
-_INCOMPARABLE = ("read as scores", "two measures", "rising task", "mixed units")
+_INCOMPARABLE = ("read as scores", "two measures", "rising task", "mixed units", "noise unknown")
 
 
 def _incomparable_losses(seen):

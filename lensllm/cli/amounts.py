@@ -88,9 +88,12 @@ def _asked_loss(text, table):
     worst = math.inf if metric.may_pass_1 else worst
     if not min(worst, perfect) <= number <= max(worst, perfect) or number == perfect:
         unit = "percent" if metric.percent else "a fraction"
+        remedy = "ask for a little less"
+        if not metric.percent and 1 < number <= 100:
+            remedy = f"write {number / 100:g}, or {number:g}% for that"
         raise ValueError(
             f"`--for` must lie between {worst} and the perfect {perfect}, which no curve reaches, "
-            f"{unit} as in the table, got {text}; ask for a little less"
+            f"{unit} as in the table, got {text}; {remedy}"
         )
     if metric.percent and 0 < number <= 1 and not text.endswith("%"):
         raise ValueError(
@@ -177,7 +180,7 @@ def need_command(
     print(_most_frugal(needed, visible, loss, furthest))
     for line in doubt_lines(data["doubts"]):
         print(line)
-    print("lensllm gain says what more data buys")
+    print("next: lensllm gain says what more data buys")
 
 
 # %% ../../nbs/09_cli/amounts.ipynb #b3000016

@@ -260,11 +260,16 @@ Seen = Annotated[
 
 def _refused_budget(text):
     "Refuse the old spelling of `--seen`."
-    if text is not None:
-        raise ValueError(
-            "`--budget` is a share of the cost, which this command does not spend; the largest "
-            f"training-set size that may be seen is `--seen` (-s): write --seen {text}"
+    if text is None:
+        return
+    remedy = "lensllm plan CURVES --budget 20% says which runs are worth it"
+    if str(text).replace(",", "").isdigit():
+        remedy = (
+            f"the largest training-set size that may be seen is `--seen` (-s): write --seen {text}"
         )
+    raise ValueError(
+        f"`--budget` is a share of the cost, and this command spends nothing, got {text}; {remedy}"
+    )
 
 
 OldBudget = Annotated[str, typer.Option("--budget", "-b", hidden=True, callback=_refused_budget)]

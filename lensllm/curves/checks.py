@@ -519,8 +519,17 @@ def _wrong_way(count, of, metric):
     return detail, f"{metric.name} is read as better the lower; if not: --higher-is-better"
 
 
+def _has_no_noise(frame, metric):
+    "Whether scores come without a word on how exact they are."
+    known = frame.get("test_loss_se", pd.Series(np.nan, frame.index))
+    return metric != LOSS and known.isna().all()
+
+
 def _task_warnings(task, frame, metric):
     "Every warning about one task: (flag, model, train_size, detail, remedy)."
+    if _has_no_noise(frame, metric):
+        detail = f"how exact {metric.name} is depends on how many test examples it is of"
+        yield "noise unknown", "", np.nan, detail, "say --n-test N, or add a column n_test"
     losses = frame.pivot_table(
         index="model", columns="train_size", values="test_loss", aggfunc="mean"
     )

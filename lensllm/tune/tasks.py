@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from importlib.resources import files
+from itertools import islice
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -939,6 +940,19 @@ def _is_dataset(source):
     return not path.suffix or owner_and_name
 
 
+_MOST_FILES = 10_000
+
+
+def _check_folder(folder):
+    "Refuse a folder of other things before all of it is read."
+    found = (name for _, _, names in os.walk(folder) for name in names)
+    if next(islice(found, _MOST_FILES, None), None):
+        raise ValueError(
+            f"`task` must be a folder of at most {_MOST_FILES:,} files, got more in {folder}; "
+            "name the file, or the folder that holds the texts alone"
+        )
+
+
 def _loaded_dataset(source):
     "What `datasets` makes of a folder or a name; in CSV, words such as NA stay words."
     import datasets
@@ -955,6 +969,7 @@ def _loaded_dataset(source):
 
 def _dataset_splits(source, columns, loss_on):
     "Rows by split: train, and validation and test where there are any."
+    _check_folder(source)
     try:
         found = _loaded_dataset(source)
     except Exception as e:

@@ -37,6 +37,7 @@ TABLES = {
         "b,200,2.2,58.3\nb,400,2.02,63.5\nb,800,1.85,67.9\n"
         "c,200,2.3,54.1\nc,400,2.15,60.2\nc,800,1.92,66.3\n"
     ),
+    "fractions.csv": "model,train_size,accuracy\na,200,.60\na,400,.62\nb,200,.59\nb,400,.63\n",
     "mixed.csv": "model,200,400\na,60,.7\nb,61,71\n",
     "own.csv": (
         "model,train_size,quality\n"

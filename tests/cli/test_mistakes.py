@@ -42,6 +42,7 @@ def words(line):
         ("select flan --seen 12,80", "got '12,80'"),
         ("select flan --budget 12800", "write --seen 12800"),
         ("select flan -b 12800", "write --seen 12800"),
+        ("select flan --budget 20%", "lensllm plan CURVES --budget 20% says which runs"),
         ("select flan --target 0", "must be a whole number of examples >= 1, got '0'"),
         ("select flan --json --csv", "exclude each other"),
         ("select flan --plot x.bmp", "`--plot` must end in"),

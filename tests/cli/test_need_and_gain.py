@@ -7,7 +7,7 @@ def test_need_says_who_needs_least(lensllm):
     done = lensllm("need", "flan", "--seen", "12800", "--for", "1.7")
     assert done.code == 0
     assert "needs least for 1.700 nats/token: about" in done.out
-    assert done.out.splitlines()[-1] == "lensllm gain says what more data buys"
+    assert done.out.splitlines()[-1] == "next: lensllm gain says what more data buys"
 
 
 def test_need_in_json_has_null_where_nothing_is_reached(lensllm):
@@ -52,6 +52,7 @@ def test_the_name_before_the_value_picks_the_column(lensllm, in_tables):
         (["flan", "--for", "2", "--times", "0.5"], "`--times` must lie in"),
         (["flan", "--for", "2", "--times", "nan"], "`--times` must lie in"),
         (["zero.csv", "--for", "2"], "must hold runs above size 0, got none"),
+        (["fractions.csv", "--for", "90"], "a fraction as in the table, got 90; write 0.9, or 90%"),
         (["scores.csv", "--for", "0.9"], "must be in percent, as the table is, got 0.9; write 90"),
     ],
 )

@@ -243,6 +243,7 @@ def test_test_examples_give_binomial_noise():
 
 def test_each_run_may_have_its_own_number_of_test_examples():
     curves = CurveSet(scores(n_test=[100, 400] * 3))
+    assert "noise unknown" not in set(curves.flags.flag)
     np.testing.assert_allclose(curves.frame.test_loss_se[0], np.sqrt(0.4 * 0.6 / 100))
 
 
@@ -383,3 +384,11 @@ def test_the_other_measure_is_at_hand():
     assert accuracies.beside.metric is LOSS
     pd.testing.assert_series_equal(accuracies.beside.frame.test_loss, losses.frame.test_loss)
     assert CurveSet(scores()).beside is None
+
+
+def test_scores_without_a_number_of_test_examples_are_doubted():
+    unknown = CurveSet(scores()).flags
+    assert unknown.flag.tolist().count("noise unknown") == 1
+    assert "--n-test" in unknown.remedy[unknown.flag == "noise unknown"].item()
+    with_error = CurveSet(scores(test_loss_se=[0.02] * 6), metric=Metric("accuracy"))
+    assert "noise unknown" not in set(with_error.flags.flag)

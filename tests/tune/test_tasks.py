@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from lensllm.models.loading import character_tokenizer
+from lensllm.tune import tasks
 from lensllm.tune.chats import Chat
 from lensllm.tune.tasks import TASKS, as_batch, content_key, count_cut, load_rows, load_task
 from lensllm.tune.tasks import _is_dataset, split_rows, task_of
@@ -480,6 +481,14 @@ def test_a_data_set_with_other_columns_is_refused(saved):
 )
 def test_a_name_of_two_parts_is_a_data_set_unless_it_ends_like_a_file(name, answer):
     assert _is_dataset(name) == answer
+
+
+def test_a_folder_of_other_things_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(tasks, "_MOST_FILES", 3)
+    for name in "abcd":
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match="a folder of at most 3 files, got more in"):
+        load_task(tmp_path)
 
 
 TOKENIZER = character_tokenizer("abcdefghij ")
