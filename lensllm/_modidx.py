@@ -2817,6 +2817,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'lensllm.tune.study.Study.look_remedy': ( '07_tune/study.html#study.look_remedy',
                                                                               'lensllm/tune/study.py'),
                                     'lensllm.tune.study.Study.metric': ('07_tune/study.html#study.metric', 'lensllm/tune/study.py'),
+                                    'lensllm.tune.study.Study.paid': ('07_tune/study.html#study.paid', 'lensllm/tune/study.py'),
                                     'lensllm.tune.study.Study.priced': ('07_tune/study.html#study.priced', 'lensllm/tune/study.py'),
                                     'lensllm.tune.study.Study.prices': ('07_tune/study.html#study.prices', 'lensllm/tune/study.py'),
                                     'lensllm.tune.study.Study.racing': ('07_tune/study.html#study.racing', 'lensllm/tune/study.py'),

@@ -320,7 +320,7 @@ def plan_of_study(
         **{name: study.facts[name] for name in ("task", "policy", "target", "unit")},
         metric=study.metric,
         budget_fraction=study.facts["budget"]["share"] or 0.0,
-        spent_fraction=study.spent / study.whole,
+        spent_fraction=study.paid / study.whole,
         left_out=left_out,
         first_look=sum(study.first_looks(left_out)) / study.whole,
         remedy=study.look_remedy(left_out, proposal) if left_out else "",

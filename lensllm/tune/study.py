@@ -5,6 +5,7 @@
 # %% auto #0
 __all__ = [
     "LADDER",
+    "OPEN",
     "inspect_candidate",
     "name_of",
     "Study",
@@ -149,6 +150,7 @@ def name_of(
 
 
 # %% ../../nbs/07_tune/study.ipynb #25459fed
+OPEN = ("planned", "running")  # states of runs that have not ended
 _FACTS = (
     "task",
     "policy",
@@ -227,6 +229,18 @@ class Study:
             FLOP of all runs, planned ones included
         """
         return float(self.store.runs().price.fillna(0.0).sum())
+
+    @property
+    def paid(self) -> float:  # FLOP of the runs that have ended
+        """
+
+        Returns
+        -------
+        float
+            FLOP of the runs that have ended
+        """
+        runs = self.store.runs()
+        return float(runs.price[~runs.state.isin(OPEN)].fillna(0.0).sum())
 
     @property
     def racing(self) -> list[str]:  # candidates none of whose runs has failed
@@ -1228,10 +1242,12 @@ def ask(
     from lensllm.choose.policies import Plan, as_policy
 
     runs = self.store.runs()
-    open_runs = runs[runs.state.isin(["planned", "running"])]
+    open_runs = runs[runs.state.isin(OPEN)]
     if len(open_runs):
         pairs = list(zip(open_runs.model, open_runs.train_size))
-        return Plan(pairs, "planned, and not done yet", self.choice())
+        running = int((open_runs.state == "running").sum())
+        why = "planned, and not done yet" + f"; running: {running} of {len(pairs)}" * bool(running)
+        return Plan(pairs, why, self.choice())
     racing = self.racing
     if not racing:
         return Plan(why="every candidate has failed")
@@ -1476,7 +1492,7 @@ def lend(
 @patch
 def _is_busy(self: Study):
     "Whether runs are planned or being made."
-    return bool(self.store.runs().state.isin(["planned", "running"]).any())
+    return bool(self.store.runs().state.isin(OPEN).any())
 
 
 # %% ../../nbs/07_tune/study.ipynb #08e0281a
@@ -1889,7 +1905,7 @@ def _work_off(self: Study, pool, workers, device, report):
             progress = lambda *at, run=run: report(self, run, *at)
             busy[run] = pool.submit(self._spec(run, device), progress)
         if not busy:
-            if not self.store.runs().state.isin(["planned", "running"]).any():
+            if not self.store.runs().state.isin(OPEN).any():
                 return
             time.sleep(0.2)  # another process makes the rest
             continue

@@ -203,3 +203,14 @@ def test_simulate_shows_its_steps(lensllm, in_tables):
     assert done.out.startswith("halving on flan, step by step\n")
     assert "every candidate up to 3,200 examples   30      200     200 0.012%" in done.out
     assert (in_tables / "replay.png").stat().st_size > 1000
+
+
+def test_what_is_planned_is_not_spent_and_what_is_lent_is_running(lensllm, tmp_path):
+    folder = str(tmp_path / "study")
+    candidates = ("--candidate", "a=1e8", "--candidate", "b=2e8")
+    begun = lensllm("plan", folder, *candidates, "--target", "6400", "--budget", "50%")
+    assert "spent 0.000%" in begun.out
+    assert lensllm("ask", folder).code == 0
+    lent = lensllm("plan", folder)
+    assert "planned, and not done yet; running: 1 of " in lent.out
+    assert "spent 0.000%" in lent.out
