@@ -1132,7 +1132,8 @@ def status_command(
         shown = shown.drop(columns=cost)
     if runs.seconds.isna().all():
         shown = shown.drop(columns="seconds")
-    formats = {"train_size": ",", **dict.fromkeys(runs.columns[4:6], ".4f"), cost: ".3g"}
+    digits = ".2f" if study.metric.percent else ".4f"
+    formats = {"train_size": ",", **dict.fromkeys(runs.columns[4:6], digits), cost: ".3g"}
     show_table(shown, repr(study), formats | dict(seconds=",.1f"))
     print(_spending(study))
     if bill := study.bill_text():
