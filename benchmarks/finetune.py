@@ -26,7 +26,8 @@ from transformers import PrinterCallback, Trainer
 
 CASES = {"full": ("opt-dictionary", Recipe(rate=1e-3), 40)}
 if os.environ.get("SMOLLM2"):
-    CASES["lora"] = os.environ["SMOLLM2"], Recipe(rate=1e-3, method="lora", batch=8), 8
+    # 160 rows: what a run does once, a look at the model, weighs as it does in a study
+    CASES["lora"] = os.environ["SMOLLM2"], Recipe(rate=1e-3, method="lora", batch=8), 20
 RECIPE = CASES["full"][1]
 
 
