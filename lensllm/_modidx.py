@@ -3023,6 +3023,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'lensllm.tune.trainer.Course.count': ('07_tune/trainer.html#course.count', 'lensllm/tune/trainer.py'),
                                       'lensllm.tune.trainer.Course.count_tokens': ( '07_tune/trainer.html#course.count_tokens',
                                                                                     'lensllm/tune/trainer.py'),
+                                      'lensllm.tune.trainer.Course.note_batch': ( '07_tune/trainer.html#course.note_batch',
+                                                                                  'lensllm/tune/trainer.py'),
                                       'lensllm.tune.trainer.Course.why_no_number': ( '07_tune/trainer.html#course.why_no_number',
                                                                                      'lensllm/tune/trainer.py'),
                                       'lensllm.tune.trainer.CourseTrainer': ( '07_tune/trainer.html#coursetrainer',

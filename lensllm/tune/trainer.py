@@ -271,7 +271,7 @@ class Course:
         self.step, self.steps, self.came_from = 0, 0, 0
         self.tokens, self.flop = 0, 0.0
         self.losses = []  # of each check: step, mean training loss since the last one, validation
-        self.trained_on = []  # of each batch since the last check: nats, and target tokens
+        self.trained_on = None  # since the last check: nats, and target tokens
         self.n_params, self.encoder_params = count_params(model)
         self.use_cache = getattr(model.config, "use_cache", None)  # Trainer turns it off
         starts = [p.detach().flatten()[0].item() for p in self.weights]
@@ -337,10 +337,31 @@ class Course:
 
     def _training_loss(self):
         "Nats per target token of the batches since the last check; None where there were none."
-        nats = sum(float(nats) for nats, _ in self.trained_on)
-        tokens = sum(int(tokens) for _, tokens in self.trained_on)
-        self.trained_on = []
+        if self.trained_on is None:
+            return None
+        nats, tokens = (float(total) for total in self.trained_on)
+        self.trained_on = None
         return nats / tokens if tokens and math.isfinite(nats) else None
+
+    def note_batch(
+        self,
+        nats: torch.Tensor,  # summed over its target tokens, shape ()
+        tokens: torch.Tensor,  # how many they are, shape ()
+    ):
+        """Add a batch to what was trained on, in place: many small tensors would split the heap.
+
+        Parameters
+        ----------
+        nats : torch.Tensor
+            summed over its target tokens, shape ()
+        tokens : torch.Tensor
+            how many they are, shape ()
+        """
+        if self.trained_on is None:
+            self.trained_on = nats.clone(), tokens.clone()
+            return
+        for total, new in zip(self.trained_on, (nats, tokens)):
+            total += new
 
     def why_no_number(
         self,
@@ -755,7 +776,7 @@ class CourseTrainer(Trainer):
         "Nats per target token; every target token of the whole batch counts the same."
         counts = target_counts(self.course.model, inputs)
         nats = sequence_loss(model, inputs) * counts
-        self.course.trained_on.append((nats.detach().sum(), counts.sum()))
+        self.course.note_batch(nats.detach().sum(), counts.sum())
         share = nats.sum() / num_items_in_batch
         return share * self.accelerator.num_processes  # whose gradients are averaged
 

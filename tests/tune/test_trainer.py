@@ -4,6 +4,7 @@ import json
 import shutil
 import weakref
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -327,3 +328,14 @@ def test_a_disk_that_fills_up_in_between_costs_the_way_on_and_not_the_best_state
 def test_a_schedule_of_trainer_does_not_go_with_a_ladder_that_continues():
     with pytest.raises(ValueError, match="leave lr_scheduler_type out where a ladder continues"):
         Recipe(ladder="continue", arguments=dict(lr_scheduler_type="linear"))
+
+
+def test_batches_that_were_trained_on_are_kept_as_two_numbers():
+    course = SimpleNamespace(trained_on=None)
+    Course.note_batch(course, torch.tensor(6.0), torch.tensor(2))
+    first = course.trained_on
+    for nats, tokens in ((1.0, 3), (2.0, 1)):
+        Course.note_batch(course, torch.tensor(nats), torch.tensor(tokens))
+    assert course.trained_on is first  # added to in place
+    assert Course._training_loss(course) == 1.5
+    assert Course._training_loss(course) is None
