@@ -629,7 +629,15 @@ def _next_steps(about):
         return steps
     steps.append(_final_step(about, made_here, folder))
     share, p_best = study.facts["budget"]["share"], ranking.frame.p_best.iloc[0]
-    if share and share < 0.5 and not p_best > _SURE and len(study.racing) > 1:
+    if not share or p_best > _SURE or len(study.racing) < 2:
+        return steps
+    unspent = 1 - study.spent / (share * study.whole)
+    if not made_here and not waiting and unspent > 0.1:
+        text = (
+            "To be surer of the choice first, make the runs that the rest of the budget pays for:"
+        )
+        steps.append(NextStep(text, again))
+    elif share < 0.5:
         more = f"{100 * min(2 * share, 1):g}%"
         text = "To be surer of the choice first, grant more money, such as twice as much:"
         steps.append(NextStep(text, f"{again} --budget {more}"))

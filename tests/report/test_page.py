@@ -283,3 +283,13 @@ def test_the_only_candidate_that_has_not_failed_is_chosen(tmp_path):
 def test_a_report_is_an_html_file(study, tmp_path):
     with pytest.raises(ValueError, match=r"`--out` must end in \.html, got report\.pdf"):
         study_report(study, tmp_path / "report.pdf")
+
+
+@pytest.mark.parametrize("budget, said", [(0.1, "the rest of the budget pays for"), (0.016, "twice")])
+def test_money_that_is_left_is_spent_before_more_is_asked_for(tmp_path, budget, said):
+    options = dict(task="questions", candidates=dict(a=1e8, b=2e8, c=3e8), target=100_000)
+    study = new_study(tmp_path / "study", budget=budget, **options)
+    for size, loss in ((100, 4.0), (200, 3.9), (400, 3.8), (800, 3.7)):
+        for i, model in enumerate("abc"):
+            study.tell(model, size, loss - 0.02 * i)
+    assert said in study_report(study, tmp_path / "report.html").read_text()
