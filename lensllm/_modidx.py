@@ -2788,6 +2788,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'lensllm.tune.study.Study._racing_curves': ( '07_tune/study.html#study._racing_curves',
                                                                                  'lensllm/tune/study.py'),
                                     'lensllm.tune.study.Study._recipe': ('07_tune/study.html#study._recipe', 'lensllm/tune/study.py'),
+                                    'lensllm.tune.study.Study._runs_not_read': ( '07_tune/study.html#study._runs_not_read',
+                                                                                 'lensllm/tune/study.py'),
                                     'lensllm.tune.study.Study._runs_up_to_size': ( '07_tune/study.html#study._runs_up_to_size',
                                                                                    'lensllm/tune/study.py'),
                                     'lensllm.tune.study.Study._scoring_facts': ( '07_tune/study.html#study._scoring_facts',

@@ -1642,9 +1642,23 @@ def ranking(
     from lensllm.choose.selectors import as_selector
 
     alone = len(self.racing) == 1
-    return as_selector("posterior", **options).rank(
+    ranking = as_selector("posterior", **options).rank(
         curves, target=self.facts["target"], alone=alone
     )
+    return replace(ranking, doubts=(*self._runs_not_read(ranking.frame.model), *ranking.doubts))
+
+
+@patch
+def _runs_not_read(self: Study, models):
+    "A sentence on each run of these models that lies beyond the target, as no ranking reads it."
+    runs, target = self.store.runs(), self.facts["target"]
+    beyond = runs[(runs.state == "done") & (runs.train_size > target) & runs.model.isin(models)]
+    for model, sizes in beyond.groupby("model", sort=False).train_size:
+        listed = ", ".join(f"{size:,}" for size in sorted(set(sizes)))
+        yield (
+            f"{model}: the ranking for {target:,} examples does not read what lies beyond the "
+            f"target, here {listed}; a study with a larger target would"
+        )
 
 
 @patch

@@ -617,6 +617,18 @@ def test_a_run_above_the_target_leaves_a_ranking(tmp_path):
     assert study.choice() == chosen
 
 
+def test_a_ranking_says_which_runs_beyond_the_target_it_does_not_read(tmp_path):
+    study = begin(tmp_path / "s")
+    runs = spend(study)
+    before = study.ranking()
+    assert not any("beyond the target" in doubt for doubt in before.doubts)
+    study.tell(runs[0][0], 4 * 12800, 1.0)
+    after = study.ranking()
+    assert after.frame.equals(before.frame)
+    (said,) = [doubt for doubt in after.doubts if "beyond the target" in doubt]
+    assert said.startswith(f"{runs[0][0]}: ") and "51,200" in said
+
+
 def test_no_other_run_is_taken_back(tmp_path):
     study = begin(tmp_path / "s")
     (model, size), *_ = spend(study)
