@@ -142,7 +142,7 @@ def _remedy_of_count(text, decimal):
         return f"it may be {whole} or {thousands}: write it without {sign!r}"
     if re.fullmatch(r"[0-9]{1,3}([.,][0-9]{3})+", text):
         return f"write it without {sign!r}: {text.replace(sign, '')}"
-    return "write the number alone, such as 1600 or 1.6k"
+    return "write the number alone, such as 3, 1600 or 1.6k"
 
 
 # %% ../../nbs/01_curves/cells.ipynb #c3b072e1

@@ -227,7 +227,7 @@ class CurveSet:
             more = ""
             if len(errors) > 1:
                 lister = "`lensllm data FILE`" if source else "`quality_errors(frame)`"
-                more = f" ({len(errors) - 1} more such rows: {lister} lists them)"
+                more = f" ({len(errors) - 1} more: {lister} lists them)"
             raise ValueError(f"{errors.detail.iloc[0]}; {errors.remedy.iloc[0]}{more}")
         self.frame = with_losses(_typed_frame(frame), metric)  # `test_loss` holds what is fitted
         self.source, self.metric = source, metric

@@ -133,7 +133,9 @@ def _json_object(line, where):
     try:
         found = json.loads(line, object_pairs_hook=_named_cells, **numbers)
     except RecursionError:
-        raise ValueError(f"must hold a flat JSON object per line, {where} is nested") from None
+        raise ValueError(
+            f"must hold a flat JSON object per line, {where} is nested; write each value as text"
+        ) from None
     except json.JSONDecodeError as e:
         raise ValueError(
             f"must be a readable jsonl table, {where} is no JSON object "
