@@ -285,7 +285,9 @@ def test_a_report_is_an_html_file(study, tmp_path):
         study_report(study, tmp_path / "report.pdf")
 
 
-@pytest.mark.parametrize("budget, said", [(0.1, "the rest of the budget pays for"), (0.016, "twice")])
+@pytest.mark.parametrize(
+    "budget, said", [(0.1, "the rest of the budget pays for"), (0.016, "twice")]
+)
 def test_money_that_is_left_is_spent_before_more_is_asked_for(tmp_path, budget, said):
     options = dict(task="questions", candidates=dict(a=1e8, b=2e8, c=3e8), target=100_000)
     study = new_study(tmp_path / "study", budget=budget, **options)
