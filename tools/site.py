@@ -87,7 +87,18 @@ def lead_with_answer(cells):
         for line in ("::::: {.answer}", ":::::")
     )
     rest = [cell for i, cell in enumerate(cells) if i and i not in gone]
+    rest = [cell for cell, after in zip(rest, [*rest[1:], None]) if not is_empty(cell, after)]
     return [cells[0], opened, answer, figure, closed, *rest]
+
+
+def is_empty(cell, after):
+    "Whether a cell is a heading alone, and one of its level follows: what it held has moved."
+    marks = [
+        re.match(r"#*", c["source"])[0] if c and c["cell_type"] == "markdown" else ""
+        for c in (cell, after)
+    ]
+    alone = re.fullmatch(r"#+ .*\n?", cell["source"])
+    return bool(alone and 0 < len(marks[1]) <= len(marks[0]))
 
 
 def wrap_sentences(text):

@@ -129,6 +129,18 @@ def test_a_figure_beside_its_answer_moves_with_it(site):
     assert "#| label: fig-a" in told[3]["source"]
 
 
+def test_a_heading_whose_answer_has_moved_goes(site):
+    *rest, figure, answer = page_of()
+    after = [cell("## Why\n", "markdown"), cell("### How", "markdown"), cell("more()")]
+    headed = [*rest, cell("## The answer", "markdown"), answer, figure, *after]
+    assert sources(site.lead_with_answer(headed))[5:] == [
+        "table = load()",
+        "## Why",
+        "### How",
+        "more()",
+    ]
+
+
 def test_a_page_without_an_answer_stays_as_it_is(site):
     plain = [cell("---\ntitle: Plain\n---\n", "raw"), cell("x = 1")]
     assert site.lead_with_answer(plain) == plain
