@@ -118,7 +118,7 @@ class Spectrum:
 
     def __repr__(self):
         n, largest = len(self.eigvals), self.eigvals[0]
-        return f"Spectrum(n={n}, rank={self.rank}, largest={largest:.4g}, clipped={self.clipped})"
+        return f"Spectrum(n={n}, rank={self.rank}, largest={largest:.4g})"
 
 
 # %% ../../nbs/05_kernels/spectra.ipynb #80f8584e
