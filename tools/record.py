@@ -177,7 +177,6 @@ def differences(old, new, where=""):
     if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
         if is_open(old) and is_open(new):
             return
-        old, new = without_open_floor(old), without_open_floor(new)
         for key in old:
             yield from differences(old[key], new[key], f"{where}.{key}")
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
@@ -198,18 +197,6 @@ def is_open(figure):
     if figure.keys() != {"estimate", "stderr"}:
         return False
     return figure["stderr"] is None or figure["stderr"] > abs(figure["estimate"])
-
-
-def without_open_floor(figure):
-    """A fit without the range of its floor where the solver stopped: rounding says where it ends.
-
-    A weakness, not a rule: the search along such a valley should not depend on the processor.
-    """
-    flags = figure.get("flags", [])
-    if not any(str(flag).startswith("the solver stopped") for flag in flags):
-        return figure
-    kept = [flag for flag in flags if "is unknown: any floor from" not in flag]
-    return figure | dict(flags=kept)
 
 
 def numbers_in(sentence):

@@ -7,6 +7,7 @@ import ast, copy, inspect, json, os, re, shutil, subprocess, sys, textwrap
 from configparser import ConfigParser
 from importlib.metadata import entry_points
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import yaml
@@ -87,18 +88,19 @@ def lead_with_answer(cells):
         for line in ("::::: {.answer}", ":::::")
     )
     rest = [cell for i, cell in enumerate(cells) if i and i not in gone]
-    rest = [cell for cell, after in zip(rest, [*rest[1:], None]) if not is_empty(cell, after)]
+    rest = [cell for cell, after in pairwise(rest) if not is_empty(cell, after)] + rest[-1:]
     return [cells[0], opened, answer, figure, closed, *rest]
+
+
+def level_of(cell):
+    "Of the heading that a cell begins with: 1 to 6; 0 where there is none."
+    return len(re.match(r"#*", cell["source"])[0]) if cell["cell_type"] == "markdown" else 0
 
 
 def is_empty(cell, after):
     "Whether a cell is a heading alone, and one of its level follows: what it held has moved."
-    marks = [
-        re.match(r"#*", c["source"])[0] if c and c["cell_type"] == "markdown" else ""
-        for c in (cell, after)
-    ]
-    alone = re.fullmatch(r"#+ .*\n?", cell["source"])
-    return bool(alone and 0 < len(marks[1]) <= len(marks[0]))
+    is_alone = re.fullmatch(r"#+ .*\n?", cell["source"])
+    return bool(is_alone) and 0 < level_of(after) <= level_of(cell)
 
 
 def wrap_sentences(text):

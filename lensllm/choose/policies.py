@@ -1166,7 +1166,7 @@ def plan(
         spent_fraction=spent / whole if whole else 0.0,
         left_out=left_out,
         first_look=prices.loc[left_out].iloc[:, 0].sum() / whole if whole else 0.0,
-        doubts=_incomparable_losses(seen),
+        doubts=_doubts_of_table(seen),
     )
 
 
@@ -1230,10 +1230,10 @@ def never_run(
     return [model for model in candidates if model not in known] if known else []
 
 
-_INCOMPARABLE = ("read as scores", "two measures", "rising task", "mixed units", "noise unknown")
+_OF_THE_TABLE = ("read as scores", "two measures", "rising task", "mixed units", "noise unknown")
 
 
-def _incomparable_losses(seen):
-    "Plain sentences on what makes the values no losses, or losses that do not compare."
-    flags = seen.flags[seen.flags.flag.isin(_INCOMPARABLE)]
+def _doubts_of_table(seen):
+    "Plain sentences on values that are no losses, do not compare, or whose noise nobody knows."
+    flags = seen.flags[seen.flags.flag.isin(_OF_THE_TABLE)]
     return [f"{f.model or 'all'}: {f.flag}, {f.detail}; {f.remedy}" for f in flags.itertuples()]

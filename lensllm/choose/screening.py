@@ -383,6 +383,7 @@ def _ranked(frame, fit, draws, seed):
     "Candidates with their places and P(best), the likeliest first."
     mean, covariance = fit.predict(frame)
     rng = np.random.default_rng(seed)
+    # Cholesky's factor is unique; the signs of eigenvectors would be the processor's choice
     scores = rng.multivariate_normal(mean, covariance, size=draws, method="cholesky")
     places = scores.argsort(axis=1).argsort(axis=1) + 1
     low, high = np.quantile(places, [0.05, 0.95], axis=0, method="nearest")

@@ -72,18 +72,16 @@ def _column_and_value(text):
 def _asked_loss(text, table):
     "The loss, or error, that `--for` stands for."
     metric = table.metric
-    value = text.removesuffix("%").strip()
-    number = as_number(value)
+    number = as_number(text.removesuffix("%").strip())
     if isinstance(number, UnreadCell) or not math.isfinite(number):
         raise ValueError(f"`--for` must be a number, such as 2.1 or accuracy=0.9, got {text!r}")
-    if text.endswith("%"):
-        if _is_loss(metric):
-            raise ValueError(f"`--for` must be a loss in {table.unit}, got {text}; leave the % out")
-        number *= metric.top / 100
     if _is_loss(metric):
+        if text.endswith("%"):
+            raise ValueError(f"`--for` must be a loss in {table.unit}, got {text}; leave the % out")
         if number <= 0:
             raise ValueError(f"`--for` must be a loss above 0, got {text}; no curve comes to 0")
         return number
+    number = metric.read(text, "--for")
     perfect, worst = (metric.top, 0) if metric.higher_is_better else (0, metric.top)
     worst = math.inf if metric.may_pass_1 else worst
     if not min(worst, perfect) <= number <= max(worst, perfect) or number == perfect:
@@ -94,11 +92,6 @@ def _asked_loss(text, table):
         raise ValueError(
             f"`--for` must lie between {worst} and the perfect {perfect}, which no curve reaches, "
             f"{unit} as in the table, got {text}; {remedy}"
-        )
-    if metric.percent and 0 < number <= 1 and not text.endswith("%"):
-        raise ValueError(
-            f"`--for` must be in percent, as the table is, got {text}; write {100 * number:g}, "
-            f"or {text}% if you mean so little"
         )
     return float(metric.loss_of(number))
 

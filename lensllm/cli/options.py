@@ -90,16 +90,17 @@ def as_loss(
     text: str,  # such as 3.21, or 71.3%
 ) -> float | str:  # in the unit of the study; a score with a percent sign stays text
     "A loss or score. Text that looks like an option is a mistyped option."
-    number = as_number(str(text).removesuffix("%"))
+    text = str(text)
+    number = as_number(text.removesuffix("%"))
     if not isinstance(number, UnreadCell) and number == number:
-        return str(text) if str(text).endswith("%") else number
-    if str(text).startswith("--"):
+        return text if text.endswith("%") else number
+    if text.startswith("--"):
         remedy = "no option has this name"
-    elif re.search(r"[0-9]", str(text)):
+    elif re.search(r"[0-9]", text):
         remedy = "write it with a decimal point, without a unit"
     else:
         remedy = "a run that gave no loss is reported with --failed"
-    raise typer.BadParameter(f"must be a number, got {str(text)[:60]!r}; {remedy}")
+    raise typer.BadParameter(f"must be a number, got {text[:60]!r}; {remedy}")
 
 
 _MEMORY = re.compile(r"([\d.]+) ?(?:([kMG]?)(i?)B)?")

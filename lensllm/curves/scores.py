@@ -324,6 +324,7 @@ def axes(
 def read(
     self: Metric,
     value,  # a number in the unit of the table, or text, which may end in %
+    name: str | None = None,  # of the argument, for errors; None: the score's
 ) -> float:  # in the unit of the table
     """A single score or loss, as somebody tells it.
 
@@ -331,23 +332,26 @@ def read(
     ----------
     value
         a number in the unit of the table, or text, which may end in %
+    name : str | None, default None
+        of the argument, for errors; None: the score's
 
     Returns
     -------
     float
         in the unit of the table
     """
+    name = name or ("test_loss" if self == LOSS else self.name)
     text = value.strip() if isinstance(value, str) else ""
     signed = text.endswith("%") and self != LOSS
     number = as_number(text.removesuffix("%") if signed else value)
     if isinstance(number, UnreadCell):
-        check_number("test_loss" if self == LOSS else self.name, number)  # says what is wrong
+        check_number(name, number)  # says what is wrong
     if signed:
         return number if self.percent else number / 100
     if self.percent and 0 < number <= 1:
         raise ValueError(
-            f"`{self.name}` must be in percent, as in the rest of the table, got {number:g}, which "
-            f"looks like a fraction; write {100 * number:g}, or {number:g}% if it is that low"
+            f"`{name}` must be in percent, as the table is, got {number:g}; "
+            f"write {100 * number:g}, or {number:g}% if you mean so little"
         )
     return number
 

@@ -508,6 +508,9 @@ def _bends(fit):
 
 def _range_doubt(fit, name):
     "Which values of a parameter at its bound, or of a floor that has not shown, fit as well."
+    if _is_floor(fit.law, name) and not fit.result.success:  # a range would be rounding's choice
+        rest = "a solver that stopped cannot say which floors fit; add larger sizes"
+        return f"`E` is unknown, and {rest}"
     low, high = _values_that_fit(fit, name)
     values = f"{low:.3g} to {high:.3g}" if np.isfinite(high) else f"{low:.3g} upwards"
     rest = "fits as well; the band holds them all; add larger sizes"

@@ -389,12 +389,16 @@ class Split:
     ----------
     C : float
         nats/token·examples^beta
+    C_stderr : float
+        missing where C is 0
     beta : float
         in [0, 3/4]
     beta_stderr : float
         missing where beta is at an end of its range
     c : float
         nats/token·examples^(3/4)
+    c_stderr : float
+        missing where c is 0
     slope : float
         of one straight line in log-log instead
     rms : float
@@ -404,11 +408,11 @@ class Split:
     """
 
     C: float  # nats/token·examples^beta
-    C_stderr: float
+    C_stderr: float  # missing where C is 0
     beta: float  # in [0, 3/4]
     beta_stderr: float  # missing where beta is at an end of its range
     c: float  # nats/token·examples^(3/4)
-    c_stderr: float
+    c_stderr: float  # missing where c is 0
     slope: float  # of one straight line in log-log instead
     slope_stderr: float
     rms: float  # relative deviation from the split
@@ -505,8 +509,9 @@ def _best_beta(n, values):
     grid = np.linspace(0, 0.75, 76)
     errors = [error(beta) for beta in grid]
     at = int(np.argmin(errors))
-    near = grid[max(at - 1, 0)], grid[min(at + 1, 75)]
-    finer = minimize_scalar(error, bounds=near, method="bounded", options=dict(xatol=1e-9))
+    near = grid[max(at - 1, 0) : at + 2]
+    ends = near[0], near[-1]
+    finer = minimize_scalar(error, bounds=ends, method="bounded", options=dict(xatol=1e-9))
     return float(finer.x if finer.fun < errors[at] else grid[at])
 
 

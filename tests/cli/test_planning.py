@@ -58,6 +58,7 @@ def test_a_plan_for_accuracies_names_no_token(lensllm, in_tables):
     assert "the runs that exist have cost the budget" in done.out
     assert "nats" not in done.out
     assert "doubt: all: read as scores, most curves rise" in done.out
+    assert "doubt: all: noise unknown, how exact score is" in done.out
 
 
 def test_a_plan_for_scores_speaks_of_points(lensllm, in_tables):

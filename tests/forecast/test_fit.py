@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lensllm.curves.table import load_benchmark
 from lensllm.forecast.fit import (
     _covariance,
     _predictions_that_fit,
@@ -460,3 +461,11 @@ def test_a_band_has_no_notches(flan):
     D, loss = flan.up_to(12_800).curve(name)
     band = fit_law("rectified", D, loss).predict(np.geomspace(15_000, 100_000, 24), interval=0.9)
     assert (np.diff(band.high) < 1e-3).all()
+
+
+def test_a_solver_that_stopped_names_no_range_of_floors():
+    curve = load_benchmark("mini/headline").filter(model=["neox-books"]).wide().iloc[0]
+    fit = fit_law("m4", curve.index[1:], curve.to_numpy()[1:])
+    assert not fit.result.success
+    assert any("a solver that stopped cannot say which floors fit" in flag for flag in fit.flags)
+    assert not any("any floor from" in flag for flag in fit.flags)

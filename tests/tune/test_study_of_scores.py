@@ -107,7 +107,7 @@ def test_a_callback_tells_the_best_accuracy(study, tmp_path):
 
 @pytest.mark.parametrize("fraction", [0.61, 1, "0.61"])
 def test_a_fraction_among_percents_is_refused(study, fraction):
-    with refused("`accuracy` must be in percent, as in the rest of the table, got"):
+    with refused("`accuracy` must be in percent, as the table is, got"):
         study.tell("small", 200, fraction)
     assert study.store.runs().empty
 
